@@ -1,0 +1,145 @@
+"""Every error that todobatch raises on purpose, and the exit code each one ends a command with.
+
+::
+
+    TodobatchError                  1   (never raised itself)
+    ├── UsageError                  2   an option or argument that makes no sense
+    ├── InputError                  2   the input cannot be read as tasks
+    │   ├── UnknownFormatError      2   no reader for this kind of file
+    │   ├── EmptyInputError         2   there is not one task in it
+    │   └── BrokenLineError         2   one record is broken (carries file, line and reason)
+    ├── UnavailableError            4   something that this machine does not have
+    │   ├── InterpreterMissingError 4   no such interpreter, or it does not run
+    │   ├── ExecutorUnavailableError 4  the executor cannot work on this interpreter
+    │   └── ExtraMissingError       4   an optional dependency is not installed
+    ├── MeasurementError            5   what ran is not what was asked for
+    │   ├── GilCameBackError        5   a free-threaded worker ended with the GIL on
+    │   └── OutputsDisagreeError    5   two approaches gave different outputs
+    └── StoreError                  6   a file or folder cannot be written or read
+        ├── NewerSchemaError        6   it was written by a newer todobatch
+        └── BuildError              6   an interpreter could not be installed
+
+Beside these: 0 is success; 1 is a run that finished with failed tasks; 3 is kept for gates
+(``compare --fail-on-slower``); 70 is a bug in todobatch; 130 is Ctrl-C.
+"""
+
+from typing import ClassVar
+
+EXIT_OK = 0
+EXIT_TASKS_FAILED = 1
+EXIT_USAGE = 2
+EXIT_GATE = 3
+EXIT_UNAVAILABLE = 4
+EXIT_MEASUREMENT = 5
+EXIT_STORE = 6
+EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+
+
+class TodobatchError(Exception):
+    """The root: what went wrong, where, and what to do about it.
+
+    ``cause`` says what happened, ``place`` where (a file and line, an option, a worker),
+    ``remedy`` what to do; the last two may be empty. ``str()`` gives all three.
+    """
+
+    exit_code: ClassVar[int] = EXIT_TASKS_FAILED
+
+    def __init__(self, cause: str, *, place: str = "", remedy: str = "") -> None:
+        super().__init__(cause, place, remedy)
+        self.cause = cause
+        self.place = place
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = f"{self.place}: {self.cause}" if self.place else self.cause
+        return f"{text}\n  remedy: {self.remedy}" if self.remedy else text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.cause, self.place, self.remedy))
+
+
+def _rebuild(kind: type[TodobatchError], cause: str, place: str, remedy: str) -> TodobatchError:
+    """Unpickle without calling a subclass's own ``__init__``."""
+    error = kind.__new__(kind)
+    TodobatchError.__init__(error, cause, place=place, remedy=remedy)
+    return error
+
+
+class UsageError(TodobatchError):
+    """Raised for an option or argument that makes no sense; correct the command."""
+
+    exit_code = EXIT_USAGE
+
+
+class InputError(TodobatchError):
+    """Raised when the input cannot be read as tasks; correct the file or name its format."""
+
+    exit_code = EXIT_USAGE
+
+
+class UnknownFormatError(InputError):
+    """Raised when no reader fits the file; name one with ``--format``."""
+
+
+class EmptyInputError(InputError):
+    """Raised when the input holds no task at all; nothing was run."""
+
+
+class BrokenLineError(InputError):
+    """One record of the input is broken.
+
+    Raised with ``--strict``; otherwise handed to the caller and the record is skipped.
+    ``line`` counts from 1 (for a format without lines: the record's number).
+    """
+
+    def __init__(self, cause: str, *, file: str, line: int, remedy: str = "") -> None:
+        super().__init__(cause, place=f"{file}:{line}", remedy=remedy)
+        self.file = file
+        self.line = line
+
+
+class UnavailableError(TodobatchError):
+    """Raised when this machine lacks something; the remedy says how to get it."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
+class InterpreterMissingError(UnavailableError):
+    """Raised when an interpreter is not found or does not run; install it or name its path."""
+
+
+class ExecutorUnavailableError(UnavailableError):
+    """Raised when an executor cannot work on the interpreter; choose another of either."""
+
+
+class ExtraMissingError(UnavailableError):
+    """Raised when an optional dependency is not installed; install the named extra."""
+
+
+class MeasurementError(TodobatchError):
+    """Raised when what ran is not what was asked for; the figures must not be used."""
+
+    exit_code = EXIT_MEASUREMENT
+
+
+class GilCameBackError(MeasurementError):
+    """Raised when a worker of a free-threaded build ran with the GIL on, though not asked to."""
+
+
+class OutputsDisagreeError(MeasurementError):
+    """Raised when two approaches gave different outputs for the same batches."""
+
+
+class StoreError(TodobatchError):
+    """Raised when a file or folder cannot be written or read; what was saved stays saved."""
+
+    exit_code = EXIT_STORE
+
+
+class NewerSchemaError(StoreError):
+    """Raised for a run folder of a newer schema than this todobatch knows; upgrade it."""
+
+
+class BuildError(StoreError):
+    """Raised when an interpreter could not be downloaded, verified, built or installed."""

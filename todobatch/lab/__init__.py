@@ -1,0 +1,1 @@
+"""The instrument: interpreters, plan, blocks of samples, the run folder and the verdict."""

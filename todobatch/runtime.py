@@ -1,0 +1,73 @@
+"""What this interpreter is: version, build, and whether its GIL is on right now."""
+
+import os
+import platform
+import sys
+import sysconfig
+from typing import TypedDict
+
+
+class RuntimeFacts(TypedDict):
+    """What an interpreter says of itself when it is run."""
+
+    version: str  # '3.14.7'
+    implementation: str  # 'cpython'
+    executable: str
+    free_threaded_build: bool
+    gil_enabled: bool
+    debug_build: bool
+    optimized_build: bool  # profile-guided (--enable-optimizations)
+    lto_build: bool
+    config_args: str
+    compiler: str
+    cache_tag: str  # 'cpython-314'; the same on both builds, so look at free_threaded_build too
+
+
+def gil_enabled() -> bool:
+    """Whether the GIL is on in this process now; before 3.13 it always is."""
+    probe = getattr(sys, "_is_gil_enabled", None)
+    return True if probe is None else bool(probe())
+
+
+def free_threaded_build() -> bool:
+    """Whether this interpreter was built with ``--disable-gil`` (the GIL may be on all the same)."""
+    return bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+
+
+def cpus_available() -> int:
+    """CPUs that this process may run on: the affinity mask where there is one."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def current_cpu() -> int | None:
+    """The CPU that the calling thread ran on last, from the kernel's account, or None.
+
+    Source: field 39 (``processor``) of proc_pid_stat(5), counted from 1.
+    """
+    try:
+        with open("/proc/thread-self/stat", "rb") as file:
+            stat = file.read()
+    except OSError:
+        return None
+    # The second field is a name in parentheses that may hold anything: split behind it.
+    return int(stat[stat.rindex(b")") + 2 :].split()[36])
+
+
+def facts() -> RuntimeFacts:
+    """Describe the running interpreter."""
+    config_args = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    return {
+        "version": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "executable": sys.executable,
+        "free_threaded_build": free_threaded_build(),
+        "gil_enabled": gil_enabled(),
+        "debug_build": hasattr(sys, "gettotalrefcount"),
+        "optimized_build": "--enable-optimizations" in config_args,
+        "lto_build": "--with-lto" in config_args,
+        "config_args": config_args,
+        "compiler": platform.python_compiler(),
+        "cache_tag": sys.implementation.cache_tag or "",
+    }

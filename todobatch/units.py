@@ -1,0 +1,42 @@
+"""Units carried by names and types, and how they are shown.
+
+Numbers stay plain floats and ints in SI units everywhere; they become text here only.
+"""
+
+from typing import TypeAlias
+
+Seconds: TypeAlias = float
+Bytes: TypeAlias = int
+Ratio: TypeAlias = float
+
+
+def show_seconds(seconds: Seconds) -> str:
+    """Three significant digits with a fitting unit: ``0.0123`` -> ``'12.3 ms'``."""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if abs(seconds) >= factor or unit == "µs":
+            return f"{_three_digits(seconds / factor)} {unit}"
+    raise AssertionError(seconds)  # the loop always returns
+
+
+def show_bytes(size: float) -> str:
+    """Decimal units as tools and clouds bill them: ``14_200_000`` -> ``'14.2 MB'``."""
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if abs(size) >= factor:
+            return f"{_three_digits(size / factor)} {unit}"
+    return f"{size:.0f} B"
+
+
+def show_ratio(ratio: Ratio) -> str:
+    """A ratio as ``'1.93×'``."""
+    return f"{ratio:.2f}×"
+
+
+def show_percent(fraction: float) -> str:
+    """A fraction of one as a percentage: ``0.934`` -> ``'93 %'``."""
+    return f"{fraction * 100:.0f} %"
+
+
+def _three_digits(value: float) -> str:
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
