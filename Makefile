@@ -1,0 +1,71 @@
+# Everything is done in the virtual environment .venv; `make bench` and `make test` are all the set-up.
+# Written for GNU make 3.81 and later (macOS has that one).
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup interpreters worker-test-env chromium bench site check test requirements clean
+
+# Another environment may be named: make test VENV=/elsewhere
+VENV ?= .venv
+PYTHON3 ?= python3
+# What `todobatch bench` is told, e.g. make bench BENCH_FLAGS="--full"
+BENCH_FLAGS ?= --quick
+PYTEST_FLAGS ?=
+INTERPRETERS ?= 3.14 3.14t
+RUN ?= results/latest
+
+BIN := $(VENV)/bin
+PYTHON := $(BIN)/python
+
+# The stamp's name holds what the environment was made from, its own place included (scripts in it
+# name it): any change of these makes a new stamp, and so a new sync.
+MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml reports/pyproject.toml
+KEY := $(shell { cat $(MADE_FROM); echo '$(abspath $(VENV))' '$(CURDIR)'; } 2>/dev/null | cksum | tr ' ' -)
+READY := $(VENV)/.ready-$(KEY)
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with the pinned and hashed dependencies
+
+$(READY):
+	@requirements/install "$(VENV)" "$(PYTHON3)"
+	@rm -f "$(VENV)"/.ready-*
+	@touch "$@"
+
+interpreters: $(READY) ## get the interpreters that are measured, where they are missing
+	@$(BIN)/todobatch interpreters install $(INTERPRETERS)
+
+chromium: $(READY) ## get a Chromium for the tests of the site, where there is none
+	@$(PYTHON) tests/tools/chromium.py
+
+worker-test-env: interpreters ## get what the measured interpreters need to run tests themselves
+	@$(PYTHON) tests/tools/run_on.py --prepare $(INTERPRETERS)
+
+bench: interpreters ## the main job: measure on this machine, print the verdict, build the site
+
+check: $(READY) ## ruff and mypy --strict
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy --strict
+
+test: interpreters worker-test-env chromium ## all tests, the contract suite on each interpreter too
+	@$(PYTHON) -m pytest $(PYTEST_FLAGS)
+	@set -e; for python in $(INTERPRETERS); do \
+	  echo "the contract suite on $$python itself:"; \
+	  $(PYTHON) tests/tools/run_on.py $$python tests/contract $(PYTEST_FLAGS); \
+	done
+
+UV_COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --no-sources \
+  --custom-compile-command "make requirements"
+requirements: $(READY) ## pin and hash the dependencies anew (UPGRADE=--upgrade for newer versions)
+	$(UV_COMPILE) $(UPGRADE) --python-version 3.11 --extra lab --extra asv --no-emit-package todobatch \
+	  pyproject.toml reports/pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(UV_COMPILE) $(UPGRADE) --python-version 3.11 -c requirements/dev.txt \
+	  requirements/bootstrap.in -o requirements/bootstrap.txt
+	$(UV_COMPILE) $(UPGRADE) --python-version 3.13 -c requirements/dev.txt \
+	  requirements/worker-test.in -o requirements/worker-test.txt
+
+clean: ## remove what was made here: .venv, the site, caches; never results
+	rm -rf .venv site build dist .asv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,169 @@
+"""What all tests share: the measured interpreters, the real command, and no silent skips.
+
+This file is loaded on the measured interpreters too (tests/tools/run_on.py), which have the test
+tools and todobatch's worker side only: whatever needs more is imported where it is used.
+"""
+
+import os
+import subprocess
+import sysconfig
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from todobatch.lab.interpreters import Interpreter
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+# No silent skips ----------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-skips",
+        action="store_true",
+        default=bool(os.environ.get("CI")),
+        help="a test that is skipped or expected to fail is a failure (always so where CI is set)",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and item.config.getoption("--no-skips"):
+        reason = getattr(report, "wasxfail", None)
+        kind = "skipped" if reason is None else f"expected to fail ({reason})"
+        # pytest counts a report with this attribute as xfailed, whatever its outcome.
+        vars(report).pop("wasxfail", None)
+        _fail(report, f"{item.nodeid} was {kind}, and --no-skips is on: {_reason(report.longrepr)}")
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if report.skipped and collector.config.getoption("--no-skips"):
+        reason = _reason(report.longrepr)
+        _fail(report, f"{collector.nodeid} was skipped whole, and --no-skips is on: {reason}")
+    return report
+
+
+def _fail(report: pytest.TestReport | pytest.CollectReport, why: str) -> None:
+    report.outcome = "failed"
+    report.longrepr = why
+
+
+def _reason(longrepr: object) -> str:
+    # A skip is reported as (file, line, reason), an expected failure as a traceback.
+    return str(longrepr[2]) if isinstance(longrepr, tuple) else str(longrepr)
+
+
+# The measured interpreters ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def python314() -> "Interpreter":
+    """CPython 3.14 with the GIL; a test that needs it fails with the remedy where it is missing."""
+    return _interpreter("3.14", free_threaded=False)
+
+
+@pytest.fixture(scope="session")
+def python314t() -> "Interpreter":
+    """Free-threaded CPython 3.14; a test that needs it fails with the remedy if it is missing."""
+    return _interpreter("3.14t", free_threaded=True)
+
+
+@pytest.fixture(scope="session", params=["3.14", "3.14t"])
+def each_python(request: pytest.FixtureRequest) -> "Interpreter":
+    """Both, one after the other."""
+    return _interpreter(request.param, free_threaded=request.param.endswith("t"))
+
+
+def _interpreter(spec: str, *, free_threaded: bool) -> "Interpreter":
+    from todobatch.errors import InterpreterMissingError
+    from todobatch.lab.interpreters import find
+
+    try:
+        interpreter = find(spec)
+    except InterpreterMissingError as error:
+        pytest.fail(f"{error}\n  in a checkout: make interpreters", pytrace=False)
+    assert interpreter.facts["free_threaded_build"] is free_threaded
+    return interpreter
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """A Chromium for playwright's `executable_path`; fails with the remedy where there is none."""
+    from tests.tools import chromium as browsers
+
+    path = browsers.find()
+    if path is None:
+        pytest.fail(f"there is no Chromium\n  remedy: {browsers.REMEDY}", pytrace=False)
+    return path
+
+
+# The real command ---------------------------------------------------------------------------------
+
+# Where pip puts commands; that is on PATH only while the environment is activated.
+COMMAND = Path(sysconfig.get_path("scripts")) / "todobatch"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command that ended came to."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class RunTodobatch(Protocol):
+    def __call__(
+        self,
+        *args: str | Path,
+        interpreter: "Interpreter | None" = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 100,
+        stdin: str = "",
+    ) -> Done: ...
+
+
+@pytest.fixture(scope="session")
+def run_todobatch() -> RunTodobatch:
+    """Run the real ``todobatch`` command as it is installed beside this Python.
+
+    With an `interpreter`, the command is told to work on it. `env` is added to the environment.
+    """
+
+    def run(
+        *args: str | Path,
+        interpreter: "Interpreter | None" = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 100,
+        stdin: str = "",
+    ) -> Done:
+        work_on = [] if interpreter is None else ["--interpreter", str(interpreter.executable)]
+        done = subprocess.run(
+            [str(COMMAND), *map(str, args), *work_on],
+            check=False,
+            capture_output=True,
+            text=True,
+            input=stdin,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            timeout=timeout,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return run
