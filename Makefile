@@ -17,10 +17,10 @@ RUN ?= results/latest
 BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
 
-# The stamp's name holds what the environment was made from, its own place included (scripts in it
-# name it): any change of these makes a new stamp, and so a new sync.
+# The stamp's name holds what the environment was made from and its own place, which scripts in it
+# name: any change of these asks for another stamp, and so for another sync.
 MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml reports/pyproject.toml
-KEY := $(shell { cat $(MADE_FROM); echo '$(abspath $(VENV))' '$(CURDIR)'; } 2>/dev/null | cksum | tr ' ' -)
+KEY := $(shell { cat $(MADE_FROM); echo '$(abspath $(VENV))'; } 2>/dev/null | cksum | tr ' ' -)
 READY := $(VENV)/.ready-$(KEY)
 
 help: ## list what can be made
