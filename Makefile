@@ -56,11 +56,12 @@ test: interpreters worker-test-env chromium ## all tests, the contract suite on 
 	  $(PYTHON) tests/tools/run_on.py $$python tests/contract $(PYTEST_FLAGS); \
 	done
 
-UV_COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --no-sources \
+UV_COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal \
   --custom-compile-command "make requirements"
 requirements: $(READY) ## pin and hash the dependencies anew (UPGRADE=--upgrade for newer versions)
-	$(UV_COMPILE) $(UPGRADE) --python-version 3.11 --extra lab --extra asv --no-emit-package todobatch \
-	  pyproject.toml reports/pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(UV_COMPILE) $(UPGRADE) --python-version 3.11 --extra lab --extra asv --extra reports \
+	  --no-emit-package todobatch --no-emit-package todobatch-reports \
+	  pyproject.toml requirements/dev.in -o requirements/dev.txt
 	$(UV_COMPILE) $(UPGRADE) --python-version 3.11 -c requirements/dev.txt \
 	  requirements/bootstrap.in -o requirements/bootstrap.txt
 	$(UV_COMPILE) $(UPGRADE) --python-version 3.13 -c requirements/dev.txt \
