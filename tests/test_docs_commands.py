@@ -23,15 +23,13 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 # Command as it stands in a page, or its beginning followed by '…' -> who runs it instead.
 NOT_RUN_HERE = {
-    "git clone …": "CI begins with it",
-    "cd todobatch": "follows the git clone",
     "make test": ".ci/run: it is what runs this",
     "make check": ".ci/run",
     "make setup": ".ci/run, through make check",
     "make clean": "it would remove the environment that these tests run in",
     "make requirements": "its outcome depends on what the registry holds today",
     ".ci/run": "CI itself",
-    "pip install 'todobatch[lab,reports]'": "test_package.py installs the wheels with these extras",
+    "pip install '.[lab,reports]' ./reports": "test_package.py, in an environment of its own",
     ".venv/bin/pre-commit install": "it changes the checkout's git hooks",
 }
 # What would take minutes is told to be short; the command itself stays as it is written.

@@ -116,20 +116,19 @@ def test_a_worker_needs_the_wheel_and_psutil_only(wheels: dict[str, Path], tmp_p
     assert (done.returncode, done.stdout.strip()) == (0, "['psutil', 'todobatch']"), done.stderr
 
 
-def test_the_extras_install_from_the_wheels(wheels: dict[str, Path], tmp_path: Path) -> None:
-    """``pip install 'todobatch[lab,reports]'`` can be resolved, and gives a working command."""
+def test_installing_the_checkout_with_its_extras_gives_a_working_command(tmp_path: Path) -> None:
+    """README's ``pip install '.[lab,reports]' ./reports``, by uv because that is ten times faster."""
     from uv import find_uv_bin
 
-    uv, python = find_uv_bin(), tmp_path / "venv" / "bin" / "python"
+    uv, venv = find_uv_bin(), tmp_path / "venv"
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, venv], check=True)
     subprocess.run(
-        [uv, "venv", "--quiet", "--python", sys.executable, python.parents[1]], check=True
+        [uv, "pip", "install", "--quiet", "--python", venv, ".[lab,reports]", "./reports"],
+        cwd=ROOT,
+        check=True,
     )
-    install = [uv, "pip", "install", "--quiet", "--python", python]
-    pins = ["--constraint", ROOT / "requirements" / "dev.txt"]
-    where = ["--find-links", wheels["todobatch"].parent]
-    subprocess.run([*install, *pins, *where, "todobatch[lab,reports]"], check=True)
     done = subprocess.run(
-        [python.with_name("todobatch"), "--help"],
+        [venv / "bin" / "todobatch", "--help"],
         cwd=tmp_path,
         check=False,
         capture_output=True,

@@ -57,10 +57,8 @@ def _runs(path: Path) -> bool:
 def _installers() -> Iterator[list[str]]:
     yield [sys.executable, "-m", "playwright", "install", "chromium"]
     if shutil.which("apt-get"):
-        rights = _as_root()
-        yield [*rights, "apt-get", "update", "-qq"]
-        quiet = ["-y", "-qq", "--no-install-recommends"]
-        yield [*rights, "apt-get", "install", *quiet, "chromium", "fonts-dejavu-core"]
+        install = "apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core"
+        yield [*_as_root(), "sh", "-c", f"apt-get update -qq && {install}"]
 
 
 def _as_root() -> list[str]:
