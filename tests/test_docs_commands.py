@@ -24,9 +24,7 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 # Command as it stands in a page, or its beginning followed by '…' -> who runs it instead.
 NOT_RUN_HERE = {
     "make test": ".ci/run: it is what runs this",
-    "make check": ".ci/run",
     "make setup": ".ci/run, through make check",
-    "make clean": "it would remove the environment that these tests run in",
     "make requirements": "its outcome depends on what the registry holds today",
     ".ci/run": "CI itself",
     "pip install '.[lab,reports]' ./reports": "test_package.py, in an environment of its own",
@@ -134,6 +132,13 @@ def test_no_block_of_the_page_hides_a_command_from_being_run(page: Path) -> None
     fence = re.compile(r"^\s*```(?:sh|bash|shell|zsh|shell-session)\b.*$", re.MULTILINE)
     hidden = fence.findall(page.read_text("utf-8"))
     assert hidden == [], "write ```console and '$ ' before each command"
+
+
+def test_every_make_target_that_the_docs_name_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = {t for page in PAGES for t in re.findall(r"`make ([a-z-]+)", page.read_text("utf-8"))}
+    assert named, "CONTRIBUTING.md names them"
+    assert named <= targets
 
 
 def test_the_docs_have_commands_and_each_one_listed_here_is_in_them() -> None:

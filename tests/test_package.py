@@ -117,7 +117,7 @@ def test_a_worker_needs_the_wheel_and_psutil_only(wheels: dict[str, Path], tmp_p
 
 
 def test_installing_the_checkout_with_its_extras_gives_a_working_command(tmp_path: Path) -> None:
-    """README's ``pip install '.[lab,reports]' ./reports``, by uv because that is ten times faster."""
+    """README's ``pip install '.[lab,reports]' ./reports``, by uv, which is ten times faster."""
     from uv import find_uv_bin
 
     uv, venv = find_uv_bin(), tmp_path / "venv"
