@@ -1,19 +1,23 @@
 """todobatch: which way should this batch job run in parallel, and how sure are we?
 
-The names below are the public API; the rest of the package is reached by its module.
-Importing it needs the standard library only, so that it loads in a subinterpreter too.
+The names in `__all__` are the public API; the rest of the package is reached by its module.
+They are loaded on first use, so that the command line answers at once.
 """
 
-from todobatch.collectors import ThreadSafeResultCollector
-from todobatch.coordinator import run_batch_processing_system, run_batches
-from todobatch.errors import TodobatchError
-from todobatch.model import Batch, BatchReport, ProcessingResult, Task, TaskFailure
-from todobatch.processors import (
-    TaskBatchProcessor,
-    TaskProcessor,
-    TaskReporter,
-    TaskValidator,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from todobatch.collectors import ThreadSafeResultCollector
+    from todobatch.coordinator import run_batch_processing_system, run_batches
+    from todobatch.errors import TodobatchError
+    from todobatch.model import Batch, BatchReport, ProcessingResult, Task, TaskFailure
+    from todobatch.processors import (
+        TaskBatchProcessor,
+        TaskProcessor,
+        TaskReporter,
+        TaskValidator,
+    )
 
 __version__ = "0.1.0"
 
@@ -33,3 +37,20 @@ __all__ = [
     "run_batch_processing_system",
     "run_batches",
 ]
+
+_HOMES = {
+    "model": ("Batch", "BatchReport", "ProcessingResult", "Task", "TaskFailure"),
+    "processors": ("TaskBatchProcessor", "TaskProcessor", "TaskReporter", "TaskValidator"),
+    "collectors": ("ThreadSafeResultCollector",),
+    "coordinator": ("run_batch_processing_system", "run_batches"),
+    "errors": ("TodobatchError",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'todobatch' has no attribute {name!r}")
+    value = getattr(import_module(f"todobatch.{_HOME_OF[name]}"), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value

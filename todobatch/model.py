@@ -17,7 +17,7 @@ HIGHEST_PRIORITY = 1
 DEFAULT_PRIORITY = 5
 LOWEST_PRIORITY = 10
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """What a processor may give back: it must survive `json.dumps` and mean the same afterwards."""
 
 
@@ -52,7 +52,7 @@ class Task(_ByFields):
     recurrence: str | None = None
     """How it comes again: '3d', '1w', '2m', '1y'; a leading '+' counts from the due date."""
     status: str = "pending"
-    """One of 'pending', 'waiting', 'overdue', 'completed'; readers set it, `TaskProcessor` moves it."""
+    """'pending', 'waiting', 'overdue' or 'completed'; readers set it, `TaskProcessor` moves it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +114,11 @@ class ProcessingResult(_ByFields):
     tasks: int = 0
     started: Seconds = 0.0
     rows: tuple[Json, ...] | None = None
-    """One JSON value a task in the batch's order; None for a failed task, None for all unless kept."""
+    """One JSON value a task in order, None for a failed one; None in all unless kept."""
     partial: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """The batch's share of an aggregate, merged by the processor's `merge`."""
     digest: int = 0
-    """256-bit digest of the batch's position and output; the sum over batches is the run's digest."""
+    """256-bit digest of position and output; the sum over batches is the run's digest."""
     failures: tuple[TaskFailure, ...] = ()
     seen: WorkerSeen = field(default_factory=WorkerSeen)
 
@@ -185,5 +185,5 @@ MAX_FAILURES_KEPT = 100
 
 
 def describe_exception(error: BaseException) -> str:
-    """Type and message on one line, as `TaskFailure.error` and `ProcessingResult.error` hold them."""
+    """Type and message on one line."""
     return " ".join("".join(traceback.format_exception_only(error)).split())

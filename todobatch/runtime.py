@@ -30,7 +30,7 @@ def gil_enabled() -> bool:
 
 
 def free_threaded_build() -> bool:
-    """Whether this interpreter was built with ``--disable-gil`` (the GIL may be on all the same)."""
+    """Whether this is a ``--disable-gil`` build (the GIL may be on all the same)."""
     return bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 

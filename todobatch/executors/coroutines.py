@@ -1,0 +1,111 @@
+"""`coroutines`: as many batches at once as there are workers, in one event loop and one thread.
+
+    batches ──► worker coroutine 1..n ──► finished (list) ──► caller
+
+The loop runs only while the caller waits for a result, so nothing is shared between threads. A
+processor that never awaits runs here as it does in sequence.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from todobatch import runtime
+from todobatch.executors.base import Capabilities, Executor, Run, seen_by
+from todobatch.model import Batch, ProcessingResult, describe_exception
+from todobatch.processors.base import TaskBatchProcessor, failed_result
+
+
+class Coroutines(Executor):
+    """Coroutines in one event loop; they win where the work waits, and only there."""
+
+    name = "coroutines"
+    summary = "coroutines in one event loop in one thread"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """It awaits; it never uses a second CPU."""
+        return Capabilities(
+            isolates_crashes=False,
+            enforces_deadlines=False,
+            needs_pickling=False,
+            awaits=True,
+            cpu_parallel=False,
+        )
+
+    @contextmanager
+    def open(
+        self, processor: TaskBatchProcessor, workers: int, *, keep_rows: bool = False
+    ) -> Iterator[Run]:
+        """See `Executor.open`."""
+        self.check(workers)
+        with asyncio.Runner() as runner:
+
+            def run(batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
+                loop = runner.get_loop()
+                job = _Run(loop, processor, iter(batches), keep_rows=keep_rows)
+                tasks = [loop.create_task(job.work(f"coroutine-{n + 1}")) for n in range(workers)]
+                try:
+                    while finished := runner.run(job.wait()):
+                        yield from finished
+                    for task in tasks:
+                        task.result()  # raises what reading the input threw
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    runner.run(_gather(tasks))
+
+            yield run
+
+
+async def _gather(tasks: list[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Run:
+    """One pass over an iterable of batches."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        processor: TaskBatchProcessor,
+        feed: Iterator[Batch],
+        *,
+        keep_rows: bool,
+    ) -> None:
+        self._loop = loop
+        self._processor = processor
+        self._feed = feed
+        self._keep_rows = keep_rows
+        self._finished: list[ProcessingResult] = []
+        self._news = asyncio.Event()
+        self._working = 0
+
+    async def work(self, label: str) -> None:
+        """A worker's share: pull, await, hand in, until there is no more."""
+        self._working += 1
+        try:
+            for batch in self._feed:
+                self._finished.append(await self._process(batch, label))
+                self._news.set()
+                await asyncio.sleep(0)  # a batch that never awaits must not shut the others out
+        finally:
+            self._working -= 1
+            self._news.set()
+
+    async def wait(self) -> list[ProcessingResult]:
+        """Results that have come in, as soon as there is one; empty when all are through."""
+        await asyncio.sleep(0)  # lets workers start that were only created
+        while not self._finished and self._working:
+            self._news.clear()
+            await self._news.wait()
+        finished, self._finished = self._finished, []
+        return finished
+
+    async def _process(self, batch: Batch, label: str) -> ProcessingResult:
+        gil_before = runtime.gil_enabled()
+        try:
+            result = await self._processor.process_batch_async(batch)
+        except (Exception, SystemExit) as error:
+            result = failed_result(self._processor.processor_id, batch, describe_exception(error))
+        return seen_by(result, label, gil_before=gil_before, keep_rows=self._keep_rows)

@@ -1,0 +1,111 @@
+"""`interpreters`: one subinterpreter a worker, each with a GIL of its own, in one process.
+
+Needs Python 3.14 (PEP 734). Batches and results are pickled across. Some extension modules cannot
+be imported in a subinterpreter (psutil, numpy and pandas among them): a processor that needs one
+belongs on `threads` or `processes`.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent import futures
+from contextlib import contextmanager
+
+from todobatch.errors import TodobatchError
+from todobatch.executors.base import Capabilities, Executor, Run, work
+from todobatch.executors.futures import IN_FLIGHT_PER_WORKER, run_futures
+from todobatch.model import Batch, ProcessingResult
+from todobatch.processors.base import TaskBatchProcessor
+
+FIRST_VERSION = (3, 14)
+
+
+class Interpreters(Executor):
+    """A pool of subinterpreters: parallel with or without a GIL, at the price of copying."""
+
+    name = "interpreters"
+    summary = "a pool of subinterpreters in one process, batches and results pickled"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """It uses all CPUs; a crash takes the whole process with it."""
+        return Capabilities(
+            isolates_crashes=False,
+            enforces_deadlines=False,
+            needs_pickling=True,
+            awaits=False,
+            cpu_parallel=True,
+        )
+
+    def available(self) -> str | None:
+        """Needs `InterpreterPoolExecutor`, new in 3.14."""
+        if sys.version_info >= FIRST_VERSION:
+            return None
+        running = ".".join(map(str, sys.version_info[:2]))
+        return f"InterpreterPoolExecutor needs Python 3.14; this is {running}"
+
+    @contextmanager
+    def open(
+        self, processor: TaskBatchProcessor, workers: int, *, keep_rows: bool = False
+    ) -> Iterator[Run]:
+        """See `Executor.open`."""
+        self.check(workers)
+        # By name: the type checker looks at the oldest Python, which does not have it.
+        pool = importlib.import_module("concurrent.futures.interpreter").InterpreterPoolExecutor
+        with pool(
+            workers, initializer=_begin, initargs=(processor, keep_rows, sys.path)
+        ) as executor:
+            _bring_up(executor, workers)
+
+            def run(batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
+                return run_futures(
+                    lambda batch: executor.submit(_work, batch),
+                    iter(batches),
+                    IN_FLIGHT_PER_WORKER * workers,
+                    processor.processor_id,
+                )
+
+            try:
+                yield run
+            finally:
+                executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _bring_up(executor: futures.Executor, workers: int) -> None:
+    """Start every worker: each waits for a byte, so that none can take a second one's place."""
+    reader, writer = os.pipe()
+    try:
+        starting = [executor.submit(os.read, reader, 1) for _ in range(workers)]
+        os.write(writer, b"." * workers)
+        for future in starting:
+            future.result()
+    except Exception as error:
+        os.write(writer, b"." * workers)  # free those that still wait, or shutdown would hang
+        raise TodobatchError(
+            f"a subinterpreter did not start: {error}",
+            place="executor interpreters",
+            remedy="every module that the processor imports must support subinterpreters, and the "
+            "processor must be importable (not defined in __main__); otherwise use threads or "
+            "processes",
+        ) from error
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+# In the worker. A subinterpreter runs one batch at a time, so these belong to its only thread.
+_mine: TaskBatchProcessor
+_rows: bool
+
+
+def _begin(processor: TaskBatchProcessor, keep_rows: bool, path: list[str]) -> None:
+    global _mine, _rows  # a pool's initializer has nowhere else to put it
+    sys.path[:] = path
+    _mine, _rows = processor, keep_rows
+
+
+def _work(batch: Batch) -> ProcessingResult:
+    current = importlib.import_module("concurrent.interpreters").get_current()
+    label = f"interpreter-{current.id}"
+    return work(_mine, batch, label, keep_rows=_rows)

@@ -1,0 +1,27 @@
+"""All executors by name."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from todobatch.errors import UsageError
+from todobatch.executors.base import Executor
+from todobatch.executors.coroutines import Coroutines
+from todobatch.executors.interpreters import Interpreters
+from todobatch.executors.processes import Processes
+from todobatch.executors.sequential import Sequential
+from todobatch.executors.threads import Threads
+
+_ALL: tuple[Executor, ...] = (Sequential(), Threads(), Interpreters(), Processes(), Coroutines())
+
+EXECUTORS: Mapping[str, Executor] = MappingProxyType({each.name: each for each in _ALL})
+
+
+def get(name: str) -> Executor:
+    """The executor of that name. Raises UsageError when there is none."""
+    if name not in EXECUTORS:
+        raise UsageError(
+            f"unknown executor {name!r}",
+            place="--executor",
+            remedy=f"one of {', '.join(EXECUTORS)}",
+        )
+    return EXECUTORS[name]

@@ -1,0 +1,204 @@
+"""The unit of work: a processor takes a batch, works, and always returns a result.
+
+A processor holds no state between batches, so one object serves any number of threads at once, and
+it pickles, so that a copy can be sent to a process or another interpreter.
+"""
+
+import datetime as dt
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from time import perf_counter
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from todobatch.model import Batch, Json, ProcessingResult, Task, TaskFailure, describe_exception
+
+DIGEST_MODULUS = 1 << 256
+FAILURES_IN_MESSAGE = 3
+
+# What a task may throw without ending the worker. sys.exit() in a user's function is one of them.
+TASK_ERRORS = (Exception, SystemExit)
+
+
+class TaskBatchProcessor(ABC):
+    """Base of all processors: subclass it and write `process_task`.
+
+    `processor_id` names this processor in results; it defaults to the class's `name`.
+    `today` is the date that due dates are judged against, fixed for a whole run so that every
+    approach gives the same output; it defaults to the current date.
+    """
+
+    name: ClassVar[str] = "custom"
+
+    def __init__(
+        self, processor_id: str | int | None = None, *, today: dt.date | None = None
+    ) -> None:
+        self.processor_id = self.name if processor_id is None else str(processor_id)
+        self.today = today or dt.datetime.now(tz=dt.UTC).astimezone().date()
+
+    @abstractmethod
+    def process_task(self, task: Task) -> Json:
+        """Work on one task and return a JSON value. An exception fails this task and no other."""
+
+    def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> Mapping[str, Json]:
+        """The batch's share of an aggregate; `tasks` and `rows` are those that succeeded."""
+        del tasks
+        return {"rows": len(rows)}
+
+    def merge(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+        """Join two partial aggregates, associatively and commutatively: any order, same whole.
+
+        The default adds whole numbers and merges dictionaries key by key.
+        """
+        return merge_counts(a, b)
+
+    def finish(self, partial: Mapping[str, Any]) -> dict[str, Any]:
+        """Turn the merged aggregate into what people read. Default: a sorted copy."""
+        return {key: partial[key] for key in sorted(partial)}
+
+    def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
+        """Process every task of a batch, one after the other.
+
+        Never raises for what a task throws: the task is a `TaskFailure` in the result, and the
+        others are processed. Whatever else goes wrong makes a failed result.
+        """
+        batch = as_batch(tasks)
+        started = perf_counter()
+        rows: list[Json] = []
+        failures: list[TaskFailure] = []
+        process = self.process_task
+        for offset, task in enumerate(batch.tasks):
+            try:
+                rows.append(process(task))
+            except TASK_ERRORS as error:
+                rows.append(None)
+                failures.append(_failure(batch, offset, error))
+        return self._result(batch, rows, failures, started)
+
+    async def process_task_async(self, task: Task) -> Json:
+        """Work on one task within an event loop. Default: `process_task`, which blocks the loop."""
+        return self.process_task(task)
+
+    async def process_batch_async(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
+        """`process_batch` within an event loop: other batches go on while a task waits."""
+        batch = as_batch(tasks)
+        started = perf_counter()
+        rows: list[Json] = []
+        failures: list[TaskFailure] = []
+        process: Callable[[Task], Coroutine[Any, Any, Json]] = self.process_task_async
+        for offset, task in enumerate(batch.tasks):
+            try:
+                rows.append(await process(task))
+            except TASK_ERRORS as error:
+                rows.append(None)
+                failures.append(_failure(batch, offset, error))
+        return self._result(batch, rows, failures, started)
+
+    def _result(
+        self, batch: Batch, rows: list[Json], failures: list[TaskFailure], started: float
+    ) -> ProcessingResult:
+        failed = {failure.task - batch.first for failure in failures}
+        tasks: Sequence[Task] = batch.tasks
+        done: Sequence[Json] = rows
+        if failed:
+            tasks = [task for offset, task in enumerate(tasks) if offset not in failed]
+            done = [row for offset, row in enumerate(rows) if offset not in failed]
+        try:
+            partial = dict(self.summarise(tasks, done))
+            digest = digest_of(batch.index, done, partial)
+        except TASK_ERRORS as error:
+            culprit = _first_not_json(batch, rows)
+            return failed_result(self.processor_id, batch, culprit or describe_exception(error),
+                                 started=started)  # fmt: skip
+        return ProcessingResult(
+            processor_id=self.processor_id,
+            tasks_processed=len(done),
+            duration=perf_counter() - started,
+            success=not failures,
+            error=_summary(self.processor_id, batch, failures) if failures else None,
+            batch=batch.index,
+            tasks=len(batch.tasks),
+            started=started,
+            rows=tuple(rows),
+            partial=MappingProxyType(partial),
+            digest=digest,
+            failures=tuple(failures),
+        )
+
+
+def as_batch(tasks: Batch | Sequence[Task]) -> Batch:
+    """A batch as it is; a plain sequence of tasks as batch 0."""
+    return tasks if isinstance(tasks, Batch) else Batch(0, tuple(tasks))
+
+
+def failed_result(
+    processor_id: str, batch: Batch, cause: str, *, started: float | None = None
+) -> ProcessingResult:
+    """The result of a batch none of whose tasks count as processed; the error names the batch."""
+    now = perf_counter()
+    return ProcessingResult(
+        processor_id=processor_id,
+        tasks_processed=0,
+        duration=0.0 if started is None else now - started,
+        success=False,
+        error=f"processor {processor_id}, {_name(batch)}: {cause}",
+        batch=batch.index,
+        tasks=len(batch.tasks),
+        started=now if started is None else started,
+    )
+
+
+def digest_of(index: int, rows: Sequence[Json], partial: Mapping[str, Any]) -> int:
+    """SHA-256 of a batch's position and output in canonical JSON, as a number.
+
+    A run's digest is the sum of its batches' digests modulo 2**256, which does not depend on the
+    order in which they finish (the additive set hash of Bellare and Micciancio, "A new paradigm for
+    collision-free hashing", 1997). Raises TypeError or ValueError when a row is not JSON.
+    """
+    text = json.dumps([index, rows, partial], sort_keys=True, separators=(",", ":"))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+
+
+def merge_counts(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
+    """Add whole numbers and merge nested dictionaries key by key."""
+    merged = dict(a)
+    for key, value in b.items():
+        if key not in merged:
+            merged[key] = value
+        elif isinstance(value, Mapping):
+            merged[key] = merge_counts(merged[key], value)
+        else:
+            merged[key] += value
+    return merged
+
+
+def _name(batch: Batch) -> str:
+    last = batch.first + len(batch.tasks) - 1
+    return f"batch {batch.index} (tasks {batch.first} to {last})"
+
+
+def _failure(batch: Batch, offset: int, error: BaseException) -> TaskFailure:
+    task = batch.tasks[offset]
+    title = str(getattr(task, "title", task))  # what a caller passed may be no Task at all
+    return TaskFailure(batch.first + offset, title, describe_exception(error))
+
+
+def _summary(processor_id: str, batch: Batch, failures: Sequence[TaskFailure]) -> str:
+    named = "; ".join(
+        f"task {f.task} {f.title!r}: {f.error}" for f in failures[:FAILURES_IN_MESSAGE]
+    )
+    more = len(failures) - FAILURES_IN_MESSAGE
+    rest = f"; and {more} more" if more > 0 else ""
+    count = f"{len(failures)} of {len(batch.tasks)} tasks failed"
+    return f"processor {processor_id}, {_name(batch)}: {count}: {named}{rest}"
+
+
+def _first_not_json(batch: Batch, rows: Sequence[Json]) -> str | None:
+    for task, row in zip(batch.tasks, rows, strict=True):
+        try:
+            json.dumps(row, sort_keys=True)
+        except (TypeError, ValueError) as error:
+            return f"the row of task {task.title!r} is not JSON: {describe_exception(error)}"
+    return None

@@ -1,0 +1,82 @@
+"""The workload catalogue: names on the command line and what each one stresses."""
+
+import datetime as dt
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from todobatch.errors import UsageError
+from todobatch.model import describe_exception
+from todobatch.processors.base import TaskBatchProcessor
+from todobatch.processors.processor import TaskProcessor
+from todobatch.processors.reporter import TaskReporter
+from todobatch.processors.synthetic import Example8, FunctionProcessor, Hybrid, IoWait, Pipeline
+from todobatch.processors.validator import TaskValidator
+from todobatch.units import Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadInfo:
+    """A workload. `task_seconds` is a rough cost a task, to size a first sample."""
+
+    name: str
+    stresses: str
+    kind: Literal["cpu", "io", "mixed"]
+    task_seconds: Seconds
+    processor: Callable[..., TaskBatchProcessor]
+
+
+_ALL = (
+    WorkloadInfo("validate", "many short checks of dates and fields", "cpu", 3e-6, TaskValidator),
+    WorkloadInfo("process", "state transitions, urgency, recurrence", "cpu", 6e-6, TaskProcessor),
+    WorkloadInfo("report", "aggregation into shared-shape dictionaries", "cpu", 6e-6, TaskReporter),
+    WorkloadInfo("pipeline", "the three in a row", "cpu", 15e-6, Pipeline),
+    WorkloadInfo("example8", "pure computing, the document's own load", "cpu", 300e-6, Example8),
+    WorkloadInfo("io-wait", "waiting 5 ms a task, as for a network", "io", 5e-3, IoWait),
+    WorkloadInfo("hybrid", "computing, then waiting 1 ms, each task", "mixed", 1.3e-3, Hybrid),
+)
+WORKLOADS: Mapping[str, WorkloadInfo] = MappingProxyType({info.name: info for info in _ALL})
+
+
+def resolve(name: str, *, today: dt.date | None = None) -> TaskBatchProcessor:
+    """The processor for a workload's name, or for ``package.module:function``.
+
+    The function takes one `Task` and returns JSON; it may be an ``async def``. A subclass of
+    `TaskBatchProcessor` may be named instead. Raises UsageError when there is no such workload,
+    module or function.
+    """
+    if name in WORKLOADS:
+        return WORKLOADS[name].processor(today=today)
+    if ":" not in name:
+        raise UsageError(
+            f"unknown workload {name!r}",
+            place="--workload",
+            remedy=f"one of {', '.join(WORKLOADS)}, or package.module:function of your own",
+        )
+    target = _load(name)
+    if isinstance(target, type) and issubclass(target, TaskBatchProcessor):
+        return target(today=today)
+    if not callable(target):
+        raise UsageError(
+            f"{name} is not a function but {type(target).__name__}",
+            place="--workload",
+            remedy="name a function of one Task, or a subclass of TaskBatchProcessor",
+        )
+    return FunctionProcessor(target, processor_id=name, today=today)
+
+
+def _load(name: str) -> Any:
+    module_name, _, attribute = name.partition(":")
+    try:
+        target: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            target = getattr(target, part)
+    except Exception as error:  # a user's module may raise anything while it is imported
+        raise UsageError(
+            f"{name} cannot be loaded: {describe_exception(error)}",
+            place="--workload",
+            remedy="the module must be importable from the current folder or PYTHONPATH",
+        ) from error
+    return target

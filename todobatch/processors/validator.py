@@ -1,0 +1,89 @@
+"""`TaskValidator`: does a task make sense?"""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from todobatch.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, Json, Task
+from todobatch.processors.base import TaskBatchProcessor
+from todobatch.processors.recurrence import next_due
+
+STATUSES = frozenset({"pending", "waiting", "overdue", "completed"})
+LONGEST_TITLE = 500
+HORIZON_YEARS = 50
+
+
+def problems_of(task: Task, today: dt.date) -> list[str]:
+    """What is wrong with a task, one phrase each, always in the same order; empty when it is sound.
+
+    A due date is judged against the task's own dates and a horizon of 50 years around `today`:
+    further away it is a slip of the pen.
+    """
+    problems = []
+    if not task.title.strip():
+        problems.append("title is empty")
+    elif len(task.title) > LONGEST_TITLE:
+        problems.append(f"title is longer than {LONGEST_TITLE} characters")
+    if not HIGHEST_PRIORITY <= task.priority <= LOWEST_PRIORITY:
+        problems.append(f"priority is not between {HIGHEST_PRIORITY} and {LOWEST_PRIORITY}")
+    if task.status not in STATUSES:
+        problems.append("status is unknown")
+    problems += _date_problems(task, today)
+    if task.recurrence is not None:
+        try:
+            next_due(task.recurrence, task.due, today)
+        except ValueError:
+            problems.append("recurrence is not understood")
+    return problems
+
+
+def _date_problems(task: Task, today: dt.date) -> list[str]:
+    problems = []
+    if task.due is not None:
+        if abs(task.due.year - today.year) > HORIZON_YEARS:
+            problems.append(f"due date is more than {HORIZON_YEARS} years away")
+        if task.created is not None and task.due < task.created:
+            problems.append("due before it was created")
+    if task.created is not None and task.created > today:
+        problems.append("created in the future")
+    if task.completed is not None:
+        if not task.done:
+            problems.append("has a completion date but is not done")
+        if task.created is not None and task.completed < task.created:
+            problems.append("completed before it was created")
+    return problems
+
+
+class TaskValidator(TaskBatchProcessor):
+    """Checks priority (1 to 10), dates, status and recurrence. A row is the list of problems."""
+
+    name = "validate"
+
+    def process_task(self, task: Task) -> Json:
+        """The task's problems; an empty list when it is sound."""
+        return list(problems_of(task, self.today))
+
+    def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> Mapping[str, Json]:
+        """Counts: sound and unsound tasks, and how often each problem stands."""
+        del tasks
+        counts: dict[str, Json] = {}
+        unsound = 0
+        for row in rows:
+            assert isinstance(row, list)
+            unsound += bool(row)
+            for problem in row:
+                assert isinstance(problem, str)
+                seen = counts.get(problem, 0)
+                assert isinstance(seen, int)
+                counts[problem] = seen + 1
+        return {"sound": len(rows) - unsound, "unsound": unsound, "problems": counts}
+
+    def finish(self, partial: Mapping[str, Any]) -> dict[str, Any]:
+        """The counts, with the commonest problem first."""
+        problems = partial.get("problems", {})
+        ordered = dict(sorted(problems.items(), key=lambda item: (-item[1], item[0])))
+        return {
+            "sound": partial.get("sound", 0),
+            "unsound": partial.get("unsound", 0),
+            "problems": ordered,
+        }
