@@ -12,7 +12,6 @@ PYTHON3 ?= python3
 BENCH_FLAGS ?= --quick
 PYTEST_FLAGS ?=
 INTERPRETERS ?= 3.14 3.14t
-RUN ?= results/latest
 
 BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
@@ -43,6 +42,11 @@ worker-test-env: interpreters ## get what the measured interpreters need to run 
 	@$(PYTHON) tests/tools/run_on.py --prepare $(INTERPRETERS)
 
 bench: interpreters ## the main job: measure on this machine, print the verdict, build the site
+	@$(BIN)/todobatch bench $(BENCH_FLAGS)
+	@$(MAKE) --no-print-directory site
+
+site: $(READY) ## build the site from the newest run, or from the published one
+	@$(PYTHON) -m todobatch_reports.site
 
 check: $(READY) ## ruff and mypy --strict
 	@$(BIN)/ruff check
