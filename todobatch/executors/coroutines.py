@@ -86,7 +86,8 @@ class _Run:
         self._working += 1
         try:
             for batch in self._feed:
-                self._finished.append(await self._process(batch, label))
+                result = await self._process(batch, label)
+                self._finished.append(result)  # not in one line: `wait` changes the list meanwhile
                 self._news.set()
                 await asyncio.sleep(0)  # a batch that never awaits must not shut the others out
         finally:

@@ -7,6 +7,7 @@ belongs on `threads` or `processes`.
 
 import importlib
 import os
+import pickle
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent import futures
@@ -54,7 +55,7 @@ class Interpreters(Executor):
         # By name: the type checker looks at the oldest Python, which does not have it.
         pool = importlib.import_module("concurrent.futures.interpreter").InterpreterPoolExecutor
         with pool(
-            workers, initializer=_begin, initargs=(processor, keep_rows, sys.path)
+            workers, initializer=_begin, initargs=(pickle.dumps(processor), keep_rows, sys.path)
         ) as executor:
             _bring_up(executor, workers)
 
@@ -99,10 +100,10 @@ _mine: TaskBatchProcessor
 _rows: bool
 
 
-def _begin(processor: TaskBatchProcessor, keep_rows: bool, path: list[str]) -> None:
+def _begin(processor: bytes, keep_rows: bool, path: list[str]) -> None:
     global _mine, _rows  # a pool's initializer has nowhere else to put it
-    sys.path[:] = path
-    _mine, _rows = processor, keep_rows
+    sys.path[:] = path  # before the processor is unpickled, which may need it
+    _mine, _rows = pickle.loads(processor), keep_rows  # noqa: S301 - our own
 
 
 def _work(batch: Batch) -> ProcessingResult:

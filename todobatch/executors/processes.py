@@ -8,6 +8,7 @@ kills its worker is found and becomes a failed result, and no other is lost.
 
 import multiprocessing as mp
 import os
+import pickle
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -83,7 +84,7 @@ class _Pool:
             count,
             mp_context=self._context,
             initializer=_begin,
-            initargs=(self._processor, self._keep_rows, sys.path, everyone),
+            initargs=(pickle.dumps(self._processor), self._keep_rows, sys.path, everyone),
         )
         # Each call blocks its worker until all have one, so that no worker can take two.
         try:
@@ -164,13 +165,11 @@ _rows: bool
 _everyone: Barrier
 
 
-def _begin(
-    processor: TaskBatchProcessor, keep_rows: bool, path: list[str], everyone: Barrier
-) -> None:
+def _begin(processor: bytes, keep_rows: bool, path: list[str], everyone: Barrier) -> None:
     global _mine, _rows, _everyone  # a pool's initializer has nowhere else to put it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator, which drains
-    sys.path[:] = path
-    _mine, _rows, _everyone = processor, keep_rows, everyone
+    sys.path[:] = path  # before the processor is unpickled, which may need it
+    _mine, _rows, _everyone = pickle.loads(processor), keep_rows, everyone  # noqa: S301 - our own
 
 
 def _ready() -> None:

@@ -1,0 +1,55 @@
+"""The contract suite runs on each measured interpreter, where only the worker side is installed."""
+
+import datetime as dt
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from todobatch.executors import EXECUTORS, Executor
+from todobatch.model import Batch, Task
+
+sys.path.insert(0, str(Path(__file__).parent / "modules"))
+
+TODAY = dt.date(2026, 11, 24)
+
+
+def _available() -> list[str]:
+    return [name for name, executor in EXECUTORS.items() if executor.available() is None]
+
+
+@pytest.fixture(params=_available())
+def executor(request: pytest.FixtureRequest) -> Executor:
+    """Each executor that works here; a test of its own holds that none is missing."""
+    return EXECUTORS[request.param]
+
+
+@pytest.fixture
+def tasks() -> list[Task]:
+    return [
+        Task(
+            f"task {n}",
+            priority=1 + n % 10,
+            done=n % 3 == 0,
+            due=TODAY + dt.timedelta(days=n % 60 - 30),
+            created=dt.date(2026, 1, 1),
+            projects=(f"project{n % 5}",),
+            recurrence="+1m" if n % 7 == 0 else None,
+        )
+        for n in range(230)
+    ]
+
+
+@pytest.fixture
+def titled() -> Callable[[Sequence[Sequence[str]]], list[Batch]]:
+    """Batches made of titles: ``[["a", "b"], ["c"]]``."""
+
+    def make(titles: Sequence[Sequence[str]]) -> list[Batch]:
+        batches, first = [], 0
+        for index, batch in enumerate(titles):
+            batches.append(Batch(index, tuple(Task(title) for title in batch), first))
+            first += len(batch)
+        return batches
+
+    return make

@@ -1,0 +1,92 @@
+"""Processors that misbehave on purpose. A module of its own, so that every worker can import it."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from todobatch.model import Batch, Json, ProcessingResult, Task
+from todobatch.processors import TaskBatchProcessor
+
+MEETING_TIMEOUT_S = 30.0
+
+
+class Picky(TaskBatchProcessor):
+    """Fails single tasks by their title; the title says how."""
+
+    name = "picky"
+
+    def process_task(self, task: Task) -> Json:
+        if task.title == "raise":
+            raise ValueError("no such project")
+        if task.title == "exit":
+            sys.exit("a task may not end a worker")
+        if task.title == "no json":
+            return object()  # type: ignore[return-value]
+        if task.title == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return task.title
+
+
+class Raising(TaskBatchProcessor):
+    """Breaks the rule that `process_batch` does not raise."""
+
+    name = "raising"
+
+    def process_task(self, task: Task) -> Json:
+        return None
+
+    def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
+        raise RuntimeError("the processor itself is broken")
+
+    async def process_batch_async(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
+        return self.process_batch(tasks)
+
+
+class Meeting(TaskBatchProcessor):
+    """A task is done when `wanted` tasks are under way at the same moment: a sequence point.
+
+    Tasks meet in a folder (the one thing that threads, interpreters and processes all share), whose
+    path is the task's title.
+    """
+
+    name = "meeting"
+    wanted = 2
+
+    def process_task(self, task: Task) -> Json:
+        folder = self._arrive(task)
+        deadline = time.monotonic() + MEETING_TIMEOUT_S
+        while not self._met(folder, deadline):
+            time.sleep(0.001)
+        return "met"
+
+    async def process_task_async(self, task: Task) -> Json:
+        folder = self._arrive(task)
+        deadline = time.monotonic() + MEETING_TIMEOUT_S
+        while not self._met(folder, deadline):  # noqa: ASYNC110 - others may be elsewhere
+            await asyncio.sleep(0.001)
+        return "met"
+
+    def _arrive(self, task: Task) -> Path:
+        folder = Path(task.title)
+        (folder / str(task.priority)).touch()
+        return folder
+
+    def _met(self, folder: Path, deadline: float) -> bool:
+        if time.monotonic() > deadline:
+            raise TimeoutError("nobody else came: these workers do not run side by side")
+        return len(list(folder.iterdir())) >= self.wanted
+
+
+def plain(task: Task) -> str:
+    """A plain function as a workload."""
+    return task.title.upper()
+
+
+async def awaiting(task: Task) -> str:
+    """An async function as a workload."""
+    await asyncio.sleep(0)
+    return task.title.upper()

@@ -1,0 +1,228 @@
+"""What every executor promises, checked on each of them, on every measured interpreter."""
+
+import itertools
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import contract_work
+import pytest
+
+from todobatch import runtime
+from todobatch.coordinator import batched, run_batches
+from todobatch.errors import UsageError
+from todobatch.executors import EXECUTORS, MAX_WORKERS, Executor
+from todobatch.model import Batch, Task
+from todobatch.processors import WORKLOADS, TaskValidator, resolve
+
+from .conftest import TODAY
+
+Titled = Callable[[Sequence[Sequence[str]]], list[Batch]]
+
+
+def test_every_executor_works_here_or_says_why_not() -> None:
+    reasons = {name: executor.available() for name, executor in EXECUTORS.items()}
+    unavailable = {name: reason for name, reason in reasons.items() if reason}
+    if sys.version_info >= (3, 14):
+        assert unavailable == {}
+    else:
+        assert list(unavailable) == ["interpreters"]
+        assert "needs Python 3.14; this is 3." in str(unavailable["interpreters"])
+
+
+def test_every_batch_gives_exactly_one_result(executor: Executor, tasks: list[Task]) -> None:
+    batches = list(batched(tasks, 7))
+    results = list(executor.run(TaskValidator(today=TODAY), batches, workers=3))
+    assert sorted(result.batch for result in results) == [batch.index for batch in batches]
+    assert sum(result.tasks_processed for result in results) == len(tasks)
+    assert all(result.success and result.error is None for result in results)
+    assert all(result.duration > 0 for result in results)
+
+
+@pytest.mark.parametrize("workload", sorted(set(WORKLOADS) - {"io-wait", "hybrid"}))
+def test_every_executor_gives_the_sequential_output(
+    executor: Executor, tasks: list[Task], workload: str
+) -> None:
+    processor = resolve(workload, today=TODAY)
+    expected = run_batches(tasks, processor, executor="sequential", workers=1, batch_size=20)
+    report = run_batches(tasks, processor, executor=executor, workers=3, batch_size=20)
+    assert (report.digest, report.result) == (expected.digest, expected.result)
+    assert (report.tasks, report.failed, report.batches) == (230, 0, 12)
+
+
+@pytest.mark.parametrize("workload", ["io-wait", "hybrid", "contract_work:plain",
+                                      "contract_work:awaiting"])  # fmt: skip
+def test_waiting_and_users_workloads_agree_too(
+    executor: Executor, tasks: list[Task], workload: str
+) -> None:
+    processor = resolve(workload, today=TODAY)
+    expected = run_batches(tasks[:12], processor, executor="sequential", workers=1, batch_size=4)
+    report = run_batches(tasks[:12], processor, executor=executor, workers=2, batch_size=4)
+    assert report.digest == expected.digest
+    assert report.failed == expected.failed == 0
+
+
+def test_a_changed_output_changes_the_digest(tasks: list[Task]) -> None:
+    digests = set()
+    for changed in (tasks, tasks[:-1], [*tasks[1:], tasks[0]], [Task("x"), *tasks[1:]]):
+        digests.add(run_batches(changed, "report", executor="sequential").digest)
+    assert len(digests) == 4
+
+
+@pytest.mark.parametrize("name", sorted(set(EXECUTORS) - {"sequential"}))
+def test_workers_run_at_the_same_time(name: str, tmp_path: Path) -> None:
+    executor = EXECUTORS[name]
+    if reason := executor.available():
+        assert "needs Python 3.14" in reason
+        return
+    batches = [Batch(n, (Task(str(tmp_path), priority=n),), n) for n in range(2)]
+    results = list(executor.run(contract_work.Meeting(), batches, workers=2))
+    assert [result.error for result in results] == [None, None]
+    assert len({result.seen.worker for result in results}) == 2
+
+
+def test_a_failing_task_is_named_and_the_others_are_done(
+    executor: Executor, titled: Titled
+) -> None:
+    batches = titled([["a", "raise", "b"], ["exit", "c"], ["d"]])
+    results = sorted(
+        executor.run(contract_work.Picky(), batches, workers=2, keep_rows=True),
+        key=lambda result: result.batch,
+    )
+    assert [result.tasks_processed for result in results] == [2, 1, 1]
+    assert [result.success for result in results] == [False, False, True]
+    assert results[0].rows == ("a", None, "b")
+    assert results[0].failures[0].task == 1
+    assert results[0].failures[0].error == "ValueError: no such project"
+    assert results[0].error is not None
+    for part in ("processor picky", "batch 0", "tasks 0 to 2", "'raise'", "no such project"):
+        assert part in results[0].error
+    assert results[1].failures[0].task == 3
+    assert "SystemExit" in results[1].failures[0].error
+
+
+def test_a_row_that_is_not_json_fails_its_batch_and_is_named(
+    executor: Executor, titled: Titled
+) -> None:
+    results = list(
+        executor.run(contract_work.Picky(), titled([["a", "no json"], ["b"]]), workers=2)
+    )
+    (failed,) = [result for result in results if not result.success]
+    assert failed.batch == 0
+    assert "'no json' is not JSON" in str(failed.error)
+
+
+def test_a_processor_that_raises_fails_its_batches_and_nothing_else(
+    executor: Executor, titled: Titled
+) -> None:
+    results = list(executor.run(contract_work.Raising(), titled([["a"], ["b"], ["c"]]), workers=2))
+    assert len(results) == 3
+    for result in results:
+        assert not result.success
+        assert result.tasks_processed == 0
+        assert f"batch {result.batch} " in str(result.error)
+        assert "RuntimeError: the processor itself is broken" in str(result.error)
+
+
+def test_what_reading_the_input_raises_reaches_the_caller(
+    executor: Executor, titled: Titled
+) -> None:
+    class BrokenDiskError(Exception):
+        pass
+
+    def feed() -> Iterator[Batch]:
+        yield from titled([["a"], ["b"]])
+        raise BrokenDiskError
+
+    with pytest.raises(BrokenDiskError):
+        list(executor.run(contract_work.Picky(), feed(), workers=2))
+
+
+def test_batches_are_taken_only_as_workers_become_free(executor: Executor) -> None:
+    taken = itertools.count()
+    latest = 0
+
+    def endless() -> Iterator[Batch]:
+        nonlocal latest
+        for latest in taken:
+            yield Batch(latest, (Task("a"),), latest)
+
+    workers = 2
+    with executor.open(TaskValidator(today=TODAY), workers) as run:
+        results = run(endless())
+        for received, _ in enumerate(itertools.islice(results, 200), start=1):
+            assert latest + 1 - received <= 8 * workers
+        results.close()  # type: ignore[attr-defined]
+    assert latest < 200 + 8 * workers
+
+
+def test_leaving_early_ends_the_workers(executor: Executor, tasks: list[Task]) -> None:
+    before = threading.active_count()
+    with executor.open(TaskValidator(today=TODAY), 3) as run:
+        next(iter(run(batched(tasks, 5))))
+    assert threading.active_count() <= before
+
+
+def test_a_pool_can_be_used_again(executor: Executor, tasks: list[Task]) -> None:
+    with executor.open(TaskValidator(today=TODAY), 2) as run:
+        first = sorted((r.batch, r.digest) for r in run(batched(tasks, 50)))
+        second = sorted((r.batch, r.digest) for r in run(batched(tasks, 50)))
+    assert first == second
+    assert len(first) == 5
+
+
+def test_no_batches_give_no_results(executor: Executor) -> None:
+    assert list(executor.run(TaskValidator(today=TODAY), [], workers=2)) == []
+
+
+def test_more_workers_than_batches_is_fine(executor: Executor, titled: Titled) -> None:
+    results = list(executor.run(contract_work.Picky(), titled([["a"]]), workers=5))
+    assert [result.success for result in results] == [True]
+
+
+@pytest.mark.parametrize("workers", [0, -1, MAX_WORKERS + 1, 10_000])
+def test_a_senseless_number_of_workers_is_refused(executor: Executor, workers: int) -> None:
+    with (
+        pytest.raises(UsageError, match=f"{workers} workers") as caught,
+        executor.open(TaskValidator(today=TODAY), workers),
+    ):
+        pass
+    assert "CPUs" in caught.value.remedy
+
+
+def test_rows_stay_where_they_were_made_unless_asked_for(
+    executor: Executor, titled: Titled
+) -> None:
+    for keep in (False, True):
+        (result,) = executor.run(
+            contract_work.Picky(), titled([["a", "b"]]), workers=1, keep_rows=keep
+        )
+        assert result.rows == (("a", "b") if keep else None)
+
+
+def test_workers_report_what_they_are(executor: Executor, tasks: list[Task]) -> None:
+    results = list(executor.run(TaskValidator(today=TODAY), batched(tasks, 10), workers=2))
+    for result in results:
+        assert result.seen.pid > 0
+        assert result.seen.gil_before == result.seen.gil_after == runtime.gil_enabled()
+        assert result.seen.cpu is None or result.seen.cpu >= 0
+    assert 1 <= len({result.seen.worker for result in results}) <= 2
+
+
+def test_capabilities_are_what_the_faults_show(executor: Executor, titled: Titled) -> None:
+    """A killed worker: tried only where it is promised that nothing else is lost."""
+    if not executor.capabilities.isolates_crashes:
+        assert executor.name in {"sequential", "threads", "interpreters", "coroutines"}
+        return
+    titles = [[f"{n}", f"{n}+"] for n in range(30)]
+    titles[11] = ["fine", "kill"]
+    results = list(executor.run(contract_work.Picky(), titled(titles), workers=3))
+    assert sorted(result.batch for result in results) == list(range(30))
+    (failed,) = [result for result in results if not result.success]
+    assert failed.batch == 11
+    assert "SIGKILL" in str(failed.error)
+
+
+def test_the_gil_decides_what_threads_promise() -> None:
+    assert EXECUTORS["threads"].capabilities.cpu_parallel is not runtime.gil_enabled()

@@ -1,0 +1,188 @@
+"""`todobatch run`: one job, one executor, one interpreter."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from todobatch.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_TASKS_FAILED,
+    GilCameBackError,
+    OutputsDisagreeError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from todobatch.engine import Job
+    from todobatch.lab.interpreters import Interpreter
+
+INPUT = "A file of tasks: todo.txt, Taskwarrior export (.json), JSON Lines (.jsonl) or CSV."
+
+
+def run(
+    file: Annotated[Path | None, typer.Argument(metavar="[INPUT]", help=INPUT)] = None,
+    generate: Annotated[
+        int | None, typer.Option(metavar="N", help="Make N tasks instead of reading a file.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the generated tasks.")] = 0,
+    format: Annotated[  # noqa: A002
+        str | None, typer.Option(help="The file's format, when its name does not tell.")
+    ] = None,
+    workload: Annotated[
+        str,
+        typer.Option(
+            "--workload", "-w",
+            help="validate, process, report, pipeline, example8, io-wait, hybrid, or "
+            "package.module:function of your own.",
+        ),
+    ] = "pipeline",
+    executor: Annotated[
+        str,
+        typer.Option(
+            "--executor", "-e",
+            help="sequential, threads, interpreters, processes or coroutines.",
+        ),
+    ] = "threads",
+    workers: Annotated[int, typer.Option("--workers", "-n", help="How many batches at once.")] = 2,
+    interpreter: Annotated[
+        str | None,
+        typer.Option(help="3.14, 3.14t, … or a path. Default: the one todobatch runs on."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Tasks in a batch.")] = 100,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write each task's result, as JSON Lines.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse the input at the first broken record.")
+    ] = False,
+    baseline: Annotated[
+        bool | None,
+        typer.Option(
+            "--baseline/--no-baseline",
+            help="Also measure a sequential run, for the speed-up. Default: yes, but not for a "
+            "workload of your own, which may do things that must not be done twice.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:  # fmt: skip
+    """Run a workload over tasks on one executor, and say what it took."""
+    from todobatch.cli.run_view import RunView
+    from todobatch.coordinator import today
+    from todobatch.executors import get
+    from todobatch.lab.interpreters import find
+
+    _check_input(file, generate, format, batch_size)
+    get(executor)  # a wrong name is told before anything is started
+    chosen = find(interpreter) if interpreter else _running()
+    job: Job = {
+        "input": None if file is None else str(file),
+        "format": format,
+        "generate": generate,
+        "seed": seed,
+        "workload": workload,
+        "executor": executor,
+        "workers": workers,
+        "batch_size": batch_size,
+        "today": today().isoformat(),
+        "strict": strict,
+        "output": None if output is None else str(output),
+    }
+    wants_baseline = ":" not in workload if baseline is None else baseline
+    with _standard_input(job), RunView(job, chosen, quiet=as_json) as view:
+        report = _measure(job, chosen, view, wants_baseline=wants_baseline)
+        view.report(report, as_json=as_json)
+    _judge(report, chosen)
+
+
+def _measure(
+    job: "Job", interpreter: "Interpreter", view: Any, *, wants_baseline: bool
+) -> dict[str, Any]:
+    from todobatch.lab.job import run_job
+
+    report = run_job(job, interpreter, view.on_event)
+    report.update(interpreter=interpreter.spec, speedup=None, baseline_wall_s=None)
+    if job["executor"] == "sequential":
+        report.update(speedup=1.0, baseline_wall_s=report["wall_s"])
+    elif wants_baseline and not report["interrupted"]:
+        view.baseline()
+        alone = job | {"executor": "sequential", "workers": 1, "output": None}
+        try:
+            base = run_job(alone, interpreter, view.on_baseline_event)  # type: ignore[arg-type]
+        except KeyboardInterrupt:
+            return report  # the job itself is done: only the speed-up is missing
+        if not base["interrupted"]:
+            report.update(
+                baseline_wall_s=base["wall_s"],
+                speedup=base["wall_s"] / report["wall_s"],
+                baseline_digest=base["digest"],
+            )
+    return report
+
+
+def _judge(report: dict[str, Any], interpreter: "Interpreter") -> None:
+    """Leave with the exit code that the report stands for."""
+    if report["gil_came_back"]:
+        raise GilCameBackError(
+            "the GIL was off at the start and on at the end, so these figures are not "
+            "free-threaded ones",
+            place=f"interpreter {interpreter.spec}",
+            remedy="the warning above names the extension module that turned it on; do without it, "
+            "or set PYTHON_GIL=0 if you know it to be safe",
+        )
+    if not report["failed"] and report.get("baseline_digest", report["digest"]) != report["digest"]:
+        raise OutputsDisagreeError(
+            f"the output is not that of the sequential run "
+            f"({report['digest'][:12]}… and {report['baseline_digest'][:12]}…)",
+            place=f"executor {report['executor']}",
+            remedy="the workload must give the same output for the same tasks: look for shared "
+            "state, random numbers and clocks in it",
+        )
+    if report["interrupted"]:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if report["failed"]:
+        raise typer.Exit(EXIT_TASKS_FAILED)
+
+
+def _check_input(
+    file: Path | None, generate: int | None, format_name: str | None, batch_size: int
+) -> None:
+    if (file is None) == (generate is None):
+        raise UsageError(
+            "give either a file of tasks or --generate N" if file is None else
+            "both a file of tasks and --generate were given",
+            place="INPUT",
+            remedy="for example: todobatch run examples/todo.txt",
+        )  # fmt: skip
+    if generate is not None and generate < 1:
+        raise UsageError(f"{generate} tasks", place="--generate", remedy="1 or more")
+    if batch_size < 1:
+        raise UsageError(f"{batch_size} tasks a batch", place="--batch-size", remedy="1 or more")
+    if file is not None:
+        from todobatch.sources import open_source
+
+        open_source(file, format=format_name)  # a missing file is told before anything is started
+
+
+@contextmanager
+def _standard_input(job: "Job") -> Iterator[None]:
+    """Put standard input into a file while the run lasts: the jobs have one of their own."""
+    if job["input"] != "-":
+        yield
+        return
+    with tempfile.NamedTemporaryFile(prefix="todobatch-stdin-") as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        copy.flush()
+        job["input"] = copy.name
+        yield
+
+
+def _running() -> "Interpreter":
+    from todobatch.lab.interpreters import find
+
+    return find(sys.executable)

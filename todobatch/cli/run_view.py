@@ -1,0 +1,188 @@
+"""What `todobatch run` shows: banner, progress, a line a worker, totals.
+
+Everything for people goes to standard error while it runs and the summary to standard output; with
+`--json` standard output holds the document and nothing else.
+"""
+
+import json
+from typing import Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from todobatch.engine import Job
+from todobatch.lab.interpreters import Interpreter
+from todobatch.units import show_bytes, show_percent, show_ratio, show_seconds
+
+SKIPPED_SHOWN = 20
+FAILURES_SHOWN = 20
+
+
+class RunView:
+    """Follows one run. Use as a context manager; the progress bar lives as long."""
+
+    def __init__(self, job: Job, interpreter: Interpreter, *, quiet: bool) -> None:
+        self._job = job
+        self._interpreter = interpreter
+        self._quiet = quiet
+        self._out = Console(soft_wrap=True, highlight=False)
+        self._err = Console(stderr=True, soft_wrap=True, highlight=False)
+        self._skipped: list[dict[str, Any]] = []
+        self._facts: dict[str, Any] = {}
+        self._cpus = 1
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._err,
+            transient=True,
+            disable=quiet or not self._err.is_terminal,
+        )
+        self._bar = self._progress.add_task("tasks", total=job["generate"])
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._progress.stop()
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        """Show one event of the job."""
+        match event["event"]:
+            case "hello":
+                self._facts, self._cpus = event["facts"], event["cpus"]
+                if not self._quiet:
+                    self._err.print(self._banner())
+            case "skipped":
+                self._skipped.append(event)
+                if len(self._skipped) <= SKIPPED_SHOWN:
+                    place = escape(f"{event['file']}:{event['line']}")
+                    self._err.print(f"skipped {place}: {escape(event['cause'])}")
+            case "progress":
+                self._progress.update(self._bar, completed=event["tasks"])
+            case "interrupting":
+                self._err.print("finishing the batches under way; Ctrl-C again ends it at once")
+
+    def baseline(self) -> None:
+        """From now on the bar is the sequential run's."""
+        self._progress.reset(self._bar, description="sequential, to compare")
+
+    def on_baseline_event(self, event: dict[str, Any]) -> None:
+        """Show one event of the sequential run: its progress only, the rest has been said."""
+        if event["event"] == "progress":
+            self._progress.update(self._bar, completed=event["tasks"])
+
+    def report(self, report: dict[str, Any], *, as_json: bool) -> None:
+        """Print what the run came to."""
+        self._progress.stop()
+        hidden = len(self._skipped) - SKIPPED_SHOWN
+        if hidden > 0:
+            self._err.print(f"skipped {hidden} more broken records")
+        if as_json:
+            self._out.file.write(json.dumps(self._document(report), ensure_ascii=False) + "\n")
+            return
+        self._workers(report)
+        self._totals(report)
+        self._failures(report)
+
+    def _banner(self) -> str:
+        facts, job = self._facts, self._job
+        gil = "GIL on" if facts["gil_enabled"] else "GIL off (free-threaded)"
+        build = "free-threaded build, " if facts["free_threaded_build"] else ""
+        workers = f"{job['workers']} worker{'s' if job['workers'] > 1 else ''}"
+        return (
+            f"todobatch run: Python {facts['version']}, {build}{gil}, {self._cpus} CPUs; "
+            f"{job['workload']} on {job['executor']}, {workers}, batches of {job['batch_size']}"
+        )
+
+    def _workers(self, report: dict[str, Any]) -> None:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("worker", "batches", "tasks", "busy", "CPUs it ran on"):
+            table.add_column(name, justify="left" if name == "worker" else "right")
+        for worker in report["worker_totals"]:
+            table.add_row(
+                worker["worker"],
+                str(worker["batches"]),
+                str(worker["tasks"]),
+                show_seconds(worker["busy_s"]),
+                " ".join(map(str, worker["cpus"])) or "unknown",
+            )
+        self._out.print(table)
+
+    def _totals(self, report: dict[str, Any]) -> None:
+        wall = report["wall_s"]
+        rate = report["tasks"] / wall if wall else 0.0
+        use = report["cpu_s"] / (wall * self._cpus) if wall else 0.0
+        lines = [
+            (
+                f"tasks     {report['tasks']} in {report['batches']} batches, "
+                f"{report['failed']} failed, {report['skipped']} skipped"
+            ),
+            (
+                f"time      {show_seconds(wall)} ({rate:,.0f} tasks/s), "
+                f"{show_seconds(report['pool_start_s'])} before that to bring up the workers"
+            ),
+            (
+                f"CPU       {show_percent(use)} of {self._cpus} CPUs "
+                f"({show_seconds(report['cpu_s'])} of CPU time)"
+            ),
+            f"memory    {show_bytes(report['peak_bytes'])} at its peak, all processes",
+            f"speed-up  {_speedup(report)}",
+            f"digest    {report['digest']}",
+        ]
+        if report["output"]:
+            lines.append(f"output    {report['output']}")
+        if report["interrupted"]:
+            lines.append("interrupted: the input was not read to its end")
+        self._out.print()
+        for line in lines:
+            self._out.print(escape(line))
+
+    def _failures(self, report: dict[str, Any]) -> None:
+        named = [
+            f"failed task {f['task']} {f['title']!r}: {f['error']}" for f in report["failures"]
+        ]
+        tasks_named = {f["task"] for f in report["failures"]}
+        if not tasks_named or report["failed"] > len(tasks_named):
+            # Whole batches that failed have no task to name: their own error says all.
+            named += [f"failed {e}" for e in report["errors"] if " tasks failed: " not in e]
+        for line in named[:FAILURES_SHOWN]:
+            self._err.print(escape(line))
+        if len(named) > FAILURES_SHOWN:
+            self._err.print(f"and {len(named) - FAILURES_SHOWN} more; --json gives the first 100")
+
+    def _document(self, report: dict[str, Any]) -> dict[str, Any]:
+        """The JSON document: the report, who ran it, and the broken records."""
+        hidden = {"event", "gil_came_back", "baseline_digest"}
+        document = {key: value for key, value in report.items() if key not in hidden}
+        document["workload"] = self._job["workload"]
+        document["python"] = self._facts["version"]
+        document["cpus"] = self._cpus
+        document["skipped_records"] = [
+            {key: event[key] for key in ("file", "line", "cause")} for event in self._skipped[:100]
+        ]
+        return document
+
+
+def _speedup(report: dict[str, Any]) -> str:
+    if report["executor"] == "sequential":
+        return "this is the sequential run"
+    if report["speedup"] is None:
+        return "not measured (--baseline measures a sequential run of the same tasks)"
+    return (
+        f"{show_ratio(report['speedup'])} against a sequential run of the same batches "
+        f"({show_seconds(report['baseline_wall_s'])}); one run each: "
+        "todobatch bench says how sure that is"
+    )
