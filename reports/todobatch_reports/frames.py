@@ -1,0 +1,190 @@
+"""A run as tidy tables: one row a sample, one row a cell, one row a span. Units are SI throughout."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, Self
+
+import pandas as pd
+
+from todobatch.lab import verdict
+from todobatch.lab.schema import Cell, CellSummary, Estimate, RunMeta, Sample, Winner
+from todobatch.lab.store import Run
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Everything the pages say is read off this: a run, what was derived from it, and its tables."""
+
+    run: Run
+    summaries: tuple[CellSummary, ...]
+    winners: tuple[Winner, ...]
+    samples: pd.DataFrame
+    cells: pd.DataFrame
+    cpus: int
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """Derive all of it. Raises what `todobatch.lab.verdict` raises for a run without samples."""
+        summaries = tuple(verdict.summarise(run))
+        return cls(
+            run=run,
+            summaries=summaries,
+            winners=tuple(verdict.winners(run)),
+            samples=sample_frame(run, summaries),
+            cells=cell_frame(run.meta, summaries),
+            cpus=cpus(run.meta),
+        )
+
+    @property
+    def meta(self) -> RunMeta:
+        """What run.json says."""
+        return self.run.meta
+
+    @property
+    def workloads(self) -> list[str]:
+        """Workloads in the order they were planned."""
+        return list(dict.fromkeys(summary.cell.workload for summary in self.summaries))
+
+    def of_workload(self, workload: str) -> list[CellSummary]:
+        """The cells of one workload."""
+        return [summary for summary in self.summaries if summary.cell.workload == workload]
+
+    def winner(self, workload: str) -> Winner:
+        """The winner analysis of one workload. Raises KeyError where there is none."""
+        found = {winner.workload: winner for winner in self.winners}
+        return found[workload]
+
+    def good(self, cell: Cell) -> list[Sample]:
+        """The samples of a cell that may be used."""
+        return [s for s in self.run.samples if s.cell == cell and s.void is None]
+
+    def interpreter(self, spec: str) -> str:
+        """How an interpreter is called on the pages."""
+        return interpreter_name(spec, self.meta.interpreters.get(spec, {}))
+
+    def label(self, summary: CellSummary) -> str:
+        """How a line of a chart is called: approach and interpreter."""
+        return f"{summary.approach} · {self.interpreter(summary.cell.interpreter)}"
+
+
+def cpus(meta: RunMeta) -> int:
+    """CPUs that the run could use, as the machine's description has it."""
+    return int(meta.machine["cpus_available"])
+
+
+def interpreter_name(spec: str, facts: Mapping[str, Any]) -> str:
+    """The spec as asked for; for a path, the version found there (``'3.14.7t'``)."""
+    if PurePath(spec).name == spec:
+        return spec
+    version = str(facts.get("version", PurePath(spec).name))
+    return f"{version}t" if facts.get("free_threaded_build") else version
+
+
+def anchor(cell: Cell) -> str:
+    """The name of a cell's row on the data page: ``'cell-example8-3.14t-threads-2'``."""
+    return "cell-" + re.sub(r"[^A-Za-z0-9.]+", "-", cell.key).strip("-")
+
+
+def sample_frame(run: Run, summaries: Sequence[CellSummary]) -> pd.DataFrame:
+    """One row a sample, voids included, in the order taken.
+
+    `speedup` is the wall time of the sequential sample of the same block, workload and interpreter
+    divided by this one's; NaN where that is missing or either is void.
+    """
+    approach = {summary.cell: summary.approach for summary in summaries}
+    available = cpus(run.meta)
+    base = {
+        (s.block, s.workload, s.interpreter): s.wall_s
+        for s in run.samples
+        if s.executor == "sequential" and s.void is None
+    }
+    rows = []
+    for s in run.samples:
+        reference = base.get((s.block, s.workload, s.interpreter)) if s.void is None else None
+        rows.append(
+            {
+                "number": s.number,
+                "block": s.block,
+                "position": s.position,
+                "workload": s.workload,
+                "approach": approach.get(s.cell, s.executor),
+                "executor": s.executor,
+                "interpreter": interpreter_name(
+                    s.interpreter, run.meta.interpreters.get(s.interpreter, {})
+                ),
+                "gil_enabled": s.gil_enabled,
+                "workers": s.workers,
+                "wall_s": s.wall_s,
+                "speedup": reference / s.wall_s if reference else float("nan"),
+                "cpu_s": s.cpu_s,
+                "cpu_use": s.cpu_s / (s.wall_s * available),
+                "pool_start_s": s.pool_start_s,
+                "process_s": s.process_s,
+                "peak_bytes": s.peak_bytes,
+                "peak_method": s.peak_method,
+                "tasks": s.tasks,
+                "failed": s.failed,
+                "batches": s.batches,
+                "digest": s.digest,
+                "load_1m": s.load_1m,
+                "started": s.started,
+                "void": s.void or "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def cell_frame(meta: RunMeta, summaries: Sequence[CellSummary]) -> pd.DataFrame:
+    """One row a cell: each estimate in three columns (``wall_s``, ``wall_s_low``, ``wall_s_high``)."""
+    rows = []
+    for summary in summaries:
+        cell = summary.cell
+        name = interpreter_name(cell.interpreter, meta.interpreters.get(cell.interpreter, {}))
+        rows.append(
+            {
+                "cell": cell.key,
+                "anchor": anchor(cell),
+                "workload": cell.workload,
+                "approach": summary.approach,
+                "executor": cell.executor,
+                "interpreter": name,
+                "label": f"{summary.approach} · {name}",
+                "gil_enabled": summary.gil_enabled,
+                "workers": cell.workers,
+                "samples": summary.samples,
+                "voids": summary.voids,
+                **_three("wall_s", summary.wall_s),
+                **_three("speedup", summary.speedup),
+                **_three("efficiency", summary.efficiency),
+                **_three("cpu_s", summary.cpu_s),
+                "cpu_use": summary.cpu_use,
+                **_three("peak_bytes", summary.peak_bytes),
+                **_three("pool_start_s", summary.pool_start_s),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def span_frame(sample: Sample) -> pd.DataFrame:
+    """One row a batch as one worker ran it: worker, batch, start_s, end_s from the clock's start."""
+    frame = pd.DataFrame(sample.spans, columns=["worker", "batch", "start_s", "end_s"])
+    frame["worker"] = frame["worker"].astype(str)
+    return frame.sort_values(["start_s", "batch"], ignore_index=True)
+
+
+def spread(values: Sequence[float]) -> float:
+    """Coefficient of variation: standard deviation (n - 1) ÷ mean; NaN for fewer than two values."""
+    series = pd.Series(values, dtype=float)
+    return float(series.std(ddof=1) / series.mean())
+
+
+def _three(name: str, value: Estimate | None) -> dict[str, float]:
+    nan = float("nan")
+    estimate = value or Estimate(nan, nan, nan)
+    return {
+        name: estimate.estimate,
+        f"{name}_low": estimate.low,
+        f"{name}_high": estimate.high,
+    }

@@ -1,0 +1,165 @@
+"""How speed follows workers: Amdahl's law fitted, each further step judged, idle time told."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import curve_fit
+from scipy.stats import t as student
+
+from todobatch.lab.schema import CellSummary, Comparison, Estimate, Sample
+from todobatch.lab.store import Run
+from todobatch.lab.verdict import compare_cells
+from todobatch.units import Ratio, Seconds
+from todobatch_reports.frames import span_frame
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class AmdahlFit:
+    """The serial fraction that explains measured speed-ups best, and how well it does.
+
+    `residual` is the root mean square of measured minus fitted speed-up: a large one says that a
+    serial part is not what holds this approach back. `serial` has a NaN interval where the fit
+    ends at 0 or 1, because the error of a bounded estimate is not symmetric there.
+    """
+
+    serial: Estimate
+    residual: Ratio
+    points: int
+    max_workers: int
+
+    @property
+    def limit(self) -> Ratio:
+        """The speed-up that no number of workers passes: 1 ÷ serial fraction."""
+        return math.inf if self.serial.estimate == 0 else 1 / self.serial.estimate
+
+
+def amdahl(workers: Floats, serial: float) -> Floats:
+    """Speed-up of `workers` workers where the fraction `serial` of the work cannot be shared.
+
+    Source: G. M. Amdahl, "Validity of the single processor approach to achieving large scale
+    computing capabilities", AFIPS 1967: S(n) = 1 / (s + (1 - s) / n).
+    """
+    return 1.0 / (serial + (1.0 - serial) / workers)
+
+
+def fit_amdahl(
+    workers: Sequence[int], speedups: Sequence[Ratio], *, cpus: int
+) -> AmdahlFit | None:
+    """Fit the serial fraction by least squares to the samples with no more workers than CPUs.
+
+    More workers than CPUs share CPUs, which the law does not speak of. None where no sample has
+    more than one worker, or there are fewer than three samples: that is no fit.
+    """
+    n = np.asarray(workers, dtype=float)
+    s = np.asarray(speedups, dtype=float)
+    usable = np.isfinite(s) & (n <= cpus)
+    n, s = n[usable], s[usable]
+    if len(n) < 3 or n.max() < 2:
+        return None
+    (serial,), covariance = curve_fit(amdahl, n, s, p0=[0.5], bounds=(0.0, 1.0))
+    residual = float(np.sqrt(np.mean((s - amdahl(n, serial)) ** 2)))
+    return AmdahlFit(
+        serial=_interval(float(serial), float(covariance[0, 0]), len(n) - 1),
+        residual=residual,
+        points=len(n),
+        max_workers=int(n.max()),
+    )
+
+
+def _interval(value: float, variance: float, freedom: int) -> Estimate:
+    # The optimiser stops a hair before a bound: that is the bound.
+    at_bound = value < 1e-6 or value > 1 - 1e-6
+    value = round(value) if at_bound else value
+    if at_bound or not math.isfinite(variance):
+        return Estimate(float(value), math.nan, math.nan)
+    half = float(student.ppf(0.975, freedom)) * math.sqrt(variance)
+    return Estimate(value, max(0.0, value - half), min(1.0, value + half))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """From one number of workers to the next: above 1, the further workers paid."""
+
+    summary: CellSummary
+    fewer: int
+    more: int
+    comparison: Comparison
+
+    def beyond(self, cpus: int) -> bool:
+        """Whether the step ends with more workers than CPUs."""
+        return self.more > cpus
+
+
+def steps(run: Run, line: Sequence[CellSummary]) -> list[Step]:
+    """The steps along one line (cells that differ in workers only), judged by paired samples."""
+    ordered = sorted(line, key=lambda summary: summary.cell.workers)
+    return [
+        Step(more, less.cell.workers, more.cell.workers, compare_cells(run, more.cell, less.cell))
+        for less, more in pairwise(ordered)
+    ]
+
+
+def flattens_at(line: Sequence[Step]) -> int | None:
+    """The number of workers after which one step no longer was faster; None if all were."""
+    return next((step.fewer for step in line if step.comparison.verdict != "faster"), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """How evenly one sample's work lay on its workers.
+
+    `imbalance` is the busiest worker's time ÷ the mean of all − 1 (0 is even): the percent
+    imbalance metric, as defined in O. Pearce et al., "Quantifying the effectiveness of load
+    balance algorithms", ICS 2012. `idle` is the share of workers × wall time with no batch.
+    """
+
+    wall_s: Seconds
+    busy_s: dict[str, Seconds]
+    batches: dict[str, int]
+    imbalance: float
+    idle: float
+    last_worker: str
+    last_end_s: Seconds
+    slowest_batch: int
+    slowest_batch_s: Seconds
+
+
+def balance(sample: Sample) -> Balance | None:
+    """Judge one sample by its spans; None where it has none."""
+    if not sample.spans:
+        return None
+    frame = span_frame(sample)
+    frame["took_s"] = frame["end_s"] - frame["start_s"]
+    by_worker = frame.groupby("worker")
+    busy = {str(worker): covered(spans) for worker, spans in by_worker}
+    # A worker that never got a batch has no span, and counts all the same.
+    workers = max(sample.workers, len(busy))
+    mean = sum(busy.values()) / workers
+    slowest = frame.loc[frame["took_s"].idxmax()]
+    return Balance(
+        wall_s=sample.wall_s,
+        busy_s=busy,
+        batches={str(worker): int(value) for worker, value in by_worker.size().items()},
+        imbalance=max(busy.values()) / mean - 1 if mean else 0.0,
+        idle=max(0.0, 1 - sum(busy.values()) / (workers * sample.wall_s)),
+        last_worker=str(frame.loc[frame["end_s"].idxmax(), "worker"]),
+        last_end_s=float(frame["end_s"].max()),
+        slowest_batch=int(slowest["batch"]),
+        slowest_batch_s=float(slowest["took_s"]),
+    )
+
+
+def covered(spans: pd.DataFrame) -> Seconds:
+    """Time in which at least one of the spans ran: coroutines of one worker overlap."""
+    total, end = 0.0, -math.inf
+    for start, stop in zip(spans["start_s"], spans["end_s"], strict=True):
+        total += max(0.0, stop - max(start, end))
+        end = max(end, stop)
+    return total

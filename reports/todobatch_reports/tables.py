@@ -1,0 +1,131 @@
+"""Figures as text and tables as HTML: every page shows the same thing the same way."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from markupsafe import Markup, escape
+
+from todobatch.lab.schema import Cell, CellSummary, Estimate
+from todobatch.units import show_bytes, show_percent, show_ratio, show_seconds
+from todobatch_reports.frames import Figures, anchor
+
+NONE = "–"
+
+
+def interval(estimate: Estimate | None, show: Callable[[float], str]) -> str:
+    """``'1.90× – 1.96×'``; a dash where a single sample gives none."""
+    if estimate is None or math.isnan(estimate.low):
+        return NONE
+    return f"{show(estimate.low)} – {show(estimate.high)}"
+
+
+def with_interval(estimate: Estimate, show: Callable[[float], str]) -> str:
+    """``'1.93× (95 % interval 1.90× – 1.96×)'``, or that there is none."""
+    if math.isnan(estimate.low):
+        return f"{show(estimate.estimate)} (one sample, so no interval)"
+    return f"{show(estimate.estimate)} (95 % interval {interval(estimate, show)})"
+
+
+def link(cell: Cell, text: str) -> Markup:
+    """A figure that leads to its row on the data page."""
+    return Markup('<a href="data.html#{}">{}</a>').format(anchor(cell), text)
+
+
+def gil(*, enabled: bool) -> str:
+    """How the state of the GIL is told."""
+    return "GIL on" if enabled else "GIL off"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """``'1 sample'``, ``'3 samples'``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def table(
+    caption: str,
+    heads: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    numeric: str = "",
+    ids: Sequence[str] = (),
+    best: Sequence[int] = (),
+) -> Markup:
+    """A table in a box of its own that scrolls where it is wider than the page.
+
+    `numeric` has one letter a column: ``n`` sets it to the right, anything else to the left.
+    `ids` names the rows, `best` marks some by their position.
+    """
+    kinds = numeric.ljust(len(heads), ".")
+    classes = [' class="tb-n"' if kind == "n" else "" for kind in kinds]
+    head = "".join(
+        f'<th scope="col"{kind}>{escape(name)}</th>'
+        for name, kind in zip(heads, classes, strict=True)
+    )
+    body = []
+    for place, row in enumerate(rows):
+        cells = [
+            f'<th scope="row"{kind}>{escape(value)}</th>'
+            if column == 0
+            else f"<td{kind}>{escape(value)}</td>"
+            for column, (value, kind) in enumerate(zip(row, classes, strict=True))
+        ]
+        name = f' id="{escape(ids[place])}"' if ids else ""
+        mark = ' class="tb-best"' if place in best else ""
+        body.append(f"<tr{name}{mark}>{''.join(cells)}</tr>")
+    return Markup(  # every value in it has been escaped above
+        f'<div class="tb-scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
+        f'<table class="tb-table"><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def comparison(figures: Figures, cells: Sequence[CellSummary], caption: str) -> Markup:
+    """The table of approaches, fastest first."""
+    ranked = sorted(cells, key=lambda summary: summary.wall_s.estimate)
+    heads = (
+        "Approach", "Interpreter", "Workers", "Time", "Speed-up", "95 % interval", "CPU", "Memory",
+    )  # fmt: skip
+    rows = [
+        (
+            summary.approach,
+            f"{figures.interpreter(summary.cell.interpreter)}, {gil(enabled=summary.gil_enabled)}",
+            summary.cell.workers,
+            link(summary.cell, show_seconds(summary.wall_s.estimate)),
+            _speedup(summary),
+            interval(summary.speedup, show_ratio),
+            show_percent(summary.cpu_use),
+            show_bytes(summary.peak_bytes.estimate),
+        )
+        for summary in ranked
+    ]
+    return table(caption, heads, rows, numeric="..nnnnnn", best=(0,))
+
+
+def _speedup(summary: CellSummary) -> str:
+    if summary.speedup is not None:
+        return show_ratio(summary.speedup.estimate)
+    return "is the base" if summary.cell.executor == "sequential" else NONE
+
+
+def best_of_each(cells: Sequence[CellSummary]) -> list[CellSummary]:
+    """The fastest number of workers of each approach on each interpreter."""
+    best: dict[tuple[str, str], CellSummary] = {}
+    for summary in cells:
+        key = (summary.approach, summary.cell.interpreter)
+        if key not in best or summary.wall_s.estimate < best[key].wall_s.estimate:
+            best[key] = summary
+    return list(best.values())
+
+
+def at_workers(cells: Sequence[CellSummary], workers: int) -> list[CellSummary]:
+    """The cells with that many workers, and the sequential ones beside them."""
+    return [s for s in cells if s.cell.executor == "sequential" or s.cell.workers == workers]
+
+
+def lines(cells: Sequence[CellSummary]) -> list[list[CellSummary]]:
+    """Cells that differ in workers only, by workers; sequential left out."""
+    found: dict[tuple[str, str], list[CellSummary]] = {}
+    for summary in cells:
+        if summary.cell.executor != "sequential":
+            found.setdefault((summary.cell.executor, summary.cell.interpreter), []).append(summary)
+    return [sorted(line, key=lambda s: s.cell.workers) for line in found.values()]
