@@ -181,7 +181,7 @@ def _name(batch: Batch) -> str:
 
 def _failure(batch: Batch, offset: int, error: BaseException) -> TaskFailure:
     task = batch.tasks[offset]
-    title = str(getattr(task, "title", task))  # what a caller passed may be no Task at all
+    title = task.title if isinstance(task, Task) else repr(task)  # callers pass anything
     return TaskFailure(batch.first + offset, title, describe_exception(error))
 
 
