@@ -1,0 +1,234 @@
+"""One parser a field, shared by every format, so that all of them refuse the same things alike.
+
+Each takes the text (or JSON value) of one field and gives what `Task` holds, or raises
+`FieldError`.
+"""
+
+import datetime as dt
+import re
+from calendar import month_name, monthrange
+from functools import lru_cache
+
+from todobatch.model import HIGHEST_PRIORITY, LOWEST_PRIORITY
+
+LONGEST_LINE = 10_000
+"""Characters. A longer line or title is no todo: a binary file, or a quote that is never closed."""
+
+STATUSES = ("pending", "waiting", "overdue", "completed")
+
+
+class FieldError(ValueError):
+    """One field of one record makes no sense: what is wrong, and how it should look."""
+
+    def __init__(self, cause: str, remedy: str = "") -> None:
+        super().__init__(cause)
+        self.remedy = remedy
+
+
+def show(value: object) -> str:
+    """A value for an error's text: as Python writes it, cut when it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+# Text ---------------------------------------------------------------------------------------------
+
+# C0 without tab and newline, and DEL: a terminal would obey them.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def parse_title(text: str) -> str:
+    """The title without blanks around it."""
+    title = parse_text(text, "title")
+    if not title:
+        raise FieldError("the title is empty", "say what is to be done")
+    if len(title) > LONGEST_LINE:
+        raise FieldError(f"the title has {len(title):,} characters, above {LONGEST_LINE:,}")
+    return title
+
+
+def parse_text(text: str, what: str) -> str:
+    """Text that can be printed and saved as UTF-8, without blanks around it."""
+    control = _CONTROL.search(text)
+    if control:
+        raise FieldError(f"the {what} holds the control character U+{ord(control[0]):04X}")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            code = ord(text[error.start])
+            raise FieldError(f"the {what} holds half a character (U+{code:04X})") from None
+    return text.strip()
+
+
+def parse_words(text: str, what: str) -> tuple[str, ...]:
+    """Words separated by blanks or ';', in their order."""
+    return tuple(parse_text(text, what).replace(";", " ").split())
+
+
+# Dates --------------------------------------------------------------------------------------------
+
+_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
+_DATE_REMEDY = "write dates as YYYY-MM-DD"
+
+
+@lru_cache(maxsize=4096)
+def parse_date(text: str, what: str) -> dt.date:
+    """A date as ``2026-11-24``; `what` names the field in the error (``'due'``)."""
+    match = _DATE.fullmatch(text)
+    if match is None:
+        raise FieldError(f"the {what} date {show(text)} is not YYYY-MM-DD", _DATE_REMEDY)
+    return make_date(int(match[1]), int(match[2]), int(match[3]), text=text, what=what)
+
+
+def make_date(year: int, month: int, day: int, *, text: str, what: str) -> dt.date:
+    """The date, or an error that says what the calendar lacks. (Python's own words vary.)"""
+    place = f"the {what} date {show(text)} is impossible"
+    if year < dt.MINYEAR:
+        raise FieldError(f"{place}: there is no year {year}", _DATE_REMEDY)
+    if not 1 <= month <= 12:
+        raise FieldError(f"{place}: there is no month {month}", _DATE_REMEDY)
+    days = monthrange(year, month)[1]
+    if not 1 <= day <= days:
+        name = f"{month_name[month]} {year}"
+        raise FieldError(f"{place}: {name} has {days} days", _DATE_REMEDY)
+    return dt.date(year, month, day)
+
+
+_MOMENT = re.compile(
+    r"([0-9]{4})(-?)([0-9]{2})\2([0-9]{2})"
+    r"(?:[T ][0-9]{2}:?[0-9]{2}(?::?[0-9]{2}(?:\.[0-9]{1,6})?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+)
+
+
+def parse_moment(text: str, what: str) -> dt.date:
+    """The day of an ISO 8601 date or moment: ``20261124T120000Z``, ``2026-11-24 12:00``, a date.
+
+    A moment with a zone is taken to this machine's time zone first, for that is how it was meant:
+    Taskwarrior saves "due on the 24th" in Berlin as ``20261123T230000Z``.
+    """
+    match = _MOMENT.fullmatch(text)
+    if match is None:
+        raise FieldError(
+            f"the {what} date {show(text)} is not ISO 8601",
+            "write moments as 20261124T120000Z or 2026-11-24T12:00:00Z, dates as YYYY-MM-DD",
+        )
+    day = make_date(int(match[1]), int(match[3]), int(match[4]), text=text, what=what)
+    if len(text) <= len("YYYY-MM-DD"):
+        return day
+    try:
+        moment = dt.datetime.fromisoformat(text)
+        return day if moment.tzinfo is None else moment.astimezone().date()
+    except (ValueError, OverflowError, OSError):  # the last two: local time at the calendar's ends
+        raise FieldError(f"the {what} date {show(text)} is impossible", _DATE_REMEDY) from None
+
+
+# Priority -----------------------------------------------------------------------------------------
+
+_PRIORITY_REMEDY = f"give {HIGHEST_PRIORITY} (highest) to {LOWEST_PRIORITY} (lowest)"
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+def parse_priority(value: object) -> int:
+    """A whole number from 1 (highest) to 10 (lowest), as a number or as text."""
+    if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise FieldError(f"the priority {show(value)} is not a whole number", _PRIORITY_REMEDY)
+    if not HIGHEST_PRIORITY <= value <= LOWEST_PRIORITY:
+        raise FieldError(
+            f"the priority {value} is not between {HIGHEST_PRIORITY} and {LOWEST_PRIORITY}",
+            _PRIORITY_REMEDY,
+        )
+    return value
+
+
+def priority_of_letter(letter: str) -> int:
+    """todo.txt's letters: A is 1, B is 2, … J is 10, and so is everything after J."""
+    return min(ord(letter) - ord("A") + HIGHEST_PRIORITY, LOWEST_PRIORITY)
+
+
+# States -------------------------------------------------------------------------------------------
+
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def parse_done(value: object) -> bool:
+    """True or false, also as yes/no and 1/0, in any case."""
+    done = _BOOLEANS.get(str(value).strip().lower())
+    if done is None or isinstance(value, float):
+        raise FieldError(f"done is {show(value)}", "give true or false, yes or no, 1 or 0")
+    return done
+
+
+def parse_status(value: str) -> str:
+    """One of `STATUSES`."""
+    status = value.strip().lower()
+    if status not in STATUSES:
+        raise FieldError(
+            f"the status {show(value)} is unknown", f"give one of {', '.join(STATUSES)}"
+        )
+    return status
+
+
+# Recurrence ---------------------------------------------------------------------------------------
+
+# Taskwarrior's names and units; its sennight has two weeks.
+_NAMED = {
+    "daily": "1d", "weekdays": "1b", "weekly": "1w", "sennight": "2w", "biweekly": "2w",
+    "fortnight": "2w", "monthly": "1m", "bimonthly": "2m", "quarterly": "3m", "semiannual": "6m",
+    "annual": "1y", "yearly": "1y", "biannual": "2y", "biyearly": "2y",
+}  # fmt: skip
+_UNITS = {
+    **dict.fromkeys(("d", "day", "days"), (1, "d")),
+    **dict.fromkeys(("b",), (1, "b")),
+    **dict.fromkeys(("w", "wk", "wks", "week", "weeks"), (1, "w")),
+    **dict.fromkeys(("m", "mo", "mos", "mth", "mths", "mnths", "month", "months"), (1, "m")),
+    **dict.fromkeys(("q", "qtr", "qtrs", "qrtr", "qrtrs", "quarter", "quarters"), (3, "m")),
+    **dict.fromkeys(("y", "yr", "yrs", "year", "years"), (1, "y")),
+}
+_COUNTED = re.compile(r"([0-9]{0,6}) ?([a-z]+)")
+_ISO = re.compile(r"p(?:([0-9]{1,6})y)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})w)?(?:([0-9]{1,6})d)?")
+_RECURRENCE_REMEDY = "write it as 3d, 5b (business days), 1w, 2m or 1y, with '+' from the due date"
+_MOST = 9999
+
+
+@lru_cache(maxsize=1024)
+def parse_recurrence(text: str) -> str:
+    """The canonical form ``[+]<count><d|b|w|m|y>``, as `Task.recurrence` holds it.
+
+    Understood are todo.txt's ``rec:`` (``+1w``), words (``weekly``), counted units (``2wks``,
+    ``3 months``, ``1q``) and ISO 8601 periods of whole days (``P1W``, ``P1Y6M``). The count is 1 to
+    9999. ``b`` is business days. Raises FieldError for anything else.
+    """
+    plain = text.strip().lower()
+    strict, plain = ("+", plain[1:]) if plain.startswith("+") else ("", plain)
+    canonical = _NAMED.get(plain) or _counted(plain) or _iso(plain)
+    if canonical is None:
+        raise FieldError(f"the recurrence {show(text)} is not understood", _RECURRENCE_REMEDY)
+    if not 1 <= int(canonical[:-1]) <= _MOST:
+        raise FieldError(
+            f"the recurrence {show(text)} is not between 1 and {_MOST}", _RECURRENCE_REMEDY
+        )
+    return strict + canonical
+
+
+def _counted(plain: str) -> str | None:
+    match = _COUNTED.fullmatch(plain)
+    if match is None or match[2] not in _UNITS:
+        return None
+    factor, unit = _UNITS[match[2]]
+    return f"{int(match[1] or 1) * factor}{unit}"
+
+
+def _iso(plain: str) -> str | None:
+    """Years and months add up, weeks and days do; the two pairs have no common unit."""
+    match = _ISO.fullmatch(plain)
+    if match is None or not any(match.groups()):
+        return None
+    years, months, weeks, days = (int(part or 0) for part in match.groups())
+    if (years or months) and (weeks or days):
+        return None
+    if match[3] or match[4]:
+        return f"{7 * weeks + days}d" if match[4] else f"{weeks}w"
+    return f"{12 * years + months}m" if match[2] else f"{years}y"

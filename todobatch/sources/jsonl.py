@@ -1,0 +1,43 @@
+"""JSON Lines: one object a line, its keys named as `Task`'s fields."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from todobatch.model import Task
+from todobatch.sources.base import Input, Reading, read_lines
+from todobatch.sources.fields import FieldError, show
+from todobatch.sources.records import NAMES, task_from
+
+_KNOWN = frozenset(NAMES)
+_REMEDY = "write one JSON object a line, as json.dumps does"
+
+
+def read(source: Input, reading: Reading) -> Iterator[Task]:
+    """The tasks of a JSON Lines input; blank lines are skipped."""
+    for number, line in read_lines(source, reading):
+        if not line.strip():
+            continue
+        try:
+            values = _object(line)
+            task = task_from(values)
+        except FieldError as error:
+            reading.broken_field(number, error)
+            continue
+        for name in values.keys() - _KNOWN:
+            reading.skip(f"unknown key {show(name)}")
+        yield task
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        values = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise FieldError(f"not JSON: {error.msg} (column {error.colno})", _REMEDY) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise FieldError(f"not usable JSON: {error}", _REMEDY) from None
+    except RecursionError:
+        raise FieldError("the JSON is nested too deeply", _REMEDY) from None
+    if not isinstance(values, dict):
+        raise FieldError(f"this is not a JSON object: {show(values)}", _REMEDY)
+    return values

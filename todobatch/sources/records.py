@@ -1,0 +1,90 @@
+"""A task from named values: what JSON Lines and CSV share.
+
+The names are `Task`'s own. Only `title` is needed; a value that is null or blank counts as not
+given. Names that `Task` does not have are left out and counted, so that a file may carry more.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import fields
+
+from todobatch.model import DEFAULT_PRIORITY, Task
+from todobatch.sources.fields import (
+    FieldError,
+    parse_done,
+    parse_moment,
+    parse_priority,
+    parse_recurrence,
+    parse_status,
+    parse_text,
+    parse_title,
+    parse_words,
+    show,
+)
+
+NAMES = tuple(field.name for field in fields(Task))
+
+
+def task_from(values: Mapping[str, object]) -> Task:
+    """The task that the values describe. Raises FieldError naming the first that makes no sense."""
+    given = {name: values[name] for name in NAMES if not _is_blank(values.get(name))}
+    if "title" not in given:
+        raise FieldError("there is no title", f"the names are {', '.join(NAMES)}; title is needed")
+    done, status = _state(given.get("done"), given.get("status"))
+    return Task(
+        title=parse_title(_text(given["title"], "title")),
+        priority=parse_priority(given.get("priority", DEFAULT_PRIORITY)),
+        done=done,
+        due=_date(given, "due"),
+        created=_date(given, "created"),
+        completed=_date(given, "completed"),
+        projects=_words(given.get("projects", ()), "projects"),
+        contexts=_words(given.get("contexts", ()), "contexts"),
+        recurrence=_recurrence(given.get("recurrence")),
+        status=status,
+    )
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise FieldError(f"the {what} {show(value)} is not text", f"give the {what} as text")
+    return value
+
+
+def _date(given: Mapping[str, object], name: str) -> dt.date | None:
+    if name not in given:
+        return None
+    return parse_moment(_text(given[name], f"{name} date").strip(), name)
+
+
+def _words(value: object, what: str) -> tuple[str, ...]:
+    """A list of texts keeps its items whole; one text is cut at blanks and ';'."""
+    if isinstance(value, str):
+        return parse_words(value, what)
+    if not isinstance(value, list | tuple):
+        raise FieldError(f"{what} is {show(value)}", f"give {what} as a list of texts")
+    words = (parse_text(_text(item, f"item of {what}"), what) for item in value)
+    return tuple(word for word in words if word)
+
+
+def _recurrence(value: object) -> str | None:
+    return None if value is None else parse_recurrence(_text(value, "recurrence"))
+
+
+def _state(done: object, status: object) -> tuple[bool, str]:
+    """`done` and `status` say the same thing twice: one is enough, and they must not disagree."""
+    if status is None:
+        is_done = done is not None and parse_done(done)
+        return is_done, "completed" if is_done else "pending"
+    named = parse_status(_text(status, "status"))
+    completed = named == "completed"
+    if done is not None and parse_done(done) is not completed:
+        raise FieldError(
+            f"done is {show(done)} but the status is {named!r}",
+            "leave one of them out, or make them agree",
+        )
+    return completed, named

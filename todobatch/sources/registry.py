@@ -1,0 +1,149 @@
+"""Which formats there are, which one a file has, and opening it."""
+
+import datetime as dt
+import os
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from todobatch.errors import InputError, UnknownFormatError
+from todobatch.model import Task
+from todobatch.sources import csv_file, jsonl, taskwarrior, todotxt
+from todobatch.sources.base import Input, OnBroken, Reader, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One kind of input: its name on the command line, its file endings and its reader."""
+
+    name: str
+    title: str
+    endings: tuple[str, ...]
+    read: Reader
+
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        fmt.name: fmt
+        for fmt in (
+            Format("todotxt", "todo.txt", (".txt",), todotxt.read),
+            Format("taskwarrior", "Taskwarrior's JSON export", (".json",), taskwarrior.read),
+            Format("jsonl", "JSON Lines", (".jsonl", ".ndjson"), jsonl.read),
+            Format("csv", "CSV with a header", (".csv",), csv_file.read),
+        )
+    }
+)
+
+
+class Source:
+    """An input that has been found to be there, and can be read as often as the file allows.
+
+    `name` is the format's, `file` the path as the user gave it. `skipped` says what the last
+    reading left out on purpose and how often (``{'deleted task': 3}``): broken records are not
+    among it, they are reported.
+    """
+
+    def __init__(self, path: Path, fmt: Format, today: dt.date | None) -> None:
+        self._path = path
+        self._format = fmt
+        self._today = today
+        self.skipped: dict[str, int] = {}
+
+    @property
+    def name(self) -> str:
+        """The format: a key of `FORMATS`."""
+        return self._format.name
+
+    @property
+    def file(self) -> str:
+        """How errors name the input."""
+        return "standard input" if _is_stdin(self._path) else str(self._path)
+
+    def read(self, on_broken: OnBroken) -> Iterator[Task]:
+        """The tasks, one at a time; the input is never held whole.
+
+        A broken record is given to `on_broken` as a `BrokenLineError` and reading goes on, unless
+        `on_broken` raises. An input without tasks yields nothing. Raises InputError when the input
+        cannot be read on, or (CSV) when its header makes the whole of it senseless.
+        """
+        today = self._today or dt.date.today()  # noqa: DTZ011 - due dates are local days
+        reading = Reading(self.file, today, on_broken)
+        self.skipped = reading.skipped
+        if _is_stdin(self._path):
+            yield from self._format.read(Input(sys.stdin.buffer, self.file), reading)
+            return
+        try:
+            stream = self._path.open("rb")
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
+        with stream:
+            yield from self._format.read(Input(stream, self.file), reading)
+
+
+def open_source(
+    path: Path | str,
+    *,
+    format: str | None = None,  # noqa: A002 - the option's name
+    today: dt.date | None = None,
+) -> Source:
+    """The input at `path`, or standard input for ``-``, as `format` or as its ending says.
+
+    `today` decides whether a task that waits for a day waits still; the day of reading unless
+    given. Raises UnknownFormatError when no format is named and the ending tells none, InputError
+    when there is no such file, it is a folder or may not be read.
+    """
+    path = Path(path)
+    fmt = _format_of(path, format)
+    if not _is_stdin(path):
+        _check(path)
+    return Source(path, fmt, today)
+
+
+def _is_stdin(path: Path) -> bool:
+    return str(path) == "-"
+
+
+def _format_of(path: Path, name: str | None) -> Format:
+    if name is not None:
+        if name in FORMATS:
+            return FORMATS[name]
+        raise UnknownFormatError(f"unknown format {name!r}", place="--format", remedy=_formats())
+    ending = path.suffix.lower()
+    for fmt in FORMATS.values():
+        if ending in fmt.endings:
+            return fmt
+    if _is_stdin(path):
+        raise UnknownFormatError(
+            "standard input does not say its format", place="-", remedy=_formats()
+        )
+    cause = f"no format has the ending {ending!r}" if ending else "the file's name has no ending"
+    raise UnknownFormatError(cause, place=str(path), remedy=_formats())
+
+
+def _formats() -> str:
+    known = (f"{f.name} ({f.title}: {', '.join(f.endings)})" for f in FORMATS.values())
+    return f"name one with --format: {'; '.join(known)}"
+
+
+def _check(path: Path) -> None:
+    """What can be known without opening it: that would drain a pipe such as ``<(task export)``."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise _unreadable(path, error) from error
+    if stat.S_ISDIR(mode):
+        raise InputError("this is a folder", place=str(path), remedy="name a file in it")
+    if not os.access(path, os.R_OK):
+        raise InputError(
+            "may not be read", place=str(path), remedy="check its permissions, or copy it"
+        )
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        return InputError("there is no such file", place=str(path), remedy="check the path")
+    cause = getattr(error, "strerror", None) or str(error)
+    return InputError(f"cannot be opened: {cause}", place=str(path), remedy="check the path")

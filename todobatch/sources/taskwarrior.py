@@ -1,0 +1,246 @@
+"""Taskwarrior's ``task export``: a JSON array of objects, or objects alone (``json.array=off``).
+
+The array is never held: text is read in pieces, and one object at a time is decoded from the front
+of what has been read. After a broken object reading goes on at the next line that begins with ``{``
+and is not indented deeper (deeper ones are annotations inside a task).
+"""
+
+import codecs
+import datetime as dt
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from todobatch.model import DEFAULT_PRIORITY, Task
+from todobatch.sources.base import Input, Reading
+from todobatch.sources.fields import (
+    FieldError,
+    parse_moment,
+    parse_recurrence,
+    parse_text,
+    parse_title,
+    show,
+)
+
+PRIORITIES = {"H": 1, "M": 5, "L": 9}
+"""As iCalendar's: high, medium and low are 1, 5 and 9 (RFC 5545, 3.8.1.9)."""
+
+_LEFT_OUT = {"deleted": "deleted task", "recurring": "recurring template"}
+_REMEDY = "write the file with `task export`: one object a line"
+
+
+def read(source: Input, reading: Reading) -> Iterator[Task]:
+    """The tasks of an export; deleted ones and the templates of recurring ones are left out."""
+    for line, values in _Objects(source, reading):
+        left_out = _LEFT_OUT.get(str(values.get("status")))
+        if left_out:
+            reading.skip(left_out)
+            continue
+        try:
+            task = _task(values, reading.today)
+        except FieldError as error:
+            reading.broken_field(line, error)
+        else:
+            yield task
+
+
+def _task(values: dict[str, Any], today: dt.date) -> Task:
+    title = _text(values, "description")
+    if title is None:
+        raise FieldError(
+            "there is no description",
+            f"{_REMEDY}; for files with Task's own names use the format jsonl or csv",
+        )
+    project = _text(values, "project")
+    recurrence = _text(values, "recur")
+    status = _status(values, today)
+    return Task(
+        title=parse_title(title),
+        priority=_priority(values.get("priority")),
+        done=status == "completed",
+        due=_day(values, "due"),
+        created=_day(values, "entry"),
+        completed=_day(values, "end"),
+        projects=(parse_text(project, "project"),) if project else (),
+        contexts=_tags(values.get("tags")),
+        # Taskwarrior counts from the due date, whenever the task was finished.
+        recurrence=f"+{parse_recurrence(recurrence)}" if recurrence else None,
+        status=status,
+    )
+
+
+def _text(values: dict[str, Any], name: str) -> str | None:
+    value = values.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise FieldError(f"the {name} {show(value)} is not text", _REMEDY)
+
+
+def _day(values: dict[str, Any], name: str) -> dt.date | None:
+    text = _text(values, name)
+    return parse_moment(text, name) if text else None
+
+
+def _status(values: dict[str, Any], today: dt.date) -> str:
+    """Since 2.6 a waiting task is a pending one whose `wait` is still to come; before, a status."""
+    status = _text(values, "status") or "pending"
+    if status not in {"pending", "waiting", "completed"}:
+        raise FieldError(
+            f"the status {show(status)} is unknown", "give pending, waiting or completed"
+        )
+    wait = _day(values, "wait")
+    if status == "completed" or wait is None:
+        return status
+    return "waiting" if wait > today else "pending"
+
+
+def _priority(value: object) -> int:
+    if value in {None, ""}:
+        return DEFAULT_PRIORITY
+    if not isinstance(value, str) or value not in PRIORITIES:
+        raise FieldError(f"the priority {show(value)} is not H, M or L", "give one of the three")
+    return PRIORITIES[value]
+
+
+def _tags(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+        raise FieldError(f"tags is {show(value)}", "give tags as a list of texts")
+    return tuple(tag for tag in (parse_text(tag, "tag") for tag in value) if tag)
+
+
+# The array, object by object ----------------------------------------------------------------------
+
+_PIECE = 1 << 16
+_LONGEST_OBJECT = 1 << 18
+"""Characters; an object with hundreds of annotations fits. What is longer is never held whole."""
+
+_BETWEEN = re.compile(r"[ \t\r\n,]*")
+_MORE_OBJECTS = re.compile(r"\}\s*,?\s*\{")
+
+
+class _Objects:
+    """(line, object) pairs. What is read and not yet used is `_text` from `_at` on."""
+
+    def __init__(self, source: Input, reading: Reading) -> None:
+        self._source = source
+        self._reading = reading
+        self._decode = json.JSONDecoder().raw_decode
+        # A byte that is not UTF-8 becomes half a character, and breaks the object it is in only.
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self._text = ""
+        self._at = 0
+        self._line = 1
+        self._indent = 0  # characters before `_at` on its line
+        self._in_array = False
+        self._begun = self._ended = False
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        while self._find_next():
+            sign = self._text[self._at]
+            if sign == ("]" if self._in_array else "["):
+                self._in_array = not self._in_array
+                self._advance(self._at + 1)
+            elif sign != "{":
+                self._broken(f"expected an object here, not {show(sign)}")
+            else:
+                line, values = self._line, self._object()
+                if values is not None:
+                    yield line, values
+        if self._in_array:
+            self._reading.broken(self._line, "the array is not closed: is the file cut off?")
+
+    def _object(self) -> dict[str, Any] | None:
+        """Decode the object that begins at `_at`; None when it was broken, and reported."""
+        while True:
+            try:
+                values, end = self._decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                # It may only be incomplete: try again with more of it.
+                if len(self._text) - self._at < _LONGEST_OBJECT and self._more():
+                    continue
+                self._broken(f"not JSON: {error.msg}")
+                return None
+            except ValueError as error:  # a number of thousands of digits
+                self._broken(f"not usable JSON: {error}")
+                return None
+            except RecursionError:
+                self._broken("the JSON is nested too deeply")
+                return None
+            break
+        line, raw = self._line, self._text[self._at : end]
+        self._advance(end)
+        bad_byte = None if raw.isascii() else _BAD_BYTE.search(raw)
+        if bad_byte is not None:
+            cause = f"byte 0x{ord(bad_byte[0]) - 0xDC00:02x} is not UTF-8"
+            self._reading.broken(line, cause, "save the file as UTF-8")
+            return None
+        assert isinstance(values, dict)
+        return values
+
+    def _broken(self, cause: str) -> None:
+        """Report what begins at `_at` and go on at the next object that begins a line."""
+        line = self._line
+        self._reading.broken(line, cause, _REMEDY)
+        next_object = re.compile(rf"\n[ \t,]{{0,{self._indent}}}(?=\{{)")
+        lost_more, last_sign = False, ""
+        self._advance(self._at + 1)
+        while True:
+            match = next_object.search(self._text, self._at)
+            if match is not None:
+                self._advance(match.start())
+                return
+            rest = self._text[self._at :]
+            lost_more = lost_more or _MORE_OBJECTS.search(rest) is not None
+            last_sign = rest.rstrip()[-1:] or last_sign
+            # What decides may be cut in two here: keep the last line, unless it is endless.
+            last_line = self._text.rfind("\n", self._at)
+            keep = last_line if len(self._text) - last_line < _PIECE else -1
+            self._advance(len(self._text) if keep < self._at else keep)
+            if not self._more():
+                break
+        self._advance(len(self._text))
+        self._in_array = self._in_array and last_sign != "]"
+        if lost_more:
+            cause = "no object begins a line after the broken one: the rest is not read"
+            self._reading.broken(line, cause, _REMEDY)
+
+    def _find_next(self) -> bool:
+        """Go to the next sign that is neither blank nor comma; False at the end of the input."""
+        while True:
+            between = _BETWEEN.match(self._text, self._at)
+            assert between is not None
+            self._advance(between.end())
+            if self._at < len(self._text):
+                return True
+            if not self._more():
+                return False
+
+    def _advance(self, to: int) -> None:
+        newline = self._text.rfind("\n", self._at, to)
+        if newline < 0:
+            self._indent += to - self._at
+        else:
+            self._indent = to - newline - 1
+            self._line += self._text.count("\n", self._at, to)
+        self._at = to
+
+    def _more(self) -> bool:
+        """Read a piece behind what is left; False when there is none."""
+        while not self._ended:
+            raw = self._source.read(_PIECE)
+            self._ended = not raw
+            if not self._begun:
+                raw = self._source.start(raw)
+                self._begun = True
+            piece = self._utf8.decode(raw, final=self._ended)
+            if piece:
+                self._text = self._text[self._at :] + piece
+                self._at = 0
+                return True
+        return False
+
+
+_BAD_BYTE = re.compile("[\udc80-\udcff]")
