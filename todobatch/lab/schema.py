@@ -37,6 +37,8 @@ class WorkloadShape:
     workload: str
     batches: int
     batch_size: int
+    calibrated_s: Seconds = 0.0  # wall time of one sequential sample of this shape, before block 0
+    digest: str = ""  # what that sample gave: every sample of the workload must give the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Plan:
     budget_s: Seconds  # no further block is begun when it would not fit; 0 means no limit
     cells: tuple[Cell, ...]
     shapes: tuple[WorkloadShape, ...]
+    source: dict[str, Any] = field(default_factory=dict)  # where tasks come from, see lab.tasks
+    left_out: tuple[tuple[str, str], ...] = ()  # (what was not measured, why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,9 @@ class Sample:
     process_s: Seconds  # life of the fresh process, start-up and warm-up included
     load_1m: float
     worker_totals: list[dict[str, Any]] = field(default_factory=list)  # model.WorkerTotals
-    spans: list[list[Any]] = field(default_factory=list)  # [worker, batch, start_s, end_s] from the clock's start
+    spans: list[list[Any]] = field(
+        default_factory=list
+    )  # [worker, batch, start_s, end_s] from the clock's start
     pyperf: dict[str, Any] = field(default_factory=dict)  # pyperf's metadata of its run
     void: str | None = None  # why this sample must not be used
 
