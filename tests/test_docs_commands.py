@@ -25,6 +25,7 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 NOT_RUN_HERE = {
     "make test": ".ci/run: it is what runs this",
     "make setup": ".ci/run, through make check",
+    ".venv/bin/python tests/tools/run_on.py 3.14t tests/contract -q": "make test runs that whole",
     "make requirements": "its outcome depends on what the registry holds today",
     ".ci/run": "CI itself",
     "pip install '.[lab,reports]' ./reports": "test_package.py, in an environment of its own",
@@ -90,6 +91,7 @@ def scratch(tmp_path: Path) -> Path:
             shutil.copy(ROOT / name, clone / name)
         else:
             (clone / name).unlink(missing_ok=True)  # deleted, and not committed yet
+    (clone / ".venv").symlink_to(SCRIPTS.parent)
     return clone
 
 
@@ -106,7 +108,7 @@ def test_every_command_of_the_page_works(page: Path, scratch: Path) -> None:
         **SHORT,
         "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}",
         # make takes this environment for ready: it must not be made anew from the clone.
-        "MAKEFLAGS": f" -- VENV={SCRIPTS.parent} READY=Makefile",
+        "MAKEFLAGS": " -- READY=Makefile",
         "COLUMNS": "120",
     }
     for command in commands(page.read_text("utf-8")):
