@@ -6,6 +6,7 @@ same size on a desk and on a phone; the stylesheet shows the one that fits.
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +21,11 @@ from todobatch_reports.frames import Figures, span_frame
 Size = Literal["wide", "narrow"]
 TOTAL_WIDTH: dict[Size, int] = {"wide": 660, "narrow": 320}
 VEGA_LITE = "6.4"
+LABEL_COLUMN = 165
+# The chart as a whole has a text alternative: its hundreds of marks need no roles.
+MARK_ROLE = re.compile(r' (?:role|aria-[a-z]+)="[^"]*"')
+# A hundredth of a pixel is enough, and the page half as long.
+LONG_FRACTION = re.compile(r"(\d\.\d\d)\d+")
 
 INK, INK_2, GRID, MARK = "var(--tb-ink)", "var(--tb-ink-2)", "var(--tb-grid)", "var(--tb-mark)"
 # One hue an approach, everywhere the same; each also has its own shape and its name beside it.
@@ -51,20 +57,28 @@ class Chart:
 
     name: str
     title: str
+    note: str
     alternative: str
     wide: Drawing
     narrow: Drawing
 
 
-def make(name: str, title: str, alternative: str, draw: Callable[[Size], alt.TopLevelMixin]) -> Chart:
-    """Render a chart in both sizes."""
-    return Chart(name, title, alternative, render(draw("wide")), render(draw("narrow")))
+def make(
+    name: str,
+    title: str,
+    alternative: str,
+    draw: Callable[[Size], alt.TopLevelMixin],
+    *,
+    note: str = "",
+) -> Chart:
+    """Render a chart in both sizes; `note` says how to read it, `alternative` stands for it."""
+    return Chart(name, title, note, alternative, render(draw("wide")), render(draw("narrow")))
 
 
 def render(chart: alt.TopLevelMixin) -> Drawing:
     """Compile and draw one chart."""
     vega: dict[str, Any] = vl_convert.vegalite_to_vega(chart.to_dict(), vl_version=VEGA_LITE)
-    svg: str = vl_convert.vega_to_svg(vega)
+    svg = LONG_FRACTION.sub(r"\1", MARK_ROLE.sub("", vl_convert.vega_to_svg(vega)))
     head = svg[: svg.index(">")]
     return Drawing(svg, vega, _attribute(head, "width"), _attribute(head, "height"))
 
@@ -89,7 +103,6 @@ def _configured(chart: Any) -> alt.TopLevelMixin:
         background="transparent",
         padding=4,
         config=alt.Config(
-            # The chart as a whole has a text alternative; its thousand marks need none each.
             aria=False,
             font=font,
             axis=alt.AxisConfig(
@@ -156,7 +169,13 @@ def _approach_shape(
 
 
 def _legend(size: Size) -> alt.Legend:
-    return alt.Legend(orient="top", columns=4 if size == "wide" else 2, direction="horizontal")
+    return alt.Legend(
+        orient="top",
+        columns=5 if size == "wide" else 2,
+        columnPadding=22,
+        direction="horizontal",
+        symbolOpacity=1,
+    )
 
 
 # Dashboard ----------------------------------------------------------------------------------------
@@ -172,10 +191,12 @@ def speedups(figures: Figures, workload: str) -> Callable[[Size], alt.TopLevelMi
     # A single sample has no interval: it is drawn as its point alone.
     for end in ("low", "high"):
         frame[f"speedup_{end}"] = frame[f"speedup_{end}"].fillna(frame["speedup"])
-    order = list(
-        frame.sort_values("wall_s").drop_duplicates("label")["label"]
-    )
+    order = list(frame.sort_values("wall_s").drop_duplicates("label")["label"])
     top = float(frame["speedup_high"].max())
+    frame = frame[
+        ["label", "approach", "workers", "samples", "Speed-up", "Interval"]
+        + ["speedup", "speedup_low", "speedup_high"]
+    ]
 
     def draw(size: Size) -> alt.TopLevelMixin:
         x = alt.X(
@@ -207,13 +228,14 @@ def speedups(figures: Figures, workload: str) -> Callable[[Size], alt.TopLevelMi
         header = alt.Header(
             title=None,
             labelAngle=0,
+            # Left-aligned in a column of fixed width: a reader's font may be wider than ours.
             labelAlign="left",
             labelOrient="left" if wide else "top",
-            labelAnchor="start" if not wide else "middle",
-            labelPadding=4,
+            **({} if wide else {"labelAnchor": "start"}),
+            labelPadding=LABEL_COLUMN if wide else 4,
         )
         layers = alt.layer(one, bar, point, data=frame).properties(
-            width=430 if wide else 280, height=alt.Step(17)
+            width=455 if wide else 280, height=alt.Step(17)
         )
         return _configured(
             layers.facet(row=alt.Row("label:N", header=header, sort=order), spacing=8)
@@ -451,6 +473,7 @@ def memory(figures: Figures, chosen: Sequence[CellSummary]) -> Callable[[Size], 
     frame["mb_high"] = (frame["peak_bytes_high"] / 1e6).fillna(frame["mb"])
     frame["Peak"] = frame["mb"].map("{:.1f} MB".format)
     order = list(frame.sort_values("mb")["label"])
+    frame = frame[["label", "approach", "workers", "mb", "mb_low", "mb_high", "Peak"]]
 
     def draw(size: Size) -> alt.TopLevelMixin:
         wide = size == "wide"
@@ -459,7 +482,14 @@ def memory(figures: Figures, chosen: Sequence[CellSummary]) -> Callable[[Size], 
                 "label:N",
                 sort=order,
                 title=None,
-                axis=alt.Axis(grid=False, ticks=False, domain=False, labelLimit=190),
+                axis=alt.Axis(
+                    grid=False,
+                    ticks=False,
+                    domain=False,
+                    labelAlign="left",
+                    labelPadding=LABEL_COLUMN - 10,
+                    labelLimit=LABEL_COLUMN,
+                ),
             )
         )
         bars = base.mark_bar(height=14, opacity=0.85).encode(
@@ -473,7 +503,7 @@ def memory(figures: Figures, chosen: Sequence[CellSummary]) -> Callable[[Size], 
         )
         error = base.mark_rule(color=INK, strokeWidth=1.5).encode(x="mb_low:Q", x2="mb_high:Q")
         return _configured(
-            alt.layer(bars, error).properties(width=430 if wide else 140, height=alt.Step(24))
+            alt.layer(bars, error).properties(width=460 if wide else 140, height=alt.Step(24))
         )
 
     return draw

@@ -40,21 +40,24 @@ class Pages:
         """Keep a chart and give the HTML that stands for it on the page."""
         self.charts.append(chart)
         sizes = "".join(
-            f'<div class="tb-{size}" style="height:{drawing.height}px">{_one_line(drawing.svg)}</div>'
+            f'<div class="tb-{size}" style="height:{drawing.height}px" aria-hidden="true">'
+            f"{_one_line(drawing.svg)}</div>"
             for size, drawing in (("wide", chart.wide), ("narrow", chart.narrow))
         )
+        note = f"<span>{escape(chart.note)}</span>" if chart.note else ""
         return Markup(
-            f'<figure class="tb-figure"><figcaption>{escape(chart.title)}</figcaption>'
+            f'<figure class="tb-figure"><figcaption>{escape(chart.title)}'
+            f"{note}</figcaption>"
             f'<div class="tb-chart" data-chart="{escape(chart.name)}" role="img" tabindex="0" '
             f'aria-label="{escape(chart.alternative)}">{sizes}</div></figure>'
         )
 
 
-def make(figures: Figures) -> Pages:
-    """Write every page of the report."""
+def make(figures: Figures, *, alone: bool = True) -> Pages:
+    """Write every page of the report; `alone` when the site has no other pages beside them."""
     pages = Pages()
     environment = _environment()
-    shared = _shared(figures)
+    shared = {**_shared(figures), "alone": alone}
     for file, context in (
         ("index.md", _dashboard(figures, pages)),
         ("scaling.md", _scaling(figures, pages)),
@@ -143,10 +146,12 @@ def _dashboard_section(figures: Figures, pages: Pages, workload: str) -> dict[st
         chart = pages.draw(
             charts.make(
                 f"{slug(workload)}-speedups",
-                f"Speed-up on {workload}, by approach and number of workers",
+                f"Speed-up on {workload}",
                 f"Speed-up of each approach on {workload} with its 95 % interval. "
                 f"{winner.sentence} All figures are in the tables on this page.",
                 charts.speedups(figures, workload),
+                note="By approach, and within it by number of workers. Mark and bar: estimate and "
+                "95 % interval. Dashes: sequential.",
             )
         )
     return {
@@ -182,11 +187,11 @@ def _scaling_section(figures: Figures, pages: Pages, workload: str) -> dict[str,
         measure: pages.draw(
             charts.make(
                 f"{slug(workload)}-{measure}",
-                f"{name} on {workload}: line and bar are the estimate and its 95 % interval, "
-                "small dots the samples, dashes the ideal",
+                f"{name} on {workload}",
                 f"{name} of each approach on {workload} by number of workers, against the ideal. "
                 "The same figures are in the table below it.",
                 charts.scaling(figures, workload, measure),  # type: ignore[arg-type]
+                note="Line and bar: estimate and 95 % interval. Small dots: samples. Dashes: ideal.",
             )
         )
         for measure, name in names.items()
@@ -219,7 +224,7 @@ def _scaling_table(figures: Figures, workload: str, found: list[list[CellSummary
         for line in found
         for s in line
     ]
-    return tables.table(f"{workload}: speed-up and efficiency by workers", heads, rows, numeric=".nnnnnn")
+    return tables.table(f"{workload}: speed-up and efficiency by workers", heads, rows, kinds=".nnnnnn")
 
 
 def _amdahl_table(figures: Figures, workload: str, found: list[list[CellSummary]]) -> Markup | None:
@@ -250,7 +255,7 @@ def _amdahl_table(figures: Figures, workload: str, found: list[list[CellSummary]
     if not rows:
         return None
     heads = ("Approach", "Serial fraction", "95 % interval", "Limit", "Residual", "Samples")
-    return tables.table(f"{workload}: Amdahl's law fitted", heads, rows, numeric=".nnnnn")
+    return tables.table(f"{workload}: Amdahl's law fitted", heads, rows, kinds=".nnnnn")
 
 
 def _percent_1(fraction: float) -> str:
@@ -273,12 +278,12 @@ def _steps_table(figures: Figures, workload: str, steps: list[list[scaling.Step]
     ]
     if not rows:
         return None
-    return tables.table(f"{workload}: what each further step brought", heads, rows, numeric=".nnn")
+    return tables.table(f"{workload}: what each further step brought", heads, rows, kinds=".nnn")
 
 
 def _flattening(
     figures: Figures, found: list[list[CellSummary]], steps: list[list[scaling.Step]]
-) -> list[str]:
+) -> list[tuple[str, str]]:
     said = []
     for line, taken in zip(found, steps, strict=True):
         if not taken:
@@ -287,11 +292,11 @@ def _flattening(
         name = figures.label(line[0])
         if stop is None:
             most = tables.count(line[-1].cell.workers, "worker")
-            said.append(f"{name} still gained at {most}, the most measured.")
-        elif stop == line[0].cell.workers:
-            said.append(f"{name} gained nothing from a second step: flat from the start.")
+            said.append((name, f"faster with each step, up to {most}, the most measured"))
+        elif stop == taken[0].fewer:
+            said.append((name, f"no faster with {taken[0].more} workers than with {stop}"))
         else:
-            said.append(f"{name} gained up to {tables.count(stop, 'worker')}, then no more.")
+            said.append((name, f"faster up to {tables.count(stop, 'worker')}, then no more"))
     return said
 
 
@@ -328,11 +333,12 @@ def _profile(figures: Figures, pages: Pages, workload: str) -> dict[str, Any] | 
     drawn = pages.draw(
         charts.make(
             f"{slug(workload)}-timeline",
-            f"When each worker ran a batch of {workload}: the fastest and the slowest approach "
-            f"with {tables.count(workers, 'worker')}, the sample of median time",
+            f"When each worker ran a batch of {workload}",
             f"Timeline of the workers of two samples of {workload}. The table below it gives busy "
             "time, idle time and load imbalance.",
             charts.timeline([(s, figures.label(s), sample) for s, sample in shown]),
+            note=f"The fastest and the slowest approach with {tables.count(workers, 'worker')}, "
+            "each by its sample of median time.",
         )
     )
     heads = (
@@ -357,7 +363,7 @@ def _profile(figures: Figures, pages: Pages, workload: str) -> dict[str, Any] | 
     return {
         "workers": workers,
         "chart": drawn,
-        "table": tables.table(f"{workload}: how busy the workers were", heads, rows, numeric=".n..nnn.n"),
+        "table": tables.table(f"{workload}: how busy the workers were", heads, rows, kinds=".n..nnn.n"),
     }
 
 
@@ -406,7 +412,7 @@ def _readiness(figures: Figures, pages: Pages) -> dict[str, Any]:
     workers = readiness.chosen_workers(figures, main)
     return {
         "points": points,
-        "checklist": tables.table("Readiness checklist", heads, rows),
+        "checklist": tables.table("Readiness checklist", heads, rows, kinds="w.w"),
         "met": sum(point.state == "met" for point in points),
         "kinds": [(name, winners) for name, winners in kinds if winners],
         "absent": [name for (kind, name), (_, w) in zip(KINDS, kinds, strict=True) if not w and kind != "own"],
@@ -416,10 +422,11 @@ def _readiness(figures: Figures, pages: Pages) -> dict[str, Any]:
         "memory_chart": pages.draw(
             charts.make(
                 "memory",
-                f"Peak memory of the whole process tree, {main}, "
-                f"{tables.count(workers, 'worker')} (sequential: one)",
+                f"Peak memory on {main}",
                 f"Peak memory of each approach on {main}. The figures are in the table below it.",
                 charts.memory(figures, side),
+                note=f"The whole process tree with {tables.count(workers, 'worker')}; sequential has "
+                "one. The mark at a bar's end is the 95 % interval.",
             )
         ),
         "savings": [s for w in figures.workloads if (s := readiness.memory_saving(figures, w))],
@@ -434,7 +441,7 @@ def _readiness(figures: Figures, pages: Pages) -> dict[str, Any]:
 
 def _evidence_links(point: readiness.Point) -> Markup:
     return Markup(" ").join(
-        tables.link(cell, f"[{cell.executor}, {cell.interpreter}, {cell.workers}]")
+        tables.link(cell, cell.key)
         for cell in point.cells[:3]
     )
 
@@ -458,7 +465,7 @@ def _resources(figures: Figures, workload: str) -> Markup:
         )
         for s in side
     ]
-    return tables.table(f"{workload}: what each approach uses", heads, rows, numeric=".nnnnnnn")
+    return tables.table(f"{workload}: what each approach uses", heads, rows, kinds=".nnnnnnn")
 
 
 BUILT_WITH = ("pandas", "scipy", "altair", "vl-convert-python", "mkdocs-material")
@@ -469,19 +476,20 @@ BUILT_WITH = ("pandas", "scipy", "altair", "vl-convert-python", "mkdocs-material
 def _method(figures: Figures) -> dict[str, Any]:
     meta = figures.meta
     return {
-        "machine_table": tables.table("The machine", ("What", "Value"), _machine_rows(figures)),
+        "machine_table": tables.table("The machine", ("What", "Value"), _machine_rows(figures), kinds="ww"),
         "interpreter_table": tables.table(
             "The interpreters", ("Interpreter", "Version", "Build", "GIL", "Compiler", "Configured with"),
             [_interpreter_row(figures, spec) for spec in meta.interpreters],
+            kinds="..w.ww",
         ),
         "spread_table": _spread_table(figures),
         "worst_spread": _worst_spread(figures),
         "shapes": tables.table(
             "What one sample is", ("Workload", "Batches", "Tasks a batch", "Stresses"),
             [(s.workload, s.batches, s.batch_size, _stresses(s.workload)) for s in meta.plan.shapes],
-            numeric=".nn",
+            kinds=".nnw",
         ),
-        "left_out": tables.table("Left out of the plan", ("What", "Why"), meta.plan.left_out)
+        "left_out": tables.table("Left out of the plan", ("What", "Why"), meta.plan.left_out, kinds="ww")
         if meta.plan.left_out
         else None,
         "void_table": _void_table(figures),
@@ -554,7 +562,7 @@ def _spread_table(figures: Figures) -> Markup | None:
     if not rows:
         return None
     heads = ("Workload", "Approach", "Workers", "Samples", "Spread")
-    return tables.table("Spread of wall time, widest first", heads, rows, numeric="..nnn")
+    return tables.table("Spread of wall time, widest first", heads, rows, kinds="..nnn")
 
 
 def _drift(figures: Figures) -> float | None:
@@ -572,7 +580,7 @@ def _void_table(figures: Figures) -> Markup | None:
         for sample in figures.run.samples
         if sample.void is not None
     ]
-    return tables.table("Void samples", ("Sample", "Cell", "Why"), rows) if rows else None
+    return tables.table("Void samples", ("Sample", "Cell", "Why"), rows, kinds="n.w") if rows else None
 
 
 # Data ---------------------------------------------------------------------------------------------
@@ -617,8 +625,8 @@ def _data(figures: Figures) -> dict[str, Any]:
     ]
     return {
         "cells": tables.table(
-            "Every cell", heads, rows, numeric="..nnnnnnnnn",
+            "Every cell", heads, rows, kinds="..nnnnnnnnn",
             ids=[anchor(s.cell) for s in figures.summaries],
         ),
-        "columns": tables.table("Columns of samples.csv", ("Column", "What it holds"), COLUMNS),
+        "columns": tables.table("Columns of samples.csv", ("Column", "What it holds"), COLUMNS, kinds="ww"),
     }

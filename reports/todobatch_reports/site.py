@@ -56,7 +56,7 @@ def build(run_folder: Path, out: Path, *, docs: Path | None = None, strict: bool
             gathered, config = _beside(docs)
             shutil.rmtree(gathered, ignore_errors=True)
             _gather_docs(docs, gathered)
-        write_pages(run, gathered)
+        write_pages(run, gathered, alone=docs is None)
         _run_mkdocs(config, work / "site", strict=strict)
         move_scripts_into_files(work / "site")
         _replace(work / "site", out)
@@ -75,10 +75,11 @@ def load(run_folder: Path) -> Run:
     return run
 
 
-def write_pages(run: Run, folder: Path) -> None:
+def write_pages(run: Run, folder: Path, *, alone: bool) -> None:
     """Write Markdown, charts, data and assets of the report into MkDocs' source folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     figures = Figures.of(run)
-    made = pages.make(figures)
+    made = pages.make(figures, alone=alone)
     ours = folder / OURS
     shutil.copytree(ASSETS / "site", ours, dirs_exist_ok=True)
     for name, text in made.texts.items():

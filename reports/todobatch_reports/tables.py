@@ -46,17 +46,17 @@ def table(
     heads: Sequence[str],
     rows: Iterable[Sequence[object]],
     *,
-    numeric: str = "",
+    kinds: str = "",
     ids: Sequence[str] = (),
     best: Sequence[int] = (),
 ) -> Markup:
     """A table in a box of its own that scrolls where it is wider than the page.
 
-    `numeric` has one letter a column: ``n`` sets it to the right, anything else to the left.
+    `kinds` has one letter a column: ``n`` is a number, set to the right, ``w`` is text that wraps.
     `ids` names the rows, `best` marks some by their position.
     """
-    kinds = numeric.ljust(len(heads), ".")
-    classes = [' class="tb-n"' if kind == "n" else "" for kind in kinds]
+    kinds = kinds.ljust(len(heads), ".")
+    classes = [f' class="tb-{kind}"' if kind in "nw" else "" for kind in kinds]
     head = "".join(
         f'<th scope="col"{kind}>{escape(name)}</th>'
         for name, kind in zip(heads, classes, strict=True)
@@ -98,13 +98,13 @@ def comparison(figures: Figures, cells: Sequence[CellSummary], caption: str) -> 
         )
         for summary in ranked
     ]
-    return table(caption, heads, rows, numeric="..nnnnnn", best=(0,))
+    return table(caption, heads, rows, kinds="..nnnnnn", best=(0,))
 
 
 def _speedup(summary: CellSummary) -> str:
     if summary.speedup is not None:
         return show_ratio(summary.speedup.estimate)
-    return "is the base" if summary.cell.executor == "sequential" else NONE
+    return "base" if summary.cell.executor == "sequential" else NONE
 
 
 def best_of_each(cells: Sequence[CellSummary]) -> list[CellSummary]:

@@ -86,6 +86,10 @@
     );
   }
 
-  // The theme leaves its search dialog without a name.
+  // What the theme leaves out: a name for its search dialog, and a way to scroll its wide tables
+  // without a mouse.
   document.querySelector("[data-md-component=search][role=dialog]")?.setAttribute("aria-label", "Search");
+  addEventListener("load", () => {
+    for (const box of document.querySelectorAll(".md-typeset__scrollwrap")) box.tabIndex = 0;
+  });
 })();
