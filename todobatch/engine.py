@@ -40,6 +40,7 @@ from todobatch.processors import resolve
 from todobatch.sources import generate, open_source
 from todobatch.units import Seconds
 
+STDIN = 0
 PROGRESS_EVERY_S: Seconds = 0.1
 
 
@@ -294,7 +295,7 @@ def _end_with_parent() -> None:
     """End this process group when the parent is gone, however it went."""
 
     def watch() -> None:
-        while sys.stdin.buffer.read(4096):
+        while os.read(STDIN, 4096):  # not through sys.stdin: its lock would be held at shutdown
             pass
         os.killpg(0, signal.SIGKILL)
 
@@ -304,7 +305,8 @@ def _end_with_parent() -> None:
 
 def main() -> int:
     """``python -m todobatch.engine EVENTS_FD < job.json-line``"""
-    job: Job = json.loads(sys.stdin.buffer.readline())
+    with open(STDIN, "rb", buffering=0, closefd=False) as stdin:
+        job: Job = json.loads(stdin.readline())
     _end_with_parent()
     return Engine(job, int(sys.argv[1])).run()
 

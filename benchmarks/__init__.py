@@ -1,0 +1,1 @@
+"""What is timed across commits (asv) and on its own (pyperf_suite.py)."""

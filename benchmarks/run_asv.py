@@ -1,0 +1,33 @@
+"""Runs asv with the measured interpreters on PATH: ``run_asv.py run HEAD~2..HEAD``.
+
+asv looks for ``python3.14`` and ``python3.14t`` on PATH, and takes another build in silence when it
+finds none: here a missing one is an error that says how to get it.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from todobatch.errors import TodobatchError
+from todobatch.lab.interpreters import DEFAULT_INTERPRETERS, find
+
+
+def main(arguments: list[str]) -> int:
+    """Run asv with `arguments`; gives its exit code."""
+    with tempfile.TemporaryDirectory(prefix="todobatch-asv-") as folder:
+        try:
+            for spec in DEFAULT_INTERPRETERS:
+                link = Path(folder) / f"python{spec}"
+                link.symlink_to(find(spec).executable)
+        except TodobatchError as error:
+            print(f"todobatch: error: {error}", file=sys.stderr)
+            return error.exit_code
+        env = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+        command = [sys.executable, "-m", "asv", *arguments]
+        return subprocess.run(command, env=env, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,13 @@
+"""A workload of one's own: ``--workload examples.own_workload:slug``."""
+
+import re
+
+from todobatch import Task
+
+
+def slug(task: Task) -> str:
+    """The title as it would stand in an address; a title without letters fails."""
+    words = re.findall(r"[a-z0-9]+", task.title.lower())
+    if not words:
+        raise ValueError("the title has no letters or digits")
+    return "-".join(words)

@@ -1,0 +1,365 @@
+"""`todobatch run`, as a user types it, on the real interpreters."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import COMMAND, ROOT, RunTodobatch
+from todobatch.lab.interpreters import Interpreter
+
+EXAMPLES = ROOT / "examples"
+EXECUTORS = ["sequential", "threads", "interpreters", "processes", "coroutines"]
+DOCUMENT = {
+    "executor", "workers", "interpreter", "gil_enabled", "tasks", "failed", "wall_s", "cpu_s",
+    "peak_bytes", "digest", "batches",
+}  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A user's own folder with a workload in it."""
+    (tmp_path / "mine.py").write_text(
+        textwrap.dedent(
+            '''
+            """A user's own workload."""
+            import os
+            import pathlib
+            import signal
+
+            def shout(task):
+                if "boom" in task.title:
+                    raise RuntimeError("this one is too loud")
+                return task.title.upper()
+
+            async def whisper(task):
+                return task.title.lower()
+
+            def touch(task):
+                with open("touched", "a") as file:
+                    file.write(task.title + "\\n")
+                return None
+
+            def die(task):
+                if "boom" in task.title:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return task.title
+
+            def wait_for_go(task):
+                pathlib.Path("started").touch()
+                while not pathlib.Path("go").exists():
+                    pass
+                return task.title
+            '''
+        )
+    )
+    (tmp_path / "todo.txt").write_text("(A) first +p\nboom\nx 2026-01-02 2026-01-01 third\nlast\n")
+    return tmp_path
+
+
+def _document(stdout: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(stdout)
+    return document
+
+
+@pytest.mark.interpreters
+def test_every_executor_gives_one_digest_on_both_interpreters(
+    run_todobatch: RunTodobatch, python314: Interpreter, python314t: Interpreter
+) -> None:
+    digests = set()
+    for python in (python314, python314t):
+        for executor in EXECUTORS:
+            done = run_todobatch(
+                "run", EXAMPLES / "todo.txt", "--executor", executor, "--workers", "4",
+                "--batch-size", "9", "--json", interpreter=python,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            document = _document(done.stdout)
+            assert set(document) >= DOCUMENT
+            assert (document["executor"], document["workers"]) == (executor, 4)
+            assert document["failed"] == document["skipped"] == 0
+            assert document["gil_enabled"] is (python is python314)
+            assert document["cpu_s"] > 0
+            assert document["peak_bytes"] > 1_000_000
+            assert document["speedup"] > 0
+            digests.add(document["digest"])
+    assert len(digests) == 1
+
+
+def test_the_summary_has_banner_workers_totals_and_a_measured_speedup(
+    run_todobatch: RunTodobatch,
+) -> None:
+    done = run_todobatch("run", "--generate", "400", "-w", "example8", "-n", "2")
+    assert done.returncode == 0, done.stderr
+    assert f"Python {sys.version.split()[0]}, GIL on, " in done.stderr
+    assert "example8 on threads, 2 workers" in done.stderr
+    for part in ("thread-1", "thread-2", "CPU time", "at its peak, all processes", "tasks/s"):
+        assert part in done.stdout
+    assert "against a sequential run of the same batches" in done.stdout
+
+
+def test_a_broken_line_is_named_and_skipped_or_refused(
+    run_todobatch: RunTodobatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "todo.txt"
+    broken.write_text("(A) fine\nbad due:2026-02-30\nalso fine\n")
+    done = run_todobatch("run", broken, "--json")
+    assert done.returncode == 0
+    assert f"{broken}:2" in done.stderr
+    document = _document(done.stdout)
+    assert (document["tasks"], document["failed"], document["skipped"]) == (2, 0, 1)
+    assert document["skipped_records"][0]["line"] == 2
+    strict = run_todobatch("run", broken, "--strict")
+    assert strict.returncode == 2
+    assert f"{broken}:2" in strict.stderr
+    assert "2026-02-30" in strict.stderr
+
+
+@pytest.mark.parametrize("executor", ["sequential", "threads", "processes", "coroutines"])
+def test_a_failing_task_is_named_and_all_else_is_done(
+    run_todobatch: RunTodobatch, project: Path, executor: str
+) -> None:
+    out = project / "out.jsonl"
+    done = run_todobatch(
+        "run", "todo.txt", "-w", "mine:shout", "-e", executor, "--json", "-o", out, cwd=project
+    )
+    assert done.returncode == 1, done.stderr
+    document = _document(done.stdout)
+    assert (document["tasks"], document["failed"]) == (4, 1)
+    assert document["failures"] == [
+        {"task": 1, "title": "boom", "error": "RuntimeError: this one is too loud"}
+    ]
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row.get("result") for row in rows] == ["FIRST", None, "THIRD", "LAST"]
+    assert "too loud" in rows[1]["error"]
+    assert not (project / "out.jsonl.part").exists()
+
+
+def test_an_async_function_is_a_workload_too(run_todobatch: RunTodobatch, project: Path) -> None:
+    done = run_todobatch(
+        "run", "todo.txt", "-w", "mine:whisper", "-e", "coroutines", "--json", cwd=project
+    )
+    assert done.returncode == 0, done.stderr
+    assert _document(done.stdout)["failed"] == 0
+
+
+def test_a_workload_of_ones_own_is_not_run_twice_unless_asked(
+    run_todobatch: RunTodobatch, project: Path
+) -> None:
+    done = run_todobatch("run", "todo.txt", "-w", "mine:touch", "--json", cwd=project)
+    assert _document(done.stdout)["speedup"] is None
+    assert len((project / "touched").read_text().splitlines()) == 4
+    run_todobatch("run", "todo.txt", "-w", "mine:touch", "--baseline", cwd=project)
+    assert len((project / "touched").read_text().splitlines()) == 12
+
+
+def test_a_killed_worker_costs_one_batch(run_todobatch: RunTodobatch, project: Path) -> None:
+    done = run_todobatch(
+        "run", "todo.txt", "-w", "mine:die", "-e", "processes", "--batch-size", "1", "--json",
+        cwd=project,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    document = _document(done.stdout)
+    assert (document["tasks"], document["failed"]) == (4, 1)
+    assert "batch 1 (tasks 1 to 1)" in document["errors"][0]
+    assert "SIGKILL" in document["errors"][0]
+
+
+def test_a_crash_of_the_whole_process_is_an_error_with_a_remedy(
+    run_todobatch: RunTodobatch, project: Path
+) -> None:
+    done = run_todobatch("run", "todo.txt", "-w", "mine:die", "-e", "threads", cwd=project)
+    assert done.returncode == 5
+    assert "was killed (SIGKILL)" in done.stderr
+    assert "--executor processes" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"),
+    [
+        ([], 2, ["give either a file of tasks or --generate N"]),
+        (["todo.txt", "--generate", "5"], 2, ["both a file"]),
+        (["--generate", "0"], 2, ["--generate: 0 tasks"]),
+        (["--generate", "5", "--workers", "0"], 2, ["0 workers", "from 1 to 1000"]),
+        (["--generate", "5", "--workers", "10000"], 2, ["10000 workers", "CPUs"]),
+        (["--generate", "5", "--batch-size", "0"], 2, ["--batch-size"]),
+        (["--generate", "5", "--executor", "magic"], 2, ["'magic'", "threads"]),
+        (["--generate", "5", "--workload", "magic"], 2, ["'magic'", "example8"]),
+        (["--generate", "5", "--workload", "mine:nothing"], 2, ["no attribute 'nothing'"]),
+        (["nowhere.txt"], 2, ["nowhere.txt"]),
+        (["mine.py"], 2, ["mine.py", "--format"]),
+        (["empty.txt"], 2, ["empty.txt", "no task"]),
+        (["todo.txt", "--interpreter", "3.99"], 4, ["3.99"]),
+        (["todo.txt", "--interpreter", "./mine.py"], 4, ["mine.py"]),
+        (["todo.txt", "--output", "no/such/folder/out"], 6, ["no/such/folder", "--output"]),
+        (["--generate", "x"], 2, ["--generate"]),
+    ],
+)
+def test_bad_input_is_refused_with_cause_place_and_exit_code(
+    run_todobatch: RunTodobatch, project: Path, arguments: list[str], code: int, parts: list[str]
+) -> None:
+    (project / "empty.txt").touch()
+    done = run_todobatch("run", *arguments, cwd=project)
+    assert done.returncode == code, done.stderr
+    for part in parts:
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_executor_that_is_not_available_says_why(run_todobatch: RunTodobatch) -> None:
+    done = run_todobatch("run", "--generate", "5", "-e", "interpreters")
+    if sys.version_info >= (3, 14):
+        assert done.returncode == 0
+        return
+    assert done.returncode == 4
+    assert "needs Python 3.14; this is 3." in done.stderr
+    assert "--interpreter" in done.stderr
+
+
+def test_standard_input_can_be_read(run_todobatch: RunTodobatch) -> None:
+    done = run_todobatch("run", "-", "--format", "todotxt", "--json", stdin="one\ntwo\n")
+    assert done.returncode == 0, done.stderr
+    assert _document(done.stdout)["tasks"] == 2
+
+
+@pytest.mark.interpreters
+def test_a_gil_that_comes_back_is_an_error(
+    run_todobatch: RunTodobatch, python314t: Interpreter, project: Path
+) -> None:
+    (project / "old.py").write_text(
+        "def work(task):\n    import gil_module\n    return 1\n"
+    )
+    _build_module_without_gil_support(project, python314t)
+    done = run_todobatch(
+        "run", "todo.txt", "-w", "old:work", "--json", interpreter=python314t, cwd=project
+    )
+    assert done.returncode == 5, done.stderr
+    assert "the GIL was off at the start and on at the end" in done.stderr
+    assert "gil_module" in done.stderr
+    assert _document(done.stdout)["gil_enabled"] is True
+
+
+def _build_module_without_gil_support(folder: Path, python: Interpreter) -> None:
+    source = folder / "gil_module.c"
+    source.write_text(
+        "#include <Python.h>\n"
+        'static struct PyModuleDef m = {PyModuleDef_HEAD_INIT, "gil_module"};\n'
+        "PyMODINIT_FUNC PyInit_gil_module(void) { return PyModule_Create(&m); }\n"
+    )
+    ask = (
+        "import sysconfig as s; print(s.get_path('include')); print(s.get_config_var('EXT_SUFFIX'))"
+    )
+    found = subprocess.run(
+        [python.executable, "-c", ask], check=True, capture_output=True, text=True
+    )
+    include, suffix = found.stdout.split()
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", f"-I{include}", source, "-o", folder / f"gil_module{suffix}"],
+        check=True,
+    )
+
+
+@pytest.mark.interpreters
+def test_a_gil_that_was_asked_for_is_no_error(
+    run_todobatch: RunTodobatch, python314t: Interpreter
+) -> None:
+    done = run_todobatch(
+        "run", EXAMPLES / "todo.txt", "--json", interpreter=python314t, env={"PYTHON_GIL": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert _document(done.stdout)["gil_enabled"] is True
+
+
+def test_ctrl_c_finishes_what_is_under_way_and_keeps_it(project: Path) -> None:
+    out = project / "out.jsonl"
+    started = project / "started"
+    process = subprocess.Popen(
+        [str(COMMAND), "run", "--generate", "1000000", "-w", "mine:wait_for_go", "-n", "2",
+         "--batch-size", "1", "--json", "-o", str(out)],
+        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        _wait_for(started.exists, process)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "finishing the batches under way" in line:
+                break
+        (project / "go").touch()
+        stdout, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    document = _document(stdout)
+    assert document["interrupted"] is True
+    assert 0 < document["tasks"] < 1000
+    part = Path(document["output"])
+    assert part.name == "out.jsonl.part"
+    assert len(part.read_text().splitlines()) == document["tasks"]
+
+
+def test_when_the_command_is_killed_its_workers_end_too(project: Path) -> None:
+    started = project / "started"
+    process = subprocess.Popen(
+        [str(COMMAND), "run", "--generate", "100", "-w", "mine:wait_for_go", "-e", "processes"],
+        cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        _wait_for(started.exists, process)
+        workers = _session_of_child(process.pid)
+        assert workers
+    finally:
+        process.kill()
+        process.wait()
+    _wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), None)
+
+
+def _session_of_child(pid: int) -> list[int]:
+    """Every process below `pid`, from the process table."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    below = [pid]
+    for one in below:
+        below += [child for child, parent in parents.items() if parent == one]
+    return below[1:]
+
+
+def _wait_for(condition: Callable[[], bool], process: "subprocess.Popen[Any] | None") -> None:
+    """Poll; the test's watchdog bounds it."""
+    while not condition():
+        if process is not None and process.poll() is not None:
+            pytest.fail(f"ended early with {process.returncode}")
+        os.sched_yield()
+
+
+def test_help_names_every_command(run_todobatch: RunTodobatch) -> None:
+    done = run_todobatch("--help")
+    assert done.returncode == 0
+    for command in ("run", "bench", "show", "report", "interpreters"):
+        assert command in done.stdout
+
+
+def test_the_command_line_starts_without_heavy_imports() -> None:
+    code = (
+        "import sys; from todobatch.cli import app; "
+        "heavy = {'numpy', 'pandas', 'scipy', 'pyperf', 'altair', 'asyncio', 'multiprocessing', "
+        "'psutil', 'rich.progress'} & set(sys.modules); print(sorted(heavy))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stdout == "[]\n"
