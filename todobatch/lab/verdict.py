@@ -1,0 +1,175 @@
+"""Summaries, comparisons and the winner, computed from a run's samples when asked.
+
+The statistics are in `estimate`, the explanations in `reasons`; here they are put together.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from todobatch.lab.estimate import (
+    CONFIDENCE,
+    Good,
+    compare,
+    good_samples,
+    log_ratios,
+    mean_log,
+    measure,
+    p_value,
+)
+from todobatch.lab.reasons import Analysis, reasons, sentence
+from todobatch.lab.schema import (
+    Cell,
+    CellSummary,
+    Comparison,
+    Estimate,
+    Winner,
+)
+from todobatch.lab.store import Run
+from todobatch.units import Ratio
+
+SEQUENTIAL = "sequential"
+
+
+def approach(executor: str, *, gil_enabled: bool) -> str:
+    """What it is called, from what the workers reported: threads have two names (design rule 4)."""
+    if executor == "threads":
+        return "threads (GIL)" if gil_enabled else "free-threads"
+    return executor
+
+
+def summarise(run: Run) -> list[CellSummary]:
+    """A summary of every cell that has a sample to go by, in the plan's order."""
+    good = good_samples(run)
+    voids: dict[Cell, int] = {}
+    for sample in run.samples:
+        if sample.void is not None:
+            voids[sample.cell] = voids.get(sample.cell, 0) + 1
+    cpus = cpus_of(run)
+    planned = dict.fromkeys((*run.meta.plan.cells, *good))
+    return [_summary(good, cell, voids.get(cell, 0), cpus) for cell in planned if good.get(cell)]
+
+
+def cpus_of(run: Run) -> int:
+    """CPUs that the run could use: the affinity mask of the process that took it."""
+    return int(run.meta.machine.get("cpus_available") or 1)
+
+
+def compare_cells(run: Run, a: Cell, b: Cell) -> Comparison:
+    """`a` against `b`: wall time of `b` ÷ that of `a`, paired by block; above 1, `a` is faster.
+
+    Without a common block the ratio is NaN and the verdict ``'cannot tell'``.
+    """
+    good = good_samples(run)
+    return compare(a, b, log_ratios(good.get(a, {}), good.get(b, {})))
+
+
+def winners(run: Run) -> list[Winner]:
+    """The winner analysis of every workload, across interpreters, on wall time with the pool ready.
+
+    The verdict is ``'faster'`` when the best cell beats every cell of every other approach; other
+    numbers of workers of the same approach may be as fast.
+    """
+    good = good_samples(run)
+    summaries = summarise(run)
+    return [
+        _winner(run, good, [each for each in summaries if each.cell.workload == workload])
+        for workload in dict.fromkeys(each.cell.workload for each in summaries)
+    ]
+
+
+def against_field(good: Good, best: Cell, field: Iterable[Cell]) -> dict[Cell, Comparison]:
+    """`best` against every cell of the field, with Holm's correction for so many comparisons.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure", 1979: with m
+    comparisons in the order of their p values, the k-th (from 0) is made at level 0.05 ÷ (m - k);
+    from the first that is not decided on, the level stays. The interval shown is of that level.
+
+    That the best is picked by the same data costs nothing: the outright winner has to beat every
+    other cell, the truly best one included (an intersection-union test: Berger, 1982).
+    """
+    logs = {cell: log_ratios(good.get(best, {}), good.get(cell, {})) for cell in field}
+    ordered = sorted(logs, key=lambda cell: p_value(logs[cell]))
+    compared: dict[Cell, Comparison] = {}
+    alpha = 1 - CONFIDENCE
+    decided = 0
+    for cell in ordered:
+        level = alpha / (len(ordered) - decided)
+        compared[cell] = compare(best, cell, logs[cell], 1 - level)
+        if p_value(logs[cell]) < level:
+            decided += 1
+    return compared
+
+
+def rank(good: Good, cells: Sequence[CellSummary]) -> list[CellSummary]:
+    """Cells of one workload by geometric mean of wall time, over the blocks that all of them have.
+
+    Where no block is complete every block counts: the order is then only roughly right, and the
+    comparisons, which are paired, do not depend on it.
+    """
+    complete = set.intersection(*(set(good[each.cell]) for each in cells))
+
+    def mean(each: CellSummary) -> float:
+        samples = good[each.cell]
+        blocks = complete or samples.keys()
+        return math.fsum(math.log(samples[block].wall_s) for block in blocks) / len(blocks)
+
+    return sorted(cells, key=mean)
+
+
+def _winner(run: Run, good: Good, cells: Sequence[CellSummary]) -> Winner:
+    best, *others = ranked = rank(good, cells)
+    compared = against_field(good, best.cell, [each.cell for each in others])
+    tied = tuple(each for each in others if compared[each.cell].verdict != "faster")
+    outright = bool(others) and all(_same_approach(each, best) for each in tied)
+    analysis = Analysis(good, tuple(ranked), compared, cpus_of(run))
+    return Winner(
+        workload=best.cell.workload,
+        verdict="faster" if outright else "cannot tell",
+        best=best,
+        tied=tied,
+        sentence=sentence(analysis, tied, outright=outright),
+        reasons=reasons(analysis),
+    )
+
+
+def _same_approach(a: CellSummary, b: CellSummary) -> bool:
+    return (a.approach, a.cell.interpreter) == (b.approach, b.cell.interpreter)
+
+
+def _summary(good: Good, cell: Cell, voids: int, cpus: int) -> CellSummary:
+    samples = list(good[cell].values())
+    wall = measure([each.wall_s for each in samples])
+    cpu = measure([each.cpu_s for each in samples])
+    gil = any(each.gil_enabled for each in samples)
+    speedup = _speedup(good, cell)
+    return CellSummary(
+        cell=cell,
+        approach=approach(cell.executor, gil_enabled=gil),
+        gil_enabled=gil,
+        samples=len(samples),
+        voids=voids,
+        wall_s=wall,
+        cpu_s=cpu,
+        peak_bytes=measure([float(each.peak_bytes) for each in samples]),
+        pool_start_s=measure([each.pool_start_s for each in samples]),
+        cpu_use=cpu.estimate / (wall.estimate * cpus),
+        speedup=speedup,
+        efficiency=None if speedup is None else _scale(speedup, 1 / min(cell.workers, cpus)),
+    )
+
+
+def _speedup(good: Good, cell: Cell) -> Estimate | None:
+    """Sequential's wall time ÷ this one's, same interpreter, batches and block; None without it.
+
+    Never (mean time of one processor × processors) ÷ total, as the source document has it: with a
+    GIL a processor's own time includes waiting for the others, so that shows overlap, not speed.
+    """
+    if cell.executor == SEQUENTIAL:
+        return Estimate(1.0, 1.0, 1.0)
+    base = good.get(Cell(cell.workload, cell.interpreter, SEQUENTIAL, 1), {})
+    logs = log_ratios(good[cell], base)
+    return mean_log(logs) if logs else None
+
+
+def _scale(estimate: Estimate, factor: Ratio) -> Estimate:
+    return Estimate(estimate.estimate * factor, estimate.low * factor, estimate.high * factor)
