@@ -47,11 +47,10 @@ def prepare(interpreter: interpreters.Interpreter) -> Path:
 
 
 def _folder(interpreter: interpreters.Interpreter) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     facts = interpreter.facts
     made_from = [str(interpreter.executable), facts["version"], facts["config_args"]]
     key = hashlib.sha256(REQUIREMENTS.read_bytes() + "\n".join(made_from).encode()).hexdigest()
-    return cache / "todobatch" / "test-support" / key[:16]
+    return interpreters.cache_dir() / "test-support" / key[:16]
 
 
 def _install(interpreter: interpreters.Interpreter, target: Path) -> None:
