@@ -89,13 +89,15 @@ def read_lines(source: Input, reading: Reading) -> Iterator[tuple[int, str]]:
     A line that is not UTF-8, holds a NUL or has more than 10,000 characters is reported as broken
     and left out. Never more than one line is held, and of a longer one never more than its limit.
     """
-    limit = 4 * LONGEST_LINE + 2  # UTF-8 has at most 4 bytes a character; CRLF
+    # UTF-8 has at most 4 bytes a character; its mark 3; CRLF 2.
+    limit = 4 * LONGEST_LINE + 3 + 2
     number = 0
     while raw := source.readline(limit):
         number += 1
+        is_cut = len(raw) == limit and not raw.endswith(b"\n")
         if number == 1:
             raw = source.start(raw)
-        if not raw.endswith(b"\n") and len(raw) >= limit - len(codecs.BOM_UTF8):
+        if is_cut:
             _skip_rest(source, limit)
             reading.broken(number, _too_long(), _LONG_REMEDY)
             continue

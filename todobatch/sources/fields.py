@@ -107,6 +107,8 @@ def parse_moment(text: str, what: str) -> dt.date:
     A moment with a zone is taken to this machine's time zone first, for that is how it was meant:
     Taskwarrior saves "due on the 24th" in Berlin as ``20261123T230000Z``.
     """
+    if len(text) == len("YYYY-MM-DD") and text[4] == text[7] == "-":
+        return parse_date(text, what)  # most are, and are known by now
     match = _MOMENT.fullmatch(text)
     if match is None:
         raise FieldError(

@@ -96,7 +96,7 @@ def _status(values: dict[str, Any], today: dt.date) -> str:
 
 
 def _priority(value: object) -> int:
-    if value in {None, ""}:
+    if value is None or value == "":
         return DEFAULT_PRIORITY
     if not isinstance(value, str) or value not in PRIORITIES:
         raise FieldError(f"the priority {show(value)} is not H, M or L", "give one of the three")
