@@ -37,7 +37,7 @@ from todobatch.errors import (
 from todobatch.executors import get
 from todobatch.model import Batch, ProcessingResult, Task, describe_exception
 from todobatch.processors import resolve
-from todobatch.sources import generate, open_source
+from todobatch.sources import Source, generate, open_source
 from todobatch.units import Seconds
 
 STDIN = 0
@@ -74,6 +74,7 @@ class Engine:
         self._skipped = 0
         self._told = 0.0
         self._done = self._failed = 0
+        self._source: Source | None = None
         self._titles: dict[int, tuple[int, tuple[str, ...]]] = {}
 
     def run(self) -> int:
@@ -153,6 +154,7 @@ class Engine:
             "tasks": report.tasks,
             "failed": report.failed,
             "skipped": self._skipped,
+            "left_out": dict(self._source.skipped) if self._source else {},
             "wall_s": report.wall_s,
             "cpu_s": measured["cpu"],
             "peak_bytes": measured["peak"][0],
@@ -178,12 +180,12 @@ class Engine:
 
     def _tasks(self) -> Iterator[Task]:
         job = self._job
+        today = dt.date.fromisoformat(job["today"])
         if job["input"] is None:
             assert job["generate"] is not None
-            today = dt.date.fromisoformat(job["today"])
             return generate(job["generate"], seed=job["seed"], today=today)
-        source = open_source(Path(job["input"]), format=job["format"])
-        return source.read(self._skip)
+        self._source = open_source(Path(job["input"]), format=job["format"], today=today)
+        return self._source.read(self._skip)
 
     def _skip(self, broken: BrokenLineError) -> None:
         if self._job["strict"]:

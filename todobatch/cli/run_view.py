@@ -142,6 +142,9 @@ class RunView:
             f"speed-up  {_speedup(report)}",
             f"digest    {report['digest']}",
         ]
+        if report["left_out"]:
+            named = ", ".join(f"{count} × {what}" for what, count in report["left_out"].items())
+            lines.append(f"left out  {named}")
         if report["output"]:
             lines.append(f"output    {report['output']}")
         if report["interrupted"]:
