@@ -1,0 +1,112 @@
+"""A tiny source archive that builds as CPython's does, in no time.
+
+Real: `configure` and `make` run, DESTDIR and the options are honoured, the tree gets an executable
+``bin/python3.14t``. Faked: that executable is a script that gives the answer of a real one.
+The tests' environment tells it what to do:
+
+FAKE_JOURNAL   a file: each `make` writes a line, so that builds can be counted
+FAKE_FAIL      `make` fails
+FAKE_MISSING   a module that the built interpreter lacks
+FAKE_HOLD      a FIFO: `make install` says there that it has begun, and holds it open while it lives
+FAKE_GO        a FIFO: `make install` goes on when somebody has opened it for writing and closed it
+"""
+
+import hashlib
+import io
+import json
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from todobatch.lab.interpreters.fetch import Source
+from todobatch.lab.interpreters.pins import Pin
+
+VERSION = "3.14.7"
+
+CONFIGURE = """#!/bin/sh
+prefix= threaded= kind=false
+for option; do
+  case $option in
+    --prefix=*) prefix=${option#--prefix=} ;;
+    --disable-gil) threaded=t ;;
+    --enable-optimizations) kind=true ;;
+  esac
+done
+[ "$threaded" ] && free=true || free=false
+sed -e "s|@free@|$free|" -e "s|@optimized@|$kind|" -e "s|@missing@|$FAKE_MISSING|g" \\
+  python.in > python
+printf 'PREFIX = %s\\nT = %s\\n' "$prefix" "$threaded" > config.mk
+echo "configured: $*"
+"""
+
+MAKEFILE = """include config.mk
+BIN = $(DESTDIR)$(PREFIX)/bin
+all:
+\t@if [ -n "$$FAKE_JOURNAL" ]; then echo made >> "$$FAKE_JOURNAL"; fi
+\t@if [ -n "$$FAKE_FAIL" ]; then echo 'fatal: the fake fails'; exit 1; fi
+install:
+\tmkdir -p $(BIN) $(DESTDIR)$(PREFIX)/lib/python3.14$(T)/test
+\tcp python $(BIN)/python3.14$(T)
+\tcp python $(BIN)/python3.14
+\tchmod +x $(BIN)/*
+\t@if [ -n "$$FAKE_HOLD" ]; then \\
+\t  exec 9>"$$FAKE_HOLD"; echo installing >&9; cat "$$FAKE_GO" >/dev/null; \\
+\tfi
+"""
+
+FACTS = {
+    "version": VERSION,
+    "implementation": "cpython",
+    "executable": "@self@",
+    "free_threaded_build": "@free@",
+    "gil_enabled": False,
+    "debug_build": False,
+    "optimized_build": "@optimized@",
+    "lto_build": False,
+    "config_args": "",
+    "compiler": "fake",
+    "cache_tag": "cpython-314",
+}
+
+
+def python_script(facts: dict[str, object], missing: str = "") -> str:
+    """An executable that answers as an interpreter does that is asked what it is."""
+    answer = {"facts": {**facts, "executable": "@self@"}, "prefix": "@self@", "missing": "@list@"}
+    said = json.dumps(answer)
+    for name in ("@free@", "@optimized@"):
+        said = said.replace(f'"{name}"', name)
+    listed = f'$(test -z "{missing}" || echo \'"{missing}"\')'
+    return (
+        "#!/bin/sh\n"
+        f"missing={listed}\n"
+        f'sed -e "s|@self@|$0|g" -e "s|\\"@list@\\"|[$missing]|" <<\'END\'\n{said}\nEND\n'
+    )
+
+
+@dataclass(frozen=True)
+class Fake:
+    """The archive, and the pin that it answers to."""
+
+    archive: Path
+    pin: Pin
+
+    @property
+    def source(self) -> Source:
+        """A source that gives it."""
+        return Source("here", lambda pin: [self.archive.as_uri()])
+
+
+def make(folder: Path) -> Fake:
+    """Write the archive into a folder."""
+    archive = folder / f"Python-{VERSION}.tar.xz"
+    files = {
+        "configure": CONFIGURE,
+        "Makefile": MAKEFILE,
+        "python.in": python_script(FACTS, missing="@missing@"),
+    }
+    with tarfile.open(archive, "w:xz") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(f"Python-{VERSION}/{name}")
+            entry.size, entry.mode = len(text.encode()), 0o755
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return Fake(archive, Pin(VERSION, hashlib.sha256(archive.read_bytes()).hexdigest()))

@@ -1,0 +1,33 @@
+"""The interpreters that are measured: found, installed, and given an environment to work in."""
+
+from todobatch.lab.interpreters.cache import cache_dir
+from todobatch.lab.interpreters.discovery import (
+    Broken,
+    Interpreter,
+    Survey,
+    differences,
+    find,
+    find_all,
+    found,
+    survey,
+)
+from todobatch.lab.interpreters.installer import install
+from todobatch.lab.interpreters.pins import DEFAULT_INTERPRETERS, PINS, SPECS
+from todobatch.lab.interpreters.support import worker_environment
+
+__all__ = [
+    "DEFAULT_INTERPRETERS",
+    "PINS",
+    "SPECS",
+    "Broken",
+    "Interpreter",
+    "Survey",
+    "cache_dir",
+    "differences",
+    "find",
+    "find_all",
+    "found",
+    "install",
+    "survey",
+    "worker_environment",
+]

@@ -1,0 +1,172 @@
+"""The environment that a worker runs in: todobatch and its few dependencies, for any interpreter.
+
+A measured interpreter is left untouched: nothing is installed into it. What it needs comes by
+PYTHONPATH, in this order:
+
+1. a folder of the cache with psutil, pyperf and pytodotxt for its ABI, pinned with hashes;
+2. a folder of the cache that holds nothing but a link to the package of the todobatch that runs;
+3. the caller's current directory, where the user's own modules are;
+4. what the caller's PYTHONPATH held.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import todobatch
+from todobatch.errors import BuildError, UsageError
+from todobatch.lab.interpreters import cache
+from todobatch.lab.interpreters.discovery import Interpreter
+from todobatch.lab.interpreters.uv import uv_executable
+
+REQUIREMENTS = Path(__file__).resolve().parents[1] / "worker-requirements.txt"
+
+REENABLE_GIL = ("hiredis",)
+"""Extensions that turn the GIL back on when something imports them, as redis-py does if it can."""
+
+# They would lead another interpreter to the wrong standard library, or tell it the wrong name.
+_MISLEADING = ("PYTHONHOME", "PYTHONEXECUTABLE", "PYTHONPLATLIBDIR", "__PYVENV_LAUNCHER__")
+
+_PROOF = """
+import sys
+import psutil, pyperf, pytodotxt
+back_on = getattr(sys, "_is_gil_enabled", lambda: True)()
+print("on" if back_on else "off")
+"""
+
+
+def worker_environment(
+    interpreter: Interpreter, *, gil: bool | None = None, inherit_gil: bool = False
+) -> dict[str, str]:
+    """The environment for a child process of this interpreter.
+
+    PYTHON_GIL is left out, so that the build decides; `gil` sets it to 1 or 0, and `inherit_gil`
+    passes on what the caller's environment has. The first call for an ABI installs what workers
+    need into the cache; later ones use it.
+
+    Raises UsageError when a GIL build is asked to run without its GIL (it would abort at start),
+    and BuildError when the dependencies cannot be installed.
+    """
+    env = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
+    inherited = env.pop("PYTHON_GIL", None)
+    value = {None: inherited if inherit_gil else None, True: "1", False: "0"}[gil]
+    if value is not None:
+        _check_gil(value, interpreter)
+        env["PYTHON_GIL"] = value
+    paths = [str(support_folder(interpreter)), str(_own_package()), str(Path.cwd())]
+    earlier = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
+    env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*paths, *earlier]))
+    return env
+
+
+def support_folder(interpreter: Interpreter) -> Path:
+    """The folder with the workers' dependencies for an interpreter; made when it is not there."""
+    name = _key(interpreter)
+    final = cache.cache_dir() / "support" / name
+    if final.is_dir():
+        return final
+    with cache.lock(f"support-{name}"):
+        if not final.is_dir():
+            with cache.staging(f"support-{name}") as aside:
+                made = aside / "packages"
+                _install(interpreter, made)
+                _prove(interpreter, made)
+                cache.move_into_place(made, final)
+    return final
+
+
+def _key(interpreter: Interpreter) -> str:
+    facts = interpreter.facts
+    flags = ("t" if facts["free_threaded_build"] else "") + ("d" if facts["debug_build"] else "")
+    version = f"{facts['implementation']}-{facts['version']}{flags}"
+    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    return f"{version}-{sysconfig.get_platform()}-{digest[:12]}"
+
+
+def _install(interpreter: Interpreter, to: Path) -> None:
+    said = []
+    for name, command in _installers(interpreter):
+        shutil.rmtree(to, ignore_errors=True)
+        where = ["--target", str(to), "--require-hashes", "-r", str(REQUIREMENTS)]
+        done = subprocess.run(
+            [*command, *where],
+            check=False,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            env={k: v for k, v in os.environ.items() if k not in {*_MISLEADING, "PYTHON_GIL"}},
+        )
+        if done.returncode == 0:
+            return
+        said.append(f"{name}: {' '.join(done.stderr.split())[-600:]}")
+    raise BuildError(
+        f"the workers' dependencies could not be installed ({'; '.join(said) or 'no installer'})",
+        place=f"{REQUIREMENTS.name} for {interpreter.executable}",
+        remedy="look at the network and at the package index that uv or pip is set to",
+    )
+
+
+def _installers(interpreter: Interpreter) -> Iterator[tuple[str, list[str]]]:
+    """uv, then pip: each knows an index that only its own configuration names."""
+    python = str(interpreter.executable)
+    uv = uv_executable()
+    if uv is not None:
+        yield "uv", [uv, "pip", "install", "--quiet", "--no-progress", "--python", python]
+    pip = [sys.executable, "-m", "pip"]
+    if subprocess.run([*pip, "--version"], check=False, capture_output=True).returncode == 0:
+        yield "pip", [*pip, "--python", python, "install", "--quiet", "--no-input"]
+
+
+def _prove(interpreter: Interpreter, packages: Path) -> None:
+    """They import, and on a free-threaded build the GIL stays off with all of them loaded."""
+    for name in REENABLE_GIL:
+        if (packages / name).exists():
+            raise BuildError(f"{name} came in, and importing it turns the GIL back on")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    done = subprocess.run(
+        [str(interpreter.executable), "-c", _PROOF],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**env, "PYTHONPATH": str(packages)},
+    )
+    place = f"the workers' dependencies for {interpreter.executable}"
+    if done.returncode != 0:
+        raise BuildError(f"they do not import: {' '.join(done.stderr.split())[-600:]}", place=place)
+    if interpreter.facts["free_threaded_build"] and done.stdout.strip() != "off":
+        raise BuildError(
+            f"one of them turned the GIL back on: {' '.join(done.stderr.split())[-600:]}",
+            place=place,
+            remedy="an installed release of psutil before 7.2 would do this",
+        )
+
+
+def _own_package() -> Path:
+    """A folder with nothing in it but a link to the running todobatch's package.
+
+    Its site-packages folder as a whole must not reach a worker: what else is in there was built for
+    another interpreter.
+    """
+    package = Path(todobatch.__file__).resolve().parent
+    folder = cache.folder("pythonpath", hashlib.sha256(str(package).encode()).hexdigest()[:12])
+    link = folder / "todobatch"
+    if not link.is_symlink():
+        fresh = folder / f"todobatch@{os.getpid()}"
+        fresh.symlink_to(package, target_is_directory=True)
+        fresh.replace(link)  # whoever is second puts the same link there again
+    return folder
+
+
+def _check_gil(value: str, interpreter: Interpreter) -> None:
+    if value == "0" and not interpreter.facts["free_threaded_build"]:
+        raise UsageError(
+            "PYTHON_GIL=0 needs a free-threaded build: this one would abort at start",
+            place=f"interpreter {interpreter.spec}",
+            remedy="unset PYTHON_GIL, or choose a free-threaded interpreter such as 3.14t",
+        )

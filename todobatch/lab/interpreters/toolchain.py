@@ -1,0 +1,161 @@
+"""What building CPython needs of this machine, and how to get it.
+
+Headers are looked for by compiling an `#include` of each: the compiler, its flags and its paths are
+those that the build will use.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from todobatch.errors import BuildError
+from todobatch.lab.interpreters.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A library that CPython is built against."""
+
+    header: str
+    package: str  # Debian's
+    gives: str
+    needed: bool
+
+
+LIBRARIES = (
+    Library("zlib.h", "zlib1g-dev", "zlib", needed=True),
+    Library("openssl/ssl.h", "libssl-dev", "ssl, hashlib", needed=True),
+    Library("ffi.h", "libffi-dev", "ctypes", needed=True),
+    Library("sqlite3.h", "libsqlite3-dev", "sqlite3", needed=True),
+    Library("bzlib.h", "libbz2-dev", "bz2", needed=False),
+    Library("lzma.h", "liblzma-dev", "lzma", needed=False),
+    Library("zstd.h", "libzstd-dev", "compression.zstd", needed=False),
+    Library("readline/readline.h", "libreadline-dev", "readline", needed=False),
+    Library("uuid/uuid.h", "uuid-dev", "fast uuid1", needed=False),
+)
+TOOLS = "build-essential"
+"""Debian's package with the C compiler, make and the C library's headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What is not there."""
+
+    tools: tuple[str, ...]
+    libraries: tuple[Library, ...]
+
+    @property
+    def packages(self) -> list[str]:
+        """Debian's packages for all of it."""
+        return [*([TOOLS] if self.tools else []), *(lib.package for lib in self.libraries)]
+
+    @property
+    def fatal(self) -> list[str]:
+        """What the build cannot do without, for people."""
+        return [
+            *self.tools,
+            *(f"{lib.header} ({lib.gives})" for lib in self.libraries if lib.needed),
+        ]
+
+
+def ensure(progress: Progress) -> None:
+    """Make sure that CPython can be built: install what is missing where that is ours to do.
+
+    That is on Debian and its like, as root. Raises BuildError, with the packages to install, when
+    something that is needed stays missing; the rest is only noted.
+    """
+    missing = look()
+    if missing.fatal and _may_install():
+        progress.note(f"  missing for the build: {', '.join(missing.fatal)}")
+        _apt_install(missing.packages, progress)
+        missing = look()
+    if missing.fatal:
+        raise BuildError(
+            f"building CPython needs {', '.join(missing.fatal)}",
+            place="the machine's compiler and headers",
+            remedy=advice(missing),
+        )
+    if missing.libraries:
+        without = ", ".join(lib.gives for lib in missing.libraries)
+        progress.note(f"  the build will be without {without} (todobatch does not need these)")
+        progress.note(f"  to have them: {advice(missing)}")
+
+
+def look() -> Missing:
+    """What is missing here."""
+    compiler = _compiler()
+    tools = [] if compiler else ["a C compiler"]
+    if shutil.which("make") is None:
+        tools.append("make")
+    if compiler and not _compiles(compiler, "stdlib.h"):
+        tools.append("the C library's headers")
+    if tools or compiler is None:
+        # Without a compiler no header can be looked for: all may be missing.
+        return Missing(tuple(tools), LIBRARIES)
+    return Missing((), tuple(lib for lib in LIBRARIES if not _compiles(compiler, lib.header)))
+
+
+def advice(missing: Missing) -> str:
+    """The command that gets it."""
+    if shutil.which("apt-get"):
+        sudo = "" if os.geteuid() == 0 else "sudo "
+        return f"{sudo}apt-get install {' '.join(missing.packages)}"
+    return "install a C compiler, make, and the headers of zlib, OpenSSL, libffi and SQLite"
+
+
+def _compiler() -> list[str] | None:
+    """The compiler that configure would take, with its flags."""
+    chosen = os.environ.get("CC")
+    names = [chosen] if chosen else ["gcc", "cc", "clang"]
+    for name in names:
+        words = shlex.split(name)
+        if words and shutil.which(words[0]):
+            return [*words, *shlex.split(os.environ.get("CPPFLAGS", ""))]
+    return None
+
+
+def _compiles(compiler: list[str], header: str) -> bool:
+    # readline's header uses FILE without including what declares it.
+    source = f"#include <stdio.h>\n#include <{header}>\n"
+    done = subprocess.run(
+        [*compiler, "-fsyntax-only", "-x", "c", "-"],
+        input=source,
+        text=True,
+        check=False,
+        capture_output=True,
+        timeout=60,
+    )
+    return done.returncode == 0
+
+
+def _may_install() -> bool:
+    return (
+        os.geteuid() == 0
+        and Path("/etc/debian_version").exists()
+        and shutil.which("apt-get") is not None
+    )
+
+
+def _apt_install(packages: list[str], progress: Progress) -> None:
+    install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    progress.stage(f"{' '.join(install[:2])} {' '.join(packages)}")
+    if _apt(install) == 0:
+        return
+    # A fresh machine has no package lists yet, or old ones.
+    _apt(["apt-get", "update"])
+    _apt(install)
+
+
+def _apt(command: list[str]) -> int:
+    done = subprocess.run(
+        command,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        timeout=900,
+    )
+    return done.returncode
