@@ -1,0 +1,143 @@
+"""`todobatch bench`: measure which way of running a batch job is fastest on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from todobatch.errors import UsageError
+
+
+def bench(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A first answer within 3 minutes (the default).")
+    ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Every workload, executor and number of workers.")
+    ] = False,
+    workloads: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated; built-in names or package.module:function.",
+                     show_default=False),
+    ] = None,
+    executors: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated; sequential is always measured too.",
+                     show_default=False),
+    ] = None,
+    workers: Annotated[
+        str | None, typer.Option(help="Comma-separated numbers of workers.", show_default=False)
+    ] = None,
+    interpreters: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated: 3.14, 3.14t, a path. Default: 3.14,3.14t.",
+                     show_default=False),
+    ] = None,
+    blocks: Annotated[
+        int | None, typer.Option(help="Every cell is sampled so many times.", show_default=False)
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Begin no block that would not fit in.",
+                     show_default=False),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Fixes tasks and order; drawn and recorded if left out.",
+                     show_default=False),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Tasks a batch; chosen to fit the workload if left out.",
+                     show_default=False),
+    ] = None,
+    input_file: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE", help="Your own tasks instead of generated ones.",
+                     show_default=False),
+    ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", help="Format of --input when its name does not tell.",
+                     show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FOLDER",
+                     help="The run folder. Default: results/<time>-<mode>.", show_default=False),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with a run that was interrupted.",
+                     show_default=False),
+    ] = None,
+) -> None:  # fmt: skip
+    """Measure approaches side by side on real interpreters, and say which is fastest and how sure.
+
+    Samples are taken in blocks of random order, each in a fresh process, and saved as they come:
+    a run that is stopped or killed goes on with --resume.
+    """
+    from todobatch.lab import bench as lab_bench
+    from todobatch.lab import plan, progress, show
+
+    choice = plan.Choice(
+        mode=_mode(quick=quick, full=full),
+        workloads=_names(workloads, "--workloads"),
+        executors=_names(executors, "--executors"),
+        workers=_numbers(workers, "--workers"),
+        interpreters=_names(interpreters, "--interpreters"),
+        blocks=blocks,
+        budget_s=budget,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    if resume is not None and (choice != plan.Choice() or input_file or format_ or output):
+        raise UsageError(
+            "a resumed run keeps its own plan",
+            place="--resume",
+            remedy="leave out the other options, or begin a new run without --resume",
+        )
+    view = progress.for_output()
+    try:
+        if resume is not None:
+            run = lab_bench.resume(resume, view)
+        else:
+            run = lab_bench.begin(
+                choice, view, output=output, input_file=input_file, format=format_
+            )
+    finally:
+        view.close()
+    typer.echo()
+    show.show(run)
+    typer.echo(f"\nRun folder: {run.folder}")
+
+
+def _mode(*, quick: bool, full: bool) -> str | None:
+    if quick and full:
+        raise UsageError("--quick and --full exclude each other", remedy="leave one of them out")
+    if quick:
+        return "quick"
+    return "full" if full else None
+
+
+def _names(text: str | None, option: str) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise UsageError(
+            "it names nothing", place=option, remedy="give one or more, separated by commas"
+        )
+    return names
+
+
+def _numbers(text: str | None, option: str) -> tuple[int, ...] | None:
+    names = _names(text, option)
+    if names is None:
+        return None
+    try:
+        return tuple(int(name) for name in names)
+    except ValueError as error:
+        raise UsageError(
+            f"{text!r} is not a list of whole numbers", place=option, remedy="such as 1,2,4,8"
+        ) from error

@@ -1,0 +1,290 @@
+"""The whole of `todobatch bench`: choose, calibrate, take samples, leave a run folder.
+
+Choice ─► interpreters ─► draft ─► calibrate ─► plan ─► run folder ─► samples ─► pyperf files
+                                                            │
+--resume ───────────────────────────────────────────────────┘
+"""
+
+import datetime as dt
+import hashlib
+import json
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import todobatch
+from todobatch.errors import (
+    BrokenLineError,
+    EmptyInputError,
+    InterpreterMissingError,
+    UsageError,
+)
+from todobatch.lab import machine, pyperf_files, schedule, store
+from todobatch.lab.calibrate import calibrate
+from todobatch.lab.interpreters import Interpreter, find, worker_environment
+from todobatch.lab.plan import DEFAULT_INTERPRETERS, Choice, Draft, draft
+from todobatch.lab.progress import View
+from todobatch.lab.sample import Sampler
+from todobatch.lab.schema import SCHEMA, Plan, RunMeta
+from todobatch.lab.store import Run, Store
+from todobatch.lab.tasks import TaskSource, count
+from todobatch.sources import open_source
+from todobatch.units import Seconds, show_seconds
+
+LEAST_TIMEOUT_S: Seconds = 30.0
+TIMEOUT_FACTOR = 20
+"""A sample may take so many times what a sequential one took: 8 workers on one CPU are no error."""
+PROBE_TIMEOUT_S: Seconds = 60.0
+
+
+def begin(
+    choice: Choice,
+    view: View,
+    *,
+    output: Path | None = None,
+    input_file: Path | None = None,
+    format: str | None = None,  # noqa: A002 - the option's name
+) -> Run:
+    """Plan and take a new run.
+
+    Raises UsageError, InputError, InterpreterMissingError, MeasurementError, StoreError, and
+    KeyboardInterrupt after saying how to go on.
+    """
+    begun = time.monotonic()
+    today = dt.datetime.now(tz=dt.UTC).astimezone().date()
+    source = None if input_file is None else inspect_file(input_file, format, today, view)
+    interpreters = _find_all(choice.interpreters or DEFAULT_INTERPRETERS, view)
+    available = {label: availability(each) for label, each in interpreters.items()}
+    drafted = draft(choice, available, source=source)
+    folder = output or _new_folder(drafted.mode)
+    _announce(drafted, interpreters, folder, view)
+    plan = _calibrated(drafted, interpreters, view)
+    meta = RunMeta(
+        schema=SCHEMA,
+        run_id=folder.name,
+        todobatch_version=todobatch.__version__,
+        plan=plan,
+        machine=machine.describe(),
+        interpreters={label: publishable(each) for label, each in interpreters.items()},
+        git=machine.git_state(),
+        started=_now(),
+    )
+    with store.create(folder, meta) as opened:
+        return _take(opened, interpreters, view, spent_s=time.monotonic() - begun)
+
+
+def resume(folder: Path, view: View) -> Run:
+    """Go on with a run: its samples are kept, its plan and order go on.
+
+    Raises UsageError when interpreters or machine are not what they were, StoreError, and
+    InterpreterMissingError.
+    """
+    with store.open_run(folder) as opened:
+        meta = opened.meta
+        interpreters = _find_all(meta.interpreters, view)
+        _refuse_differences(opened, interpreters)
+        if opened.was_torn:
+            view.say("the last line of samples.jsonl was cut off in the middle: it is dropped")
+        view.say(f"{folder}: {len(opened.samples)} samples are kept")
+        opened.update(resumed=(*meta.resumed, _now()), ended=None)
+        return _take(opened, interpreters, view)
+
+
+def inspect_file(path: Path, format: str | None, today: dt.date, view: View) -> TaskSource:  # noqa: A002
+    """Read a file of tasks once, before anything is measured: what is in it, and what is broken.
+
+    Raises InputError and its kin for a file that cannot be read, EmptyInputError for one without
+    a task. Broken records are told, and left out of the samples.
+    """
+    broken: list[BrokenLineError] = []
+    tasks = count(open_source(path, format=format, today=today).read(broken.append))
+    for error in broken[:10]:
+        view.say(f"skipped: {error}")
+    if len(broken) > 10:
+        view.say(f"skipped: {len(broken) - 10} more broken records")
+    if not tasks:
+        raise EmptyInputError(
+            "there is no task in it",
+            place=str(path),
+            remedy="give a file with at least one task, or leave out --input",
+        )
+    return {
+        "kind": "file",
+        "path": machine.portable(path),
+        "format": format,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "tasks": tasks,
+        "broken": len(broken),
+    }
+
+
+def availability(interpreter: Interpreter) -> dict[str, str | None]:
+    """For each executor None, or why it cannot work there; asked of the interpreter itself."""
+    code = (
+        "import json, todobatch.executors as e;"
+        "print(json.dumps({name: each.available() for name, each in e.EXECUTORS.items()}))"
+    )
+    try:
+        done = subprocess.run(
+            [str(interpreter.executable), "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_TIMEOUT_S,
+            env=worker_environment(interpreter),
+        )
+        return cast(dict[str, str | None], json.loads(done.stdout))
+    except (subprocess.SubprocessError, ValueError) as error:
+        said = getattr(error, "stderr", "") or str(error)
+        raise InterpreterMissingError(
+            f"it cannot run todobatch: {str(said).strip().splitlines()[-1:]}",
+            place=f"interpreter {interpreter.spec}",
+            remedy="todobatch needs Python 3.11 or later; name another with --interpreters",
+        ) from error
+
+
+def publishable(interpreter: Interpreter) -> dict[str, Any]:
+    """The interpreter's facts as run.json may hold them: without paths of this machine."""
+    facts: dict[str, Any] = dict(interpreter.facts)
+    facts["executable"] = Path(facts["executable"]).name
+    facts["config_args"] = machine.without_paths(facts["config_args"])
+    return facts
+
+
+def _take(
+    opened: Store,
+    interpreters: Mapping[str, Interpreter],
+    view: View,
+    *,
+    spent_s: Seconds = 0.0,
+) -> Run:
+    plan = opened.meta.plan
+    try:
+        sampler = _sampler(interpreters, plan.source, plan.today, timeout_s=_timeout(plan))
+        for sample in schedule.run(opened, sampler, view.before, spent_s=spent_s):
+            view.after(sample)
+        for cell in schedule.given_up(plan, opened.samples):
+            view.say(f"given up: {cell.key}: {schedule.ATTEMPTS} samples in a row were void")
+        opened.update(ended=_now())
+    except KeyboardInterrupt:
+        view.close()
+        view.say(f"stopped; {len(opened.samples)} samples are saved. Go on with:")
+        view.say(f"  todobatch bench --resume {opened.folder}")
+        pyperf_files.write(opened.run(), opened.folder)
+        raise
+    pyperf_files.write(opened.run(), opened.folder)
+    return opened.run()
+
+
+def _sampler(
+    interpreters: Mapping[str, Interpreter],
+    source: Mapping[str, Any],
+    today: str,
+    *,
+    timeout_s: Seconds,
+) -> Sampler:
+    return Sampler(interpreters, cast(TaskSource, dict(source)), today, timeout_s=timeout_s)
+
+
+def _timeout(plan: Plan) -> Seconds:
+    longest = max((shape.calibrated_s for shape in plan.shapes), default=0.0)
+    return max(LEAST_TIMEOUT_S, TIMEOUT_FACTOR * longest)
+
+
+def _calibrated(drafted: Draft, interpreters: Mapping[str, Interpreter], view: View) -> Plan:
+    sampler = _sampler(interpreters, drafted.source, drafted.today, timeout_s=300.0)
+    shapes = []
+    for workload in drafted.workloads:
+        shape = calibrate(sampler, drafted, workload)
+        view.say(
+            f"{workload}: {shape.batches} batches of {shape.batch_size} tasks a sample, "
+            f"{show_seconds(shape.calibrated_s)} in sequence"
+        )
+        shapes.append(shape)
+    return drafted.plan(shapes)
+
+
+def _find_all(specs: Iterable[str], view: View) -> dict[str, Interpreter]:
+    """Each spec's interpreter; of those not found all are named in one error."""
+    found: dict[str, Interpreter] = {}
+    missing: list[InterpreterMissingError] = []
+    for spec in specs:
+        try:
+            interpreter = find(str(Path(spec).expanduser()) if "/" in spec else spec)
+        except InterpreterMissingError as error:
+            missing.append(error)
+            continue
+        label = machine.portable(Path(spec)) if "/" in spec else spec
+        found[label] = interpreter
+    if missing:
+        for each in missing[1:]:
+            view.say(f"also missing: {each}")
+        raise missing[0]
+    return found
+
+
+def _announce(
+    drafted: Draft, interpreters: Mapping[str, Interpreter], folder: Path, view: View
+) -> None:
+    what = f"{len(drafted.cells)} cells, at most {drafted.blocks} blocks"
+    limit = f", at most {drafted.budget_s:.0f} s" if drafted.budget_s else ""
+    view.say(f"{drafted.mode} run: {what}{limit}; seed {drafted.seed}; in {folder}")
+    for label, each in interpreters.items():
+        gil = "GIL off" if not each.facts["gil_enabled"] else "GIL on"
+        view.say(f"{label}: Python {each.facts['version']}, {gil}")
+    for left_out, why in drafted.left_out:
+        view.say(f"left out: {left_out}: {why}")
+    if drafted.source["kind"] == "file":
+        view.say(
+            f"tasks: {drafted.source['path']}, {drafted.source['tasks']} of them, "
+            "repeated to fill a sample"
+        )
+
+
+def _refuse_differences(opened: Store, interpreters: Mapping[str, Interpreter]) -> None:
+    meta = opened.meta
+    now = machine.describe()
+    differences = [
+        *(
+            f"{label}: {name} was {before.get(name)!r} and is {after!r}"
+            for label, before in meta.interpreters.items()
+            for name, after in publishable(interpreters[label]).items()
+            if before.get(name) != after
+        ),
+        *(
+            f"machine: {name} was {meta.machine.get(name)!r} and is {now[name]!r}"
+            for name in ("cpu_model", "cpus_available", "memory_bytes")
+            if meta.machine.get(name) != now[name]
+        ),
+    ]
+    if meta.todobatch_version != todobatch.__version__:
+        differences.append(f"todobatch was {meta.todobatch_version} and is {todobatch.__version__}")
+    differences += _input_changed(meta.plan)
+    if differences:
+        raise UsageError(
+            "the run was begun with something else: " + "; ".join(differences),
+            place=str(opened.folder),
+            remedy="begin a new run: samples of different things cannot be compared",
+        )
+
+
+def _input_changed(plan: Plan) -> Sequence[str]:
+    if plan.source.get("kind") != "file":
+        return []
+    path = Path(plan.source["path"]).expanduser()
+    try:
+        now = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        return [f"{path} cannot be read: {error.strerror}"]
+    return [] if now == plan.source["sha256"] else [f"{path} has changed"]
+
+
+def _new_folder(mode: str) -> Path:
+    stamp = dt.datetime.now(tz=dt.UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("results") / f"{stamp}-{mode}"
+
+
+def _now() -> str:
+    return dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds")

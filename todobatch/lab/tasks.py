@@ -1,0 +1,70 @@
+"""The tasks of a sample: the same for every cell of a workload, made afresh in every process."""
+
+import datetime as dt
+import pickle
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Literal, NotRequired, TypedDict
+
+from todobatch.errors import BrokenLineError, EmptyInputError
+from todobatch.model import Batch, Task
+from todobatch.sources import generate, open_source
+
+DISTINCT = 5_000
+"""Tasks that are generated; a larger sample repeats them (as new objects)."""
+
+
+class TaskSource(TypedDict):
+    """Where the tasks come from: ``Plan.source``. File sources have the keys after `kind`."""
+
+    kind: Literal["generator", "file"]
+    seed: NotRequired[int]
+    path: NotRequired[str]  # from the current folder, or ~/…
+    format: NotRequired[str | None]
+    sha256: NotRequired[str]
+    tasks: NotRequired[int]
+    broken: NotRequired[int]
+
+
+def batches_of(source: TaskSource, batches: int, batch_size: int, *, today: dt.date) -> list[Batch]:
+    """So many full batches. A source with fewer tasks is gone through again, in copies.
+
+    Copies, because threads without a GIL slow each other down where they count references to the
+    same objects, and in a real batch job they do not meet on the same task. Raises EmptyInputError.
+    """
+    count = batches * batch_size
+    tasks = list(islice(read(source, today=today), count))
+    if not tasks:
+        raise EmptyInputError(
+            "there is no task in it",
+            place=str(source.get("path", "generator")),
+            remedy="give a file with at least one task",
+        )
+    packed = pickle.dumps(tasks)
+    while len(tasks) < count:
+        tasks += pickle.loads(packed)  # noqa: S301 - our own bytes of the line before
+    del tasks[count:]
+    return [
+        Batch(
+            index, tuple(tasks[index * batch_size : (index + 1) * batch_size]), index * batch_size
+        )
+        for index in range(batches)
+    ]
+
+
+def read(source: TaskSource, *, today: dt.date) -> Iterator[Task]:
+    """The source's own tasks, once; broken records are left out (`inspect_file` counts them)."""
+    if source["kind"] == "generator":
+        return generate(DISTINCT, seed=source.get("seed", 0), today=today)
+    path = Path(source["path"]).expanduser()
+    return iter(open_source(path, format=source.get("format"), today=today).read(_ignore))
+
+
+def count(tasks: Iterable[Task]) -> int:
+    """How many there are."""
+    return sum(1 for _ in tasks)
+
+
+def _ignore(broken: BrokenLineError) -> None:
+    del broken
