@@ -98,7 +98,6 @@ def as_json(drawing: Drawing) -> str:
 
 def _configured(chart: Any) -> alt.TopLevelMixin:
     font = "system-ui, sans-serif"
-    axis = {"labelColor": INK_2, "titleColor": INK_2, "gridColor": GRID, "tickColor": GRID}
     configured: alt.TopLevelMixin = chart.properties(
         background="transparent",
         padding=4,
@@ -106,7 +105,10 @@ def _configured(chart: Any) -> alt.TopLevelMixin:
             aria=False,
             font=font,
             axis=alt.AxisConfig(
-                **axis,
+                labelColor=INK_2,
+                titleColor=INK_2,
+                gridColor=GRID,
+                tickColor=GRID,
                 domainColor=GRID,
                 labelFontSize=12,
                 titleFontSize=12,
@@ -191,12 +193,10 @@ def speedups(figures: Figures, workload: str) -> Callable[[Size], alt.TopLevelMi
     # A single sample has no interval: it is drawn as its point alone.
     for end in ("low", "high"):
         frame[f"speedup_{end}"] = frame[f"speedup_{end}"].fillna(frame["speedup"])
-    order = list(frame.sort_values("wall_s").drop_duplicates("label")["label"])
+    order = list(dict.fromkeys(figures.label(s) for s in figures.best_first(line)))
     top = float(frame["speedup_high"].max())
-    frame = frame[
-        ["label", "approach", "workers", "samples", "Speed-up", "Interval"]
-        + ["speedup", "speedup_low", "speedup_high"]
-    ]
+    shown = ["label", "approach", "workers", "samples", "Speed-up", "Interval"]
+    frame = frame[[*shown, "speedup", "speedup_low", "speedup_high"]]
 
     def draw(size: Size) -> alt.TopLevelMixin:
         x = alt.X(
@@ -228,11 +228,11 @@ def speedups(figures: Figures, workload: str) -> Callable[[Size], alt.TopLevelMi
         header = alt.Header(
             title=None,
             labelAngle=0,
-            # Left-aligned in a column of fixed width: a reader's font may be wider than ours.
+            # Left-aligned, with room to the right: a reader's font may be wider than ours.
             labelAlign="left",
             labelOrient="left" if wide else "top",
-            **({} if wide else {"labelAnchor": "start"}),
-            labelPadding=LABEL_COLUMN if wide else 4,
+            labelAnchor=alt.Undefined if wide else "start",
+            labelPadding=65 if wide else 4,
         )
         layers = alt.layer(one, bar, point, data=frame).properties(
             width=455 if wide else 280, height=alt.Step(17)
@@ -276,9 +276,11 @@ def _scaling_frame(figures: Figures, workload: str, measure: str) -> pd.DataFram
     low, high = f"{measure}_low", f"{measure}_high"
     columns = ["kind", "approach", "interpreter", "workers", measure]
     frame = pd.concat(
-        [cells[[*columns, low, high, "samples"]], samples[columns], ideal[
-            ["kind", "interpreter", "workers", measure]
-        ]],
+        [
+            cells[[*columns, low, high, "samples"]],
+            samples[columns],
+            ideal[["kind", "interpreter", "workers", measure]],
+        ],
         ignore_index=True,
     )
     frame["panel"] = "Python " + frame["interpreter"]
@@ -333,8 +335,9 @@ def scaling(
             base.transform_filter("datum.kind == 'sample'")
             .mark_point(filled=True, size=14, opacity=0.4)
             .encode(y=y, color=_approach_colour(line, _legend(size)), tooltip=tooltip),
-            estimate.mark_rule(strokeWidth=2, opacity=0.6)
-            .encode(y=alt.Y(f"{measure}_low:Q"), y2=f"{measure}_high:Q"),
+            estimate.mark_rule(strokeWidth=2, opacity=0.6).encode(
+                y=alt.Y(f"{measure}_low:Q"), y2=f"{measure}_high:Q"
+            ),
             estimate.mark_line(strokeWidth=2).encode(y=y),
             estimate.mark_point(filled=True, size=60, opacity=1).encode(
                 y=y,
@@ -493,7 +496,7 @@ def memory(figures: Figures, chosen: Sequence[CellSummary]) -> Callable[[Size], 
             )
         )
         bars = base.mark_bar(height=14, opacity=0.85).encode(
-            x=alt.X("mb:Q", title="peak memory of the process tree (MB)"),
+            x=alt.X("mb:Q", title="peak memory (MB)"),
             color=_approach_colour(list(chosen)),
             tooltip=[
                 alt.Tooltip("label:N", title="Approach"),

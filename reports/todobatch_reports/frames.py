@@ -1,7 +1,7 @@
-"""A run as tidy tables: one row a sample, one row a cell, one row a span. Units are SI throughout."""
+"""A run as tidy tables: one row a sample, one row a cell, one row a span; SI units."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Self
@@ -9,16 +9,21 @@ from typing import Any, Self
 import pandas as pd
 
 from todobatch.lab import verdict
+from todobatch.lab.estimate import good_samples
 from todobatch.lab.schema import Cell, CellSummary, Estimate, RunMeta, Sample, Winner
 from todobatch.lab.store import Run
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Everything the pages say is read off this: a run, what was derived from it, and its tables."""
+    """Everything the pages say is read off this: a run, what was derived from it, and its tables.
+
+    `ranked` holds the cells of each workload, best first.
+    """
 
     run: Run
     summaries: tuple[CellSummary, ...]
+    ranked: Mapping[str, tuple[CellSummary, ...]]
     winners: tuple[Winner, ...]
     samples: pd.DataFrame
     cells: pd.DataFrame
@@ -26,15 +31,16 @@ class Figures:
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """Derive all of it. Raises what `todobatch.lab.verdict` raises for a run without samples."""
+        """Derive all of it; the run has at least one good sample."""
         summaries = tuple(verdict.summarise(run))
         return cls(
             run=run,
             summaries=summaries,
+            ranked=_ranked(run, summaries),
             winners=tuple(verdict.winners(run)),
             samples=sample_frame(run, summaries),
             cells=cell_frame(run.meta, summaries),
-            cpus=cpus(run.meta),
+            cpus=verdict.cpus_of(run),
         )
 
     @property
@@ -45,11 +51,16 @@ class Figures:
     @property
     def workloads(self) -> list[str]:
         """Workloads in the order they were planned."""
-        return list(dict.fromkeys(summary.cell.workload for summary in self.summaries))
+        return list(self.ranked)
 
     def of_workload(self, workload: str) -> list[CellSummary]:
-        """The cells of one workload."""
+        """The cells of one workload, in the plan's order."""
         return [summary for summary in self.summaries if summary.cell.workload == workload]
+
+    def best_first(self, cells: Iterable[CellSummary]) -> list[CellSummary]:
+        """The same cells in the order of their rank within their workload."""
+        places = {s.cell: place for field in self.ranked.values() for place, s in enumerate(field)}
+        return sorted(cells, key=lambda summary: places[summary.cell])
 
     def winner(self, workload: str) -> Winner:
         """The winner analysis of one workload. Raises KeyError where there is none."""
@@ -69,9 +80,20 @@ class Figures:
         return f"{summary.approach} · {self.interpreter(summary.cell.interpreter)}"
 
 
-def cpus(meta: RunMeta) -> int:
-    """CPUs that the run could use, as the machine's description has it."""
-    return int(meta.machine["cpus_available"])
+def _ranked(run: Run, summaries: Sequence[CellSummary]) -> dict[str, tuple[CellSummary, ...]]:
+    good = good_samples(run)
+    fields: dict[str, list[CellSummary]] = {}
+    for summary in summaries:
+        fields.setdefault(summary.cell.workload, []).append(summary)
+    return {workload: tuple(verdict.rank(good, cells)) for workload, cells in fields.items()}
+
+
+def said(winner: Winner) -> tuple[str, str]:
+    """A winner's sentence where its workload has been named already: the point, and the rest."""
+    sentence = winner.sentence.removeprefix(f"{winner.workload}: ")
+    sentence = sentence[:1].upper() + sentence[1:]
+    point = re.match(r".*?[:.;](?= )", sentence)
+    return (point[0], sentence[point.end() :].strip()) if point else (sentence, "")
 
 
 def interpreter_name(spec: str, facts: Mapping[str, Any]) -> str:
@@ -94,7 +116,7 @@ def sample_frame(run: Run, summaries: Sequence[CellSummary]) -> pd.DataFrame:
     divided by this one's; NaN where that is missing or either is void.
     """
     approach = {summary.cell: summary.approach for summary in summaries}
-    available = cpus(run.meta)
+    available = verdict.cpus_of(run)
     base = {
         (s.block, s.workload, s.interpreter): s.wall_s
         for s in run.samples
@@ -137,7 +159,7 @@ def sample_frame(run: Run, summaries: Sequence[CellSummary]) -> pd.DataFrame:
 
 
 def cell_frame(meta: RunMeta, summaries: Sequence[CellSummary]) -> pd.DataFrame:
-    """One row a cell: each estimate in three columns (``wall_s``, ``wall_s_low``, ``wall_s_high``)."""
+    """One row a cell; an estimate is three columns: ``wall_s``, ``wall_s_low``, ``wall_s_high``."""
     rows = []
     for summary in summaries:
         cell = summary.cell
@@ -168,14 +190,14 @@ def cell_frame(meta: RunMeta, summaries: Sequence[CellSummary]) -> pd.DataFrame:
 
 
 def span_frame(sample: Sample) -> pd.DataFrame:
-    """One row a batch as one worker ran it: worker, batch, start_s, end_s from the clock's start."""
+    """One row a batch as a worker ran it: worker, batch, start_s, end_s from the clock's start."""
     frame = pd.DataFrame(sample.spans, columns=["worker", "batch", "start_s", "end_s"])
     frame["worker"] = frame["worker"].astype(str)
     return frame.sort_values(["start_s", "batch"], ignore_index=True)
 
 
 def spread(values: Sequence[float]) -> float:
-    """Coefficient of variation: standard deviation (n - 1) ÷ mean; NaN for fewer than two values."""
+    """Coefficient of variation: standard deviation (n - 1) ÷ mean; NaN below two values."""
     series = pd.Series(values, dtype=float)
     return float(series.std(ddof=1) / series.mean())
 

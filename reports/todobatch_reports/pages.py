@@ -4,19 +4,21 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 import todobatch
+from todobatch.lab import estimate
 from todobatch.lab.schema import CellSummary, Sample
 from todobatch.processors import WORKLOADS
 from todobatch.units import show_bytes, show_percent, show_ratio, show_seconds
 from todobatch_reports import charts, readiness, scaling, tables
-from todobatch_reports.charts import Chart
-from todobatch_reports.frames import Figures, anchor, spread
+from todobatch_reports.charts import Chart, Drawing
+from todobatch_reports.frames import Figures, anchor, said, spread
 
 TEMPLATES = Path(__file__).parent / "assets" / "templates"
 # File, title in the navigation.
@@ -26,6 +28,12 @@ NAMES = (
     ("readiness.md", "Production readiness"),
     ("method.md", "Method"),
     ("data.md", "Data"),
+)
+SIZE = Markup('<div class="tb-{size}" style="height:{height}px" aria-hidden="true">{svg}</div>')
+FIGURE = Markup(
+    '<figure class="tb-figure"><figcaption>{title}{note}</figcaption>'
+    '<div class="tb-chart" data-chart="{name}" role="img" tabindex="0" '
+    'aria-label="{alternative}">{sizes}</div></figure>'
 )
 
 
@@ -39,17 +47,17 @@ class Pages:
     def draw(self, chart: Chart) -> Markup:
         """Keep a chart and give the HTML that stands for it on the page."""
         self.charts.append(chart)
-        sizes = "".join(
-            f'<div class="tb-{size}" style="height:{drawing.height}px" aria-hidden="true">'
-            f"{_one_line(drawing.svg)}</div>"
+        sizes = Markup("").join(
+            SIZE.format(size=size, height=drawing.height, svg=_markup(drawing))
             for size, drawing in (("wide", chart.wide), ("narrow", chart.narrow))
         )
-        note = f"<span>{escape(chart.note)}</span>" if chart.note else ""
-        return Markup(
-            f'<figure class="tb-figure"><figcaption>{escape(chart.title)}'
-            f"{note}</figcaption>"
-            f'<div class="tb-chart" data-chart="{escape(chart.name)}" role="img" tabindex="0" '
-            f'aria-label="{escape(chart.alternative)}">{sizes}</div></figure>'
+        note = Markup("<span>{}</span>").format(chart.note) if chart.note else ""
+        return FIGURE.format(
+            title=chart.title,
+            note=note,
+            name=chart.name,
+            alternative=chart.alternative,
+            sizes=sizes,
         )
 
 
@@ -88,8 +96,9 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _one_line(svg: str) -> str:
-    return " ".join(svg.split("\n"))
+def _markup(drawing: Drawing) -> Markup:
+    # Markdown would end the block of HTML at an empty line.
+    return Markup(" ".join(drawing.svg.split("\n")))  # noqa: S704 - Vega escapes the text in it
 
 
 def slug(workload: str) -> str:
@@ -117,6 +126,7 @@ def _shared(figures: Figures) -> dict[str, Any]:
         "quick": meta.plan.mode == "quick",
         "unfinished": meta.ended is None,
         "slug": slug,
+        "said": said,
         "stresses": _stresses,
         "link": tables.link,
         "with_interval": tables.with_interval,
@@ -139,7 +149,7 @@ def _dashboard(figures: Figures, pages: Pages) -> dict[str, Any]:
 
 def _dashboard_section(figures: Figures, pages: Pages, workload: str) -> dict[str, Any]:
     cells = figures.of_workload(workload)
-    best = tables.best_of_each(cells)
+    best = tables.best_of_each(figures, cells)
     winner = figures.winner(workload)
     chart = None
     if tables.lines(cells):
@@ -191,7 +201,7 @@ def _scaling_section(figures: Figures, pages: Pages, workload: str) -> dict[str,
                 f"{name} of each approach on {workload} by number of workers, against the ideal. "
                 "The same figures are in the table below it.",
                 charts.scaling(figures, workload, measure),  # type: ignore[arg-type]
-                note="Line and bar: estimate and 95 % interval. Small dots: samples. Dashes: ideal.",
+                note="Line and bar: estimate and 95 % interval. Dots: samples. Dashes: ideal.",
             )
         )
         for measure, name in names.items()
@@ -210,7 +220,15 @@ def _scaling_section(figures: Figures, pages: Pages, workload: str) -> dict[str,
 
 
 def _scaling_table(figures: Figures, workload: str, found: list[list[CellSummary]]) -> Markup:
-    heads = ("Approach", "Workers", "Speed-up", "95 % interval", "Efficiency", "95 % interval", "Samples")
+    heads = (
+        "Approach",
+        "Workers",
+        "Speed-up",
+        "95 % interval",
+        "Efficiency",
+        "95 % interval",
+        "Samples",
+    )
     rows = [
         (
             figures.label(s),
@@ -224,7 +242,9 @@ def _scaling_table(figures: Figures, workload: str, found: list[list[CellSummary
         for line in found
         for s in line
     ]
-    return tables.table(f"{workload}: speed-up and efficiency by workers", heads, rows, kinds=".nnnnnn")
+    return tables.table(
+        f"{workload}: speed-up and efficiency by workers", heads, rows, kinds=".nnnnnn"
+    )
 
 
 def _amdahl_table(figures: Figures, workload: str, found: list[list[CellSummary]]) -> Markup | None:
@@ -327,7 +347,8 @@ def _profile(figures: Figures, pages: Pages, workload: str) -> dict[str, Any] | 
     ]
     if len(candidates) < 2:
         return None
-    candidates.sort(key=lambda pair: pair[0].wall_s.estimate)
+    order = figures.best_first(summary for summary, _ in candidates)
+    candidates.sort(key=lambda pair: order.index(pair[0]))
     shown = [candidates[0], candidates[-1]]
     judged = [(s, sample, scaling.balance(sample)) for s, sample in shown]
     drawn = pages.draw(
@@ -363,7 +384,9 @@ def _profile(figures: Figures, pages: Pages, workload: str) -> dict[str, Any] | 
     return {
         "workers": workers,
         "chart": drawn,
-        "table": tables.table(f"{workload}: how busy the workers were", heads, rows, kinds=".n..nnn.n"),
+        "table": tables.table(
+            f"{workload}: how busy the workers were", heads, rows, kinds=".n..nnn.n"
+        ),
     }
 
 
@@ -415,7 +438,11 @@ def _readiness(figures: Figures, pages: Pages) -> dict[str, Any]:
         "checklist": tables.table("Readiness checklist", heads, rows, kinds="w.w"),
         "met": sum(point.state == "met" for point in points),
         "kinds": [(name, winners) for name, winners in kinds if winners],
-        "absent": [name for (kind, name), (_, w) in zip(KINDS, kinds, strict=True) if not w and kind != "own"],
+        "absent": [
+            name
+            for (kind, name), (_, w) in zip(KINDS, kinds, strict=True)
+            if not w and kind != "own"
+        ],
         "resources": [_resources(figures, workload) for workload in figures.workloads],
         "main": main,
         "workers": workers,
@@ -425,8 +452,8 @@ def _readiness(figures: Figures, pages: Pages) -> dict[str, Any]:
                 f"Peak memory on {main}",
                 f"Peak memory of each approach on {main}. The figures are in the table below it.",
                 charts.memory(figures, side),
-                note=f"The whole process tree with {tables.count(workers, 'worker')}; sequential has "
-                "one. The mark at a bar's end is the 95 % interval.",
+                note=f"The whole process tree with {tables.count(workers, 'worker')}; sequential "
+                "has one. The mark at a bar's end is the 95 % interval.",
             )
         ),
         "savings": [s for w in figures.workloads if (s := readiness.memory_saving(figures, w))],
@@ -440,18 +467,22 @@ def _readiness(figures: Figures, pages: Pages) -> dict[str, Any]:
 
 
 def _evidence_links(point: readiness.Point) -> Markup:
-    return Markup(" ").join(
-        tables.link(cell, cell.key)
-        for cell in point.cells[:3]
-    )
+    return Markup(" ").join(tables.link(cell, cell.key) for cell in point.cells[:3])
 
 
 def _resources(figures: Figures, workload: str) -> Markup:
-    side = sorted(readiness.side_by_side(figures, workload), key=lambda s: s.wall_s.estimate)
-    tasks = {
-        (s.workload): s.tasks for s in figures.run.samples if s.void is None
-    }[workload]
-    heads = ("Approach", "Workers", "Peak memory", "95 % interval", "CPU in use", "CPU a task", "Tasks a second", "Start of the pool")
+    side = figures.best_first(readiness.side_by_side(figures, workload))
+    tasks = {(s.workload): s.tasks for s in figures.run.samples if s.void is None}[workload]
+    heads = (
+        "Approach",
+        "Workers",
+        "Peak memory",
+        "95 % interval",
+        "CPU in use",
+        "CPU a task",
+        "Tasks a second",
+        "Start of the pool",
+    )
     rows = [
         (
             figures.label(s),
@@ -476,24 +507,35 @@ BUILT_WITH = ("pandas", "scipy", "altair", "vl-convert-python", "mkdocs-material
 def _method(figures: Figures) -> dict[str, Any]:
     meta = figures.meta
     return {
-        "machine_table": tables.table("The machine", ("What", "Value"), _machine_rows(figures), kinds="ww"),
+        "machine_table": tables.table(
+            "The machine", ("What", "Value"), _machine_rows(figures), kinds="ww"
+        ),
         "interpreter_table": tables.table(
-            "The interpreters", ("Interpreter", "Version", "Build", "GIL", "Compiler", "Configured with"),
+            "The interpreters",
+            ("Interpreter", "Version", "Build", "GIL", "Compiler", "Configured with"),
             [_interpreter_row(figures, spec) for spec in meta.interpreters],
             kinds="..w.ww",
         ),
         "spread_table": _spread_table(figures),
         "worst_spread": _worst_spread(figures),
         "shapes": tables.table(
-            "What one sample is", ("Workload", "Batches", "Tasks a batch", "Stresses"),
-            [(s.workload, s.batches, s.batch_size, _stresses(s.workload)) for s in meta.plan.shapes],
+            "What one sample is",
+            ("Workload", "Batches", "Tasks a batch", "Stresses"),
+            [
+                (s.workload, s.batches, s.batch_size, _stresses(s.workload))
+                for s in meta.plan.shapes
+            ],
             kinds=".nnw",
         ),
-        "left_out": tables.table("Left out of the plan", ("What", "Why"), meta.plan.left_out, kinds="ww")
+        "left_out": tables.table(
+            "Left out of the plan", ("What", "Why"), meta.plan.left_out, kinds="ww"
+        )
         if meta.plan.left_out
         else None,
         "void_table": _void_table(figures),
         "drift": _drift(figures),
+        "confidence": estimate.CONFIDENCE,
+        "equivalent": estimate.EQUIVALENT_WITHIN,
         "peak_methods": sorted({s.peak_method for s in figures.run.samples}),
         "versions": [
             ("todobatch", todobatch.__version__),
@@ -502,16 +544,35 @@ def _method(figures: Figures) -> dict[str, Any]:
     }
 
 
+MACHINE = {
+    "cpu_model": "processor",
+    "cpus": "CPUs of the machine",
+    "cpus_available": "CPUs that the run could use",
+    "affinity": "their numbers",
+    "memory_bytes": "memory",
+    "swap_bytes": "swap",
+    "os": "system",
+    "virtualised": "virtual machine of",
+    "vcpu_packing": "kernel packs short threads onto few CPUs",
+    "cpu_quota": "CPUs granted by the cgroup",
+    "governor": "frequency governor",
+    "load": "load average at the start (1, 5, 15 minutes)",
+}
+
+
 def _machine_rows(figures: Figures) -> Iterator[tuple[str, object]]:
     for name, value in figures.meta.machine.items():
-        yield name.replace("_", " "), _machine_value(name, value)
+        yield MACHINE.get(name, name.replace("_", " ")), _machine_value(name, value)
 
 
 def _machine_value(name: str, value: object) -> object:
     if name.endswith("bytes") and isinstance(value, int):
         return show_bytes(value)
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {_machine_value(str(key), item)}" for key, item in value.items()) or tables.NONE
+        return (
+            ", ".join(f"{key}: {_machine_value(str(key), item)}" for key, item in value.items())
+            or tables.NONE
+        )
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value) or tables.NONE
     if isinstance(value, bool):
@@ -545,7 +606,7 @@ def _spreads(figures: Figures) -> Iterator[tuple[CellSummary, float]]:
 
 
 def _worst_spread(figures: Figures) -> tuple[CellSummary, float] | None:
-    return max(_spreads(figures), key=lambda pair: pair[1], default=None)
+    return max(_spreads(figures), key=itemgetter(1), default=None)
 
 
 def _spread_table(figures: Figures) -> Markup | None:
@@ -566,10 +627,12 @@ def _spread_table(figures: Figures) -> Markup | None:
 
 
 def _drift(figures: Figures) -> float | None:
-    """Slowest block ÷ fastest block − 1, by mean sequential time relative to each cell's own mean."""
+    """Slowest block ÷ fastest − 1, by sequential time relative to each cell's own mean."""
     frame = figures.samples
     base = frame[(frame["executor"] == "sequential") & (frame["void"] == "")]
-    relative = base["wall_s"] / base.groupby(["workload", "interpreter"])["wall_s"].transform("mean")
+    relative = base["wall_s"] / base.groupby(["workload", "interpreter"])["wall_s"].transform(
+        "mean"
+    )
     by_block = relative.groupby(base["block"]).mean()
     return float(by_block.max() / by_block.min() - 1) if len(by_block) > 1 else None
 
@@ -580,7 +643,9 @@ def _void_table(figures: Figures) -> Markup | None:
         for sample in figures.run.samples
         if sample.void is not None
     ]
-    return tables.table("Void samples", ("Sample", "Cell", "Why"), rows, kinds="n.w") if rows else None
+    return (
+        tables.table("Void samples", ("Sample", "Cell", "Why"), rows, kinds="n.w") if rows else None
+    )
 
 
 # Data ---------------------------------------------------------------------------------------------
@@ -614,8 +679,7 @@ def _data(figures: Figures) -> dict[str, Any]:
             f"{s.samples}" + (f" + {s.voids} void" if s.voids else ""),
             show_seconds(s.wall_s.estimate),
             tables.interval(s.wall_s, show_seconds),
-            show_ratio(s.speedup.estimate) if s.speedup else tables.NONE,
-            tables.interval(s.speedup, show_ratio),
+            *tables.speedup(s),
             show_seconds(s.cpu_s.estimate),
             show_percent(s.cpu_use),
             show_bytes(s.peak_bytes.estimate),
@@ -625,8 +689,13 @@ def _data(figures: Figures) -> dict[str, Any]:
     ]
     return {
         "cells": tables.table(
-            "Every cell", heads, rows, kinds="..nnnnnnnnn",
+            "Every cell",
+            heads,
+            rows,
+            kinds="..nnnnnnnnn",
             ids=[anchor(s.cell) for s in figures.summaries],
         ),
-        "columns": tables.table("Columns of samples.csv", ("Column", "What it holds"), COLUMNS, kinds="ww"),
+        "columns": tables.table(
+            "Columns of samples.csv", ("Column", "What it holds"), COLUMNS, kinds="ww"
+        ),
     }

@@ -190,7 +190,9 @@ def thread_tax(figures: Figures) -> list[ThreadTax]:
 
 def chosen_workers(figures: Figures, workload: str) -> int:
     """The number of workers that approaches are compared at: all CPUs, or the nearest measured."""
-    measured = {line[i].cell.workers for line in _lines(figures, workload) for i in range(len(line))}
+    measured = {
+        line[i].cell.workers for line in _lines(figures, workload) for i in range(len(line))
+    }
     fitting = [number for number in measured if 1 < number <= figures.cpus]
     return max(fitting) if fitting else min(measured, default=1)
 
@@ -224,8 +226,7 @@ def _cpu_bound(figures: Figures) -> list[CellSummary]:
 
 
 def _highest(cells: Iterable[CellSummary]) -> CellSummary | None:
-    with_speedup = [s for s in cells if s.speedup is not None]
-    return max(with_speedup, key=lambda s: s.speedup.estimate, default=None)
+    return max(cells, key=lambda s: s.speedup.estimate if s.speedup else 0.0, default=None)
 
 
 def _sequential_digests(figures: Figures, workload: str) -> set[str]:

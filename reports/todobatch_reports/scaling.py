@@ -49,9 +49,7 @@ def amdahl(workers: Floats, serial: float) -> Floats:
     return 1.0 / (serial + (1.0 - serial) / workers)
 
 
-def fit_amdahl(
-    workers: Sequence[int], speedups: Sequence[Ratio], *, cpus: int
-) -> AmdahlFit | None:
+def fit_amdahl(workers: Sequence[int], speedups: Sequence[Ratio], *, cpus: int) -> AmdahlFit | None:
     """Fit the serial fraction by least squares to the samples with no more workers than CPUs.
 
     More workers than CPUs share CPUs, which the law does not speak of. None where no sample has
@@ -142,14 +140,14 @@ def balance(sample: Sample) -> Balance | None:
     # A worker that never got a batch has no span, and counts all the same.
     workers = max(sample.workers, len(busy))
     mean = sum(busy.values()) / workers
-    slowest = frame.loc[frame["took_s"].idxmax()]
+    slowest = frame.iloc[int(frame["took_s"].argmax())]
     return Balance(
         wall_s=sample.wall_s,
         busy_s=busy,
         batches={str(worker): int(value) for worker, value in by_worker.size().items()},
         imbalance=max(busy.values()) / mean - 1 if mean else 0.0,
         idle=max(0.0, 1 - sum(busy.values()) / (workers * sample.wall_s)),
-        last_worker=str(frame.loc[frame["end_s"].idxmax(), "worker"]),
+        last_worker=str(frame["worker"].iloc[int(frame["end_s"].argmax())]),
         last_end_s=float(frame["end_s"].max()),
         slowest_batch=int(slowest["batch"]),
         slowest_batch_s=float(slowest["took_s"]),

@@ -135,7 +135,16 @@ def _gather_docs(docs: Path, gathered: Path) -> None:
 
 
 def _run_mkdocs(config: Path, site: Path, *, strict: bool) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "-f", str(config), "-d", str(site)]
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "-f",
+        str(config),
+        "-d",
+        str(site),
+    ]
     done = subprocess.run(
         command + ["--strict"] * strict,
         check=False,
@@ -145,14 +154,16 @@ def _run_mkdocs(config: Path, site: Path, *, strict: bool) -> None:
         # Material prints a notice about MkDocs 2 in each build.
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
     )
+    # Not --quiet: that also hides from --strict what it should refuse.
+    said = [line for line in done.stderr.splitlines() if not line.startswith("INFO")]
     if done.returncode:
         raise StoreError(
-            f"mkdocs could not build the site:\n{(done.stderr or done.stdout).strip()}",
+            "mkdocs could not build the site:\n" + "\n".join(said),
             place=str(config),
-            remedy="correct what it names; a page that is new in docs needs its place in the nav",
+            remedy="correct what it names",
         )
-    if done.stderr.strip():
-        print(done.stderr.strip(), file=sys.stderr)
+    if said:
+        print("\n".join(said), file=sys.stderr)
 
 
 INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -219,7 +230,9 @@ def newest_run(results: Path) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the site of this checkout: its newest run, with its docs."""
-    parser = argparse.ArgumentParser(prog="python -m todobatch_reports.site", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m todobatch_reports.site", description=main.__doc__
+    )
     parser.add_argument("--run", type=Path, help="a run folder (default: the newest in --results)")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--docs", type=Path, default=Path("docs"))

@@ -48,12 +48,12 @@ def table(
     *,
     kinds: str = "",
     ids: Sequence[str] = (),
-    best: Sequence[int] = (),
+    marks: Sequence[str] = (),
 ) -> Markup:
     """A table in a box of its own that scrolls where it is wider than the page.
 
     `kinds` has one letter a column: ``n`` is a number, set to the right, ``w`` is text that wraps.
-    `ids` names the rows, `best` marks some by their position.
+    `ids` names the rows; `marks` gives each a look: ``'best'``, ``'tied'`` or none.
     """
     kinds = kinds.ljust(len(heads), ".")
     classes = [f' class="tb-{kind}"' if kind in "nw" else "" for kind in kinds]
@@ -70,9 +70,9 @@ def table(
             for column, (value, kind) in enumerate(zip(row, classes, strict=True))
         ]
         name = f' id="{escape(ids[place])}"' if ids else ""
-        mark = ' class="tb-best"' if place in best else ""
+        mark = f' class="tb-{marks[place]}"' if marks and marks[place] else ""
         body.append(f"<tr{name}{mark}>{''.join(cells)}</tr>")
-    return Markup(  # every value in it has been escaped above
+    return Markup(  # noqa: S704 - every value in it has been escaped above
         f'<div class="tb-scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
         f'<table class="tb-table"><caption>{escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
@@ -81,7 +81,7 @@ def table(
 
 def comparison(figures: Figures, cells: Sequence[CellSummary], caption: str) -> Markup:
     """The table of approaches, fastest first."""
-    ranked = sorted(cells, key=lambda summary: summary.wall_s.estimate)
+    ranked = figures.best_first(cells)
     heads = (
         "Approach", "Interpreter", "Workers", "Time", "Speed-up", "95 % interval", "CPU", "Memory",
     )  # fmt: skip
@@ -91,29 +91,37 @@ def comparison(figures: Figures, cells: Sequence[CellSummary], caption: str) -> 
             f"{figures.interpreter(summary.cell.interpreter)}, {gil(enabled=summary.gil_enabled)}",
             summary.cell.workers,
             link(summary.cell, show_seconds(summary.wall_s.estimate)),
-            _speedup(summary),
-            interval(summary.speedup, show_ratio),
+            *speedup(summary),
             show_percent(summary.cpu_use),
             show_bytes(summary.peak_bytes.estimate),
         )
         for summary in ranked
     ]
-    return table(caption, heads, rows, kinds="..nnnnnn", best=(0,))
+    return table(caption, heads, rows, kinds="..nnnnnn", marks=_marks(figures, ranked))
 
 
-def _speedup(summary: CellSummary) -> str:
-    if summary.speedup is not None:
-        return show_ratio(summary.speedup.estimate)
-    return "base" if summary.cell.executor == "sequential" else NONE
+def _marks(figures: Figures, cells: Sequence[CellSummary]) -> list[str]:
+    winner = figures.winner(cells[0].cell.workload)
+    if winner.verdict == "faster":
+        return ["best" if s.cell == winner.best.cell else "" for s in cells]
+    first = {winner.best.cell, *(tied.cell for tied in winner.tied)}
+    return ["tied" if s.cell in first else "" for s in cells]
 
 
-def best_of_each(cells: Sequence[CellSummary]) -> list[CellSummary]:
-    """The fastest number of workers of each approach on each interpreter."""
+def speedup(summary: CellSummary) -> tuple[str, str]:
+    """A speed-up and its interval; sequential is what it is measured against."""
+    if summary.cell.executor == "sequential":
+        return "base", NONE
+    if summary.speedup is None:
+        return NONE, NONE
+    return show_ratio(summary.speedup.estimate), interval(summary.speedup, show_ratio)
+
+
+def best_of_each(figures: Figures, cells: Sequence[CellSummary]) -> list[CellSummary]:
+    """The fastest number of workers of each approach on each interpreter, best first."""
     best: dict[tuple[str, str], CellSummary] = {}
-    for summary in cells:
-        key = (summary.approach, summary.cell.interpreter)
-        if key not in best or summary.wall_s.estimate < best[key].wall_s.estimate:
-            best[key] = summary
+    for summary in figures.best_first(cells):
+        best.setdefault((summary.approach, summary.cell.interpreter), summary)
     return list(best.values())
 
 

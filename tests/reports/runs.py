@@ -58,11 +58,21 @@ def meta(
 
 def machine(cpus: int) -> dict[str, Any]:
     return {
-        "cpus_available": cpus,
-        "cpus": cpus,
         "cpu_model": "Made-up CPU",
+        "cpus": cpus,
+        "cpus_available": cpus,
+        "affinity": list(range(cpus)),
         "memory_bytes": 8_000_000_000,
-        "system": "Linux 6.1",
+        "swap_bytes": None,
+        "os": "Made-up OS 1",
+        "kernel": "Linux 6.1",
+        "architecture": "x86_64",
+        "virtualised": None,
+        "vcpu_packing": None,
+        "cpu_quota": None,
+        "governor": None,
+        "turbo": True,
+        "load": [0.1, 0.2, 0.3],
     }
 
 
@@ -83,7 +93,7 @@ def _facts(*, free: bool) -> dict[str, Any]:
 
 
 def samples(of: RunMeta, *, seed: int = 1, noise: float = 0.02) -> list[Sample]:
-    """Samples of every cell in every block; a block as a whole is slow or fast, as on a real machine."""
+    """Every cell in every block; a block as a whole is slow or fast, as on a real machine."""
     draw = random.Random(seed)
     taken: list[Sample] = []
     for block in range(of.plan.blocks):
@@ -103,7 +113,7 @@ def _parallel(cell: Cell, cpus: int) -> float:
     if KINDS[cell.workload] == "io":
         return cell.workers if cell.executor != "sequential" else 1.0
     free = cell.interpreter.endswith("t")
-    share = {"threads": 0.98 if free else 0.0, "interpreters": 0.93, "processes": 0.9}
+    share = {"threads": 0.98 if free else 0.0, "interpreters": 0.88, "processes": 0.85}
     factor = share.get(cell.executor, 0.0)
     return 1 / ((1 - factor) + factor / n)
 
@@ -115,7 +125,13 @@ def _wall(cell: Cell, cpus: int) -> float:
 
 
 def _sample(
-    of: RunMeta, cell: Cell, number: int, block: int, position: int, wall: float, draw: random.Random
+    of: RunMeta,
+    cell: Cell,
+    number: int,
+    block: int,
+    position: int,
+    wall: float,
+    draw: random.Random,
 ) -> Sample:
     cpus = int(of.machine["cpus_available"])
     kind = KINDS[cell.workload]

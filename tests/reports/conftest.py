@@ -1,0 +1,37 @@
+"""One made-up run and the site built from it, shared by the tests of the report."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.reports import runs
+from todobatch.lab import store
+from todobatch.lab.store import Run
+from todobatch_reports import site
+from todobatch_reports.frames import Figures
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A full run with one void sample, on disk."""
+    meta = runs.meta(mode="full", blocks=6)
+    taken = runs.with_a_void(runs.samples(meta), "its output differs")
+    return runs.write(tmp_path_factory.mktemp("runs") / "full", meta, taken)
+
+
+@pytest.fixture(scope="session")
+def run(run_folder: Path) -> Run:
+    return store.load(run_folder)
+
+
+@pytest.fixture(scope="session")
+def figures(run: Run) -> Figures:
+    return Figures.of(run)
+
+
+@pytest.fixture(scope="session")
+def site_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of that run, built as `todobatch report` builds it."""
+    out = tmp_path_factory.mktemp("sites") / "site"
+    site.build(run_folder, out, strict=True)
+    return out

@@ -1,0 +1,65 @@
+from dataclasses import replace
+
+from tests.reports import runs
+from todobatch.lab.store import Run
+from todobatch_reports import readiness
+from todobatch_reports.frames import Figures
+
+
+def figures_of(cpus: int = 2, **changes: object) -> Figures:
+    meta = runs.meta(cpus=cpus, blocks=5, workloads=("example8",))
+    taken = [replace(s, **changes) if s.number == 7 else s for s in runs.samples(meta)]  # type: ignore[arg-type]
+    return Figures.of(Run(meta, taken))
+
+
+def test_two_cpus_cannot_answer_for_four() -> None:
+    point = readiness.three_times_on_four_cpus(figures_of(cpus=2))
+    assert point.state == "not measured"
+    assert "2 CPUs" in point.evidence
+
+
+def test_three_times_on_four_cpus_is_judged_by_the_interval() -> None:
+    point = readiness.three_times_on_four_cpus(figures_of(cpus=4))
+    assert point.state == "met"
+    assert point.cells[0].workers == 4
+
+
+def test_one_different_digest_fails_the_same_results_point() -> None:
+    assert readiness.same_results(figures_of()).state == "met"
+    point = readiness.same_results(figures_of(digest="another"))
+    assert point.state == "not met"
+    assert "example8" in point.evidence
+
+
+def test_one_failed_task_fails_the_same_results_point() -> None:
+    assert readiness.same_results(figures_of(failed=1)).state == "not met"
+
+
+def test_what_a_speed_run_cannot_show_is_said_to_be_not_measured() -> None:
+    states = {p.question: p.state for p in readiness.checklist(figures_of())}
+    assert states["A failing processor leaves the others alone"] == "not measured"
+
+
+def test_without_free_threads_nothing_is_said_of_races() -> None:
+    meta = runs.meta(blocks=3, workloads=("example8",))
+    only_gil = [s for s in runs.samples(meta) if s.interpreter == "3.14"]
+    figures = Figures.of(Run(meta, only_gil))
+    assert readiness.no_races(figures).state == "not measured"
+    assert readiness.thread_tax(figures) == []
+    assert readiness.memory_saving(figures, "example8") == ""
+
+
+def test_the_cost_of_no_gil_on_one_thread_is_a_paired_ratio() -> None:
+    (tax,) = readiness.thread_tax(figures_of())
+    assert 0.9 < tax.comparison.ratio.estimate < 1.0
+    assert tax.comparison.pairs == 5
+
+
+def test_an_open_verdict_leaves_the_strategy_open() -> None:
+    figures = figures_of()
+    decided = replace(figures, winners=tuple(replace(w, verdict="faster") for w in figures.winners))
+    undecided = replace(
+        figures, winners=tuple(replace(w, verdict="cannot tell") for w in figures.winners)
+    )
+    assert readiness.strategy_defined(decided).state == "met"
+    assert readiness.strategy_defined(undecided).state == "cannot tell"
