@@ -120,10 +120,11 @@ def test_installing_the_checkout_with_its_extras_gives_a_working_command(tmp_pat
     """README's ``pip install '.[lab,reports]' ./reports``, by uv, which is ten times faster."""
     from uv import find_uv_bin
 
-    uv, venv = find_uv_bin(), tmp_path / "venv"
+    uv, venv, wanted = find_uv_bin(), tmp_path / "venv", [".[lab,reports]", "./reports"]
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, venv], check=True)
+    # Without the workspace's sources, which only uv knows: as pip would do it.
     subprocess.run(
-        [uv, "pip", "install", "--quiet", "--python", venv, ".[lab,reports]", "./reports"],
+        [uv, "pip", "install", "--quiet", "--python", venv, "--no-sources", *wanted],
         cwd=ROOT,
         check=True,
     )
