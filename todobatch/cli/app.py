@@ -15,6 +15,7 @@ app = typer.Typer(
     "workers - and how sure are we?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Rich's help costs 0.2 s of imports, and help must be quick
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -34,8 +35,10 @@ def root(
     """Which way should this batch job run in parallel?"""
 
 
-app.command()(run)
-app.command()(bench)
-app.command()(show)
-app.command()(report)
-app.add_typer(interpreters, name="interpreters")
+app.command(short_help="Run one job one way, and say what it took.")(run)
+app.command(short_help="Measure many ways side by side, and name the fastest.")(bench)
+app.command(short_help="Show what a run of bench found, and why.")(show)
+app.command(short_help="Build a site from a run of bench.")(report)
+app.add_typer(
+    interpreters, name="interpreters", short_help="List Python interpreters, or install one."
+)
