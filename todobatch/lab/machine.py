@@ -50,6 +50,11 @@ def without_paths(text: str) -> str:
     return " ".join(kept.replace(str(Path.home()), "~").split())
 
 
+def without_folders(text: str) -> str:
+    """A message with absolute paths cut down to their last part."""
+    return re.sub(r"(?<![\w.:/])/(?:[^/\s\"']+/)+", "…/", text)
+
+
 def portable(path: Path) -> str:
     """A path as a run folder may hold it: from the home (``~/…``) or from the current folder."""
     whole = path.expanduser().absolute()

@@ -4,6 +4,7 @@ Each cause is one small function that looks at the figures and gives a phrase or
 the figures do not show is not named, however well known it is.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -104,9 +105,13 @@ def name(summary: CellSummary) -> str:
 
 def show_interval(ratio: Estimate) -> str:
     """``'1.93× [1.90, 1.96]'``; without an interval a question mark for each bound."""
-    if ratio.low != ratio.low:
-        return f"{show_ratio(ratio.estimate)} [?, ?]"
-    return f"{show_ratio(ratio.estimate)} [{ratio.low:.2f}, {ratio.high:.2f}]"
+    return f"{show_ratio(ratio.estimate)} [{_bound(ratio.low)}, {_bound(ratio.high)}]"
+
+
+def _bound(value: float) -> str:
+    if math.isnan(value):
+        return "?"
+    return f"{value:.2f}" if value < 99.5 else ">99"  # two blocks can leave it anywhere
 
 
 def _why(analysis: Analysis, loser: CellSummary) -> str:

@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from todobatch.lab.interpreters import Interpreter, worker_environment
+from todobatch.lab.machine import without_folders
 from todobatch.lab.sample_process import SampleSpec
 from todobatch.lab.schema import SCHEMA, Cell, Sample, WorkloadShape
 from todobatch.lab.tasks import TaskSource
 from todobatch.units import Seconds
 
-STDERR_KEPT = 4_000  # characters of what the process printed last
+MESSAGE_KEPT = 1_000  # characters of what the process printed last
 END_TIMEOUT_S: Seconds = 5.0
 
 # pyperf's metadata that is kept: no host name, no paths, no compiler command lines.
@@ -295,8 +296,18 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 def _how_it_ended(code: int, stderr: bytes) -> str:
     how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}"
-    printed = stderr.decode(errors="replace")[-STDERR_KEPT:].strip()
+    printed = _gist(stderr.decode(errors="replace"))
     return f"its process {how}: {printed}" if printed else f"its process {how} without a word"
+
+
+def _gist(printed: str) -> str:
+    """What was printed last on one line, without a traceback's frames and without folders."""
+    told = [
+        line.strip()
+        for line in printed.splitlines()
+        if line.strip() and not line.startswith((" ", "Traceback "))
+    ]
+    return without_folders(" / ".join(told))[-MESSAGE_KEPT:]
 
 
 def _json(data: bytes) -> dict[str, Any] | None:

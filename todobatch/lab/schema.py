@@ -37,13 +37,13 @@ class WorkloadShape:
     workload: str
     batches: int
     batch_size: int
-    calibrated_s: Seconds = 0.0  # wall time of one sequential sample of this shape, before block 0
-    digest: str = ""  # what that sample gave: every sample of the workload must give the same
+    calibrated_s: Seconds = 0.0  # one sequential sample of this shape, taken before block 0
+    digest: str = ""  # what that one gave: every sample of the workload must give the same
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that decides what is run; the same plan and seed give the same order of samples."""
+    """All that decides what is run; the same plan and seed give the same order of samples."""
 
     mode: str  # 'quick', 'full' or 'custom'
     seed: int
@@ -74,11 +74,12 @@ class RunMeta:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One timed run of one cell in one fresh process, as it was seen. Nothing here is a mean or ratio.
+    """One timed run of one cell in one fresh process, as seen. Nothing here is a mean or ratio.
 
     `wall_s` has the pool ready before the clock starts; `pool_start_s` is what that took.
     `cpu_s` is CPU time of the whole process tree within the timed part. `peak_bytes` is the peak of
-    the whole tree from process start, by `peak_method`.
+    the whole tree from process start, by `peak_method`. A void sample whose process did not report
+    has NaN for times (null in the file) and `gil_enabled` as the interpreter had it when found.
     """
 
     schema: int
@@ -147,7 +148,7 @@ Verdict = Literal["faster", "slower", "equivalent", "cannot tell"]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One cell against another: `ratio` is the other's wall time ÷ this one's (above 1: this is faster)."""
+    """One cell against another: `ratio` is the other's wall time ÷ this one's (above 1: faster)."""
 
     cell: Cell
     other: Cell

@@ -147,13 +147,14 @@ def _print_winner(say: "_Printer", winner: Winner) -> None:
 
 
 class _Printer:
-    """Plain lines, wrapped at the console's width; nothing in them is markup."""
+    """Plain lines, wrapped on a terminal and left whole in a pipe; nothing in them is markup."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def line(self, text: str, style: str | None = None) -> None:
-        self._console.print(text, style=style, markup=False, highlight=False)
+        whole = not self._console.is_terminal
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=whole)
 
     def gap(self) -> None:
         self._console.print()

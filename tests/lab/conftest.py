@@ -1,0 +1,54 @@
+"""A folder of workloads of one's own, found by every process of a test."""
+
+from pathlib import Path
+
+import pytest
+
+from todobatch.lab.interpreters import Interpreter
+
+MINE = """
+import os, signal, sys, time
+
+
+def length(task):
+    return len(task.title)
+
+
+def raises(task):
+    raise RuntimeError(f"no luck with {task.title}")
+
+
+def hangs(task):
+    time.sleep(600)
+
+
+def dies(task):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def different(task):
+    return os.getpid()
+
+
+def gives_up_the_process(task):
+    sys.stderr.write("the reactor is hot\\n")
+    sys.stderr.flush()
+    os._exit(7)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module with workloads; it is importable in measured processes."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / "mine.py").write_text(MINE)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    return "mine"
+
+
+@pytest.fixture
+def interpreters(python314: Interpreter, python314t: Interpreter) -> dict[str, Interpreter]:
+    """Both measured interpreters by label."""
+    return {"3.14": python314, "3.14t": python314t}
