@@ -104,9 +104,30 @@ def make(folder: Path) -> Fake:
         "Makefile": MAKEFILE,
         "python.in": python_script(FACTS, missing="@missing@"),
     }
-    with tarfile.open(archive, "w:xz") as tar:
+    top = f"Python-{VERSION}"
+    _write(archive, {f"{top}/{name}": text for name, text in files.items()})
+    return Fake(archive, Pin(VERSION, hashlib.sha256(archive.read_bytes()).hexdigest()))
+
+
+def make_prebuilt(folder: Path) -> Path:
+    """Write an archive as uv downloads them: a free-threaded, profile-guided build."""
+    archive = folder / "cpython-install_only.tar.gz"
+    script = python_script({**FACTS, "free_threaded_build": True, "optimized_build": True})
+    # uv rewrites the build's own paths in the second file, and knows it by its first line.
+    sysconfig = "# system configuration generated and used by the sysconfig module\n"
+    sysconfig += "build_time_vars = {}\n"
+    files = {
+        "python/bin/python3.14t": script,
+        "python/lib/python3.14t/_sysconfigdata_t_linux_x86_64-linux-gnu.py": sysconfig,
+    }
+    _write(archive, files)
+    return archive
+
+
+def _write(archive: Path, files: dict[str, str]) -> None:
+    opened = tarfile.open(archive, "w:xz" if archive.suffix == ".xz" else "w:gz")  # noqa: SIM115
+    with opened as tar:
         for name, text in files.items():
-            entry = tarfile.TarInfo(f"Python-{VERSION}/{name}")
+            entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(text.encode()), 0o755
             tar.addfile(entry, io.BytesIO(text.encode()))
-    return Fake(archive, Pin(VERSION, hashlib.sha256(archive.read_bytes()).hexdigest()))

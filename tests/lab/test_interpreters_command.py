@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from tests.lab.test_interpreters_discovery import BROKEN_SHIM, Put, answering, put
 from todobatch.cli.interpreters import app
+from todobatch.errors import UsageError
 
 __all__ = ["put"]
 
@@ -61,4 +62,13 @@ def test_installing_what_is_here_already_does_nothing(put: Put, tmp_path: Path) 
     path = put("python3.14", answering("3.14.2"))
     done = CliRunner().invoke(app, ["install", "3.14"])
     assert (done.exit_code, done.stderr) == (0, f"3.14 is here already: 3.14.2, {path}\n")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_spec_that_cannot_be_installed_is_refused_before_anything_is_built(
+    put: Put, tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(app, ["install", "3.14", "3.12"])
+    assert isinstance(done.exception, UsageError)
+    assert "3.12" in str(done.exception)
     assert not (tmp_path / "cache").exists()

@@ -1,6 +1,8 @@
 """Installing an interpreter: the order of ways, pins, locks, and what an interruption leaves."""
 
+import hashlib
 import http.server
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +19,7 @@ from todobatch.lab.interpreters import build, cache, fetch, install, toolchain
 from todobatch.lab.interpreters.fetch import Source
 from todobatch.lab.interpreters.pins import Pin
 from todobatch.lab.interpreters.progress import Silent
+from todobatch.lab.interpreters.uv import uv_executable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -158,6 +161,44 @@ def test_uv_is_tried_first_and_its_failure_is_told_before_the_source_is_built(
     assert got.executable == here(fake).executable(here(fake).folder)
 
 
+def test_what_uv_downloads_is_proved_and_taken_from_our_cache(
+    fake: fake_cpython.Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # uv itself, with a list of downloads that leads to a file.
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS_JSON_URL", str(uv_downloads(fake, tmp_path)))
+    notes = Notes()
+    got = install("3.14t", optimized=True, pin=fake.pin, sources=[], progress=notes)
+    assert got.executable.is_relative_to(cache.cache_dir() / "interpreters" / "uv")
+    assert got.facts["optimized_build"]
+    assert "  cpython-3.14.7+freethreaded: downloaded with uv" in notes.said
+    again = install("3.14t", pin=fake.pin, sources=[], prebuilt=False)
+    assert again.executable == got.executable
+
+
+def uv_downloads(fake: fake_cpython.Fake, folder: Path) -> Path:
+    """A list of one download for uv: an optimised fake interpreter for this platform."""
+    uv = uv_executable()
+    assert uv is not None
+    listing = [uv, "python", "list", "--only-downloads", "--all-versions", "--output-format=json"]
+    said = subprocess.run(
+        [*listing, f"{fake.pin.version}t"], check=True, capture_output=True, text=True
+    )
+    (known,) = json.loads(said.stdout)
+    archive = fake_cpython.make_prebuilt(folder)
+    entry = {
+        "name": "cpython",
+        "arch": {"family": known["arch"], "variant": None},
+        **{name: known[name] for name in ("os", "libc", "variant")},
+        **known["version_parts"],
+        "prerelease": "",
+        "url": archive.as_uri(),
+        "sha256": hashlib.sha256(archive.read_bytes()).hexdigest(),
+        "build": "1",
+    }
+    (folder / "downloads.json").write_text(json.dumps({known["key"]: entry}))
+    return folder / "downloads.json"
+
+
 def test_the_next_source_is_taken_when_one_has_no_such_file(
     fake: fake_cpython.Fake, server: str
 ) -> None:
@@ -227,6 +268,7 @@ def test_a_build_without_a_needed_module_is_refused(
     assert not here(fake).folder.exists()
 
 
+@pytest.mark.timeout(100)  # a build that goes on would be waited for without end
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
 def test_an_install_that_is_killed_takes_its_build_along_and_leaves_nothing_half_done(
     fake: fake_cpython.Fake, own_cache: Path, fifos: dict[str, str], ending: signal.Signals
@@ -246,6 +288,7 @@ def test_an_install_that_is_killed_takes_its_build_along_and_leaves_nothing_half
     assert list((own_cache / "staging").iterdir()) == []
 
 
+@pytest.mark.timeout(100)
 def test_of_two_installs_at_once_the_second_waits_and_finds_it_done(
     fake: fake_cpython.Fake, tmp_path: Path, fifos: dict[str, str]
 ) -> None:
@@ -293,6 +336,34 @@ def test_headers_are_looked_for_with_the_compiler(
     missing = toolchain.look()
     assert missing.packages == ["libssl-dev", "libzstd-dev"]
     assert missing.fatal == ["openssl/ssl.h (ssl, hashlib)"]
+
+
+def test_what_is_missing_is_installed_with_apt_where_that_is_ours_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the real toolchain check
+    installed = tmp_path / "installed"
+    programs = {
+        "cc": f"test -e {installed} || ! grep -q openssl",
+        # As on a fresh machine: nothing can be installed before the package lists are there.
+        "apt-get": f"""
+echo "$*" >> {tmp_path}/asked
+case $1 in
+  update) touch {tmp_path}/lists ;;
+  install) test -e {tmp_path}/lists && touch {installed} ;;
+esac
+""",
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("CC", str(tmp_path / "cc"))
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(toolchain, "_may_install", lambda: True)
+    toolchain.ensure(Silent())
+    install_line = "install --yes --no-install-recommends libssl-dev"
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked == [install_line, "update", install_line]
 
 
 def test_the_archives_address_at_python_org_has_the_final_releases_folder() -> None:

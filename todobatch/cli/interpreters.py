@@ -1,5 +1,6 @@
 """`todobatch interpreters`: which ones are here, and getting those that are not."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +43,7 @@ def list_(as_json: AsJson = False) -> None:
 def install(
     specs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SPEC]...", help="3.14, 3.14t, …; default: both of these."),
+        typer.Argument(metavar="SPEC", help="3.14, 3.14t, …; default: both of these."),
     ] = None,
     optimized: Annotated[
         bool,
@@ -59,11 +60,15 @@ def install(
     from todobatch.lab import interpreters
     from todobatch.lab.interpreters.progress import for_this_terminal
 
+    asked = specs or list(interpreters.DEFAULT_INTERPRETERS)
+    known = {} if own or from_source else _here_already(asked, optimized)
+    for spec in asked:
+        if spec not in known:
+            interpreters.check_installable(spec)  # before minutes are spent on another one
     with for_this_terminal() as progress:
-        for spec in specs or interpreters.DEFAULT_INTERPRETERS:
-            known = None if own or from_source else _already(spec, optimized)
-            if known is not None:
-                _tell(progress, known, "is here already")
+        for spec in asked:
+            if spec in known:
+                _tell(progress, known[spec], "is here already")
                 continue
             progress.note(f"{spec}: installing{', optimised' if optimized else ''}")
             done = interpreters.install(
@@ -72,14 +77,16 @@ def install(
             _tell(progress, done, "is ready")
 
 
-def _already(spec: str, optimized: bool) -> "Interpreter | None":
+def _here_already(specs: list[str], optimized: bool) -> "dict[str, Interpreter]":
     from todobatch.lab.interpreters import find
 
-    try:
-        known = find(spec)
-    except InterpreterMissingError:
-        return None
-    return known if known.facts["optimized_build"] or not optimized else None
+    known = {}
+    for spec in specs:
+        with contextlib.suppress(InterpreterMissingError):
+            one = find(spec)
+            if one.facts["optimized_build"] or not optimized:
+                known[spec] = one
+    return known
 
 
 def _tell(progress: "Progress", one: "Interpreter", what: str) -> None:

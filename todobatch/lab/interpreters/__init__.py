@@ -11,7 +11,7 @@ from todobatch.lab.interpreters.discovery import (
     found,
     survey,
 )
-from todobatch.lab.interpreters.installer import install
+from todobatch.lab.interpreters.installer import check_installable, install
 from todobatch.lab.interpreters.pins import DEFAULT_INTERPRETERS, PINS, SPECS
 from todobatch.lab.interpreters.support import worker_environment
 
@@ -23,6 +23,7 @@ __all__ = [
     "Interpreter",
     "Survey",
     "cache_dir",
+    "check_installable",
     "differences",
     "find",
     "find_all",

@@ -52,6 +52,7 @@ _TRIM = (
     "lib/python*/config-*/*.a",
     "lib/python*/config-*/*.o",
     "lib/python*/test",
+    "bin/idle*",
     "lib/python*/idlelib",
     "lib/python*/turtledemo",
     "lib/python*/**/*.opt-[12].pyc",

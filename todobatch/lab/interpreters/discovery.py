@@ -389,7 +389,8 @@ def _run_bounded(command: Sequence[str], timeout_s: float) -> tuple[int, str, st
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
+    line = " ".join(text.split())
+    return line if len(line) <= 120 else f"{line[:119]}…"
 
 
 def _say(value: object) -> str:

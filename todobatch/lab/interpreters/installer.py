@@ -37,7 +37,7 @@ def install(
 
     Raises UsageError for a version without a pin and BuildError when no way led to it.
     """
-    target = Target(spec, pin or _pin(spec), optimized)
+    target = Target(spec, pin or check_installable(spec), optimized)
     progress = progress or Silent()
 
     def waiting() -> None:
@@ -53,7 +53,8 @@ def install(
     return Interpreter(spec, executable, prove(executable).facts, "cache")
 
 
-def _pin(spec: str) -> Pin:
+def check_installable(spec: str) -> Pin:
+    """The pinned source of a spec; UsageError where there is none."""
     check_spec(spec)
     pin = PINS.get(spec.removesuffix("t"))
     if pin is None:
@@ -122,7 +123,11 @@ def _run_uv(command: list[str], folder: Path) -> str | None:
         return None
     # The last of uv's causes is the innermost one.
     said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return said[-1].removeprefix("cause: ") if said else f"exit code {done.returncode}"
+    return (
+        said[-1].removeprefix("cause: ").removeprefix("error: ")
+        if said
+        else f"exit code {done.returncode}"
+    )
 
 
 def _from_source(target: Target, progress: Progress, sources: Sequence[fetch.Source]) -> Path:

@@ -89,7 +89,7 @@ class Bar:
 
     def note(self, text: str) -> None:
         """Print it above the bar."""
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def stage(self, text: str, total: float | None = None) -> None:
         """Begin the bar anew."""
