@@ -1,5 +1,6 @@
 """Installing an interpreter: the order of ways, pins, locks, and what an interruption leaves."""
 
+import errno
 import hashlib
 import http.server
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import fake_cpython
-from todobatch.errors import BuildError, UsageError
+from todobatch.errors import BuildError, StoreError, UsageError
 from todobatch.lab.interpreters import build, cache, fetch, install, toolchain
 from todobatch.lab.interpreters.fetch import Source
 from todobatch.lab.interpreters.pins import Pin
@@ -257,6 +258,28 @@ def test_a_failed_build_keeps_its_log_and_nothing_else(
     assert "configured: --prefix=" in log.read_text()
     assert not here(fake).folder.exists()
     assert list((own_cache / "staging").iterdir()) == []
+
+
+def test_a_full_disk_is_an_error_with_a_remedy_and_leaves_nothing(
+    fake: fake_cpython.Fake, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*args: object) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(build, "_unpack", no_space)
+    with pytest.raises(BuildError, match="No space left") as raised:
+        install("3.14t", prebuilt=False, pin=fake.pin, sources=[fake.source])
+    assert "MB" in raised.value.remedy
+    assert list((own_cache / "staging").iterdir()) == []
+
+
+def test_a_cache_folder_that_cannot_be_made_is_an_error_that_names_the_variable(
+    fake: fake_cpython.Fake, own_cache: Path
+) -> None:
+    own_cache.write_text("a file is in its place")
+    with pytest.raises(StoreError, match="cannot be used") as raised:
+        install("3.14t", prebuilt=False, pin=fake.pin, sources=[fake.source])
+    assert "TODOBATCH_CACHE" in raised.value.remedy
 
 
 def test_a_build_without_a_needed_module_is_refused(

@@ -7,6 +7,7 @@
             └── renamed ──►  interpreters/NAME
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -114,6 +115,12 @@ def build(target: Target, archive: Path, progress: Progress) -> Path:
             _prove(target, made)
         except BuildError as error:
             raise _with_log(error, target, log) from error
+        except OSError as error:
+            raise BuildError(
+                f"a file could not be written or read: {error}",
+                place=f"building {target.name}",
+                remedy="a build needs some 600 MB (optimised: 1 GB) in the cache folder for a while",
+            ) from error
         seconds = time.monotonic() - began
         _write_manifest(target, made, seconds)
         size = cache.size_of(made)
@@ -191,7 +198,8 @@ def _run_logged(command: Sequence[str], where: Path, log: Path, progress: Progre
                     progress.advance(1)
                 status = process.wait()
             except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 raise
     if status != 0:
         raise BuildError(f"`{command[0]}` ended with exit code {status}")

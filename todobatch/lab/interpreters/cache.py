@@ -14,6 +14,7 @@
     <cache>/locks/  staging/    as above
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -37,13 +38,15 @@ def cache_dir() -> Path:
 
 
 def folder(*parts: str) -> Path:
-    """A folder of the cache, made when it is not there; StoreError when it cannot be."""
+    """A folder of the cache, made when it is not there; StoreError when it cannot be used."""
     path = cache_dir().joinpath(*parts)
     try:
         path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "it is not writable")
     except OSError as error:
         raise StoreError(
-            f"the cache folder cannot be made: {error.strerror}",
+            f"the cache folder cannot be used: {error.strerror}",
             place=str(path),
             remedy="make it writable, or name another one in TODOBATCH_CACHE",
         ) from error
