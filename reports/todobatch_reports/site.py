@@ -116,7 +116,7 @@ def _own_config() -> dict[str, Any]:
 
 
 def _beside(docs: Path) -> tuple[Path, Path]:
-    config = docs.resolve().parent / "mkdocs.yml"
+    config = docs.absolute().parent / "mkdocs.yml"
     if not docs.is_dir() or not config.is_file():
         raise UsageError(
             f"{docs} is no folder of pages with a mkdocs.yml beside it",

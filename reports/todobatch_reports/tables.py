@@ -73,7 +73,7 @@ def table(
         mark = f' class="tb-{marks[place]}"' if marks and marks[place] else ""
         body.append(f"<tr{name}{mark}>{''.join(cells)}</tr>")
     return Markup(  # noqa: S704 - every value in it has been escaped above
-        f'<div class="tb-scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
+        f'<div class="tb-scroll" data-search-exclude role="region" tabindex="0" aria-label="{escape(caption)}">'
         f'<table class="tb-table"><caption>{escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
