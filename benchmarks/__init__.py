@@ -1,1 +1,1 @@
-"""What is timed across commits (asv) and on its own (pyperf_suite.py)."""
+"""What is timed: the asv suite, the pyperf suite, and the speed and memory goals."""

@@ -25,8 +25,11 @@ def main(arguments: list[str]) -> int:
             print(f"todobatch: error: {error}", file=sys.stderr)
             return error.exit_code
         env = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
-        command = [sys.executable, "-m", "asv", *arguments]
-        return subprocess.run(command, env=env, check=False).returncode
+        asv = [sys.executable, "-m", "asv"]
+        if not (Path.home() / ".asv-machine.json").exists():
+            # Otherwise asv asks questions, which a script cannot answer.
+            subprocess.run([*asv, "machine", "--yes"], env=env, check=True)
+        return subprocess.run([*asv, *arguments], env=env, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ INPUT = "A file of tasks: todo.txt, Taskwarrior export (.json), JSON Lines (.jso
 
 
 def run(
-    file: Annotated[Path | None, typer.Argument(metavar="[INPUT]", help=INPUT)] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="INPUT", help=INPUT)] = None,
     generate: Annotated[
         int | None, typer.Option(metavar="N", help="Make N tasks instead of reading a file.")
     ] = None,
