@@ -119,7 +119,7 @@ def build(target: Target, archive: Path, progress: Progress) -> Path:
             raise BuildError(
                 f"a file could not be written or read: {error}",
                 place=f"building {target.name}",
-                remedy="a build needs some 600 MB (optimised: 1 GB) in the cache folder for a while",
+                remedy="make room: a build needs up to 1 GB in the cache folder for a while",
             ) from error
         seconds = time.monotonic() - began
         _write_manifest(target, made, seconds)
