@@ -435,7 +435,7 @@ def _readiness(figures: Figures, pages: Pages) -> dict[str, Any]:
     workers = readiness.chosen_workers(figures, main)
     return {
         "points": points,
-        "checklist": tables.table("Readiness checklist", heads, rows, kinds="w.w"),
+        "checklist": tables.table("Readiness checklist", heads, rows, kinds="w.w", stacks=True),
         "met": sum(point.state == "met" for point in points),
         "kinds": [(name, winners) for name, winners in kinds if winners],
         "absent": [

@@ -49,11 +49,13 @@ def table(
     kinds: str = "",
     ids: Sequence[str] = (),
     marks: Sequence[str] = (),
+    stacks: bool = False,
 ) -> Markup:
     """A table in a box of its own that scrolls where it is wider than the page.
 
     `kinds` has one letter a column: ``n`` is a number, set to the right, ``w`` is text that wraps.
-    `ids` names the rows; `marks` gives each a look: ``'best'``, ``'tied'`` or none.
+    `ids` names the rows; `marks` gives each a look: ``'best'``, ``'tied'`` or none. A table of
+    sentences `stacks` its cells on a phone.
     """
     kinds = kinds.ljust(len(heads), ".")
     classes = [f' class="tb-{kind}"' if kind in "nw" else "" for kind in kinds]
@@ -73,8 +75,9 @@ def table(
         mark = f' class="tb-{marks[place]}"' if marks and marks[place] else ""
         body.append(f"<tr{name}{mark}>{''.join(cells)}</tr>")
     return Markup(  # noqa: S704 - every value in it has been escaped above
-        f'<div class="tb-scroll" data-search-exclude role="region" tabindex="0" aria-label="{escape(caption)}">'
-        f'<table class="tb-table"><caption>{escape(caption)}</caption>'
+        f'<div class="tb-scroll" data-search-exclude role="region" tabindex="0" '
+        f'aria-label="{escape(caption)}"><table class="tb-table{" tb-stack" * stacks}">'
+        f"<caption>{escape(caption)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
