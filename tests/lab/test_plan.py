@@ -110,7 +110,9 @@ def test_a_computing_sample_lasts_about_a_second_in_batches_of_a_hundred() -> No
 
 def test_a_batch_size_that_was_asked_for_is_kept() -> None:
     assert choose("example8", 0.0003, 7).batch_size == 7
-    assert choose("validate", 1e-6, 7).batch_size == 7
+    light = choose("validate", 1e-6, 7)
+    assert light.batch_size == 7
+    assert light.batches == 1024
 
 
 def test_a_block_has_every_cell_once_in_an_order_that_the_seed_fixes() -> None:

@@ -53,6 +53,7 @@ def begin(
     KeyboardInterrupt after saying how to go on.
     """
     begun = time.monotonic()
+    described = machine.describe()  # now: its load is that of others
     today = dt.datetime.now(tz=dt.UTC).astimezone().date()
     source = None if input_file is None else inspect_file(input_file, format, today, view)
     interpreters = _find_all(choice.interpreters or DEFAULT_INTERPRETERS, view)
@@ -66,7 +67,7 @@ def begin(
         run_id=folder.name,
         todobatch_version=todobatch.__version__,
         plan=plan,
-        machine=machine.describe(),
+        machine=described,
         interpreters={label: publishable(each) for label, each in interpreters.items()},
         git=machine.git_state(),
         started=_now(),

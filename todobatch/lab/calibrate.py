@@ -21,7 +21,8 @@ COMPUTING_SAMPLE_S: Seconds = 1.0
 WAITING_SAMPLE_S: Seconds = 0.5
 BALANCE = 8
 """Batches are a multiple of this, so that 2, 4 and 8 workers can share them evenly."""
-MOST_BATCHES = 128  # each leaves a span in the sample
+MOST_BATCHES = 32  # each leaves a span in the sample; four a worker with eight workers
+MOST_SMALL_BATCHES = 1_024  # where the size of a batch is the user's wish
 MOST_TASKS = 200_000  # all of a sample's tasks are in memory, in every process
 DOCUMENT_BATCH = 100  # tasks a batch in the source document
 PROBE_S: Seconds = 0.1  # a first measure at least this long is good enough to size a sample from
@@ -53,7 +54,11 @@ def choose(workload: str, seconds_a_task: Seconds, batch_size: int | None = None
     elif batch_size is None and wanted < BALANCE * size:
         size = max(1, wanted // BALANCE)
     octets = max(1, round(wanted / size / BALANCE))
-    return WorkloadShape(workload, min(octets * BALANCE, MOST_BATCHES), size)
+    return WorkloadShape(workload, min(octets * BALANCE, _most_batches(batch_size)), size)
+
+
+def _most_batches(batch_size: int | None) -> int:
+    return MOST_BATCHES if batch_size is None else MOST_SMALL_BATCHES
 
 
 def _target(workload: str) -> Seconds:
@@ -65,14 +70,15 @@ def _seconds_a_task(sampler: Sampler, cell: Cell, batch_size: int | None) -> Sec
     """Measured with growing numbers of tasks until it takes long enough to be believed."""
     guess = WORKLOADS[cell.workload].task_seconds if cell.workload in WORKLOADS else None
     tasks = BALANCE if guess is None else max(BALANCE, round(1.2 * PROBE_S / guess))
+    most = min(MOST_TASKS, _most_batches(batch_size) * (batch_size or MOST_TASKS))
     while True:
-        tasks = min(tasks, MOST_TASKS)
+        tasks = min(tasks, most)
         size = min(tasks, batch_size or DOCUMENT_BATCH)
         shape = WorkloadShape(cell.workload, -(-tasks // size), size)
         sample = _sound(sampler.take(Slot(-1, 0, cell), shape, number=-1))
         # Computing is sized by CPU time, which a busy machine does not stretch.
         took = sample.cpu_s if _computes(cell.workload) else sample.wall_s
-        if took >= PROBE_S / 2 or tasks == MOST_TASKS:
+        if took >= PROBE_S / 2 or tasks == most:
             return took / sample.tasks
         tasks *= max(2, min(100, round(PROBE_S / max(took, 1e-6))))
 

@@ -19,6 +19,7 @@ from todobatch.units import show_bytes, show_percent, show_seconds
 
 LEAST_WIDTH = 80
 VOIDS_SHOWN = 10
+BUSY = 0.5  # of its CPUs in use by others before the first sample
 
 
 def show(run: Run, *, workload: str | None = None, console: Console | None = None) -> None:
@@ -67,6 +68,11 @@ def notes(run: Run, workload: str | None = None) -> Iterator[str]:
         yield f"Unfinished. Go on with: todobatch bench --resume {run.folder or run.meta.run_id}"
     if run.torn:
         yield "The last line of samples.jsonl was cut off in the middle and is not in this."
+    if (load := _load_before(run)) > BUSY * cpus_of(run):
+        yield (
+            f"The machine was busy when this began (load {load:.1f} on {cpus_of(run)} CPUs): "
+            "intervals are wider for it, and CPU figures lower."
+        )
     voids = [each for each in samples if each.void]
     if voids:
         yield f"{len(voids)} of {len(samples)} samples are void and in none of the figures:"
@@ -81,6 +87,12 @@ def notes(run: Run, workload: str | None = None) -> Iterator[str]:
         yield f"In {len(idle)} samples not every worker got a batch: {', '.join(cells)}"
     for what, why in plan.left_out:
         yield f"Left out: {what}: {why}"
+
+
+def _load_before(run: Run) -> float:
+    """Load average of the minute before the run, which its description was made at; else 0."""
+    load = run.meta.machine.get("load") or [0.0]
+    return float(load[0])
 
 
 def _chosen(run: Run, workload: str | None) -> list[str]:
