@@ -192,7 +192,8 @@ def cell_frame(meta: RunMeta, summaries: Sequence[CellSummary]) -> pd.DataFrame:
 def span_frame(sample: Sample) -> pd.DataFrame:
     """One row a batch as a worker ran it: worker, batch, start_s, end_s from the clock's start."""
     frame = pd.DataFrame(sample.spans, columns=["worker", "batch", "start_s", "end_s"])
-    frame["worker"] = frame["worker"].astype(str)
+    names = {n: str(each["worker"]) for n, each in enumerate(sample.worker_totals)}
+    frame["worker"] = [names.get(worker, str(worker)) for worker in frame["worker"]]
     return frame.sort_values(["start_s", "batch"], ignore_index=True)
 
 

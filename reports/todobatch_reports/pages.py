@@ -301,6 +301,13 @@ def _steps_table(figures: Figures, workload: str, steps: list[list[scaling.Step]
     return tables.table(f"{workload}: what each further step brought", heads, rows, kinds=".nnn")
 
 
+NO_GAIN = {
+    "slower": "slower with {} workers than with {}",
+    "equivalent": "no faster with {} workers than with {}",
+    "cannot tell": "the samples cannot tell {} workers from {}",
+}
+
+
 def _flattening(
     figures: Figures, found: list[list[CellSummary]], steps: list[list[scaling.Step]]
 ) -> list[tuple[str, str]]:
@@ -308,15 +315,13 @@ def _flattening(
     for line, taken in zip(found, steps, strict=True):
         if not taken:
             continue
-        stop = scaling.flattens_at(taken)
-        name = figures.label(line[0])
+        name, stop = figures.label(line[0]), scaling.first_without_gain(taken)
         if stop is None:
             most = tables.count(line[-1].cell.workers, "worker")
             said.append((name, f"faster with each step, up to {most}, the most measured"))
-        elif stop == taken[0].fewer:
-            said.append((name, f"no faster with {taken[0].more} workers than with {stop}"))
-        else:
-            said.append((name, f"faster up to {tables.count(stop, 'worker')}, then no more"))
+            continue
+        before = f"faster up to {tables.count(stop.fewer, 'worker')}; " * (stop is not taken[0])
+        said.append((name, before + NO_GAIN[stop.comparison.verdict].format(stop.more, stop.fewer)))
     return said
 
 

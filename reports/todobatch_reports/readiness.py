@@ -8,6 +8,7 @@ from todobatch.lab.schema import Cell, CellSummary, Comparison, Winner
 from todobatch.lab.verdict import compare_cells
 from todobatch.processors import WORKLOADS
 from todobatch.units import show_percent, show_ratio
+from todobatch_reports import scaling
 from todobatch_reports.frames import Figures
 from todobatch_reports.tables import at_workers, count, lines, with_interval
 
@@ -111,23 +112,36 @@ def no_races(figures: Figures) -> Point:
 def limits_known(figures: Figures) -> Point:
     """Whether the run looked past the number of CPUs."""
     question = "Scaling limits are known"
-    beyond = [s for s in figures.summaries if s.cell.workers > figures.cpus]
-    if not beyond:
+    steps = [
+        step
+        for workload in figures.workloads
+        for line in lines(figures.of_workload(workload))
+        for step in scaling.steps(figures.run, line)
+        if step.beyond(figures.cpus)
+    ]
+    if not steps:
         return Point(question, "not measured", "No cell had more workers than CPUs.")
-    most = max(s.cell.workers for s in beyond)
+    decided = [step for step in steps if step.comparison.verdict != "cannot tell"]
+    most = max(step.more for step in steps)
     text = (
-        f"Measured to {count(most, 'worker')} on {count(figures.cpus, 'CPU')}; "
-        "where each approach stops gaining is on the scaling page."
+        f"Measured to {count(most, 'worker')} on {count(figures.cpus, 'CPU')}: of "
+        f"{count(len(steps), 'step')} past the CPUs, the samples decide {len(decided)}. "
+        "Where each approach stops gaining is on the scaling page."
     )
-    return Point(question, "met", text, (beyond[-1].cell,))
+    state: State = "met" if decided else "cannot tell"
+    return Point(question, state, text, (steps[-1].summary.cell,))
 
 
 def bottleneck_known(figures: Figures) -> Point:
     """Whether each loser has a reason that was read from measurements."""
     question = "The bottleneck is identified"
-    silent = [winner.workload for winner in figures.winners if not winner.reasons]
-    if silent:
-        text = f"No measured reason tells the approaches apart in {', '.join(silent)}."
+    open_ = [
+        winner.workload
+        for winner in figures.winners
+        if not winner.reasons or len(winner.tied) + 1 >= len(figures.of_workload(winner.workload))
+    ]
+    if open_:
+        text = f"Nothing lost clearly in {', '.join(open_)}, so there is nothing to explain."
         return Point(question, "cannot tell", text)
     text = "Each approach that lost has a measured reason on the dashboard."
     return Point(question, "met", text, tuple(w.best.cell for w in figures.winners))

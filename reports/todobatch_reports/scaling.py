@@ -104,9 +104,9 @@ def steps(run: Run, line: Sequence[CellSummary]) -> list[Step]:
     ]
 
 
-def flattens_at(line: Sequence[Step]) -> int | None:
-    """The number of workers after which one step no longer was faster; None if all were."""
-    return next((step.fewer for step in line if step.comparison.verdict != "faster"), None)
+def first_without_gain(line: Sequence[Step]) -> Step | None:
+    """The first step that was not shown to be faster (it may be undecided); None if all were."""
+    return next((step for step in line if step.comparison.verdict != "faster"), None)
 
 
 @dataclass(frozen=True, slots=True)

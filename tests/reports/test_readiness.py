@@ -55,6 +55,16 @@ def test_the_cost_of_no_gil_on_one_thread_is_a_paired_ratio() -> None:
     assert tax.comparison.pairs == 5
 
 
+def test_one_block_decides_nothing() -> None:
+    meta = runs.meta(blocks=1, workloads=("example8",))
+    figures = Figures.of(Run(meta, runs.samples(meta)))
+    assert readiness.limits_known(figures).state == "cannot tell"
+    assert readiness.bottleneck_known(figures).state == "cannot tell"
+    assert readiness.strategy_defined(figures).state == "cannot tell"
+    assert readiness.limits_known(figures_of()).state == "met"
+    assert readiness.bottleneck_known(figures_of()).state == "met"
+
+
 def test_an_open_verdict_leaves_the_strategy_open() -> None:
     figures = figures_of()
     decided = replace(figures, winners=tuple(replace(w, verdict="faster") for w in figures.winners))

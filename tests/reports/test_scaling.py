@@ -54,7 +54,7 @@ def test_free_threads_stop_gaining_at_the_number_of_cpus(figures: Figures) -> No
     assert [(s.fewer, s.more) for s in steps] == [(1, 2), (2, 4), (4, 8)]
     assert [s.beyond(figures.cpus) for s in steps] == [False, True, True]
     assert steps[0].comparison.verdict == "faster"
-    assert scaling.flattens_at(steps) == 2
+    assert scaling.first_without_gain(steps) is steps[1]
 
 
 def test_a_line_that_gains_at_every_step_does_not_flatten(figures: Figures) -> None:
@@ -63,7 +63,7 @@ def test_a_line_that_gains_at_every_step_does_not_flatten(figures: Figures) -> N
         for line in tables.lines(figures.of_workload("io-wait"))
         if line[0].cell.executor == "coroutines"
     )
-    assert scaling.flattens_at(scaling.steps(figures.run, line)) is None
+    assert scaling.first_without_gain(scaling.steps(figures.run, line)) is None
 
 
 def test_balance_counts_the_idle_worker_and_the_one_that_got_no_batch() -> None:

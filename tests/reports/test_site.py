@@ -106,6 +106,13 @@ def test_a_quick_run_says_so_loudly_and_a_full_one_does_not(site_folder: Path) -
         assert "This was a quick run" not in full
 
 
+def test_one_block_claims_no_limit_it_did_not_see() -> None:
+    meta = runs.meta(mode="quick", blocks=1, workloads=("example8",))
+    text = pages.make(Figures.of(Run(meta, runs.samples(meta)))).texts["scaling.md"]
+    assert "the samples cannot tell 2 workers from 1" in text
+    assert "no faster" not in text
+
+
 def test_void_samples_are_told_with_their_reason(site_folder: Path) -> None:
     assert "its output differs" in (site_folder / "method.html").read_text("utf-8")
 
