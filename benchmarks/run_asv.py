@@ -11,16 +11,15 @@ import tempfile
 from pathlib import Path
 
 from todobatch.errors import TodobatchError
-from todobatch.lab.interpreters import DEFAULT_INTERPRETERS, find
+from todobatch.lab.interpreters import DEFAULT_INTERPRETERS, find_all
 
 
 def main(arguments: list[str]) -> int:
     """Run asv with `arguments`; gives its exit code."""
     with tempfile.TemporaryDirectory(prefix="todobatch-asv-") as folder:
         try:
-            for spec in DEFAULT_INTERPRETERS:
-                link = Path(folder) / f"python{spec}"
-                link.symlink_to(find(spec).executable)
+            for each in find_all(DEFAULT_INTERPRETERS):
+                (Path(folder) / f"python{each.spec}").symlink_to(each.executable)
         except TodobatchError as error:
             print(f"todobatch: error: {error}", file=sys.stderr)
             return error.exit_code

@@ -233,9 +233,7 @@ def test_standard_input_can_be_read(run_todobatch: RunTodobatch) -> None:
 def test_a_gil_that_comes_back_is_an_error(
     run_todobatch: RunTodobatch, python314t: Interpreter, project: Path
 ) -> None:
-    (project / "old.py").write_text(
-        "def work(task):\n    import gil_module\n    return 1\n"
-    )
+    (project / "old.py").write_text("def work(task):\n    import gil_module\n    return 1\n")
     _build_module_without_gil_support(project, python314t)
     done = run_todobatch(
         "run", "todo.txt", "-w", "old:work", "--json", interpreter=python314t, cwd=project

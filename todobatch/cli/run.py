@@ -113,7 +113,7 @@ def _measure(
         view.baseline()
         alone = job | {"executor": "sequential", "workers": 1, "output": None}
         try:
-            base = run_job(alone, interpreter, view.on_baseline_event)  # type: ignore[arg-type]
+            base = run_job(alone, interpreter, view.on_baseline_event)
         except KeyboardInterrupt:
             return report  # the job itself is done: only the speed-up is missing
         if not base["interrupted"]:

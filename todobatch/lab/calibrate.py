@@ -45,7 +45,7 @@ def choose(workload: str, seconds_a_task: Seconds, batch_size: int | None = None
     """Batches × tasks for a sample of the wished length.
 
     Batches have the document's 100 tasks unless `batch_size` says otherwise, a sample would need
-    more than 128 of them (larger ones then) or fewer than 8 (smaller ones then).
+    more than 32 of them (larger ones then) or fewer than 8 (smaller ones then).
     """
     wanted = min(MOST_TASKS, max(BALANCE, round(_target(workload) / seconds_a_task)))
     size = batch_size or DOCUMENT_BATCH

@@ -28,7 +28,7 @@ def write(run: Run, folder: Path) -> list[Path]:
         cells = [cell for cell in good if cell.interpreter == interpreter]
         suite = {
             "version": _FORMAT,
-            "metadata": {},
+            "metadata": _shared(run, interpreter),
             "benchmarks": [_benchmark(cell, good[cell]) for cell in sorted(cells)],
         }
         path = folder / "pyperf" / f"{file_name(interpreter)}.json"
@@ -48,6 +48,20 @@ def write(run: Run, folder: Path) -> list[Path]:
 def file_name(interpreter: str) -> str:
     """``3.14t`` as it is; a path with what a file's name cannot have replaced."""
     return re.sub(r"[^\w.+-]+", "-", interpreter).strip("-.")
+
+
+def _shared(run: Run, interpreter: str) -> dict[str, Any]:
+    """What pyperf calls it that is the same for all samples of an interpreter."""
+    machine, python = run.meta.machine, run.meta.interpreters.get(interpreter, {})
+    known = {
+        "cpu_count": machine.get("cpus"),
+        "cpu_model_name": machine.get("cpu_model"),
+        "platform": machine.get("kernel"),
+        "python_compiler": python.get("compiler"),
+        "python_implementation": python.get("implementation"),
+        "python_version": python.get("version"),
+    }
+    return {name: value for name, value in known.items() if value}
 
 
 def _benchmark(cell: Cell, samples: Mapping[int, Sample]) -> dict[str, Any]:

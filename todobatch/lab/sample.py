@@ -27,16 +27,9 @@ from todobatch.units import Seconds
 MESSAGE_KEPT = 1_000  # characters of what the process printed last
 END_TIMEOUT_S: Seconds = 5.0
 
-# pyperf's metadata that is kept: no host name, no paths, no compiler command lines.
-_PYPERF_KEPT = frozenset(
-    {
-        *("aslr", "boot_time", "cpu_affinity", "cpu_config", "cpu_count", "cpu_freq"),
-        *("cpu_model_name", "cpu_temp", "date", "duration", "load_avg_1min", "loops"),
-        *("mem_max_rss", "name", "perf_version", "platform", "python_compiler", "python_gc"),
-        *("python_implementation", "python_version", "runnable_threads", "timer", "unit"),
-        "uptime",
-    }
-)
+# pyperf's metadata that is kept: what differs between samples. What all share is in run.json, and
+# host name and paths are nobody's business.
+_PYPERF_KEPT = frozenset({"cpu_freq", "cpu_temp", "date", "duration", "load_avg_1min"})
 
 
 @dataclass(frozen=True, slots=True)

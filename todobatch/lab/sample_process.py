@@ -94,6 +94,7 @@ class Measurement:
             on_done=done,
         )
         zero = marks["clock"]
+        place = {each.worker: n for n, each in enumerate(report.worker_totals)}
         self.seen = {
             "version": sys.version.split()[0],
             "free_threaded_build": runtime.free_threaded_build(),
@@ -111,7 +112,7 @@ class Measurement:
             "errors": list(report.errors[:3]),
             "worker_totals": [_worker(asdict(each)) for each in report.worker_totals],
             "spans": [
-                [worker, batch, round(start - zero, 6), round(start - zero + length, 6)]
+                [place[worker], batch, round(start - zero, 5), round(start - zero + length, 5)]
                 for worker, batch, start, length in spans
             ],
         }

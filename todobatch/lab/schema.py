@@ -104,9 +104,9 @@ class Sample:
     process_s: Seconds  # life of the fresh process, start-up and warm-up included
     load_1m: float
     worker_totals: list[dict[str, Any]] = field(default_factory=list)  # model.WorkerTotals
-    spans: list[list[Any]] = field(
-        default_factory=list
-    )  # [worker, batch, start_s, end_s] from the clock's start
+    spans: list[list[Any]] = field(default_factory=list)
+    """A batch each: [place of its worker in worker_totals, batch, start_s, end_s]; the clock starts
+    at 0."""
     pyperf: dict[str, Any] = field(default_factory=dict)  # pyperf's metadata of its run
     void: str | None = None  # why this sample must not be used
 
