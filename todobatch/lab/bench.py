@@ -23,7 +23,13 @@ from todobatch.errors import (
 )
 from todobatch.lab import machine, pyperf_files, schedule, store
 from todobatch.lab.calibrate import calibrate
-from todobatch.lab.interpreters import Interpreter, find, worker_environment
+from todobatch.lab.interpreters import (
+    Interpreter,
+    differences,
+    find,
+    find_all,
+    worker_environment,
+)
 from todobatch.lab.plan import DEFAULT_INTERPRETERS, Choice, Draft, draft
 from todobatch.lab.progress import View
 from todobatch.lab.sample import Sampler
@@ -208,22 +214,35 @@ def _calibrated(drafted: Draft, interpreters: Mapping[str, Interpreter], view: V
 
 
 def _find_all(specs: Iterable[str], view: View) -> dict[str, Interpreter]:
-    """Each spec's interpreter; of those not found all are named in one error."""
-    found: dict[str, Interpreter] = {}
-    missing: list[InterpreterMissingError] = []
+    """Each spec's interpreter, builds alike where there is a choice; all missing ones are named."""
+    asked = {
+        machine.portable(Path(spec)) if "/" in spec else spec: (
+            str(Path(spec).expanduser()) if "/" in spec else spec
+        )
+        for spec in specs
+    }
+    try:
+        found = dict(zip(asked, find_all(list(asked.values())), strict=True))
+    except InterpreterMissingError:
+        _say_all_missing(asked.values(), view)
+        raise
+    first, *others = found.values()
+    for other in others:
+        for difference in differences(first, other):
+            view.say(f"{first.spec} and {other.spec} are not built alike: {difference}")
+    return found
+
+
+def _say_all_missing(specs: Iterable[str], view: View) -> None:
+    """Name every missing interpreter but the first, which is the error."""
+    missing = []
     for spec in specs:
         try:
-            interpreter = find(str(Path(spec).expanduser()) if "/" in spec else spec)
+            find(spec)
         except InterpreterMissingError as error:
             missing.append(error)
-            continue
-        label = machine.portable(Path(spec)) if "/" in spec else spec
-        found[label] = interpreter
-    if missing:
-        for each in missing[1:]:
-            view.say(f"also missing: {each}")
-        raise missing[0]
-    return found
+    for each in missing[1:]:
+        view.say(f"also missing: {each}")
 
 
 def _announce(

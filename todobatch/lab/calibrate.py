@@ -21,7 +21,7 @@ COMPUTING_SAMPLE_S: Seconds = 1.0
 WAITING_SAMPLE_S: Seconds = 0.5
 BALANCE = 8
 """Batches are a multiple of this, so that 2, 4 and 8 workers can share them evenly."""
-MOST_BATCHES = 32  # each leaves a span in the sample; four a worker with eight workers
+MOST_BATCHES = 40  # each leaves a span in the sample; five a worker with eight workers
 MOST_SMALL_BATCHES = 1_024  # where the size of a batch is the user's wish
 MOST_TASKS = 200_000  # all of a sample's tasks are in memory, in every process
 DOCUMENT_BATCH = 100  # tasks a batch in the source document
@@ -45,7 +45,7 @@ def choose(workload: str, seconds_a_task: Seconds, batch_size: int | None = None
     """Batches × tasks for a sample of the wished length.
 
     Batches have the document's 100 tasks unless `batch_size` says otherwise, a sample would need
-    more than 32 of them (larger ones then) or fewer than 8 (smaller ones then).
+    more than 40 of them (larger ones then) or fewer than 8 (smaller ones then).
     """
     wanted = min(MOST_TASKS, max(BALANCE, round(_target(workload) / seconds_a_task)))
     size = batch_size or DOCUMENT_BATCH
