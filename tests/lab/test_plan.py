@@ -40,7 +40,10 @@ def test_quick_covers_both_interpreters_computing_and_waiting_within_its_budget(
     assert quick.blocks >= 4
     assert quick.budget_s <= 150
     # What is left out for want of time is said.
-    assert [what for what, _ in quick.left_out] == ["coroutines × example8"]
+    assert [what for what, _ in quick.left_out] == [
+        "coroutines × example8",
+        "interpreters × io-wait",
+    ]
 
 
 def test_full_is_every_workload_executor_and_number_of_workers() -> None:

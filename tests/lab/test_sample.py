@@ -47,7 +47,6 @@ def test_a_sample_of_every_executor_holds_what_was_seen(
     assert all(0 <= start <= end for _, _, start, end in sample.spans)
     assert 1 <= worked(sample) <= workers
     assert sample.pyperf["value"] == sample.wall_s
-    assert len(sample.pyperf["warmups"]) == 1
 
 
 def test_all_executors_and_interpreters_give_one_digest(sampler: Sampler) -> None:

@@ -69,9 +69,7 @@ def _benchmark(cell: Cell, samples: Mapping[int, Sample]) -> dict[str, Any]:
 
 
 def _run(cell: Cell, sample: Sample) -> dict[str, Any]:
-    metadata = {
-        name: value for name, value in sample.pyperf.items() if name not in {"value", "warmups"}
-    }
+    metadata = {name: value for name, value in sample.pyperf.items() if name != "value"}
     metadata.update(
         name=f"{cell.workload}/{cell.executor}/{cell.workers}",
         unit="second",
@@ -83,7 +81,4 @@ def _run(cell: Cell, sample: Sample) -> dict[str, Any]:
         todobatch_cpu_s=sample.cpu_s,
         todobatch_peak_bytes=sample.peak_bytes,
     )
-    run: dict[str, Any] = {"metadata": metadata, "values": [sample.wall_s]}
-    if sample.pyperf.get("warmups"):
-        run["warmups"] = sample.pyperf["warmups"]
-    return run
+    return {"metadata": metadata, "values": [sample.wall_s]}

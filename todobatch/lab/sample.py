@@ -110,7 +110,6 @@ class Sampler:
                 "workers": cell.workers,
                 "batches": shape.batches,
                 "batch_size": shape.batch_size,
-                "warm_batches": min(shape.batches, max(2, cell.workers)),
                 "source": self.source,
                 "today": self.today,
                 "observed_fd": pipes[0].writer,
@@ -137,8 +136,8 @@ class Sampler:
         self, interpreter: Interpreter, pipes: Sequence["_Pipe"]
     ) -> "subprocess.Popen[bytes]":
         command = [str(interpreter.executable), "-m", "todobatch.lab.sample_process"]
-        # As a pyperf worker: one warm-up, one value of one loop, its JSON to a pipe.
-        command += ["--worker", "--worker-task", "0", "-l", "1", "-w", "1", "-n", "1"]
+        # As a pyperf worker: one value of one loop, its JSON to a pipe.
+        command += ["--worker", "--worker-task", "0", "-l", "1", "-w", "0", "-n", "1"]
         process = subprocess.Popen(
             [*command, "--pipe", str(pipes[1].writer)],
             stdin=subprocess.PIPE,
@@ -312,7 +311,7 @@ def _json(data: bytes) -> dict[str, Any] | None:
 
 
 def _pyperf_run(data: bytes) -> dict[str, Any]:
-    """Metadata and warm-up of pyperf's one run, without what would tell whose machine it is."""
+    """Value and metadata of pyperf's one run, without what would tell whose machine it is."""
     suite = _json(data)
     if suite is None:
         return {}
@@ -324,4 +323,4 @@ def _pyperf_run(data: bytes) -> dict[str, Any]:
         **run.get("metadata", {}),
     }
     kept = {name: value for name, value in metadata.items() if name in _PYPERF_KEPT}
-    return {**kept, "value": run["values"][0], "warmups": run.get("warmups", [])}
+    return {**kept, "value": run["values"][0]}

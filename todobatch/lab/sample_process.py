@@ -4,14 +4,15 @@
     controller ◄── what was seen, JSON ── spec["observed_fd"]
     controller ◄── pyperf's own JSON ── --pipe FD
 
-It is run as a pyperf worker (``--worker -l 1 -w 1 -n 1 --pipe FD``): pyperf times one warm-up and
-one value, collects its metadata and writes its file, without the manager process that it would put
-above. The warm-up is a pass over a few batches with workers of its own.
+It is run as a pyperf worker (``--worker -l 1 -w 0 -n 1 --pipe FD``): pyperf takes one value,
+collects its metadata and writes its file, without the manager process that it would put above. The
+warm-up is ours: a few small batches through the very workers that are measured, before the clock
+starts. (One of pyperf's would be a run with workers of its own, which warms nobody else.)
 
 Standard input stays open as long as the controller lives; when it ends, so does this process with
 all its workers.
 
-Nothing heavy is imported here at the top: worker processes import this module again.
+psutil and pyperf are not imported at the top: worker processes import this module again.
 """
 
 import datetime as dt
@@ -20,13 +21,21 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from time import perf_counter
 from typing import Any, TypedDict
 
 from todobatch import runtime
+from todobatch.coordinator import run_batches
+from todobatch.executors import Executor, get
+from todobatch.executors.base import Capabilities, Run
 from todobatch.lab.tasks import TaskSource, batches_of
-from todobatch.model import BatchReport, ProcessingResult
+from todobatch.model import Batch, BatchReport, ProcessingResult
+from todobatch.processors import TaskBatchProcessor, resolve
+
+WARM_TASKS = 4
 
 
 class SampleSpec(TypedDict):
@@ -38,36 +47,59 @@ class SampleSpec(TypedDict):
     workers: int
     batches: int
     batch_size: int
-    warm_batches: int
     source: TaskSource
     today: str
     observed_fd: int
+
+
+class Warmed(Executor):
+    """An executor whose workers have each had some batches before they are handed over."""
+
+    name = "warmed"
+    summary = "another executor, warmed up"
+
+    def __init__(self, inner: Executor, batches: Sequence[Batch]) -> None:
+        self._inner = inner
+        self._batches = batches
+        self.pool_start_s = 0.0
+        """What bringing up the inner executor's workers took."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Those of the inner executor."""
+        return self._inner.capabilities
+
+    @contextmanager
+    def open(
+        self, processor: TaskBatchProcessor, workers: int, *, keep_rows: bool = False
+    ) -> Iterator[Run]:
+        """See `Executor.open`."""
+        begun = perf_counter()
+        with self._inner.open(processor, workers, keep_rows=keep_rows) as run:
+            self.pool_start_s = perf_counter() - begun
+            for _ in run(self._batches):
+                pass
+            yield run
 
 
 class Measurement:
     """The function that pyperf times, and what is seen beside the time."""
 
     def __init__(self, spec: SampleSpec) -> None:
-        from todobatch.processors import resolve
-
         today = dt.date.fromisoformat(spec["today"])
-        self._spec = spec
         self._processor = resolve(spec["workload"], today=today)
         self._batches = batches_of(spec["source"], spec["batches"], spec["batch_size"], today=today)
-        self._warm = False
+        self._workers = spec["workers"]
+        self._executor = Warmed(get(spec["executor"]), warm_up(self._batches, self._workers))
         self.seen: dict[str, Any] = {}
 
     def __call__(self, loops: int) -> float:
-        """Run the warm-up the first time and the sample the second; wall seconds, pool ready."""
+        """Run the sample; wall seconds, workers ready."""
         assert loops == 1
-        if not self._warm:
-            self._warm = True
-            return self._run(self._spec["warm_batches"]).wall_s
-        return self._run(self._spec["batches"]).wall_s
+        return self._run().wall_s
 
-    def _run(self, count: int) -> BatchReport:
+    def _run(self) -> BatchReport:
         from todobatch import probe
-        from todobatch.coordinator import run_batches
 
         marks: dict[str, Any] = {}
         spans: list[tuple[str, int, float, float]] = []
@@ -85,10 +117,10 @@ class Measurement:
             spans.append((result.seen.worker, result.batch, result.started, result.duration))
 
         report = run_batches(
-            self._batches[:count],
+            self._batches,
             self._processor,
-            executor=self._spec["executor"],
-            workers=self._spec["workers"],
+            executor=self._executor,
+            workers=self._workers,
             on_result=note,
             on_ready=ready,
             on_done=done,
@@ -102,7 +134,7 @@ class Measurement:
             "gil_after": runtime.gil_enabled(),
             "wall_s": report.wall_s,
             "cpu_s": max(marks["cpu"], 0.0),
-            "pool_start_s": report.pool_start_s,
+            "pool_start_s": self._executor.pool_start_s,
             "peak_bytes": marks["peak"][0],
             "peak_method": marks["peak"][1],
             "tasks": report.tasks,
@@ -117,6 +149,14 @@ class Measurement:
             ],
         }
         return report
+
+
+def warm_up(batches: Sequence[Batch], workers: int) -> list[Batch]:
+    """Two small batches a worker: enough for Python to specialise its code, soon done."""
+    return [
+        replace(batches[n % len(batches)], tasks=batches[n % len(batches)].tasks[:WARM_TASKS])
+        for n in range(2 * workers)
+    ]
 
 
 def _worker(totals: dict[str, Any]) -> dict[str, Any]:
