@@ -304,6 +304,19 @@ def test_ctrl_c_finishes_what_is_under_way_and_keeps_it(project: Path) -> None:
     assert len(part.read_text().splitlines()) == document["tasks"]
 
 
+def test_a_full_disk_is_an_error_that_says_what_is_saved(project: Path) -> None:
+    limited = 'ulimit -f 8; exec "$0" run --generate 5000 --no-baseline -o out.jsonl'
+    done = subprocess.run(
+        ["sh", "-c", limited, str(COMMAND)],
+        check=False, cwd=project, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 6, done.stderr
+    assert "out.jsonl.part: cannot be written: File too large" in done.stderr
+    assert "tasks are saved" in done.stderr
+    assert "remedy: make room" in done.stderr
+    assert not (project / "out.jsonl").exists()
+
+
 def test_when_the_command_is_killed_its_workers_end_too(project: Path) -> None:
     started = project / "started"
     process = subprocess.Popen(

@@ -1,0 +1,5 @@
+"""``python -m todobatch``: the command line."""
+
+from todobatch.cli import main
+
+main()
