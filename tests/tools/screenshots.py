@@ -1,0 +1,66 @@
+"""Pictures of a built site: ``python tests/tools/screenshots.py site FOLDER``.
+
+Every page, desktop and phone, light and dark, as PNG files; and ``dashboard.png``, the first screen
+of the dashboard, which the README shows.
+"""
+
+import functools
+import http.server
+import sys
+import threading
+from pathlib import Path
+from typing import Literal
+
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.tools import chromium
+
+PAGES = ("index", "scaling", "readiness", "method", "data", "documentation")
+SIZES = {"desktop": (1280, 900), "phone": (375, 740)}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
+
+
+def main(site: Path, folder: Path) -> None:
+    """Serve the site on loopback and take the pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = functools.partial(_Quiet, directory=site)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        origin = f"http://127.0.0.1:{server.server_port}"
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium.get(), args=list(FLAGS))
+            for page in PAGES:
+                for size in SIZES:
+                    for scheme in SCHEMES:
+                        path = folder / f"{page}-{size}-{scheme}.png"
+                        _take(browser, f"{origin}/{page}.html", SIZES[size], scheme, path)
+            _take(browser, f"{origin}/index.html", (1280, 900), "light",
+                  folder / "dashboard.png", whole=False)  # fmt: skip
+            browser.close()
+        server.shutdown()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def _take(
+    browser: Browser,
+    url: str,
+    size: tuple[int, int],
+    scheme: Literal["light", "dark"],
+    path: Path,
+    *,
+    whole: bool = True,
+) -> None:
+    viewport = {"width": size[0], "height": size[1]}
+    page = browser.new_page(viewport=viewport, color_scheme=scheme)  # type: ignore[arg-type]
+    page.goto(url, wait_until="load")
+    page.screenshot(path=path, full_page=whole)
+    page.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
