@@ -147,10 +147,12 @@ def _one_at_a_time(analysis: Analysis, loser: CellSummary) -> str | None:
 
 
 def _waiting(analysis: Analysis, loser: CellSummary) -> str | None:
-    best = analysis.best.cell.workers
-    if loser.cell.workers < 2 or not _waits(analysis, loser) or loser.cell.workers >= best:
+    mine, best = loser.cell.workers, analysis.best.cell.workers
+    if mine < 2 or not _waits(analysis, loser):
         return None
-    return f"waiting: {loser.cell.workers} waits at once instead of {best}"
+    if mine < best:
+        return f"waiting: {mine} waits at once instead of {best}"
+    return f"it mostly waits, {mine} waits at once, as the first does" if mine == best else None
 
 
 def _copying(analysis: Analysis, loser: CellSummary) -> str | None:
@@ -224,6 +226,8 @@ def _with_start_up(analysis: Analysis) -> tuple[str, str] | None:
     first = min(analysis.ranked, key=_cold)
     best = analysis.best
     if (first.approach, first.cell.interpreter) == (best.approach, best.cell.interpreter):
+        return None
+    if _cold(best) < WORTH_SAYING * _cold(first):
         return None
     text = (
         f"{name(first)} comes first: {show_seconds(_cold(first))}, where {name(best)} takes "
