@@ -31,10 +31,10 @@ def main(site: Path, folder: Path) -> None:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium.get(), args=list(FLAGS))
             for page in PAGES:
-                for size in SIZES:
+                for size, viewport in SIZES.items():
                     for scheme in SCHEMES:
                         path = folder / f"{page}-{size}-{scheme}.png"
-                        _take(browser, f"{origin}/{page}.html", SIZES[size], scheme, path)
+                        _take(browser, f"{origin}/{page}.html", viewport, scheme, path)
             _take(browser, f"{origin}/index.html", (1280, 900), "light",
                   folder / "dashboard.png", whole=False)  # fmt: skip
             browser.close()
