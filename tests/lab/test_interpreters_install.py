@@ -269,7 +269,7 @@ def test_a_full_disk_is_an_error_with_a_remedy_and_leaves_nothing(
     monkeypatch.setattr(build, "_unpack", no_space)
     with pytest.raises(BuildError, match="No space left") as raised:
         install("3.14t", prebuilt=False, pin=fake.pin, sources=[fake.source])
-    assert "MB" in raised.value.remedy
+    assert "GB" in raised.value.remedy
     assert list((own_cache / "staging").iterdir()) == []
 
 
