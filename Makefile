@@ -18,8 +18,9 @@ PYTHON := $(BIN)/python
 
 # The stamp's name holds what the environment was made from and its own place, which scripts in it
 # name: any change of these asks for another stamp, and so for another sync.
-MADE_FROM := requirements/bootstrap.txt requirements/dev.txt pyproject.toml reports/pyproject.toml
-KEY := $(shell { cat $(MADE_FROM); echo '$(abspath $(VENV))'; } 2>/dev/null | cksum | tr ' ' -)
+MADE_FROM := requirements/bootstrap.txt requirements/dev.txt requirements/install \
+  pyproject.toml reports/pyproject.toml
+KEY := $(shell { cat $(MADE_FROM); echo '$(abspath $(VENV))'; $(PYTHON3) --version; } 2>&1 | cksum | tr ' ' -)
 READY := $(VENV)/.ready-$(KEY)
 
 help: ## list what can be made
@@ -72,5 +73,5 @@ requirements: $(READY) ## pin and hash the dependencies anew (UPGRADE=--upgrade 
 	  requirements/worker-test.in -o requirements/worker-test.txt
 
 clean: ## remove what was made here: .venv, the site, caches; never results
-	rm -rf .venv site build dist .asv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv site build dist .asv/env .asv/html .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

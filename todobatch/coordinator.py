@@ -153,6 +153,8 @@ class Tally:
 
     def _add_worker(self, result: ProcessingResult) -> None:
         seen = result.seen
+        if not seen.pid:
+            return  # its worker died, and could report nothing of itself
         old = self._workers.get(seen.worker)
         cpu = set() if seen.cpu is None else {seen.cpu}
         self._workers[seen.worker] = WorkerTotals(

@@ -33,6 +33,7 @@ from todobatch.errors import (
     EmptyInputError,
     StoreError,
     TodobatchError,
+    UsageError,
 )
 from todobatch.executors import get
 from todobatch.model import Batch, ProcessingResult, Task, describe_exception
@@ -82,6 +83,7 @@ class Engine:
         facts = runtime.facts()
         self._send("hello", facts=facts, cpus=runtime.cpus_available())
         signal.signal(signal.SIGINT, self._interrupt)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the parent blocked it
         try:
             self._send("report", **self._report(gil_at_start=facts["gil_enabled"]))
         except TodobatchError as error:
@@ -103,7 +105,7 @@ class Engine:
         executor = get(job["executor"])
         executor.check(job["workers"])
         processor = resolve(job["workload"], today=dt.date.fromisoformat(job["today"]))
-        output = None if job["output"] is None else _Output(Path(job["output"]))
+        output = None if job["output"] is None else _output(job["output"], job["input"])
         measured: dict[str, Any] = {}
 
         def ready() -> None:
@@ -135,9 +137,10 @@ class Engine:
             if output is not None:
                 output.keep_part()
             raise
+        empty = report.tasks == 0 and not report.interrupted
         if output is not None:
-            output.finish(complete=not report.interrupted)
-        if report.tasks == 0 and not report.interrupted:
+            output.finish(complete=not report.interrupted and not empty)
+        if empty:
             raise EmptyInputError(
                 f"there is no task in it ({self._skipped} broken records)"
                 if self._skipped
@@ -167,7 +170,7 @@ class Engine:
             "errors": list(report.errors),
             "worker_totals": [asdict(worker) for worker in report.worker_totals],
             "result": dict(report.result),
-            "interrupted": report.interrupted,
+            "interrupted": report.interrupted or self._stopping,
             "output": None if output is None else str(output.path),
         }
 
@@ -225,18 +228,32 @@ class Engine:
             self._events.flush()
 
 
+def _output(name: str, source: str | None) -> "_Output":
+    """Where rows go. Raises UsageError for what would destroy something, StoreError."""
+    path = Path(name).resolve()  # a link is followed, not replaced
+    if not name or path.is_dir():
+        raise UsageError("it is a folder", place=f"--output {name}", remedy="name a file in it")
+    if source is not None and Path(source).exists() and path == Path(source).resolve():
+        raise UsageError(
+            "it is the input itself", place=f"--output {name}", remedy="name another file"
+        )
+    return _Output(path)
+
+
 class _Output:
     """Rows as JSON Lines, in the order in which batches finish; moved into place when complete.
 
     Until then they are in ``<path>.part``, so that an earlier complete file is never half replaced.
+    What is no regular file (a device, a pipe) is written to as it is.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._part = path.with_name(path.name + ".part")
+        plain = path.is_file() or not path.exists()
+        self._part = path.with_name(path.name + ".part") if plain else path
         self._rows = 0
         try:
-            self._file = self._part.open("w", encoding="utf-8")
+            self._file = self._part.open("w", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise StoreError(
                 f"cannot be written: {error.strerror}",
@@ -276,9 +293,10 @@ class _Output:
         """Flush to disk and, when complete, move it into place."""
         try:
             self._file.flush()
-            os.fsync(self._file.fileno())
+            if self._part != self.path:
+                os.fsync(self._file.fileno())
             self._file.close()
-            if complete:
+            if complete and self._part != self.path:
                 self._part.replace(self.path)
             else:
                 self.path = self._part

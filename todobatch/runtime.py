@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import sys
 import sysconfig
 from typing import TypedDict
@@ -53,6 +54,14 @@ def current_cpu() -> int | None:
         return None
     # The second field is a name in parentheses that may hold anything: split behind it.
     return int(stat[stat.rindex(b")") + 2 :].split()[36])
+
+
+def signal_name(number: int) -> str:
+    """``9`` -> ``'SIGKILL'``; a real-time signal has a number only."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def facts() -> RuntimeFacts:

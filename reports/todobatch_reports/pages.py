@@ -369,7 +369,7 @@ def _profile(figures: Figures, pages: Pages, workload: str) -> dict[str, Any] | 
     )
     heads = (
         "Approach", "Time", "Busy, by worker", "Batches, by worker", "Idle", "Imbalance",
-        "Slowest batch", "Last to end", "Passing results",
+        "Slowest batch", "Last to end", "After the last batch",
     )  # fmt: skip
     rows = [
         (

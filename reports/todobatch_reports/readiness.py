@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from todobatch.lab.reasons import UNEXPLAINED
 from todobatch.lab.schema import Cell, CellSummary, Comparison, Winner
 from todobatch.lab.verdict import compare_cells
 from todobatch.processors import WORKLOADS
@@ -90,7 +91,7 @@ def same_results(figures: Figures) -> Point:
 
 def no_races(figures: Figures) -> Point:
     """What the free-threaded samples say about races: evidence, never proof."""
-    question = "No data races"
+    question = "No data race was seen"
     free = [
         s
         for s in figures.run.samples
@@ -142,6 +143,14 @@ def bottleneck_known(figures: Figures) -> Point:
     ]
     if open_:
         text = f"Nothing lost clearly in {', '.join(open_)}, so there is nothing to explain."
+        return Point(question, "cannot tell", text)
+    unexplained = [
+        winner.workload
+        for winner in figures.winners
+        if any(UNEXPLAINED in why for _, why in winner.reasons)
+    ]
+    if unexplained:
+        text = f"In {', '.join(unexplained)} an approach lost for no reason that was measured."
         return Point(question, "cannot tell", text)
     text = "Each approach that lost has a measured reason on the dashboard."
     return Point(question, "met", text, tuple(w.best.cell for w in figures.winners))
@@ -197,9 +206,16 @@ def thread_tax(figures: Figures) -> list[ThreadTax]:
         base = [s for s in figures.of_workload(workload) if s.cell.executor == "sequential"]
         on = [s.cell for s in base if s.gil_enabled]
         off = [s.cell for s in base if not s.gil_enabled]
-        if on and off:
-            found.append(ThreadTax(workload, compare_cells(figures.run, off[0], on[0])))
+        pairs = [(a, b) for a in on for b in off if _version(figures, a) == _version(figures, b)]
+        for gil, free in pairs[:1]:
+            found.append(ThreadTax(workload, compare_cells(figures.run, free, gil)))
     return found
+
+
+def _version(figures: Figures, cell: Cell) -> object:
+    """What must be equal for the GIL to be the difference: the version and how it was built."""
+    facts = figures.run.meta.interpreters.get(cell.interpreter, {})
+    return [facts.get(key) for key in ("version", "optimized_build", "lto_build", "debug_build")]
 
 
 def chosen_workers(figures: Figures, workload: str) -> int:
@@ -236,7 +252,7 @@ def _lines(figures: Figures, workload: str) -> list[list[CellSummary]]:
 
 
 def _cpu_bound(figures: Figures) -> list[CellSummary]:
-    return [s for s in figures.summaries if kind_of(s.cell.workload) in {"cpu", "own"}]
+    return [s for s in figures.summaries if kind_of(s.cell.workload) == "cpu"]
 
 
 def _highest(cells: Iterable[CellSummary]) -> CellSummary | None:

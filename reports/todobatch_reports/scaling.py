@@ -52,14 +52,16 @@ def amdahl(workers: Floats, serial: float) -> Floats:
 def fit_amdahl(workers: Sequence[int], speedups: Sequence[Ratio], *, cpus: int) -> AmdahlFit | None:
     """Fit the serial fraction by least squares to the samples with no more workers than CPUs.
 
-    More workers than CPUs share CPUs, which the law does not speak of. None where no sample has
-    more than one worker, or there are fewer than three samples: that is no fit.
+    More workers than CPUs share CPUs, which the law does not speak of. None where fewer
+    than three samples have more than one worker: that is no fit.
     """
     n = np.asarray(workers, dtype=float)
     s = np.asarray(speedups, dtype=float)
     usable = np.isfinite(s) & (n <= cpus)
     n, s = n[usable], s[usable]
-    if len(n) < 3 or n.max() < 2:
+    parallel = n > 1  # one worker has a speed-up of 1 whatever the fraction: it tells nothing
+    n, s = n[parallel], s[parallel]
+    if len(n) < 3:
         return None
     (serial,), covariance = curve_fit(amdahl, n, s, p0=[0.5], bounds=(0.0, 1.0))
     residual = float(np.sqrt(np.mean((s - amdahl(n, serial)) ** 2)))

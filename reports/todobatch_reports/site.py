@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from todobatch.errors import StoreError, TodobatchError, UsageError
+from todobatch.errors import EXIT_STORE, StoreError, TodobatchError, UsageError
 from todobatch.lab import store
 from todobatch.lab.store import Run
 from todobatch_reports import pages
@@ -221,11 +221,12 @@ def _replace(new: Path, out: Path) -> None:
 
 
 def newest_run(results: Path) -> Path:
-    """The newest run in `results`, else the newest published one. Raises StoreError for neither."""
-    try:
-        return store.newest(results)
-    except StoreError:
-        return store.newest(results / "published")
+    """The newest run in `results`; where there is none, the newest published one.
+
+    Raises StoreError when there is neither, or when one that is there cannot be read.
+    """
+    taken_here = any(results.glob(f"*/{store.META}"))
+    return store.newest(results if taken_here else results / "published")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -244,8 +245,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"The site of {run}:")
         print(build(run, chosen.output, docs=chosen.docs, strict=chosen.strict))
     except TodobatchError as error:
-        print(error, file=sys.stderr)
+        print(f"todobatch: error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"todobatch: error: {error}", file=sys.stderr)
+        return EXIT_STORE
     return 0
 
 

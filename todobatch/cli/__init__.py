@@ -2,8 +2,15 @@
 
 import os
 import sys
+import traceback
 
-from todobatch.errors import EXIT_INTERRUPTED, ExtraMissingError, TodobatchError
+from todobatch.errors import (
+    EXIT_BUG,
+    EXIT_INTERRUPTED,
+    EXIT_STORE,
+    ExtraMissingError,
+    TodobatchError,
+)
 
 
 def main() -> None:
@@ -11,16 +18,33 @@ def main() -> None:
     try:
         app = _load()
         app()
+    except SystemExit as leaving:  # how Typer ends, whatever the outcome
+        sys.exit(_flushed(leaving.code))
     except TodobatchError as error:
         print(f"todobatch: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("todobatch: interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output went away (`todobatch show | head`): nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except OSError as error:
+        print(f"todobatch: error: {error}", file=sys.stderr)
+        sys.exit(EXIT_STORE)
+    except Exception:
+        traceback.print_exc()
+        print("todobatch: this is a bug: please report it with the trace above", file=sys.stderr)
+        sys.exit(EXIT_BUG)
+
+
+def _flushed(code: str | int | None) -> str | int | None:
+    """The exit code, unless what was printed cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # not again at exit
+        if not isinstance(error, BrokenPipeError):  # that reader has what it wanted
+            print(f"todobatch: error: standard output: {error.strerror}", file=sys.stderr)
+            return EXIT_STORE
+    return code
 
 
 def _load() -> "typer.Typer":  # type: ignore[name-defined]  # noqa: F821
@@ -31,6 +55,6 @@ def _load() -> "typer.Typer":  # type: ignore[name-defined]  # noqa: F821
             raise
         raise ExtraMissingError(
             f"the command line needs {error.name}, which is not installed",
-            remedy="pip install 'todobatch[lab]'",
+            remedy="install its extras; in a checkout: pip install '.[lab,reports]' ./reports",
         ) from error
     return app

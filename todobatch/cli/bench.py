@@ -1,11 +1,15 @@
 """`todobatch bench`: measure which way of running a batch job is fastest on this machine."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from todobatch.errors import UsageError
+from todobatch.errors import MeasurementError, UsageError
+
+if TYPE_CHECKING:
+    from todobatch.lab.store import Run
 
 
 def bench(
@@ -97,6 +101,8 @@ def bench(
             place="--resume",
             remedy="leave out the other options, or begin a new run without --resume",
         )
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a workload of one's own is looked for in the current folder
     view = progress.for_output()
     try:
         if resume is not None:
@@ -110,6 +116,21 @@ def bench(
     typer.echo()
     show.show(run)
     typer.echo(f"\nRun folder: {run.folder}")
+    _refuse_unmeasured(run)
+
+
+def _refuse_unmeasured(run: "Run") -> None:
+    """A planned cell that has nothing but voids is not what was asked for: exit code 5."""
+    good = {sample.cell for sample in run.samples if sample.void is None}
+    void = {sample.cell: sample.void for sample in run.samples if sample.void is not None}
+    lacking = [cell for cell in run.meta.plan.cells if cell in void and cell not in good]
+    if lacking:
+        more = f" (and {len(lacking) - 1} more cells)" if len(lacking) > 1 else ""
+        raise MeasurementError(
+            f"no sample of it is valid: {void[lacking[0]]}{more}",
+            place=lacking[0].key,
+            remedy="the other figures stand; mend the cause and measure again",
+        )
 
 
 def _mode(*, quick: bool, full: bool) -> str | None:

@@ -9,7 +9,7 @@ from todobatch.errors import ExtraMissingError
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as results/latest.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The site's folder; an older site is replaced.")
     ] = Path("site"),
@@ -28,7 +28,7 @@ def report(
         raise ExtraMissingError(
             f"the report needs {error.name}, which is not installed",
             place="todobatch report",
-            remedy="pip install 'todobatch[reports]'",
+            remedy="install its extras; in a checkout: pip install '.[lab,reports]' ./reports",
         ) from error
     index = site.build(run, output, docs=docs, strict=strict or docs is None)
     typer.echo(index)

@@ -15,6 +15,7 @@ from todobatch.errors import (
     EXIT_TASKS_FAILED,
     GilCameBackError,
     OutputsDisagreeError,
+    TodobatchError,
     UsageError,
 )
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from todobatch.engine import Job
     from todobatch.lab.interpreters import Interpreter
 
+MOST_TASKS_A_BATCH = 1_000_000
 INPUT = "A file of tasks: todo.txt, Taskwarrior export (.json), JSON Lines (.jsonl) or CSV."
 
 
@@ -111,12 +113,20 @@ def _measure(
         report.update(speedup=1.0, baseline_wall_s=report["wall_s"])
     elif wants_baseline and not report["interrupted"]:
         view.baseline()
-        alone = job | {"executor": "sequential", "workers": 1, "output": None}
-        try:
-            base = run_job(alone, interpreter, view.on_baseline_event)
-        except KeyboardInterrupt:
-            return report  # the job itself is done: only the speed-up is missing
-        if not base["interrupted"]:
+        with tempfile.TemporaryDirectory(prefix="todobatch-") as folder:
+            # Rows are written here too, where the job wrote them: it is to be the same work.
+            output = None if job["output"] is None else str(Path(folder) / "rows.jsonl")
+            alone = job | {"executor": "sequential", "workers": 1, "output": output}
+            try:
+                base = run_job(alone, interpreter, view.on_baseline_event)
+            except KeyboardInterrupt:
+                base = {"interrupted": True}
+            except TodobatchError as error:  # the job itself is done: only the speed-up is missing
+                view.no_baseline(error)
+                return report
+        if base["interrupted"]:
+            report["interrupted"] = True
+        else:
             report.update(
                 baseline_wall_s=base["wall_s"],
                 speedup=base["wall_s"] / report["wall_s"],
@@ -161,8 +171,12 @@ def _check_input(
         )  # fmt: skip
     if generate is not None and generate < 1:
         raise UsageError(f"{generate} tasks", place="--generate", remedy="1 or more")
-    if batch_size < 1:
-        raise UsageError(f"{batch_size} tasks a batch", place="--batch-size", remedy="1 or more")
+    if not 1 <= batch_size <= MOST_TASKS_A_BATCH:
+        raise UsageError(
+            f"{batch_size} tasks a batch",
+            place="--batch-size",
+            remedy=f"from 1 to {MOST_TASKS_A_BATCH}",
+        )
     if file is not None:
         from todobatch.sources import open_source
 
@@ -171,15 +185,25 @@ def _check_input(
 
 @contextmanager
 def _standard_input(job: "Job") -> Iterator[None]:
-    """Put standard input into a file while the run lasts: the jobs have one of their own."""
-    if job["input"] != "-":
+    """Put what can be read only once into a file while the run lasts: standard input, a pipe."""
+    if job["input"] is None or (job["input"] != "-" and Path(job["input"]).is_file()):
         yield
         return
-    with tempfile.NamedTemporaryFile(prefix="todobatch-stdin-") as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
+    with tempfile.NamedTemporaryFile(prefix="todobatch-input-") as copy:
+        if job["input"] == "-":
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        else:
+            with open(job["input"], "rb") as once:
+                shutil.copyfileobj(once, copy)
         copy.flush()
-        job["input"] = copy.name
+        job["input"], job["format"] = copy.name, job["format"] or _format_of(job["input"])
         yield
+
+
+def _format_of(name: str) -> str | None:
+    from todobatch.sources import open_source
+
+    return None if name == "-" else open_source(Path(name)).name
 
 
 def _running() -> "Interpreter":

@@ -20,10 +20,11 @@ from rich.progress import (
 from rich.table import Table
 
 from todobatch.engine import Job
+from todobatch.errors import TodobatchError
 from todobatch.lab.interpreters import Interpreter
 from todobatch.units import show_bytes, show_percent, show_ratio, show_seconds
 
-SKIPPED_SHOWN = 20
+KEPT = 100
 FAILURES_SHOWN = 20
 
 
@@ -34,8 +35,9 @@ class RunView:
         self._job = job
         self._interpreter = interpreter
         self._quiet = quiet
-        self._out = Console(soft_wrap=True, highlight=False)
-        self._err = Console(stderr=True, soft_wrap=True, highlight=False)
+        # No emoji: Rich would turn "tasks.csv:100:" into a picture.
+        self._out = Console(soft_wrap=True, highlight=False, emoji=False)
+        self._err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
         self._skipped: list[dict[str, Any]] = []
         self._facts: dict[str, Any] = {}
         self._cpus = 1
@@ -66,10 +68,10 @@ class RunView:
                 if not self._quiet:
                     self._err.print(self._banner())
             case "skipped":
-                self._skipped.append(event)
-                if len(self._skipped) <= SKIPPED_SHOWN:
-                    place = escape(f"{event['file']}:{event['line']}")
-                    self._err.print(f"skipped {place}: {escape(event['cause'])}")
+                if len(self._skipped) < KEPT:
+                    self._skipped.append(event)
+                place = escape(f"{event['file']}:{event['line']}")
+                self._err.print(f"skipped {place}: {escape(event['cause'])}")
             case "progress":
                 self._progress.update(self._bar, completed=event["tasks"])
             case "interrupting":
@@ -81,15 +83,16 @@ class RunView:
 
     def on_baseline_event(self, event: dict[str, Any]) -> None:
         """Show one event of the sequential run: its progress only, the rest has been said."""
-        if event["event"] == "progress":
-            self._progress.update(self._bar, completed=event["tasks"])
+        if event["event"] in {"progress", "interrupting"}:
+            self.on_event(event)
+
+    def no_baseline(self, error: TodobatchError) -> None:
+        """Say why there is no speed-up."""
+        self._err.print(escape(f"the sequential run to compare with failed: {error}"))
 
     def report(self, report: dict[str, Any], *, as_json: bool) -> None:
         """Print what the run came to."""
         self._progress.stop()
-        hidden = len(self._skipped) - SKIPPED_SHOWN
-        if hidden > 0:
-            self._err.print(f"skipped {hidden} more broken records")
         if as_json:
             self._out.file.write(json.dumps(self._document(report), ensure_ascii=False) + "\n")
             return
@@ -148,7 +151,7 @@ class RunView:
         if report["output"]:
             lines.append(f"output    {report['output']}")
         if report["interrupted"]:
-            lines.append("interrupted: the input was not read to its end")
+            lines.append("interrupted by Ctrl-C")
         self._out.print()
         for line in lines:
             self._out.print(escape(line))
@@ -174,7 +177,7 @@ class RunView:
         document["python"] = self._facts["version"]
         document["cpus"] = self._cpus
         document["skipped_records"] = [
-            {key: event[key] for key in ("file", "line", "cause")} for event in self._skipped[:100]
+            {key: event[key] for key in ("file", "line", "cause")} for event in self._skipped
         ]
         return document
 

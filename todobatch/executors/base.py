@@ -111,15 +111,34 @@ def work(
         if _is_interrupt(error):
             raise
         result = failed_result(processor.processor_id, batch, describe_exception(error))
-    return seen_by(result, worker, gil_before=gil_before, keep_rows=keep_rows)
+    return seen_by(processor, batch, result, worker, gil_before=gil_before, keep_rows=keep_rows)
 
 
 def seen_by(
-    result: ProcessingResult, worker: str, *, gil_before: bool, keep_rows: bool
+    processor: TaskBatchProcessor,
+    batch: Batch,
+    result: ProcessingResult,
+    worker: str,
+    *,
+    gil_before: bool,
+    keep_rows: bool,
 ) -> ProcessingResult:
-    """The result with the worker's own account in it, and without rows unless they are wanted."""
+    """The result with the worker's own account in it, and without rows unless they are wanted.
+
+    What a user's own `process_batch` returned is made to speak of this batch.
+    """
+    if not isinstance(result, ProcessingResult):
+        kind = type(result).__name__
+        cause = f"process_batch gave {kind}, not a ProcessingResult"
+        result = failed_result(processor.processor_id, batch, cause)
     seen = WorkerSeen(worker, os.getpid(), gil_before, runtime.gil_enabled(), runtime.current_cpu())
-    return replace(result, seen=seen, rows=result.rows if keep_rows else None)
+    return replace(
+        result,
+        seen=seen,
+        batch=batch.index,
+        tasks=len(batch),
+        rows=result.rows if keep_rows else None,
+    )
 
 
 def _is_interrupt(error: BaseException) -> bool:

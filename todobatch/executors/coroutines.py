@@ -107,6 +107,16 @@ class _Run:
         gil_before = runtime.gil_enabled()
         try:
             result = await self._processor.process_batch_async(batch)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            me = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and me is not None and me.cancelling():
+                raise  # it is meant for us, not thrown by the batch
             result = failed_result(self._processor.processor_id, batch, describe_exception(error))
-        return seen_by(result, label, gil_before=gil_before, keep_rows=self._keep_rows)
+        return seen_by(
+            self._processor,
+            batch,
+            result,
+            label,
+            gil_before=gil_before,
+            keep_rows=self._keep_rows,
+        )

@@ -8,18 +8,20 @@ belongs on `threads` or `processes`.
 import importlib
 import os
 import pickle
+import select
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
 
-from todobatch.errors import TodobatchError
+from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors.base import Capabilities, Executor, Run, work
 from todobatch.executors.futures import IN_FLIGHT_PER_WORKER, run_futures
-from todobatch.model import Batch, ProcessingResult
+from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 
 FIRST_VERSION = (3, 14)
+POLL_S = 0.05
 
 
 class Interpreters(Executor):
@@ -54,9 +56,11 @@ class Interpreters(Executor):
         self.check(workers)
         # By name: the type checker looks at the oldest Python, which does not have it.
         pool = importlib.import_module("concurrent.futures.interpreter").InterpreterPoolExecutor
-        with pool(
-            workers, initializer=_begin, initargs=(pickle.dumps(processor), keep_rows, sys.path)
-        ) as executor:
+        try:
+            pickled = pickle.dumps(processor)
+        except Exception as error:
+            raise _did_not_start(error) from error
+        with pool(workers, initializer=_begin, initargs=(pickled, keep_rows, sys.path)) as executor:
             _bring_up(executor, workers)
 
             def run(batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
@@ -74,25 +78,39 @@ class Interpreters(Executor):
 
 
 def _bring_up(executor: futures.Executor, workers: int) -> None:
-    """Start every worker: each waits for a byte, so that none can take a second one's place."""
-    reader, writer = os.pipe()
+    """Start every worker: each says that it is up, and waits until all are."""
+    up_reader, up_writer = os.pipe()
+    go_reader, go_writer = os.pipe()
+    starting = [executor.submit(_meet, up_writer, go_reader) for _ in range(workers)]
     try:
-        starting = [executor.submit(os.read, reader, 1) for _ in range(workers)]
-        os.write(writer, b"." * workers)
+        arrived = 0
+        while arrived < workers and not any(future.done() for future in starting):
+            if select.select([up_reader], [], [], POLL_S)[0]:
+                arrived += len(os.read(up_reader, workers))
+        os.write(go_writer, b"." * workers)
         for future in starting:
             future.result()
     except Exception as error:
-        os.write(writer, b"." * workers)  # free those that still wait, or shutdown would hang
-        raise TodobatchError(
-            f"a subinterpreter did not start: {error}",
-            place="executor interpreters",
-            remedy="every module that the processor imports must support subinterpreters, and the "
-            "processor must be importable (not defined in __main__); otherwise use threads or "
-            "processes",
-        ) from error
+        raise _did_not_start(error) from error
     finally:
-        os.close(reader)
-        os.close(writer)
+        futures.wait(starting)  # nobody may still wait on a pipe that is closed
+        for end in (up_reader, up_writer, go_reader, go_writer):
+            os.close(end)
+
+
+def _meet(up: int, go: int) -> None:
+    os.write(up, b".")
+    os.read(go, 1)
+
+
+def _did_not_start(error: BaseException) -> ExecutorUnavailableError:
+    return ExecutorUnavailableError(
+        f"a subinterpreter did not start: {describe_exception(error)}",
+        place="executor interpreters",
+        remedy="every module that the processor imports must support subinterpreters, and the "
+        "processor must be importable (not defined in __main__) and must pickle; otherwise use "
+        "threads or processes",
+    )
 
 
 # In the worker. A subinterpreter runs one batch at a time, so these belong to its only thread.

@@ -18,7 +18,8 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 
-from todobatch.errors import TodobatchError
+from todobatch import runtime
+from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors.base import Capabilities, Executor, Run, work
 from todobatch.executors.futures import (
     IN_FLIGHT_PER_WORKER,
@@ -26,7 +27,7 @@ from todobatch.executors.futures import (
     in_order_of_index,
     run_futures,
 )
-from todobatch.model import Batch, ProcessingResult
+from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.units import Seconds
 
@@ -79,20 +80,22 @@ class _Pool:
         """Start the workers and wait until each has said that it is up."""
         count = workers or self._workers
         others = set(mp.active_children())
-        everyone = self._context.Barrier(count)
-        self._executor = executor = ProcessPoolExecutor(
-            count,
-            mp_context=self._context,
-            initializer=_begin,
-            initargs=(pickle.dumps(self._processor), self._keep_rows, sys.path, everyone),
-        )
-        # Each call blocks its worker until all have one, so that no worker can take two.
         try:
+            everyone = self._context.Barrier(count)
+            self._executor = executor = ProcessPoolExecutor(
+                count,
+                mp_context=self._context,
+                initializer=_begin,
+                initargs=(pickle.dumps(self._processor), self._keep_rows, sys.path, everyone),
+            )
+            # Each call blocks its worker until all have one, so that no worker can take two.
             for future in [executor.submit(_ready) for _ in range(count)]:
                 future.result(timeout=START_TIMEOUT_S)
         except Exception as error:
-            raise TodobatchError(
-                f"a worker process did not start: {error}",
+            for process in set(mp.active_children()) - others:
+                process.terminate()  # without a manager thread, nobody else would
+            raise ExecutorUnavailableError(
+                f"a worker process did not start: {describe_exception(error)}",
                 place="executor processes",
                 remedy="what it printed stands above; a processor of your own must be importable "
                 "(not defined in __main__) and must pickle",
@@ -108,9 +111,9 @@ class _Pool:
 
     def run(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
         """Run all batches, over again for those lost with a worker."""
-        feed = iter(batches)
+        feed = _Peekable(batches)
         window = IN_FLIGHT_PER_WORKER * self._workers
-        while True:
+        while not feed.exhausted():
             executor = self._executor or self.start()
             try:
                 yield from run_futures(
@@ -122,8 +125,6 @@ class _Pool:
             except PoolBrokenError as broken:
                 self.stop()
                 yield from self._one_at_a_time(in_order_of_index(broken.lost))
-            else:
-                return
 
     def _one_at_a_time(self, suspects: list[Batch]) -> Iterator[ProcessingResult]:
         """Run each alone: the one whose worker dies again is the one that kills it."""
@@ -143,6 +144,29 @@ class _Pool:
         self.stop()
 
 
+class _Peekable:
+    """An iterator that can be asked whether there is more, before workers are started for it."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._feed = iter(batches)
+        self._next: Batch | None = None
+
+    def exhausted(self) -> bool:
+        if self._next is None:
+            self._next = next(self._feed, None)
+        return self._next is None
+
+    def __iter__(self) -> "_Peekable":
+        return self
+
+    def __next__(self) -> Batch:
+        if self.exhausted():
+            raise StopIteration
+        assert self._next is not None
+        batch, self._next = self._next, None
+        return batch
+
+
 def _context() -> BaseContext:
     methods = mp.get_all_start_methods()
     return mp.get_context("forkserver" if "forkserver" in methods else "spawn")
@@ -153,7 +177,7 @@ def _how_it_ended(processes: list[BaseProcess]) -> str:
     for process in processes:
         code = process.exitcode
         if code is not None and code < 0 and -code != signal.SIGTERM:
-            return f"was killed ({signal.Signals(-code).name})"
+            return f"was killed ({runtime.signal_name(-code)})"
         if code:
             return f"ended with exit code {code}"
     return "died"

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 
 from todobatch import runtime
+from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors.base import Capabilities, Executor, Run, work
 from todobatch.model import Batch, ProcessingResult
 from todobatch.processors.base import TaskBatchProcessor
@@ -50,7 +51,10 @@ class Threads(Executor):
         ready = threading.Barrier(workers + 1)
 
         def serve(label: str) -> None:
-            ready.wait()
+            try:
+                ready.wait()
+            except threading.BrokenBarrierError:
+                return  # not all of them could be started
             while (job := inboxes.get()) is not None:
                 job.work(processor, label, keep_rows=keep_rows)
 
@@ -60,8 +64,16 @@ class Threads(Executor):
             )
             for n in range(1, workers + 1)
         ]
-        for thread in threads:
-            thread.start()
+        try:
+            for thread in threads:
+                thread.start()
+        except RuntimeError as error:  # the system's limit on threads
+            ready.abort()
+            raise ExecutorUnavailableError(
+                f"{workers} threads cannot be started: {error}",
+                place="executor threads",
+                remedy="use fewer workers, or raise the limit on processes and threads",
+            ) from error
         ready.wait()
 
         def run(batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
@@ -95,6 +107,8 @@ class _Run:
         try:
             while (batch := self._next()) is not None:
                 self._results.put(work(processor, batch, label, keep_rows=keep_rows))
+        except BaseException as error:  # a fault of ours: the caller must see it, not a lost batch
+            self._results.put(error)
         finally:
             self._results.put(None)
 

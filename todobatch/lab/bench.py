@@ -18,6 +18,7 @@ import todobatch
 from todobatch.errors import (
     BrokenLineError,
     EmptyInputError,
+    InputError,
     InterpreterMissingError,
     UsageError,
 )
@@ -59,6 +60,8 @@ def begin(
     KeyboardInterrupt after saying how to go on.
     """
     begun = time.monotonic()
+    if output is not None:
+        store.refuse_existing(output)  # before minutes are spent
     described = machine.describe()  # now: its load is that of others
     today = dt.datetime.now(tz=dt.UTC).astimezone().date()
     source = None if input_file is None else inspect_file(input_file, format, today, view)
@@ -105,6 +108,12 @@ def inspect_file(path: Path, format: str | None, today: dt.date, view: View) -> 
     Raises InputError and its kin for a file that cannot be read, EmptyInputError for one without
     a task. Broken records are told, and left out of the samples.
     """
+    if path.exists() and not path.is_file():
+        raise InputError(
+            "it can be read only once, and every sample reads it",
+            place=str(path),
+            remedy="put its content into a file and name that",
+        )
     broken: list[BrokenLineError] = []
     tasks = count(open_source(path, format=format, today=today).read(broken.append))
     for error in broken[:10]:

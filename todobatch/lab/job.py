@@ -8,12 +8,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from todobatch import errors
 from todobatch.engine import Job
 from todobatch.errors import MeasurementError, TodobatchError
 from todobatch.lab.interpreters import Interpreter, worker_environment
+from todobatch.runtime import signal_name
 from todobatch.units import Seconds
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -29,14 +31,17 @@ def run_job(job: Job, interpreter: Interpreter, on_event: OnEvent) -> dict[str, 
     without a word.
     """
     process, events = _start(job, interpreter)
+    interrupted = False
     try:
-        report = _follow(process, events, on_event)
+        report, interrupted = _follow(process, events, on_event)
         process.wait(END_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         pass  # it has reported; what still hangs in it is ended below
     finally:
         events.close()
         _end(process)
+    if report is None and interrupted:
+        raise KeyboardInterrupt
     if report is None:
         raise _died(process, interpreter)
     if report["event"] == "error":
@@ -46,6 +51,8 @@ def run_job(job: Job, interpreter: Interpreter, on_event: OnEvent) -> dict[str, 
 
 def _start(job: Job, interpreter: Interpreter) -> tuple["subprocess.Popen[bytes]", Any]:
     reader, writer = os.pipe()
+    # Ctrl-C waits until the child can handle it: it inherits this and unblocks it when it is ready.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process = subprocess.Popen(
             [str(interpreter.executable), "-m", "todobatch.engine", str(writer)],
@@ -60,6 +67,7 @@ def _start(job: Job, interpreter: Interpreter) -> tuple["subprocess.Popen[bytes]
         raise
     finally:
         os.close(writer)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     assert process.stdin is not None
     try:
         process.stdin.write(json.dumps(job).encode() + b"\n")
@@ -71,17 +79,17 @@ def _start(job: Job, interpreter: Interpreter) -> tuple["subprocess.Popen[bytes]
 
 def _follow(
     process: "subprocess.Popen[bytes]", events: Any, on_event: OnEvent
-) -> dict[str, Any] | None:
-    """Hand events on until the last one, and give that; None when there was none."""
+) -> tuple[dict[str, Any] | None, bool]:
+    """Hand events on until the last one: that, or None, and whether Ctrl-C was passed on."""
     interrupted = False
     while True:
         try:
             line = events.readline()
-            if not line:
-                return None
+            if not line.endswith("\n"):  # the end, or half a line of a process that was killed
+                return None, interrupted
             event: dict[str, Any] = json.loads(line)
             if event["event"] in {"report", "error"}:
-                return event
+                return event, interrupted
             on_event(event)
         except KeyboardInterrupt:
             if interrupted:
@@ -92,9 +100,10 @@ def _follow(
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is None:
+    # Its whole group, even when it has ended: workers may have outlived it.
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process.wait()
     assert process.stdin is not None
     process.stdin.close()
 
@@ -110,7 +119,7 @@ def _as_error(event: dict[str, Any]) -> TodobatchError:
 
 def _died(process: "subprocess.Popen[bytes]", interpreter: Interpreter) -> TodobatchError:
     code = process.returncode
-    how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}"
+    how = f"was killed ({signal_name(-code)})" if code < 0 else f"ended with code {code}"
     return MeasurementError(
         f"the process {how} before it could report",
         place=f"interpreter {interpreter.spec}",

@@ -22,8 +22,10 @@ from todobatch.lab.machine import without_folders
 from todobatch.lab.sample_process import SampleSpec
 from todobatch.lab.schema import SCHEMA, Cell, Sample, WorkloadShape
 from todobatch.lab.tasks import TaskSource
+from todobatch.runtime import signal_name
 from todobatch.units import Seconds
 
+STDERR_KEPT = 65_536  # bytes
 MESSAGE_KEPT = 1_000  # characters of what the process printed last
 END_TIMEOUT_S: Seconds = 5.0
 
@@ -253,12 +255,14 @@ def _read_all(
             selector.register(source, selectors.EVENT_READ, name)
         waited_for = 2  # both pipes; stderr may be held open by a stray grandchild
         while waited_for:
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            left = deadline - time.monotonic()
+            ready = selector.select(left) if left > 0 else []
             if not ready:
                 return False
             for key, _ in ready:
                 chunk = os.read(key.fd, 65_536)
-                said[key.data] += chunk
+                kept = said[key.data] + chunk
+                said[key.data] = kept[-STDERR_KEPT:] if key.data == "stderr" else kept
                 if not chunk:
                     selector.unregister(key.fd)
                     waited_for -= key.data != "stderr"
@@ -287,7 +291,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _how_it_ended(code: int, stderr: bytes) -> str:
-    how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}"
+    how = f"was killed ({signal_name(-code)})" if code < 0 else f"ended with code {code}"
     printed = _gist(stderr.decode(errors="replace"))
     return f"its process {how}: {printed}" if printed else f"its process {how} without a word"
 

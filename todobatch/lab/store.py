@@ -97,14 +97,20 @@ class Store:
         )
 
 
-def create(folder: Path, meta: RunMeta) -> Store:
-    """Begin a new run folder. Raises StoreError where one is already, or it cannot be written."""
-    if (folder / META).exists() or (folder / SAMPLES).exists():
+def refuse_existing(folder: Path) -> None:
+    """Raises StoreError where a run is already; an empty samples.jsonl is what a full disk left."""
+    samples = folder / SAMPLES
+    if (folder / META).exists() or (samples.exists() and samples.stat().st_size):
         raise StoreError(
             "there is a run here already",
             place=str(folder),
             remedy=f"name another folder with -o, or go on with this one: --resume {folder}",
         )
+
+
+def create(folder: Path, meta: RunMeta) -> Store:
+    """Begin a new run folder. Raises StoreError where one is already, or it cannot be written."""
+    refuse_existing(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = _open_locked(folder)
@@ -150,8 +156,20 @@ def load(folder: Path) -> Run:
 
 
 def newest(results: Path) -> Path:
-    """The run folder in `results` that was begun last. Raises StoreError when there is none."""
-    begun = [(_load_meta(path.parent).started, path.parent) for path in results.glob(f"*/{META}")]
+    """The run folder in `results` that was begun or resumed last, of those that can be read.
+
+    Raises StoreError when there is none.
+    """
+    begun, unreadable = [], []
+    for path in results.glob(f"*/{META}"):
+        try:
+            meta = _load_meta(path.parent)
+        except StoreError as error:
+            unreadable.append(error)
+        else:
+            begun.append((max((meta.started, *meta.resumed)), path.parent))
+    if not begun and unreadable:
+        raise unreadable[0]
     if not begun:
         raise StoreError(
             "there is no run here",

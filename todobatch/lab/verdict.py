@@ -5,6 +5,7 @@ The statistics are in `estimate`, the explanations in `reasons`; here they are p
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from todobatch.lab.estimate import (
     CONFIDENCE,
@@ -50,8 +51,10 @@ def summarise(run: Run) -> list[CellSummary]:
 
 
 def cpus_of(run: Run) -> int:
-    """CPUs that the run could use: the affinity mask of the process that took it."""
-    return int(run.meta.machine.get("cpus_available") or 1)
+    """CPUs that the run could use: its affinity mask, and the quota of its cgroup if smaller."""
+    available = int(run.meta.machine.get("cpus_available") or 1)
+    quota = run.meta.machine.get("cpu_quota")
+    return available if not quota else max(1, min(available, math.ceil(quota)))
 
 
 def compare_cells(run: Run, a: Cell, b: Cell) -> Comparison:
@@ -82,7 +85,8 @@ def against_field(good: Good, best: Cell, field: Iterable[Cell]) -> dict[Cell, C
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", 1979: with m
     comparisons in the order of their p values, the k-th (from 0) is made at level 0.05 ÷ (m - k);
-    from the first that is not decided on, the level stays. The interval shown is of that level.
+    from the first that is not decided on, the level stays. The verdict is at that level; the
+    interval beside it is the ordinary one of 95 %.
 
     That the best is picked by the same data costs nothing: the outright winner has to beat every
     other cell, the truly best one included (an intersection-union test: Berger, 1982).
@@ -94,7 +98,8 @@ def against_field(good: Good, best: Cell, field: Iterable[Cell]) -> dict[Cell, C
     decided = 0
     for cell in ordered:
         level = alpha / (len(ordered) - decided)
-        compared[cell] = compare(best, cell, logs[cell], 1 - level)
+        strict = compare(best, cell, logs[cell], 1 - level)
+        compared[cell] = replace(compare(best, cell, logs[cell]), verdict=strict.verdict)
         if p_value(logs[cell]) < level:
             decided += 1
     return compared
@@ -106,19 +111,28 @@ def rank(good: Good, cells: Sequence[CellSummary]) -> list[CellSummary]:
     Where no block is complete every block counts: the order is then only roughly right, and the
     comparisons, which are paired, do not depend on it.
     """
-    complete = set.intersection(*(set(good[each.cell]) for each in cells))
+    most = max(len(good[each.cell]) for each in cells)
+    # A cell that was given up early must not take everybody's blocks away.
+    lasting = [each for each in cells if 2 * len(good[each.cell]) > most]
+    complete = set.intersection(*(set(good[each.cell]) for each in lasting))
 
     def mean(each: CellSummary) -> float:
         samples = good[each.cell]
-        blocks = complete or samples.keys()
+        blocks = complete & samples.keys() or samples.keys()
         return math.fsum(math.log(samples[block].wall_s) for block in blocks) / len(blocks)
 
     return sorted(cells, key=mean)
 
 
 def _winner(run: Run, good: Good, cells: Sequence[CellSummary]) -> Winner:
-    best, *others = ranked = rank(good, cells)
-    compared = against_field(good, best.cell, [each.cell for each in others])
+    ranked = rank(good, cells)
+    compared = against_field(good, ranked[0].cell, [each.cell for each in ranked[1:]])
+    beaten_by = [each for each in ranked[1:] if compared[each.cell].verdict == "slower"]
+    if beaten_by:  # by fewer blocks, but paired: the pairs count
+        first = min(beaten_by, key=lambda each: compared[each.cell].ratio.estimate)
+        ranked = [first, *(each for each in ranked if each is not first)]
+        compared = against_field(good, first.cell, [each.cell for each in ranked[1:]])
+    best, *others = ranked
     tied = tuple(each for each in others if compared[each.cell].verdict != "faster")
     outright = bool(others) and all(_same_approach(each, best) for each in tied)
     analysis = Analysis(good, tuple(ranked), compared, cpus_of(run))

@@ -157,7 +157,9 @@ def digest_of(index: int, rows: Sequence[Json], partial: Mapping[str, Any]) -> i
     order in which they finish (the additive set hash of Bellare and Micciancio, "A new paradigm for
     collision-free hashing", 1997). Raises TypeError or ValueError when a row is not JSON.
     """
-    text = json.dumps([index, rows, partial], sort_keys=True, separators=(",", ":"))
+    text = json.dumps(
+        [index, rows, partial], sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
     return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
 
 
@@ -198,7 +200,7 @@ def _summary(processor_id: str, batch: Batch, failures: Sequence[TaskFailure]) -
 def _first_not_json(batch: Batch, rows: Sequence[Json]) -> str | None:
     for task, row in zip(batch.tasks, rows, strict=True):
         try:
-            json.dumps(row, sort_keys=True)
+            json.dumps(row, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as error:
             return f"the row of task {task.title!r} is not JSON: {describe_exception(error)}"
     return None

@@ -57,7 +57,14 @@ def resolve(name: str, *, today: dt.date | None = None) -> TaskBatchProcessor:
         )
     target = _load(name)
     if isinstance(target, type) and issubclass(target, TaskBatchProcessor):
-        return target(today=today)
+        try:
+            return target(today=today)
+        except Exception as error:
+            raise UsageError(
+                f"{name} cannot be made: {describe_exception(error)}",
+                place="--workload",
+                remedy="it must take today=DATE and write process_task",
+            ) from error
     if not callable(target):
         raise UsageError(
             f"{name} is not a function but {type(target).__name__}",
@@ -73,7 +80,10 @@ def _load(name: str) -> Any:
         target: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             target = getattr(target, part)
-    except Exception as error:  # a user's module may raise anything while it is imported
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a module may raise anything
         raise UsageError(
             f"{name} cannot be loaded: {describe_exception(error)}",
             place="--workload",
