@@ -136,6 +136,11 @@ def test_no_block_of_the_page_hides_a_command_from_being_run(page: Path) -> None
     assert hidden == [], "write ```console and '$ ' before each command"
 
 
+def test_the_page_shows_the_example_as_it_is() -> None:
+    page = (ROOT / "docs" / "how-to" / "own-workload.md").read_text("utf-8")
+    assert (ROOT / "examples" / "own_workload.py").read_text("utf-8").strip() in page
+
+
 def test_every_make_target_that_the_docs_name_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = {t for page in PAGES for t in re.findall(r"`make ([a-z-]+)", page.read_text("utf-8"))}

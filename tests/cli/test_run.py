@@ -172,6 +172,74 @@ def test_a_killed_worker_costs_one_batch(run_todobatch: RunTodobatch, project: P
     assert "SIGKILL" in document["errors"][0]
 
 
+@pytest.mark.interpreters
+def test_a_killed_worker_is_not_taken_for_a_gil_that_came_back(
+    run_todobatch: RunTodobatch, python314t: Interpreter, project: Path
+) -> None:
+    done = run_todobatch(
+        "run", "todo.txt", "-w", "mine:die", "-e", "processes", "--batch-size", "1", "--json",
+        interpreter=python314t, cwd=project,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    document = _document(done.stdout)
+    assert document["gil_enabled"] is False
+    assert all(worker["pid"] for worker in document["worker_totals"])
+
+
+def test_a_baseline_that_fails_costs_the_speedup_only(
+    run_todobatch: RunTodobatch, project: Path
+) -> None:
+    done = run_todobatch(
+        "run", "todo.txt", "-w", "mine:die", "-e", "processes", "--batch-size", "1", "--json",
+        "--baseline", cwd=project,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "the sequential run to compare with failed" in done.stderr
+    assert _document(done.stdout)["speedup"] is None
+
+
+def test_output_never_destroys_what_it_was_not_meant_for(
+    run_todobatch: RunTodobatch, project: Path
+) -> None:
+    for output in ("todo.txt", "."):
+        done = run_todobatch("run", "todo.txt", "-o", output, cwd=project)
+        assert done.returncode == 2, done.stderr
+        assert "--output" in done.stderr
+    assert (project / "todo.txt").read_text().startswith("(A) first")
+    (project / "kept.jsonl").write_text("an earlier result\n")
+    (project / "empty.txt").touch()
+    assert run_todobatch("run", "empty.txt", "-o", "kept.jsonl", cwd=project).returncode == 2
+    assert (project / "kept.jsonl").read_text() == "an earlier result\n"
+    device = Path(os.devnull).stat()
+    done = run_todobatch("run", "todo.txt", "--no-baseline", "-o", os.devnull, cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert Path(os.devnull).stat() == device or Path(os.devnull).is_char_device()
+
+
+def test_a_pipe_is_read_once_and_used_twice(run_todobatch: RunTodobatch, project: Path) -> None:
+    os.mkfifo(project / "pipe")
+    feeder = subprocess.Popen(["sh", "-c", "cat todo.txt > pipe"], cwd=project)
+    done = run_todobatch("run", "pipe", "--format", "todotxt", "--json", cwd=project)
+    assert feeder.wait(10) == 0
+    assert done.returncode == 0, done.stderr
+    assert _document(done.stdout)["tasks"] == 4
+    assert _document(done.stdout)["speedup"] > 0
+
+
+def test_a_line_number_stays_a_number(run_todobatch: RunTodobatch, project: Path) -> None:
+    (project / "many.txt").write_text("fine\n" * 99 + "bad due:2026-02-30\n")
+    done = run_todobatch("run", "many.txt", "--no-baseline", cwd=project)
+    assert "many.txt:100: " in done.stderr
+
+
+def test_what_reads_our_output_may_stop_reading(project: Path) -> None:
+    command = f'"{COMMAND}" run todo.txt --no-baseline 2>/dev/null | true; echo ${{PIPESTATUS[0]}}'
+    done = subprocess.run(
+        ["bash", "-c", command], check=True, cwd=project, capture_output=True, text=True
+    )
+    assert done.stdout.strip() in {"0", "1"}  # 1 where the reader was gone before the first line
+
+
 def test_a_crash_of_the_whole_process_is_an_error_with_a_remedy(
     run_todobatch: RunTodobatch, project: Path
 ) -> None:

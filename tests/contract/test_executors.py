@@ -11,10 +11,10 @@ import pytest
 
 from todobatch import runtime
 from todobatch.coordinator import batched, run_batches
-from todobatch.errors import UsageError
+from todobatch.errors import ExecutorUnavailableError, UsageError
 from todobatch.executors import EXECUTORS, MAX_WORKERS, Executor
 from todobatch.model import Batch, Task
-from todobatch.processors import WORKLOADS, TaskValidator, resolve
+from todobatch.processors import WORKLOADS, TaskBatchProcessor, TaskValidator, resolve
 
 from .conftest import TODAY
 
@@ -123,6 +123,26 @@ def test_a_processor_that_raises_fails_its_batches_and_nothing_else(
         assert result.tasks_processed == 0
         assert f"batch {result.batch} " in str(result.error)
         assert "RuntimeError: the processor itself is broken" in str(result.error)
+
+
+@pytest.mark.parametrize("processor", [contract_work.Returning(), contract_work.Cancelling()])
+def test_no_batch_is_lost_whatever_a_processor_does(
+    executor: Executor, titled: Titled, processor: TaskBatchProcessor
+) -> None:
+    results = list(executor.run(processor, titled([["a"], ["b", "c"]]), workers=2))
+    assert sorted((result.batch, result.tasks) for result in results) == [(0, 1), (1, 2)]
+    assert not any(result.success for result in results)
+
+
+def test_a_processor_that_cannot_be_sent_is_refused_with_a_remedy(
+    executor: Executor, titled: Titled
+) -> None:
+    if not executor.capabilities.needs_pickling:
+        assert len(list(executor.run(contract_work.Unpicklable(), titled([["a"]])))) == 1
+        return
+    with pytest.raises(ExecutorUnavailableError, match="this one stays here") as caught:
+        list(executor.run(contract_work.Unpicklable(), titled([["a"]])))
+    assert "pickle" in caught.value.remedy
 
 
 def test_what_reading_the_input_raises_reaches_the_caller(

@@ -46,6 +46,42 @@ class Raising(TaskBatchProcessor):
         return self.process_batch(tasks)
 
 
+class Returning(TaskBatchProcessor):
+    """Gives something that is no result."""
+
+    name = "returning"
+
+    def process_task(self, task: Task) -> Json:
+        return None
+
+    def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
+        return None  # type: ignore[return-value]
+
+    async def process_batch_async(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
+        return self.process_batch(tasks)
+
+
+class Cancelling(TaskBatchProcessor):
+    """Throws what asyncio ends a coroutine with."""
+
+    name = "cancelling"
+
+    def process_task(self, task: Task) -> Json:
+        raise asyncio.CancelledError
+
+
+class Unpicklable(TaskBatchProcessor):
+    """Cannot be sent to another process or interpreter."""
+
+    name = "unpicklable"
+
+    def __reduce__(self) -> str:
+        raise TypeError("this one stays here")
+
+    def process_task(self, task: Task) -> Json:
+        return None
+
+
 class Meeting(TaskBatchProcessor):
     """A task is done when `wanted` tasks are under way at the same moment: a sequence point.
 
