@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 from tests.reports import runs
+from todobatch.lab.reasons import UNEXPLAINED
 from todobatch.lab.store import Run
 from todobatch_reports import readiness
 from todobatch_reports.frames import Figures
@@ -62,7 +63,17 @@ def test_one_block_decides_nothing() -> None:
     assert readiness.bottleneck_known(figures).state == "cannot tell"
     assert readiness.strategy_defined(figures).state == "cannot tell"
     assert readiness.limits_known(figures_of()).state == "met"
-    assert readiness.bottleneck_known(figures_of()).state == "met"
+
+
+def test_a_loss_without_a_measured_reason_leaves_the_bottleneck_open() -> None:
+    figures = figures_of()
+
+    def told(why: str) -> Figures:
+        winners = tuple(replace(w, reasons=(("threads", why),)) for w in figures.winners)
+        return replace(figures, winners=winners)
+
+    assert readiness.bottleneck_known(told("the GIL: its 2 threads used 1 CPU")).state == "met"
+    assert readiness.bottleneck_known(told(UNEXPLAINED)).state == "cannot tell"
 
 
 def test_an_open_verdict_leaves_the_strategy_open() -> None:

@@ -25,21 +25,22 @@ def test_the_serial_fraction_that_made_the_speed_ups_is_found_again(
 
 
 def test_threads_that_share_a_lock_fit_as_all_serial_without_an_interval() -> None:
-    fit = scaling.fit_amdahl([1, 1, 2, 2], [1.0, 1.0, 0.97, 0.98], cpus=2)
+    fit = scaling.fit_amdahl([1, 1, 2, 2, 2], [1.0, 1.0, 0.97, 0.98, 0.96], cpus=2)
     assert fit is not None
     assert fit.serial.estimate == 1
     assert math.isnan(fit.serial.low)
 
 
 def test_samples_with_more_workers_than_cpus_do_not_change_the_fit() -> None:
-    within = scaling.fit_amdahl([1, 2, 2], [1.0, 1.8, 1.82], cpus=2)
-    beyond = scaling.fit_amdahl([1, 2, 2, 8, 8], [1.0, 1.8, 1.82, 1.2, 1.3], cpus=2)
+    within = scaling.fit_amdahl([1, 2, 2, 2], [1.0, 1.8, 1.82, 1.81], cpus=2)
+    beyond = scaling.fit_amdahl([1, 2, 2, 2, 8, 8], [1.0, 1.8, 1.82, 1.81, 1.2, 1.3], cpus=2)
     assert within is not None
     assert beyond == within
 
 
 def test_two_samples_or_one_cpu_are_no_fit() -> None:
     assert scaling.fit_amdahl([1, 2], [1.0, 1.9], cpus=2) is None
+    assert scaling.fit_amdahl([1, 1, 2, 2], [1.0, 1.0, 1.9, 1.8], cpus=2) is None
     assert scaling.fit_amdahl([1, 2, 4], [1.0, 1.0, 1.0], cpus=1) is None
     assert scaling.fit_amdahl([1, 2, 2], [1.0, math.nan, math.nan], cpus=2) is None
 

@@ -61,7 +61,10 @@ def sentence(analysis: Analysis, tied: tuple[CellSummary, ...], *, outright: boo
     blocks = len(analysis.good[best.cell])
     head = f"{best.cell.workload}: "
     facts = f"{show_seconds(best.wall_s.estimate)}{_speedup(best)}"
-    sure = f"({blocks} {'block' if blocks == 1 else 'blocks'}, 95 % intervals)"
+    sure = (
+        f"({blocks} {'block' if blocks == 1 else 'blocks'}, 95 % intervals; "
+        f"the verdict holds over all {len(analysis.compared)} comparisons)"
+    )
     rivals = analysis.best_of_each_approach()
     if not rivals:
         return f"{head}only {name(best)} was measured, so there is nothing to compare it with."
@@ -127,7 +130,12 @@ def _why(analysis: Analysis, loser: CellSummary) -> str:
     if comparison.verdict == "equivalent":
         behind += ", no difference to act on"
     elif comparison.verdict != "faster":
-        behind += ", too close to tell"
+        low = comparison.ratio.low
+        behind += (
+            f", not sure among {len(analysis.compared)} comparisons"
+            if low > 1
+            else (", too close to tell")
+        )
     causes = [cause for find in _CAUSES if (cause := find(analysis, loser)) is not None]
     if not causes:
         causes = [UNEXPLAINED]
