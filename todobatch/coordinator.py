@@ -27,6 +27,7 @@ from todobatch.model import (
     Task,
     TaskFailure,
     WorkerTotals,
+    describe_exception,
 )
 from todobatch.processors.base import DIGEST_MODULUS, TaskBatchProcessor
 from todobatch.processors.catalogue import resolve
@@ -111,11 +112,7 @@ class Tally:
             self.failed_batches += 1
             self._keep(result)
         if result.partial:
-            self._partial = (
-                dict(result.partial)
-                if self._partial is None
-                else self._processor.merge(self._partial, result.partial)
-            )
+            self._merge(result)
         self._add_worker(result)
 
     def report(
@@ -144,6 +141,20 @@ class Tally:
             worker_totals=tuple(self._workers[name] for name in sorted(self._workers)),
             interrupted=interrupted,
         )
+
+    def _merge(self, result: ProcessingResult) -> None:
+        if self._partial is None:
+            self._partial = dict(result.partial)
+            return
+        try:
+            self._partial = self._processor.merge(self._partial, result.partial)
+        except Exception as error:
+            raise UsageError(
+                f"the aggregate of batch {result.batch} cannot be merged: "
+                f"{describe_exception(error)}",
+                place=f"processor {self._processor.processor_id}",
+                remedy="its merge must join any two aggregates that its summarise gives",
+            ) from error
 
     def _keep(self, result: ProcessingResult) -> None:
         room = MAX_FAILURES_KEPT - len(self._failures)

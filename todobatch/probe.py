@@ -43,13 +43,14 @@ def tree_peak() -> tuple[Bytes, str]:
     n processes share as 1/n, plus how far its resident set once stood above the present one
     (VmHWM - VmRSS). Sources: proc_pid_smaps(5), proc_pid_status(5). Peaks of different
     processes need not have been at one moment, so this is an upper estimate.
-    ``'maxrss'``: elsewhere, the peak resident set of this process plus that of its largest child.
+    ``'maxrss+rss'``: elsewhere, the peak resident set of this process plus the present one of each
+    live descendant; their earlier peaks are not known.
     """
+    me = psutil.Process()
     if not sys.platform.startswith("linux"):
         unit = 1 if sys.platform == "darwin" else 1024
-        peaks = (resource.getrusage(who).ru_maxrss for who in _SELF_AND_CHILDREN)
-        return unit * sum(peaks), "maxrss"
-    me = psutil.Process()
+        peak = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak + sum(_resident(child) for child in me.children(recursive=True)), "maxrss+rss"
     total = 0
     for process in (me, *me.children(recursive=True)):
         try:
@@ -59,7 +60,11 @@ def tree_peak() -> tuple[Bytes, str]:
     return total, "pss+hwm"
 
 
-_SELF_AND_CHILDREN = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+def _resident(process: psutil.Process) -> Bytes:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def _process_cpu(process: psutil.Process) -> Seconds:

@@ -97,7 +97,7 @@ class Terminal:
 
 def for_output() -> View:
     """The view that fits where standard output goes."""
-    return Terminal(Console()) if sys.stdout.isatty() else Lines()
+    return Terminal(Console(emoji=False)) if sys.stdout.isatty() else Lines()
 
 
 def _left(progress: Progress) -> str:

@@ -6,7 +6,7 @@
 
 It is run as a pyperf worker (``--worker -l 1 -w 0 -n 1 --pipe FD``): pyperf takes one value,
 collects its metadata and writes its file, without the manager process that it would put above. The
-warm-up is ours: a few small batches through the very workers that are measured, before the clock
+warm-up is ours: a few small batches through the very pool that is measured, before the clock
 starts. (One of pyperf's would be a run with workers of its own, which warms nobody else.)
 
 Standard input stays open as long as the controller lives; when it ends, so does this process with

@@ -173,9 +173,9 @@ class _Printer:
 
 
 def _console() -> Console:
-    console = Console()
+    console = Console(emoji=False)
     # Narrower and the table would break: let the terminal wrap it instead.
-    return Console(width=LEAST_WIDTH) if console.width < LEAST_WIDTH else console
+    return Console(width=LEAST_WIDTH, emoji=False) if console.width < LEAST_WIDTH else console
 
 
 def _short(sample: Sample) -> str:
