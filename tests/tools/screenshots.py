@@ -1,7 +1,7 @@
 """Pictures of a built site: ``python tests/tools/screenshots.py site FOLDER``.
 
-Every page, desktop and phone, light and dark, as PNG files; and ``dashboard.png``, the first screen
-of the dashboard, which the README shows.
+Every page, desktop and phone, light and dark, as PNG files; and ``dashboard.png``, the part
+of the dashboard that the README shows.
 """
 
 import functools
@@ -35,7 +35,7 @@ def main(site: Path, folder: Path) -> None:
                     for scheme in SCHEMES:
                         path = folder / f"{page}-{size}-{scheme}.png"
                         _take(browser, f"{origin}/{page}.html", viewport, scheme, path)
-            _take(browser, f"{origin}/index.html", (1280, 900), "light",
+            _take(browser, f"{origin}/index.html#example8", (1280, 1100), "light",
                   folder / "dashboard.png", whole=False)  # fmt: skip
             browser.close()
         server.shutdown()
@@ -56,8 +56,13 @@ def _take(
     whole: bool = True,
 ) -> None:
     viewport = {"width": size[0], "height": size[1]}
-    page = browser.new_page(viewport=viewport, color_scheme=scheme)  # type: ignore[arg-type]
+    page = browser.new_page(
+        viewport=viewport,  # type: ignore[arg-type]
+        color_scheme=scheme,
+        reduced_motion="reduce",
+    )
     page.goto(url, wait_until="load")
+    page.wait_for_timeout(500)  # the header moves for a moment after a jump to an anchor
     page.screenshot(path=path, full_page=whole)
     page.close()
 
