@@ -5,6 +5,7 @@ tools and todobatch's worker side only: whatever needs more is imported where it
 """
 
 import os
+import signal
 import subprocess
 import sysconfig
 from collections.abc import Generator, Mapping
@@ -18,6 +19,18 @@ if TYPE_CHECKING:
     from todobatch.lab.interpreters import Interpreter
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+# Ctrl-C ------------------------------------------------------------------------------------------
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C mean what it means at a terminal, for us and the commands that tests start.
+
+    A shell without job control starts what is in its background with SIGINT ignored, and every
+    child inherits that: a test that interrupts a command would then wait for ever.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # No silent skips ----------------------------------------------------------------------------------
