@@ -221,12 +221,15 @@ def _replace(new: Path, out: Path) -> None:
 
 
 def newest_run(results: Path) -> Path:
-    """The newest run in `results`; where there is none, the newest published one.
+    """The newest run in `results`; where there is none, a published one, the full one first.
 
     Raises StoreError when there is neither, or when one that is there cannot be read.
     """
     taken_here = any(results.glob(f"*/{store.META}"))
-    return store.newest(results if taken_here else results / "published")
+    if taken_here:
+        return store.newest(results)
+    full = results / "published" / "full"
+    return full if (full / store.META).exists() else store.newest(results / "published")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
