@@ -1,6 +1,7 @@
 """What is written to a run folder and what is computed from it: two kinds that never mix.
 
-Observed: `RunMeta` (run.json) and `Sample` (a line of samples.jsonl). Derived: `Estimate`,
+Observed: `RunMeta` (run.json), `Sample` (a line of samples.jsonl) and `Control` (a line of
+controls.jsonl). Derived: `Estimate`,
 `CellSummary`, `Comparison` and `Winner`, made from samples by `todobatch.lab.verdict` when asked.
 
 Schema history
@@ -54,6 +55,8 @@ class Plan:
     shapes: tuple[WorkloadShape, ...]
     source: dict[str, Any] = field(default_factory=dict)  # where tasks come from, see lab.tasks
     left_out: tuple[tuple[str, str], ...] = ()  # (what was not measured, why)
+    target: Ratio = 0.0
+    """A cell is sampled until its comparison is decided or this sure (0.02: ± 2 %); 0: always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,22 @@ class Sample:
     def cell(self) -> Cell:
         """The cell it belongs to."""
         return Cell(self.workload, self.interpreter, self.executor, self.workers)
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One run of the control load: always the same computing, in the controller's own process.
+
+    Taken at the start and the end of each block, it follows the machine's drift. It tells how fast
+    the machine was when nothing that is compared was running.
+    """
+
+    schema: int
+    block: int
+    when: Literal["start", "end"]
+    wall_s: Seconds
+    cpu_s: Seconds
+    started: str  # ISO 8601, UTC
 
 
 @dataclass(frozen=True, slots=True)

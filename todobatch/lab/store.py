@@ -1,4 +1,4 @@
-"""The run folder: `run.json` and `samples.jsonl`, nothing in them that could be computed.
+"""The run folder: `run.json`, `samples.jsonl` and `controls.jsonl`; nothing that could be computed.
 
 What upholds "nothing saved is lost":
 
@@ -15,16 +15,27 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from todobatch.errors import NewerSchemaError, StoreError
-from todobatch.lab.schema import SCHEMA, Cell, Plan, RunMeta, Sample, WorkloadShape
+from todobatch.lab.schema import (
+    SCHEMA,
+    Cell,
+    Control,
+    Plan,
+    RunMeta,
+    Sample,
+    WorkloadShape,
+)
 
 META = "run.json"
 SAMPLES = "samples.jsonl"
+CONTROLS = "controls.jsonl"
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +47,25 @@ class Run:
     folder: Path | None = None
     torn: bool = False
     """Whether the last line of samples.jsonl was cut off in the middle; it is left out here."""
+    controls: tuple[Control, ...] = ()
+    """How fast the machine was around each block; none in runs that were taken before there were."""
 
 
 class Store:
     """A run folder that is being written, and locked until closed. Use in a ``with`` statement."""
 
-    def __init__(self, folder: Path, meta: RunMeta, samples: list[Sample], file: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        meta: RunMeta,
+        samples: list[Sample],
+        file: int,
+        controls: tuple[Control, ...] = (),
+    ) -> None:
         self.folder = folder
         self.meta = meta
         self.samples = samples
+        self.controls = list(controls)
         self.was_torn = False
         self._file = file
 
@@ -62,19 +83,23 @@ class Store:
 
     def append(self, sample: Sample) -> None:
         """Save one sample; it is on disk when this returns. Raises StoreError."""
-        line = (json.dumps(_to_json(asdict(sample)), separators=(",", ":")) + "\n").encode()
-        end = os.fstat(self._file).st_size
         try:
-            while line:  # a nearly full disk takes a part and refuses the rest
-                line = line[os.write(self._file, line) :]
-            os.fsync(self._file)
+            _append(self._file, sample)
         except OSError as error:
-            os.ftruncate(self._file, end)
             raise self._failed(error, SAMPLES) from error
-        except BaseException:  # Ctrl-C in the middle: half a line helps nobody
-            os.ftruncate(self._file, end)
-            raise
         self.samples.append(sample)
+
+    def append_control(self, control: Control) -> None:
+        """Save one run of the control load; it is on disk when this returns. Raises StoreError."""
+        try:
+            file = os.open(self.folder / CONTROLS, _APPENDING, 0o666)
+            try:
+                _append(file, control)
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise self._failed(error, CONTROLS) from error
+        self.controls.append(control)
 
     def update(self, **changes: Any) -> None:
         """Change fields of `run.json`, all or nothing. Raises StoreError."""
@@ -87,7 +112,7 @@ class Store:
 
     def run(self) -> Run:
         """What has been saved so far."""
-        return Run(self.meta, list(self.samples), self.folder)
+        return Run(self.meta, list(self.samples), self.folder, controls=tuple(self.controls))
 
     def _failed(self, error: OSError, name: str) -> StoreError:
         return StoreError(
@@ -137,9 +162,12 @@ def open_run(folder: Path) -> Store:
         if torn:
             os.ftruncate(file, good)
             os.fsync(file)
+        controls, good = _read_controls(folder)
+        if (folder / CONTROLS).exists():
+            os.truncate(folder / CONTROLS, good)
     except OSError as error:
         raise _unreadable(folder / SAMPLES, error) from error
-    store = Store(folder, meta, samples, file)
+    store = Store(folder, meta, samples, file, tuple(controls))
     store.was_torn = torn
     return store
 
@@ -150,9 +178,10 @@ def load(folder: Path) -> Run:
     try:
         samples, good = _read_samples(folder)
         size = (folder / SAMPLES).stat().st_size
+        controls, _ = _read_controls(folder)
     except OSError as error:
         raise _unreadable(folder / SAMPLES, error) from error
-    return Run(meta, samples, folder, torn=good < size)
+    return Run(meta, samples, folder, torn=good < size, controls=tuple(controls))
 
 
 def newest(results: Path) -> Path:
@@ -202,9 +231,25 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
+_APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+
+
+def _append(file: int, record: Sample | Control) -> None:
+    """Add a line, on disk when this returns; whatever prevents that leaves none of it behind."""
+    line = (json.dumps(_to_json(asdict(record)), separators=(",", ":")) + "\n").encode()
+    end = os.fstat(file).st_size
+    try:
+        while line:  # a nearly full disk takes a part and refuses the rest
+            line = line[os.write(file, line) :]
+        os.fsync(file)
+    except BaseException:  # a full disk, or Ctrl-C in the middle: half a line helps nobody
+        os.ftruncate(file, end)
+        raise
+
+
 def _open_locked(folder: Path) -> int:
     # A bare descriptor: a buffered file would keep a failed line and write it again on close.
-    file = os.open(folder / SAMPLES, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    file = os.open(folder / SAMPLES, _APPENDING, 0o666)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -242,9 +287,19 @@ def _load_meta(folder: Path) -> RunMeta:
 
 def _read_samples(folder: Path) -> tuple[list[Sample], int]:
     """The samples and the length in bytes of the whole lines; a torn last line is left out."""
-    path = folder / SAMPLES
+    return _read_lines(folder / SAMPLES, _sample)
+
+
+def _read_controls(folder: Path) -> tuple[list[Control], int]:
+    """The same of the control loads; a run that was taken before there were any has none."""
+    if not (folder / CONTROLS).exists():
+        return [], 0
+    return _read_lines(folder / CONTROLS, lambda raw: Control(**_known(Control, raw)))
+
+
+def _read_lines(path: Path, make: Callable[[dict[str, Any]], _T]) -> tuple[list[_T], int]:
     data = path.read_bytes()
-    samples = []
+    records = []
     good = 0
     for number, line in enumerate(data.splitlines(keepends=True), start=1):
         last = good + len(line) == len(data)
@@ -253,13 +308,13 @@ def _read_samples(folder: Path) -> tuple[list[Sample], int]:
                 break
             raw = json.loads(line)
             _check_schema(raw, path)
-            samples.append(_sample(raw))
+            records.append(make(raw))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if last:  # a power cut can leave a line of the right length without its content
                 break
             raise _damaged(path, f"line {number}: {error!r}") from error
         good += len(line)
-    return samples, good
+    return records, good
 
 
 def _check_schema(raw: Mapping[str, Any], path: Path) -> None:
