@@ -32,7 +32,12 @@ FACTS: dict[str, Any] = {
 
 
 def meta(
-    *, cells: tuple[Cell, ...] = CELLS, blocks: int = 5, budget_s: float = 0.0, mode: str = "custom"
+    *,
+    cells: tuple[Cell, ...] = CELLS,
+    blocks: int = 5,
+    budget_s: float = 0.0,
+    mode: str = "custom",
+    target: float = 0.0,
 ) -> RunMeta:
     workloads = dict.fromkeys(cell.workload for cell in cells)
     return RunMeta(
@@ -48,6 +53,7 @@ def meta(
             cells=cells,
             shapes=tuple(WorkloadShape(name, 8, 10, 1.0, "d") for name in workloads),
             source={"kind": "generator", "seed": 3},
+            target=target,
         ),
         machine={"cpus_available": 2, "cpu_model": "Made-up CPU"},
         interpreters={

@@ -48,7 +48,7 @@ def test_quick_covers_both_interpreters_computing_and_waiting_within_its_budget(
 
 def test_full_is_every_workload_executor_and_number_of_workers() -> None:
     full = drafted(mode="full")
-    assert full.blocks == 10
+    assert (full.blocks, full.budget_s, full.target) == (40, 3600.0, 0.02)
     assert full.left_out == ()
     pools = len(EXECUTORS) - 1
     assert len(full.cells) == len(WORKLOADS) * 2 * (1 + pools * 4)

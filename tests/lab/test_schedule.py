@@ -1,15 +1,19 @@
 """The loop that takes samples: with a sampler that answers at once, as the plan says."""
 
-from collections.abc import Callable
+import itertools
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.lab.made_up import CELLS, FREE, meta, sample
-from todobatch.lab import schedule, store
+from tests.lab.made_up import CELLS, FREE, PROCESSES, SEQ, SEQ_T, THREADS, meta, sample
+from todobatch.lab import schedule, store, verdict
 from todobatch.lab.sample import Sampler, Slot
 from todobatch.lab.schedule import Progress
-from todobatch.lab.schema import Sample, WorkloadShape
+from todobatch.lab.schema import Cell, Sample, WorkloadShape
+from todobatch.lab.store import Run
 
 
 class Scripted(Sampler):
@@ -112,3 +116,97 @@ def test_progress_tells_where_the_run_stands(tmp_path: Path) -> None:
     assert seen[0].left_s != seen[0].left_s  # nothing is known yet
     assert seen[1].left_s == pytest.approx(11.0)
     assert seen[-1].left_s == pytest.approx(1.0)
+
+
+# Samples go where the doubt is --------------------------------------------------------------------
+
+
+class Timed(Sampler):
+    """Takes as long as it is told to: a function of the cell and the block."""
+
+    def __init__(self, walls: Mapping[Cell, float], wobble: float) -> None:
+        super().__init__({}, {"kind": "generator"}, "2026-01-05")
+        object.__setattr__(self, "walls", walls)
+        object.__setattr__(self, "wobble", wobble)
+
+    def take(self, slot: Slot, shape: WorkloadShape, *, number: int) -> Sample:
+        wall = self.walls[slot.cell]  # type: ignore[attr-defined]
+        by_lot = random.Random(f"{slot.block}/{slot.cell.key}").uniform(-1, 1)
+        wall_s = wall * (1 + self.wobble * by_lot)  # type: ignore[attr-defined]
+        return sample(slot.cell, block=slot.block, number=number, wall_s=wall_s)
+
+
+WALLS = dict.fromkeys(CELLS, 1.0) | {FREE: 0.50, PROCESSES: 0.505}
+
+
+def timed_run(folder: Path, wobble: float, *, blocks: int = 30, target: float = 0.02) -> Run:
+    with store.create(folder, meta(blocks=blocks, target=target)) as opened:
+        list(schedule.run(opened, Timed(WALLS, wobble), ignore))
+        return opened.run()
+
+
+def blocks_of(run: Run) -> dict[Cell, int]:
+    return {cell: sum(each.cell == cell for each in run.samples) for cell in CELLS}
+
+
+def test_cells_that_are_clearly_beaten_stop_early_and_the_others_go_on(tmp_path: Path) -> None:
+    taken = blocks_of(timed_run(tmp_path / "run", 0.05))
+    assert taken[FREE] == taken[PROCESSES] == max(taken.values())
+    assert taken[THREADS] < taken[FREE]
+    # What speed-ups are against goes on with those that it is compared with.
+    assert taken[SEQ] == taken[SEQ_T] == taken[FREE]
+
+
+def test_a_run_ends_once_everything_is_told_or_known_well_enough(tmp_path: Path) -> None:
+    calm = timed_run(tmp_path / "calm", 0.005)
+    loud = timed_run(tmp_path / "loud", 0.2)
+    assert max(blocks_of(calm).values()) < 30
+    assert max(blocks_of(loud).values()) == 30
+    assert verdict.undecided(calm, "example8", 0.02) == ()
+
+
+def test_without_a_target_every_cell_is_in_every_block(tmp_path: Path) -> None:
+    assert set(blocks_of(timed_run(tmp_path / "run", 0.005, blocks=9, target=0.0)).values()) == {9}
+
+
+def test_a_resumed_block_is_about_the_same_cells(tmp_path: Path) -> None:
+    whole = timed_run(tmp_path / "whole", 0.05)
+    with store.create(tmp_path / "cut", meta(blocks=30, target=0.02)) as opened:
+        for count, _ in enumerate(schedule.run(opened, Timed(WALLS, 0.05), ignore)):
+            if count == len(CELLS) * 5 + 2:
+                break
+    with store.open_run(tmp_path / "cut") as opened:
+        list(schedule.run(opened, Timed(WALLS, 0.05), ignore))
+        resumed = opened.run()
+    assert [(s.block, s.cell) for s in resumed.samples] == [
+        (s.block, s.cell) for s in whole.samples
+    ]
+
+
+def test_the_control_load_is_taken_around_each_block_and_kept(tmp_path: Path) -> None:
+    run = timed_run(tmp_path / "run", 0.05, blocks=2)
+    assert [(each.block, each.when) for each in run.controls] == [
+        *((0, "start"), (0, "end"), (1, "start"), (1, "end"))
+    ]
+    assert all(each.wall_s > 0 for each in run.controls)
+    assert store.load(tmp_path / "run").controls == run.controls
+
+
+def test_a_torn_control_is_left_out_and_cut_off(tmp_path: Path) -> None:
+    run = timed_run(tmp_path / "run", 0.05, blocks=1)
+    with open(tmp_path / "run" / store.CONTROLS, "ab") as file:
+        file.write(b'{"schema":1,"blo')
+    assert store.load(tmp_path / "run").controls == run.controls
+    with store.open_run(tmp_path / "run") as opened:
+        assert tuple(opened.controls) == run.controls
+    assert (tmp_path / "run" / store.CONTROLS).read_bytes().endswith(b"}\n")
+
+
+def test_workloads_stand_together_in_a_block() -> None:
+    cells = tuple(replace(cell, workload=name) for name in ("a", "b", "c") for cell in CELLS)
+    plan = meta(cells=cells).plan
+    for block in range(5):
+        names = [cell.workload for cell in schedule.order(plan, block)]
+        assert len(list(itertools.groupby(names))) == 3
+    orders = {tuple(schedule.order(plan, block)) for block in range(5)}
+    assert len(orders) == 5

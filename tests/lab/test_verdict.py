@@ -17,10 +17,28 @@ from tests.lab.made_up import (
     run_of,
     sample,
 )
-from todobatch.lab.estimate import good_samples, judge, log_ratios, mean_log, measure, p_value
+from todobatch.lab.estimate import (
+    good_samples,
+    judge,
+    log_ratios,
+    mean_log,
+    measure,
+    p_value,
+    ratio_of,
+)
 from todobatch.lab.schema import Cell, Estimate
 from todobatch.lab.store import Run
-from todobatch.lab.verdict import against_field, compare_cells, summarise, winners
+from todobatch.lab.verdict import (
+    ANY_TIME,
+    FIXED,
+    Rule,
+    against_field,
+    compare_cells,
+    rule_of,
+    summarise,
+    undecided,
+    winners,
+)
 
 
 def test_a_mean_and_its_interval_are_students() -> None:
@@ -43,6 +61,30 @@ def test_a_measure_with_zeros_is_averaged_as_it_is() -> None:
     assert measure([0.0, 0.0, 0.3]).estimate == pytest.approx(0.1)
 
 
+def test_a_ratio_is_the_middle_of_its_walsh_averages_with_the_signed_rank_interval() -> None:
+    # Seven values: 28 averages of two. P(T <= 2) = 3/128, P(T <= 3) = 5/128 (Wilcoxon's table), so
+    # the third from each end bounds the interval.
+    logs = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+    walsh = sorted((a + b) / 2 for n, a in enumerate(logs) for b in logs[n:])
+    ratio = ratio_of(logs)
+    assert math.log(ratio.estimate) == pytest.approx(0.4)
+    assert math.log(ratio.low) == pytest.approx(walsh[2])
+    assert math.log(ratio.high) == pytest.approx(walsh[-3])
+
+
+def test_a_wild_block_weighs_no_more_than_its_rank() -> None:
+    logs = [0.10, 0.11, 0.09, 0.10, 0.12, 0.08, 0.10, 0.11]
+    calm, wild = ratio_of([*logs, 0.13]), ratio_of([*logs, 13.0])
+    assert wild.estimate == pytest.approx(calm.estimate, rel=0.01)
+    assert wild.high > calm.high  # it is shown all the same
+    assert mean_log([*logs, 13.0]).estimate > 4
+
+
+def test_fewer_than_six_blocks_get_students_interval() -> None:
+    logs = [0.1, 0.2, 0.15, 0.12, 0.18]
+    assert ratio_of(logs) == mean_log(logs)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
     [
@@ -55,7 +97,9 @@ def test_a_measure_with_zeros_is_averaged_as_it_is() -> None:
         (math.nan, math.nan, "cannot tell"),
     ],
 )
-def test_a_verdict_follows_from_the_interval(low: float, high: float, verdict: str) -> None:
+def test_a_verdict_on_a_fixed_plan_follows_from_the_interval(
+    low: float, high: float, verdict: str
+) -> None:
     assert judge(Estimate((low + high) / 2, low, high)) == verdict
 
 
@@ -147,22 +191,57 @@ def test_one_block_is_never_enough_for_a_verdict() -> None:
     assert "one block shows no spread" in winner.sentence
 
 
-def test_many_comparisons_ask_for_more_than_one_does() -> None:
+@pytest.mark.parametrize("rule", [FIXED, ANY_TIME], ids=["fixed", "any time"])
+def test_many_comparisons_ask_for_more_than_one_does(rule: Rule) -> None:
     def run_at(gain: float) -> Run:
         rivals = {SEQ: drifting(1.0), THREADS: drifting(1.0), PROCESSES: drifting(1.0)}
-        return run_of({FREE: drifting(1 - gain, 0.03), **rivals})
+        return run_of({FREE: drifting(1 - gain, 0.03), **rivals}, blocks=10)
 
     # A gain that is decided by itself, and not as one of three (Holm: a third of the level).
     gain = next(
         gain / 1000
         for gain in range(1, 200)
-        if 0.02 < p_value(_logs(run_at(gain / 1000), FREE, SEQ)) < 0.045
+        if 0.02 < rule.p(_logs(run_at(gain / 1000), FREE, SEQ)) < 0.045
     )
     good = good_samples(run_at(gain))
-    alone = against_field(good, FREE, [SEQ])[SEQ]
-    among = against_field(good, FREE, [SEQ, THREADS, PROCESSES])[SEQ]
+    alone = against_field(good, FREE, [SEQ], rule)[SEQ]
+    among = against_field(good, FREE, [SEQ, THREADS, PROCESSES], rule)[SEQ]
     assert (alone.verdict, among.verdict) == ("faster", "cannot tell")
     assert alone.ratio == among.ratio  # the interval shown is the ordinary one in both
+
+
+def test_a_run_with_a_target_is_judged_by_what_holds_at_any_time() -> None:
+    assert rule_of(run_of({SEQ: drifting(1.0)})) is FIXED
+    asked = Run(meta(target=0.02), [])
+    assert rule_of(asked) is ANY_TIME
+    logs = [0.05, 0.01, 0.06, 0.02, 0.04]
+    assert ANY_TIME.p(logs) > FIXED.p(logs) == p_value(logs)
+
+
+def test_doubt_is_about_the_first_and_what_cannot_be_told_from_it() -> None:
+    close = {FREE: drifting(0.5, 0.05), PROCESSES: drifting(0.51, -0.05)}
+    run = run_of({SEQ: drifting(1.0), **close}, blocks=8)
+    assert undecided(run, "example8", 0.02) == (FREE, PROCESSES)
+    assert undecided(run, "example8", 0.50) == ()  # known well enough, though not told apart
+
+
+def test_nothing_is_in_doubt_where_the_first_beats_the_others() -> None:
+    run = run_of({SEQ: drifting(1.0, 0.01), FREE: drifting(0.5, 0.01)}, blocks=8)
+    assert undecided(run, "example8", 0.02) == ()
+
+
+def test_a_cell_that_stopped_early_keeps_its_rank_though_the_machine_slowed_down() -> None:
+    # Later blocks take twice as long: by mean times PROCESSES, stopped after four, would be first.
+    def slowing(seconds: float, block: int) -> float:
+        return seconds * (1 if block < 4 else 2) * (1 + 0.001 * (block % 3))
+
+    run = run_of(
+        {FREE: lambda block: slowing(0.5, block), PROCESSES: lambda block: slowing(0.6, block)},
+        blocks=12,
+    )
+    kept = [each for each in run.samples if each.executor != "processes" or each.block < 4]
+    (winner,) = winners(Run(run.meta, kept))
+    assert winner.best.cell == FREE
 
 
 def _logs(run: Run, a: Cell, b: Cell) -> list[float]:

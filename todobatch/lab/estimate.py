@@ -1,29 +1,39 @@
 """Estimates with intervals: the statistics of the lab, in their smallest pieces.
 
 Method. A machine's speed drifts by 15-40 % within minutes, and it slows down as a whole: times of
-one block share that factor. So times are compared as ratios within a block, and the logarithms of
-these ratios are averaged: a paired design (Student, "The probable error of a mean", 1908; Box,
-Hunter and Hunter, "Statistics for Experimenters", on blocking). Means of logarithms are logarithms
-of geometric means, which are right for ratios (Fleming and Wallace, "How not to lie with
-statistics: the correct way to summarize benchmark results", 1986). Intervals are Student's t on the
-logarithms, 95 %. Outliers stay in.
+one block share that factor. So times are compared as ratios within a block, on their logarithms: a
+paired design (Student, "The probable error of a mean", 1908; Box, Hunter and Hunter, "Statistics
+for Experimenters", on blocking). A mean of logarithms is the logarithm of a geometric mean, which
+is right for ratios (Fleming and Wallace, "How not to lie with statistics: the correct way to
+summarize benchmark results", 1986).
+
+The order of cells within a block is drawn by lot, so the log-ratio of two of them is symmetric
+about its true value whatever the machine does. That is all that the signed-rank test asks for
+(Wilcoxon, "Individual comparisons by ranking methods", 1945): ratios are estimated by the centre
+that belongs to it and its exact interval (Hodges and Lehmann, "Estimates of location based on rank
+tests", 1963). No value is dropped, and a wild one weighs no more than its rank. Fewer than six
+blocks have too few ranks for 95 %: they get Student's t.
 
 docs/explanation/statistics.md says the same for people, with its limits.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy import stats
 
-from todobatch.lab.schema import Cell, Comparison, Estimate, Sample, Verdict
+from todobatch.lab.schema import Cell, Estimate, Sample, Verdict
 from todobatch.lab.store import Run
 
 CONFIDENCE = 0.95
 EQUIVALENT_WITHIN = 0.02
-"""Two cells whose ratio lies within 1 ± this, interval and all, are called equivalent."""
+"""Two cells whose ratio surely lies within 1 ± this are called equivalent."""
+
+MOST_RANKED = 2_000
+"""Blocks up to which ranks are used: their averages take n² ÷ 2 numbers."""
 
 CLOCK_TICK = 1e-9  # no clock tells less; a CPU time of 0 has no logarithm
 
@@ -38,6 +48,40 @@ def good_samples(run: Run) -> Good:
         if sample.void is None:
             good.setdefault(sample.cell, {})[sample.block] = sample
     return good
+
+
+def ratio_of(logs: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
+    """The ratio that paired log-ratios tell of, with its interval; NaN bounds for fewer than two.
+
+    Six or more: the median of all n(n+1)/2 means of two of them (Walsh averages), and the interval
+    from their order and the exact distribution of the signed-rank statistic (Hodges and Lehmann,
+    1963; Hollander, Wolfe and Chicken, Nonparametric Statistical Methods, 3.2-3.3). Fewer, or a
+    confidence that their ranks cannot give: Student's t.
+    """
+    n = len(logs)
+    rank = _signed_rank_quantile(n, confidence) if n <= MOST_RANKED else 0
+    if rank == 0:
+        return mean_log(logs, confidence)
+    values = np.asarray(logs, dtype=np.float64)
+    i, j = np.triu_indices(n)
+    walsh = np.sort((values[i] + values[j]) / 2)
+    low, high = walsh[rank - 1], walsh[len(walsh) - rank]
+    return Estimate(math.exp(float(np.median(walsh))), math.exp(low), math.exp(high))
+
+
+@cache
+def _signed_rank_quantile(n: int, confidence: float) -> int:
+    """The largest k with P(statistic < k) at most (1 - confidence) ÷ 2, its exact distribution.
+
+    0 where there is none. The number of ways to each sum of ranks: Wilcoxon (1945).
+    """
+    ways = np.ones(1)
+    for rank in range(1, n + 1):
+        longer = np.zeros(len(ways) + rank)
+        longer[: len(ways)] += ways
+        longer[rank:] += ways
+        ways = longer / 2
+    return int(np.searchsorted(np.cumsum(ways), (1 - confidence) / 2, side="right"))
 
 
 def mean_log(logs: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
@@ -91,16 +135,11 @@ def judge(ratio: Estimate) -> Verdict:
     return "slower" if ratio.high < 1 else "cannot tell"
 
 
-def compare(a: Cell, b: Cell, logs: Sequence[float], confidence: float = CONFIDENCE) -> Comparison:
-    """The comparison that these paired log-ratios make; NaN and ``'cannot tell'`` for none."""
-    if not logs:
-        return Comparison(a, b, Estimate(math.nan, math.nan, math.nan), "cannot tell", 0)
-    ratio = mean_log(logs, confidence)
-    return Comparison(a, b, ratio, judge(ratio), len(logs))
-
-
 def p_value(logs: Sequence[float]) -> float:
-    """Two-sided p value of Student's paired t test, mean logarithm 0; 1 for fewer than 2 pairs."""
+    """Two-sided p value of Student's paired t test, mean logarithm 0; 1 for fewer than 2 pairs.
+
+    For a number of blocks that was fixed beforehand; `sequential.p_value` may be looked at.
+    """
     if len(logs) < 2:
         return 1.0
     mean = math.fsum(logs) / len(logs)

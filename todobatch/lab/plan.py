@@ -16,7 +16,7 @@ from todobatch.executors.base import MAX_WORKERS
 from todobatch.lab.schema import Cell, Plan, WorkloadShape
 from todobatch.lab.tasks import TaskSource
 from todobatch.processors import WORKLOADS, resolve
-from todobatch.units import Seconds
+from todobatch.units import Ratio, Seconds
 
 DEFAULT_INTERPRETERS = ("3.14", "3.14t")
 SEQUENTIAL = "sequential"
@@ -37,12 +37,19 @@ class Mode:
     budget_s: Seconds
 
 
+MOST_SAMPLES = 40
+"""Blocks at most where nothing was said: the target or the budget ends a run before that."""
+TARGET: Ratio = 0.02
+
+
 # About 30 s a block on 2 CPUs; with start, calibration and the verdict it stays under 3 minutes.
 # Up to the CPUs there are, or 16: without them "fastest" would stop short on a larger machine.
 _QUICK_WORKERS = tuple(sorted({2, 4, min(max(runtime.cpus_available(), 2), 16)}))
-QUICK = Mode("quick", ("example8", "io-wait"), tuple(EXECUTORS), _QUICK_WORKERS, 8, 150.0)
-FULL = Mode("full", tuple(WORKLOADS), tuple(EXECUTORS), (1, 2, 4, 8), 10, 0.0)
-CUSTOM = Mode("custom", ("example8",), tuple(EXECUTORS), (1, 2, 4, 8), 10, 0.0)
+QUICK = Mode(
+    "quick", ("example8", "io-wait"), tuple(EXECUTORS), _QUICK_WORKERS, MOST_SAMPLES, 150.0
+)
+FULL = Mode("full", tuple(WORKLOADS), tuple(EXECUTORS), (1, 2, 4, 8), MOST_SAMPLES, 3600.0)
+CUSTOM = Mode("custom", ("example8",), tuple(EXECUTORS), (1, 2, 4, 8), MOST_SAMPLES, 600.0)
 MODES: Mapping[str, Mode] = {mode.name: mode for mode in (QUICK, FULL, CUSTOM)}
 
 # What quick leaves out for want of time, where the answer is known to be dull.
@@ -63,6 +70,7 @@ class Choice:
     interpreters: tuple[str, ...] | None = None
     blocks: int | None = None
     budget_s: Seconds | None = None
+    target: Ratio | None = None
     seed: int | None = None
     batch_size: int | None = None
     """Tasks a batch; None lets `calibrate` choose."""
@@ -86,6 +94,7 @@ class Draft:
     cells: tuple[Cell, ...]
     source: TaskSource
     left_out: tuple[tuple[str, str], ...]
+    target: Ratio = TARGET
     batch_size: int | None = None
     workloads: tuple[str, ...] = field(default=())
 
@@ -101,6 +110,7 @@ class Draft:
             shapes=tuple(shapes),
             source=dict(self.source),
             left_out=self.left_out,
+            target=self.target,
         )
 
 
@@ -138,13 +148,21 @@ def draft(
         seed=seed,
         today=dt.datetime.now(tz=dt.UTC).astimezone().date().isoformat(),
         blocks=mode.blocks if choice.blocks is None else choice.blocks,
-        budget_s=mode.budget_s if choice.budget_s is None else choice.budget_s,
+        budget_s=_budget(choice, mode),
         cells=cells,
         source={"kind": "generator", "seed": seed} if source is None else source,
         left_out=tuple(left_out),
+        target=TARGET if choice.target is None else choice.target,
         batch_size=choice.batch_size,
         workloads=workloads,
     )
+
+
+def _budget(choice: Choice, mode: Mode) -> Seconds:
+    """The mode's, unless a budget or (but for quick, which keeps its promise) blocks were named."""
+    if choice.budget_s is not None:
+        return choice.budget_s
+    return mode.budget_s if choice.blocks is None or mode is QUICK else 0.0
 
 
 def _left_out(
@@ -180,6 +198,12 @@ def _check(
     ):
         if value is not None:
             _check_number(value, least, most, option)
+    if choice.target is not None and not 0 <= choice.target < 1:
+        raise UsageError(
+            f"a target of {choice.target:.4g}",
+            place="--target",
+            remedy="such as 2%, or 0 to sample every cell in every block",
+        )
     if choice.budget_s is not None and not choice.budget_s > 0:
         raise UsageError(
             f"a budget of {choice.budget_s} s",

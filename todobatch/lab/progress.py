@@ -79,7 +79,7 @@ class Terminal:
         self._bar.update(
             self._task,
             total=progress.cells,
-            completed=slot.position,
+            completed=progress.index,
             block=f"block {slot.block + 1}/{progress.blocks}",
             cell=slot.cell.key,
             left=_left(progress),

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from todobatch.lab.estimate import Good, log_ratios, mean_log
+from todobatch.lab.estimate import Good, log_ratios, ratio_of
 from todobatch.lab.schema import Cell, CellSummary, Comparison, Estimate
 from todobatch.units import show_percent, show_ratio, show_seconds
 
@@ -45,7 +45,7 @@ class Analysis:
         logs = log_ratios(
             self.good[bottom], self.good[top], "cpu_s" if figure == "cpu_s" else "wall_s"
         )
-        return mean_log(logs) if logs else None
+        return ratio_of(logs) if logs else None
 
     def best_of_each_approach(self) -> list[CellSummary]:
         """The fastest cell of every executor on every interpreter, the winner's own left out."""
@@ -245,7 +245,7 @@ def _with_start_up(analysis: Analysis) -> tuple[str, str] | None:
         )
         for block in sorted(mine.keys() & others.keys())
     ]
-    if not logs or not (ratio := mean_log(logs)).low > WORTH_SAYING:
+    if not logs or not (ratio := ratio_of(logs)).low > WORTH_SAYING:
         return None
     text = (
         f"{name(first)} comes first: {show_seconds(_cold(first))}; {name(best)} takes "

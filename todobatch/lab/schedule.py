@@ -2,17 +2,24 @@
 
 Every cell once is a block; each block has its own random order, fixed by the seed, so that no
 approach always runs when the machine is in the same mood (randomised complete blocks: Fisher,
-"The Design of Experiments", 1935).
+"The Design of Experiments", 1935). Cells of one workload stand together in it: they are compared
+with each other, and the machine drifts the less between them.
+
+With a target, samples go where the doubt is: from the second block on only to cells that may still
+be the fastest of their workload (`verdict.undecided`) and to the sequential runs that these are
+compared with. The verdicts hold under such looking and stopping: `todobatch.lab.sequential`.
 """
 
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from todobatch.lab import control
 from todobatch.lab.sample import Sampler, Slot
 from todobatch.lab.schema import Cell, Plan, Sample, WorkloadShape
-from todobatch.lab.store import Store
+from todobatch.lab.store import Run, Store
+from todobatch.lab.verdict import SEQUENTIAL, undecided
 from todobatch.units import Seconds
 
 ATTEMPTS = 3
@@ -28,7 +35,9 @@ class Progress:
     slot: Slot
     blocks: int
     cells: int
-    """In a block."""
+    """In this block."""
+    index: int
+    """Of the sample among these, from 0."""
     taken: int
     """Samples so far in this session."""
     left_s: Seconds
@@ -38,9 +47,29 @@ class Progress:
 
 def order(plan: Plan, block: int) -> list[Cell]:
     """The cells of a block in its random order; the same for the same plan and seed."""
-    cells = list(plan.cells)
-    random.Random(f"{plan.seed}/{block}").shuffle(cells)
-    return cells
+    lot = random.Random(f"{plan.seed}/{block}")
+    workloads = list(dict.fromkeys(cell.workload for cell in plan.cells))
+    lot.shuffle(workloads)
+    ordered = []
+    for workload in workloads:
+        cells = [cell for cell in plan.cells if cell.workload == workload]
+        lot.shuffle(cells)
+        ordered += cells
+    return ordered
+
+
+def wanted(run: Run, block: int) -> set[Cell]:
+    """The cells that a block is about, from the samples of the blocks before it."""
+    plan = run.meta.plan
+    before = replace(run, samples=[each for each in run.samples if each.block < block])
+    if not plan.target or not before.samples:
+        return set(plan.cells)
+    cells: set[Cell] = set()
+    for workload in dict.fromkeys(cell.workload for cell in plan.cells):
+        doubtful = undecided(before, workload, plan.target)
+        cells.update(doubtful)
+        cells.update(Cell(workload, each.interpreter, SEQUENTIAL, 1) for each in doubtful)
+    return cells & set(plan.cells)
 
 
 def missing(plan: Plan, samples: Sequence[Sample], block: int) -> list[Slot]:
@@ -83,33 +112,37 @@ def run(
 ) -> Iterator[Sample]:
     """Take what the plan still lacks; each sample is on disk before it is yielded.
 
-    No block is begun that would not fit into the budget (the first one always is), counting
-    `spent_s` and what earlier sessions took. Raises StoreError; Ctrl-C ends the sample under way
-    and leaves no trace of it.
+    It ends when the target is reached. No block is begun that would not fit into the budget (the
+    first one always is), counting `spent_s` and what earlier sessions took. Raises StoreError;
+    Ctrl-C ends the sample under way and leaves no trace of it.
     """
     plan = store.meta.plan
     shapes = {shape.workload: shape for shape in plan.shapes}
     clock = _Clock(plan, store.samples, spent_s)
     for block in range(plan.blocks):
-        slots = missing(plan, store.samples, block)
+        about = wanted(store.run(), block)
+        if not about:
+            return
+        slots = [slot for slot in missing(plan, store.samples, block) if slot.cell in about]
         if not slots:
             continue
         if block and not clock.fits(slots):
             return
+        store.append_control(control.take(block, "start"))
         for index, slot in enumerate(slots):
             if block and clock.overdrawn():
                 return
             attempts = sum(s.block == block and s.cell == slot.cell for s in store.samples)
             for attempt in range(attempts + 1, ATTEMPTS + 1):
-                left = clock.left(slots[index:], plan.blocks - block - 1)
-                on_progress(
-                    Progress(slot, plan.blocks, len(plan.cells), len(store.samples), left, attempt)
-                )
+                left = clock.left(slots, index, plan.blocks - block - 1)
+                taken = len(store.samples)
+                on_progress(Progress(slot, plan.blocks, len(slots), index, taken, left, attempt))
                 sample = _take(store, sampler, slot, shapes)
                 clock.add(sample)
                 yield sample
                 if sample.void is None:
                     break
+        store.append_control(control.take(block, "end"))
 
 
 def _take(store: Store, sampler: Sampler, slot: Slot, shapes: dict[str, WorkloadShape]) -> Sample:
@@ -143,12 +176,14 @@ class _Clock:
         """Whether the budget is spent by far."""
         return bool(self._plan.budget_s) and self._spent() > OVERTIME * self._plan.budget_s
 
-    def left(self, slots: Sequence[Slot], blocks_after: int) -> Seconds:
-        """Expected time to the end; NaN before the first sample."""
+    def left(self, slots: Sequence[Slot], index: int, blocks_after: int) -> Seconds:
+        """Expected time to the end at most, from a place in a block; NaN before the first sample.
+
+        With a target later blocks have fewer cells, or there are none.
+        """
         if not self._took:
             return float("nan")
-        whole = self._expected([Slot(0, 0, cell) for cell in self._plan.cells])
-        rest = self._expected(slots) + blocks_after * whole
+        rest = self._expected(slots[index:]) + blocks_after * self._expected(slots)
         if self._plan.budget_s:
             rest = min(rest, max(0.0, self._plan.budget_s - self._spent()))
         return rest

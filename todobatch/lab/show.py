@@ -14,7 +14,7 @@ from todobatch.lab.reasons import show_interval
 from todobatch.lab.sample import worked
 from todobatch.lab.schema import CellSummary, Estimate, Sample, Winner
 from todobatch.lab.store import Run
-from todobatch.lab.verdict import cpus_of, summarise, winners
+from todobatch.lab.verdict import cpus_of, summarise, undecided, winners
 from todobatch.units import show_bytes, show_percent, show_seconds
 
 LEAST_WIDTH = 80
@@ -73,6 +73,7 @@ def notes(run: Run, workload: str | None = None) -> Iterator[str]:
             f"The machine was busy when this began (load {load:.1f} on {cpus_of(run)} CPUs): "
             "intervals are wider for it, and CPU figures lower."
         )
+    yield from _doubts(run, samples)
     voids = [each for each in samples if each.void]
     if voids:
         yield f"{len(voids)} of {len(samples)} samples are void and in none of the figures:"
@@ -87,6 +88,22 @@ def notes(run: Run, workload: str | None = None) -> Iterator[str]:
         yield f"In {len(idle)} samples not every worker got a batch: {', '.join(cells)}"
     for what, why in plan.left_out:
         yield f"Left out: {what}: {why}"
+
+
+def _doubts(run: Run, samples: Sequence[Sample]) -> Iterator[str]:
+    """What was asked for and not reached, and what the time went into."""
+    target = run.meta.plan.target
+    for workload in dict.fromkeys(each.workload for each in samples):
+        open_still = len(undecided(run, workload, target)) - 1 if target else 0
+        if open_still > 0:
+            yield (
+                f"{workload}: {open_still} of its cells can neither be told from the first nor are "
+                f"known to ± {show_percent(target)}: more blocks or a larger --budget would tell."
+            )
+    lived = sum(each.process_s for each in samples)
+    timed = sum(each.wall_s + each.pool_start_s for each in samples if not each.void)
+    if lived:
+        yield f"{show_percent(timed / lived)} of the time of all samples was inside timed regions."
 
 
 def _load_before(run: Run) -> float:

@@ -48,7 +48,7 @@ class Run:
     torn: bool = False
     """Whether the last line of samples.jsonl was cut off in the middle; it is left out here."""
     controls: tuple[Control, ...] = ()
-    """How fast the machine was around each block; none in runs that were taken before there were."""
+    """How fast the machine was around each block; runs of older versions have none."""
 
 
 class Store:

@@ -4,18 +4,20 @@ The statistics are in `estimate`, the explanations in `reasons`; here they are p
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+from todobatch.lab import sequential
 from todobatch.lab.estimate import (
     CONFIDENCE,
     Good,
-    compare,
     good_samples,
+    judge,
     log_ratios,
     mean_log,
     measure,
     p_value,
+    ratio_of,
 )
 from todobatch.lab.reasons import Analysis, reasons, sentence
 from todobatch.lab.schema import (
@@ -23,6 +25,8 @@ from todobatch.lab.schema import (
     CellSummary,
     Comparison,
     Estimate,
+    Sample,
+    Verdict,
     Winner,
 )
 from todobatch.lab.store import Run
@@ -63,7 +67,8 @@ def compare_cells(run: Run, a: Cell, b: Cell) -> Comparison:
     Without a common block the ratio is NaN and the verdict ``'cannot tell'``.
     """
     good = good_samples(run)
-    return compare(a, b, log_ratios(good.get(a, {}), good.get(b, {})))
+    logs = log_ratios(good.get(a, {}), good.get(b, {}))
+    return _compare(a, b, logs, 1 - CONFIDENCE, rule_of(run))
 
 
 def winners(run: Run) -> list[Winner]:
@@ -80,7 +85,31 @@ def winners(run: Run) -> list[Winner]:
     ]
 
 
-def against_field(good: Good, best: Cell, field: Iterable[Cell]) -> dict[Cell, Comparison]:
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How paired log-ratios are judged."""
+
+    p: Callable[[Sequence[float]], float]
+    verdict: Callable[[Sequence[float], float], Verdict]
+    """Log-ratios and a level: what can be said."""
+
+
+FIXED = Rule(p_value, lambda logs, level: judge(mean_log(logs, 1 - level)))
+"""For plans without a target: the number of blocks does not depend on what they say."""
+ANY_TIME = Rule(
+    lambda logs: min(sequential.p_value(logs), sequential.p_beyond(logs)), sequential.verdict
+)
+"""For plans with one: blocks were taken until something was decided."""
+
+
+def rule_of(run: Run) -> Rule:
+    """The one that holds for a run."""
+    return ANY_TIME if run.meta.plan.target else FIXED
+
+
+def against_field(
+    good: Good, best: Cell, field: Iterable[Cell], rule: Rule = FIXED
+) -> dict[Cell, Comparison]:
     """`best` against every cell of the field, with Holm's correction for so many comparisons.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", 1979: with m
@@ -92,46 +121,59 @@ def against_field(good: Good, best: Cell, field: Iterable[Cell]) -> dict[Cell, C
     other cell, the truly best one included (an intersection-union test: Berger, 1982).
     """
     logs = {cell: log_ratios(good.get(best, {}), good.get(cell, {})) for cell in field}
-    ordered = sorted(logs, key=lambda cell: p_value(logs[cell]))
+    p = {cell: rule.p(each) for cell, each in logs.items()}
     compared: dict[Cell, Comparison] = {}
-    alpha = 1 - CONFIDENCE
     decided = 0
-    for cell in ordered:
-        level = alpha / (len(ordered) - decided)
-        strict = compare(best, cell, logs[cell], 1 - level)
-        compared[cell] = replace(compare(best, cell, logs[cell]), verdict=strict.verdict)
-        if p_value(logs[cell]) < level:
-            decided += 1
+    for cell in sorted(p, key=p.__getitem__):
+        level = (1 - CONFIDENCE) / (len(p) - decided)
+        compared[cell] = _compare(best, cell, logs[cell], level, rule)
+        decided += p[cell] <= level
     return compared
 
 
-def rank(good: Good, cells: Sequence[CellSummary]) -> list[CellSummary]:
-    """Cells of one workload by geometric mean of wall time, over the blocks that all of them have.
+def undecided(run: Run, workload: str, target: Ratio) -> tuple[Cell, ...]:
+    """The cells of a workload between which more samples are asked for; none when it is settled.
 
-    Where no block is complete every block counts: the order is then only roughly right, and the
-    comparisons, which are paired, do not depend on it.
+    The one that came out first so far, and those that neither can be told from it nor have a ratio
+    to it that is known to ± `target`.
     """
-    most = max(len(good[each.cell]) for each in cells)
-    # A cell that was given up early must not take everybody's blocks away.
-    lasting = [each for each in cells if 2 * len(good[each.cell]) > most]
-    complete = set.intersection(*(set(good[each.cell]) for each in lasting))
+    good = good_samples(run)
+    cells = [
+        each for each in summarise(run) if each.cell.workload == workload and good.get(each.cell)
+    ]
+    if len(cells) < 2:
+        return tuple(each.cell for each in cells)  # nothing to compare: as often as was asked for
+    ranked, compared = _standing(good, cells, ANY_TIME)
+    best = ranked[0].cell
+    unsure = [
+        cell
+        for cell, each in compared.items()
+        if each.verdict == "cannot tell"
+        and not sequential.precise(log_ratios(good[best], good[cell]), target)
+    ]
+    return (best, *unsure) if unsure else ()
 
-    def mean(each: CellSummary) -> float:
-        samples = good[each.cell]
-        blocks = complete & samples.keys() or samples.keys()
-        return math.fsum(math.log(samples[block].wall_s) for block in blocks) / len(blocks)
 
-    return sorted(cells, key=mean)
+def rank(good: Good, cells: Sequence[CellSummary]) -> list[CellSummary]:
+    """Cells of one workload, fastest first, by their ratios to the one that has most blocks.
+
+    Not by mean times: some cells have fewer blocks than others, and the machine drifts.
+    """
+    reference = good[max(cells, key=lambda each: len(good[each.cell])).cell]
+
+    def behind(each: CellSummary) -> float:
+        logs = log_ratios(reference, good[each.cell]) or [_level(good[each.cell])]
+        return ratio_of(logs).estimate
+
+    def _level(samples: Mapping[int, Sample]) -> float:  # no common block: only roughly right
+        means = [measure([each.wall_s for each in by.values()]) for by in (samples, reference)]
+        return math.log(means[0].estimate / means[1].estimate)
+
+    return sorted(cells, key=behind)
 
 
 def _winner(run: Run, good: Good, cells: Sequence[CellSummary]) -> Winner:
-    ranked = rank(good, cells)
-    compared = against_field(good, ranked[0].cell, [each.cell for each in ranked[1:]])
-    beaten_by = [each for each in ranked[1:] if compared[each.cell].verdict == "slower"]
-    if beaten_by:  # by fewer blocks, but paired: the pairs count
-        first = min(beaten_by, key=lambda each: compared[each.cell].ratio.estimate)
-        ranked = [first, *(each for each in ranked if each is not first)]
-        compared = against_field(good, first.cell, [each.cell for each in ranked[1:]])
+    ranked, compared = _standing(good, cells, rule_of(run))
     best, *others = ranked
     tied = tuple(each for each in others if compared[each.cell].verdict != "faster")
     outright = bool(others) and all(_same_approach(each, best) for each in tied)
@@ -144,6 +186,27 @@ def _winner(run: Run, good: Good, cells: Sequence[CellSummary]) -> Winner:
         sentence=sentence(analysis, tied, outright=outright),
         reasons=reasons(analysis),
     )
+
+
+def _standing(
+    good: Good, cells: Sequence[CellSummary], rule: Rule
+) -> tuple[list[CellSummary], dict[Cell, Comparison]]:
+    """The cells, best first, and the best compared with all the others."""
+    ranked = rank(good, cells)
+    compared = against_field(good, ranked[0].cell, [each.cell for each in ranked[1:]], rule)
+    beaten_by = [each for each in ranked[1:] if compared[each.cell].verdict == "slower"]
+    if beaten_by:  # by fewer blocks, but paired: the pairs count
+        first = min(beaten_by, key=lambda each: compared[each.cell].ratio.estimate)
+        ranked = [first, *(each for each in ranked if each is not first)]
+        compared = against_field(good, first.cell, [each.cell for each in ranked[1:]], rule)
+    return ranked, compared
+
+
+def _compare(a: Cell, b: Cell, logs: Sequence[float], level: float, rule: Rule) -> Comparison:
+    """The comparison that these paired log-ratios make; NaN and ``'cannot tell'`` for none."""
+    if not logs:
+        return Comparison(a, b, Estimate(math.nan, math.nan, math.nan), "cannot tell", 0)
+    return Comparison(a, b, ratio_of(logs), rule.verdict(logs, level), len(logs))
 
 
 def _same_approach(a: CellSummary, b: CellSummary) -> bool:
@@ -182,7 +245,7 @@ def _speedup(good: Good, cell: Cell) -> Estimate | None:
         return Estimate(1.0, 1.0, 1.0)
     base = good.get(Cell(cell.workload, cell.interpreter, SEQUENTIAL, 1), {})
     logs = log_ratios(good[cell], base)
-    return mean_log(logs) if logs else None
+    return ratio_of(logs) if logs else None
 
 
 def _scale(estimate: Estimate, factor: Ratio) -> Estimate:
