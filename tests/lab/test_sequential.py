@@ -91,6 +91,15 @@ def test_precise_needs_six_blocks_and_a_narrow_interval() -> None:
     assert not sequential.precise([each * 10 for each in EVEN], 0.02)
 
 
+def test_a_close_decision_is_confirmed_by_two_more_blocks_and_a_clear_one_is_not() -> None:
+    close = [0.05 + each / 5 for each in EVEN * 2]
+    decided = next(n for n in range(20) if sequential.verdict(close[:n], 0.05) != "cannot tell")
+    settled = next(n for n in range(20) if sequential.settled(close[:n], 0.05, 0.001))
+    assert settled == decided + sequential.CONFIRMING
+    decided = next(n for n in range(9) if sequential.verdict(CLEAR[:n], 0.05) != "cannot tell")
+    assert sequential.settled(CLEAR[:decided], 0.05, 0.001)
+
+
 # The script -----------------------------------------------------------------------------------
 
 
@@ -99,9 +108,8 @@ def test_the_script_stops_where_asking_after_every_block_would() -> None:
     for effect in coverage.EFFECTS:
         for logs in coverage.samples(coverage.MACHINES[2], effect, 10, lot):
             verdict, blocks = coverage.settled(logs)
-            for n in range(2, blocks):
-                assert sequential.verdict(logs[:n], coverage.LEVEL) == "cannot tell"
-                assert not sequential.precise(logs[:n], TARGET)
+            asked = [sequential.settled(logs[:n], coverage.LEVEL, TARGET) for n in range(41)]
+            assert (asked.index(True) if any(asked) else 40) == blocks
             assert sequential.verdict(logs[:blocks], coverage.LEVEL) == verdict
 
 

@@ -43,6 +43,10 @@ EFFECT_VARIANCES = (1.0, 10.0, 100.0)
 MOST_STAKED = 0.97
 """A sign is never bet on with all there is: one wrong guess must not be the end."""
 HEAVY_TAILS = 3.0  # degrees of freedom of the t that signs are guessed by: outliers weigh little
+CONFIRMING = 2
+"""Blocks that are taken after a decision which is not clear."""
+CLEAR: Ratio = 1.25
+"""A difference is clear when its whole interval lies beyond this."""
 LEAST_BLOCKS = 6
 """Before so many blocks no cell is left out for being precise enough: its spread is not known."""
 
@@ -95,6 +99,22 @@ def precise(logs: Sequence[float], target: Ratio) -> bool:
         return False
     ratio = ratio_of(logs)
     return (ratio.high - ratio.low) / 2 <= target * ratio.estimate
+
+
+def settled(logs: Sequence[float], level: float, target: Ratio) -> bool:
+    """Whether no more blocks are asked for: it is decided at this level, or known to ± `target`.
+
+    At the very moment of decision an estimate is likely to be one of the luckier ones, and its
+    interval holds the truth in 90 to 93 % of cases instead of 95 (for the bias: Whitehead, "On the
+    bias of maximum likelihood estimation following a sequential test", 1986). So two blocks more
+    are taken, unless the difference is so clear that luck has no part in it.
+    """
+    if len(logs) < 2:
+        return False
+    ratio = ratio_of(logs)
+    clear = ratio.low > CLEAR or ratio.high < 1 / CLEAR
+    told = logs if clear else logs[:-CONFIRMING]
+    return verdict(told, level) != "cannot tell" or precise(told, target)
 
 
 def _signs(values: Floats) -> Floats:

@@ -134,8 +134,9 @@ def against_field(
 def undecided(run: Run, workload: str, target: Ratio) -> tuple[Cell, ...]:
     """The cells of a workload between which more samples are asked for; none when it is settled.
 
-    The one that came out first so far, and those that neither can be told from it nor have a ratio
-    to it that is known to ± `target`.
+    The one that came out first so far, and those whose comparison with it is not settled
+    (`sequential.settled`), each at an equal share of the level (Bonferroni: no less strict than the
+    verdict will be).
     """
     good = good_samples(run)
     cells = [
@@ -143,13 +144,12 @@ def undecided(run: Run, workload: str, target: Ratio) -> tuple[Cell, ...]:
     ]
     if len(cells) < 2:
         return tuple(each.cell for each in cells)  # nothing to compare: as often as was asked for
-    ranked, compared = _standing(good, cells, ANY_TIME)
-    best = ranked[0].cell
+    best, *others = (each.cell for each in _standing(good, cells, ANY_TIME)[0])
+    level = (1 - CONFIDENCE) / len(others)
     unsure = [
         cell
-        for cell, each in compared.items()
-        if each.verdict == "cannot tell"
-        and not sequential.precise(log_ratios(good[best], good[cell]), target)
+        for cell in others
+        if not sequential.settled(log_ratios(good[best], good[cell]), level, target)
     ]
     return (best, *unsure) if unsure else ()
 
