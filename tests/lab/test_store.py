@@ -5,6 +5,7 @@ import math
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -232,3 +233,22 @@ def test_every_schema_has_a_golden_run() -> None:
     assert {path.name for path in GOLDEN.iterdir()} == {
         f"schema-{version}" for version in range(1, SCHEMA + 1)
     }
+
+
+def test_ctrl_c_while_a_sample_is_written_keeps_that_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = os.write
+
+    def write_and_interrupt(file: int, data: bytes) -> int:
+        done = written(file, data)
+        signal.raise_signal(signal.SIGINT)
+        return done
+
+    with store.create(tmp_path / "run", meta()) as opened:
+        monkeypatch.setattr(os, "write", write_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            opened.append(sample(SEQ))
+        monkeypatch.undo()
+        assert len(opened.samples) == 1
+    assert len(store.load(tmp_path / "run").samples) == 1

@@ -15,7 +15,9 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -83,23 +85,25 @@ class Store:
 
     def append(self, sample: Sample) -> None:
         """Save one sample; it is on disk when this returns. Raises StoreError."""
-        try:
-            _append(self._file, sample)
-        except OSError as error:
-            raise self._failed(error, SAMPLES) from error
-        self.samples.append(sample)
+        with _interrupt_later():
+            try:
+                _append(self._file, sample)
+            except OSError as error:
+                raise self._failed(error, SAMPLES) from error
+            self.samples.append(sample)
 
     def append_control(self, control: Control) -> None:
         """Save one run of the control load; it is on disk when this returns. Raises StoreError."""
         try:
             file = os.open(self.folder / CONTROLS, _APPENDING, 0o666)
             try:
-                _append(file, control)
+                with _interrupt_later():
+                    _append(file, control)
+                    self.controls.append(control)
             finally:
                 os.close(file)
         except OSError as error:
             raise self._failed(error, CONTROLS) from error
-        self.controls.append(control)
 
     def update(self, **changes: Any) -> None:
         """Change fields of `run.json`, all or nothing. Raises StoreError."""
@@ -232,6 +236,16 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 _APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+
+
+@contextmanager
+def _interrupt_later() -> Iterator[None]:
+    """Ctrl-C waits until what is in the file is in memory too: what was taken is kept."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _append(file: int, record: Sample | Control) -> None:
