@@ -19,8 +19,8 @@
         ├── NewerSchemaError        6   it was written by a newer todobatch
         └── BuildError              6   an interpreter could not be installed
 
-Beside these: 0 is success; 1 is a run that finished with failed tasks; 3 is kept for gates
-(``compare --fail-on-slower``); 70 is a bug in todobatch; 130 is Ctrl-C.
+Beside these: 0 is success; 1 is a run that finished with failed tasks; 3 is a gate
+that failed (``compare --fail-on-slower``); 70 is a bug in todobatch; 130 is Ctrl-C.
 """
 
 from typing import ClassVar
