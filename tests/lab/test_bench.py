@@ -185,6 +185,21 @@ def test_own_tasks_are_measured_and_a_changed_file_is_not_resumed(
     assert "tasks.jsonl has changed" in output
 
 
+def test_a_run_by_the_plan_of_another_one_can_be_compared_with_it(
+    options: list[str], tmp_path: Path, run_todobatch: RunTodobatch
+) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    assert finish(start(*options, "--blocks", "2", "-o", before))[0] == 0
+    code, output = finish(start("bench", "--like", before, "-o", after))
+    assert code == 0, output
+    assert store.load(after).meta.plan == store.load(before).meta.plan
+    taken = [(each.block, each.cell, each.digest) for each in store.load(after).samples]
+    assert taken == [(each.block, each.cell, each.digest) for each in store.load(before).samples]
+    compared = run_todobatch("compare", before, after)
+    assert compared.returncode == 0, compared.stderr
+    assert "B against A" in compared.stdout
+
+
 def test_a_run_of_other_interpreters_is_not_resumed(options: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert finish(start(*options, "--blocks", "1", "-o", folder))[0] == 0
@@ -211,6 +226,10 @@ def test_a_run_of_other_interpreters_is_not_resumed(options: list[str], tmp_path
         (["--input", "no-such-file.txt"], 2, "no-such-file.txt"),
         (["--resume", "no-such-run"], 6, "no-such-run: this is no run folder"),
         (["--resume", "no-such-run", "--blocks", "3"], 2, "keeps its own plan"),
+        (["--like", "no-such-run"], 6, "no-such-run: this is no run folder"),
+        (["--like", "no-such-run", "--blocks", "3"], 2, "the plan is that of the other run"),
+        (["--target", "much"], 2, "'much' is no percentage"),
+        (["--target", "200%"], 2, "a target of 2"),
     ],
 )
 def test_bad_input_ends_before_anything_is_measured(

@@ -79,6 +79,11 @@ def bench(
         typer.Option("-o", "--output", metavar="FOLDER",
                      help="The run folder. Default: results/<time>-<mode>.", show_default=False),
     ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Take a new run by the plan of another one, to compare.",
+                     show_default=False),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="Go on with a run that was interrupted.",
@@ -105,11 +110,18 @@ def bench(
         seed=seed,
         batch_size=batch_size,
     )
-    if resume is not None and (choice != plan.Choice() or input_file or format_ or output):
+    planned = choice != plan.Choice() or input_file or format_
+    if resume is not None and (planned or output or like):
         raise UsageError(
             "a resumed run keeps its own plan",
             place="--resume",
             remedy="leave out the other options, or begin a new run without --resume",
+        )
+    if like is not None and planned:
+        raise UsageError(
+            "the plan is that of the other run",
+            place="--like",
+            remedy="leave out the other options but -o, or begin a new run without --like",
         )
     if "" not in sys.path:
         sys.path.insert(0, "")  # a workload of one's own is looked for in the current folder
@@ -117,6 +129,8 @@ def bench(
     try:
         if resume is not None:
             run = lab_bench.resume(resume, view)
+        elif like is not None:
+            run = lab_bench.begin_like(like, view, output=output)
         else:
             run = lab_bench.begin(
                 choice, view, output=output, input_file=input_file, format=format_

@@ -71,7 +71,44 @@ def begin(
     folder = output or _new_folder(drafted.mode)
     _announce(drafted, interpreters, folder, view)
     plan = _calibrated(drafted, interpreters, view)
-    meta = RunMeta(
+    meta = _meta_of(folder, plan, described, interpreters)
+    with store.create(folder, meta) as opened:
+        return _take(opened, interpreters, view, spent_s=time.monotonic() - begun)
+
+
+def begin_like(folder: Path, view: View, *, output: Path | None = None) -> Run:
+    """Take a new run by the plan of another one, so that `compare` may set the two side by side.
+
+    The same cells, tasks, sizes, day and seed, and the outputs must be the same; interpreters and
+    machine are those of now. Raises what `begin` raises.
+    """
+    begun = time.monotonic()
+    if output is not None:
+        store.refuse_existing(output)
+    described = machine.describe()
+    plan = store.load(folder).meta.plan
+    changed = _input_changed(plan)
+    if changed:
+        raise UsageError(
+            "; ".join(changed),
+            place=str(folder),
+            remedy="its plan needs the same tasks; begin a new run without --like",
+        )
+    interpreters = _find_all(dict.fromkeys(cell.interpreter for cell in plan.cells), view)
+    new = output or _new_folder(plan.mode)
+    view.say(f"{plan.mode} run by the plan of {folder}: {len(plan.cells)} cells; in {new}")
+    meta = _meta_of(new, plan, described, interpreters)
+    with store.create(new, meta) as opened:
+        return _take(opened, interpreters, view, spent_s=time.monotonic() - begun)
+
+
+def _meta_of(
+    folder: Path,
+    plan: Plan,
+    described: dict[str, Any],
+    interpreters: Mapping[str, Interpreter],
+) -> RunMeta:
+    return RunMeta(
         schema=SCHEMA,
         run_id=folder.name,
         todobatch_version=todobatch.__version__,
@@ -81,8 +118,6 @@ def begin(
         git=machine.git_state(),
         started=_now(),
     )
-    with store.create(folder, meta) as opened:
-        return _take(opened, interpreters, view, spent_s=time.monotonic() - begun)
 
 
 def resume(folder: Path, view: View) -> Run:
