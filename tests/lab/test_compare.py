@@ -241,6 +241,12 @@ def test_another_todobatch_is_what_is_compared_and_stands_in_the_heading() -> No
     assert "todobatch 9.9.9, commit abcdef0 with changes" in as_text(outcome)
 
 
+def test_what_one_side_does_not_tell_is_no_difference() -> None:
+    run = taken()
+    known = replace(run, meta=replace(run.meta, machine={**run.meta.machine, "kernel": "Linux 6"}))
+    assert compared(known, run).differences == compared(run, known).differences == ()
+
+
 def test_an_interpreter_that_is_not_in_common_may_differ() -> None:
     a, b = taken({SEQ: 1.0, SEQ_T: 1.0}), taken({SEQ: 1.0})
     facts = {**b.meta.interpreters, "3.14t": {"version": "3.14.9"}}
@@ -339,7 +345,7 @@ def test_control_loads_take_the_drift_between_two_runs_out() -> None:
     without = compared(calm, replace(slow, controls=()))
     assert {SEQ.key, FREE.key} <= significant(without)
     assert {row.method for row in without.rows} == {"welch"}
-    assert "if the machine was faster during one of them" in as_text(without)
+    assert "the machine's drift is not taken out" in as_text(without)
 
 
 def test_a_block_without_its_control_load_is_not_guessed() -> None:
@@ -366,6 +372,21 @@ def test_among_many_comparisons_one_has_to_be_clearer() -> None:
     assert judge_all({"it": doubtful, **others})["it"] == "cannot tell"
 
 
+def test_equal_runs_raise_a_false_alarm_about_as_rarely_as_promised() -> None:
+    chance = random.Random(1)
+
+    def logs() -> tuple[float, ...]:
+        return tuple(chance.gauss(0, 0.02) for _ in range(8))
+
+    def alarm(make: Callable[[], Paired | Unpaired]) -> bool:
+        verdicts = judge_all({str(cell): make() for cell in range(10)})
+        return bool({"faster", "slower"} & set(verdicts.values()))
+
+    # 5 % of 200 are 10; more than 20 come by chance once in a thousand.
+    assert sum(alarm(lambda: Paired(logs())) for _ in range(200)) <= 20
+    assert sum(alarm(lambda: Unpaired(logs(), logs())) for _ in range(200)) <= 20
+
+
 def test_rows_come_by_the_size_of_their_effect() -> None:
     run = taken()
     outcome = compared(run, slowed(slowed(slowed(run, SEQ, 1.2), FREE, 0.5), THREADS, 1.05))
@@ -387,6 +408,34 @@ def test_the_gate_asks_for_the_whole_interval() -> None:
     assert outcome.rows[0].ratio.low < 1.03
     assert gate_on_slower(outcome, 0.03, "").failed == ()
     assert gate_on_slower(outcome, 0.01, "").failed == (SEQ.key,)
+
+
+def test_the_efficiency_gate_asks_for_the_whole_interval_too() -> None:
+    a = taken({SEQ_T: 1.0, FREE: 0.5})
+    unsteady = [
+        replace(each, wall_s=each.wall_s * (1.01 if each.block % 2 else 1.09))
+        if each.cell == FREE
+        else each
+        for each in a.samples
+    ]
+    outcome = compared(a, replace(a, samples=unsteady))
+    assert outcome.efficiency[0].verdict == "slower"
+    assert outcome.efficiency[0].ratio.estimate < 0.96
+    assert gate_on_efficiency(outcome, 0.03, None, "").failed == ()
+    assert gate_on_efficiency(outcome, 0.01, None, "").failed == (FREE.key,)
+
+
+def test_a_gate_does_not_fail_for_what_is_not_sure_among_so_many() -> None:
+    outcome = compared(taken(), slowed(taken(), FREE, 1.10))
+    doubtful = replace(
+        outcome,
+        rows=tuple(replace(row, verdict="cannot tell") for row in outcome.rows),
+        efficiency=tuple(replace(row, verdict="cannot tell") for row in outcome.efficiency),
+    )
+    assert gate_on_slower(outcome, 0.03, "").failed == (FREE.key,)
+    assert gate_on_slower(doubtful, 0.03, "").failed == ()
+    assert gate_on_slower(doubtful, 0.03, "").undecided == 5
+    assert gate_on_efficiency(doubtful, 0.03, None, "").failed == ()
 
 
 def test_a_faster_run_passes_every_gate() -> None:

@@ -19,8 +19,8 @@ What: TypeAlias = Literal["time", "efficiency"]
 METHODS: Mapping[Method, str] = {
     "paired": "paired: each sample with the one of the same block, taken at the same time in the "
     "other run, so that the machine's drift is in neither",
-    "welch": "welch: taken at different times and not paired; if the machine was faster during one "
-    "of them, that is in the ratio",
+    "welch": "welch: taken at different times, and the machine's drift is not taken out; if it was "
+    "faster during one of them, that looks like a difference",
     "welch with controls": "welch with controls: taken at different times; each block's times are "
     "taken relative to its control loads, so that the machine's drift is mostly out",
 }
