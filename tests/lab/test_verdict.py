@@ -50,6 +50,11 @@ def test_a_mean_and_its_interval_are_students() -> None:
     assert math.log(estimate.high) == pytest.approx(1 + half, abs=1e-5)
 
 
+def test_two_blocks_at_a_strict_level_leave_a_ratio_anywhere() -> None:
+    estimate = mean_log([0.0, 3.0], 0.9999)
+    assert (estimate.low, estimate.high) == (0.0, math.inf)
+
+
 def test_one_value_has_no_interval() -> None:
     estimate = measure([2.0])
     assert estimate.estimate == pytest.approx(2.0)

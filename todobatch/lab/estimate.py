@@ -18,6 +18,7 @@ docs/explanation/statistics.md says the same for people, with its limits.
 """
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Literal, TypeAlias
@@ -90,7 +91,15 @@ def mean_log(logs: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     Source: Student (1908): half-width t(1 - a/2, n - 1) · s ÷ sqrt(n).
     """
     mean, half = _mean_and_half_width(logs, confidence)
-    return Estimate(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+    return Estimate(math.exp(mean), math.exp(mean - half), _exp(mean + half))
+
+
+def _exp(logarithm: float) -> float:
+    """Infinite where a float ends: two blocks can leave a ratio anywhere."""
+    return math.inf if logarithm > _MOST else math.exp(logarithm)
+
+
+_MOST = math.log(sys.float_info.max)
 
 
 def measure(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
