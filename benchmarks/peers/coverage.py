@@ -117,8 +117,8 @@ def main() -> int:
     print(
         f"{options.comparisons} comparisons a row, seed {options.seed}; target ± {TARGET:.0%}, at "
         f"most {MOST_SAMPLES} blocks; fixed: {FIXED_BLOCKS} blocks\n\n"
-        "| machine | true difference | decided | mean blocks | t test, peeking | coverage "
-        "| coverage, fixed |\n|---|---:|---:|---:|---:|---:|---:|",
+        "| machine | truth | decided | blocks | t test | coverage | fixed |\n"
+        "|---|---:|---:|---:|---:|---:|---:|",
         flush=True,
     )
     broken = []
