@@ -22,7 +22,7 @@ from todobatch.errors import (
     InterpreterMissingError,
     UsageError,
 )
-from todobatch.lab import machine, pyperf_files, schedule, store
+from todobatch.lab import doctor, machine, pyperf_files, schedule, store
 from todobatch.lab.calibrate import calibrate
 from todobatch.lab.interpreters import (
     Interpreter,
@@ -62,7 +62,8 @@ def begin(
     begun = time.monotonic()
     if output is not None:
         store.refuse_existing(output)  # before minutes are spent
-    described = machine.describe()  # now: its load is that of others
+    before = doctor.snapshot()  # now: its load is that of others
+    described = machine.describe()
     today = dt.datetime.now(tz=dt.UTC).astimezone().date()
     source = None if input_file is None else inspect_file(input_file, format, today, view)
     interpreters = _find_all(choice.interpreters or DEFAULT_INTERPRETERS, view)
@@ -71,6 +72,7 @@ def begin(
     folder = output or _new_folder(drafted.mode)
     _announce(drafted, interpreters, folder, view)
     plan = _calibrated(drafted, interpreters, view)
+    facts = doctor.gather(before, described, list(interpreters.values()))
     meta = RunMeta(
         schema=SCHEMA,
         run_id=folder.name,
@@ -80,6 +82,7 @@ def begin(
         interpreters={label: publishable(each) for label, each in interpreters.items()},
         git=machine.git_state(),
         started=_now(),
+        doctor=doctor.stored(doctor.examine(facts)),
     )
     with store.create(folder, meta) as opened:
         return _take(opened, interpreters, view, spent_s=time.monotonic() - begun)
