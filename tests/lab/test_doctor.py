@@ -340,14 +340,21 @@ def test_on_one_cpu_nothing_is_said_of_two() -> None:
 
 
 def test_two_busy_processes_are_measured_really() -> None:
-    (used,) = together.once(0.05)
+    (used,) = together.once(None, 0.05)
     assert 0 < used < 3
+
+
+@pytest.mark.interpreters
+def test_two_free_threads_are_measured_where_there_are_any(python314t: Interpreter) -> None:
+    seen = together.measure(python314t.executable, 1)
+    assert 0 < seen.short[0] < 3
+    assert "two busy free threads used" in together.judge(seen, 2).seen
 
 
 def test_processes_that_do_not_answer_leave_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(together, "_BUSY", "raise SystemExit(1)")
-    assert together.once(0.05) == []
-    assert together.judge(together.measure(1), 2).seen == UNTOLD
+    assert together.once(None, 0.05) == []
+    assert together.judge(together.measure(None, 1), 2).seen == UNTOLD
 
 
 # The A/A run --------------------------------------------------------------------------------------
@@ -448,7 +455,7 @@ def test_a_mean_that_is_not_zero_is_said_to_be_wrong() -> None:
 @pytest.fixture
 def quick_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process is started: what it takes to measure is made up."""
-    monkeypatch.setattr(together, "measure", lambda: Together((1.1, 1.2), (1.98, 1.99)))
+    monkeypatch.setattr(together, "measure", lambda _: Together((1.1, 1.2), (1.98, 1.99)))
     monkeypatch.setattr(diagnosis, "find_all", lambda specs: [python(spec) for spec in specs])
 
     def pairs(*_: object) -> Iterator[Pair]:

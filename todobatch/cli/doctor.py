@@ -23,7 +23,7 @@ def doctor(
         float, typer.Option(metavar="SECONDS", help="How long the A/A run goes on.")
     ] = 30.0,
     no_measure: Annotated[
-        bool, typer.Option("--no-measure", help="Look only: no A/A run, no busy processes.")
+        bool, typer.Option("--no-measure", help="Look only: no A/A run, no busy threads.")
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 3 when there is a warning.")
@@ -32,7 +32,7 @@ def doctor(
 ) -> None:
     """Say what about this machine stands in the way of sure figures, and how noisy it is.
 
-    Settings of kernel and CPUs are read, the CPUs that two busy processes get are measured, and the
+    Settings of kernel and CPUs are read, the CPUs that two busy threads get are measured, and the
     same thing is measured twice, again and again (an A/A run), to learn how small a difference can
     be found here in a given time.
     """
@@ -75,7 +75,8 @@ def _telling() -> "Iterator[Tell]":
 
         yield line
         return
-    with console.status("") as status:
+    # Seldom redrawn: the spinner would be load of our own while noise is measured.
+    with console.status("", refresh_per_second=2) as status:
         yield lambda what, how_far: status.update(f"{what}  {how_far}")
 
 

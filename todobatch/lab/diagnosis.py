@@ -65,8 +65,10 @@ def diagnose(tell: Tell, *, seconds: Seconds, measure: bool) -> Diagnosis:
     interrupted = False
     try:
         if measure:
-            tell("measuring how many CPUs two busy processes get, about 5 s", "")
-            measured.append(together.judge(together.measure(), described["cpus_available"]))
+            tell("measuring how many CPUs two busy threads get, about 5 s", "")
+            free = [each.executable for each in interpreters if not each.facts["gil_enabled"]]
+            used = together.measure(free[0] if free else None)
+            measured.append(together.judge(used, described["cpus_available"]))
             measured += _take_pairs(pairs, interpreters, seconds, tell)
         else:
             time.sleep(IDLE_WINDOW_S)
@@ -133,7 +135,8 @@ def page(diagnosis: Diagnosis, width: int) -> list[str]:
     """What people read, wrapped; what matters most comes first."""
     about = diagnosis.machine
     heading = (
-        f"{about['cpus_available']} CPUs, {about['cpu_model']}; {about['os']}, {about['kernel']}"
+        f"{doctor.show_cpus(about['cpus_available'])}, {about['cpu_model']}; "
+        f"{about['os']}, {about['kernel']}"
     )
     lines = [*textwrap.wrap(heading, width), ""]
     told = [each for each in diagnosis.findings if each.seen != UNTOLD]

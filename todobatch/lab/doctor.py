@@ -152,7 +152,7 @@ def check_load(facts: Facts) -> Finding:
         return _untold("load of others")
     said = []
     if load is not None:
-        said.append(f"load average {load:.2f} on {_cpus(facts.cpus_available)}")
+        said.append(f"load average {load:.2f} on {show_cpus(facts.cpus_available)}")
     if pressure is not None:
         said.append(f"something waited for a CPU in {show_percent(pressure)} of the last 10 s")
     busy = (load or 0.0) > BUSY * facts.cpus_available or (pressure or 0.0) > BUSY
@@ -236,7 +236,7 @@ def check_quota(facts: Facts) -> Finding:
     return Finding(
         "CPU quota",
         "warning",
-        f"{seen}, and {_cpus(facts.cpus_available)} to run on",
+        f"{seen}, and {show_cpus(facts.cpus_available)} to run on",
         "When it is used up all threads stand still until the next period: more workers use it up "
         "sooner, and lose by it.",
         "raise or drop the limit: docker run --cpus, a pod's CPU limit, systemd's CPUQuota=",
@@ -468,7 +468,8 @@ def _gone_up(facts: Facts, counter: str) -> int | None:
     return None if before is None or after is None else max(0, after - before)
 
 
-def _cpus(count: int) -> str:
+def show_cpus(count: int) -> str:
+    """``2`` -> ``'2 CPUs'``."""
     return "1 CPU" if count == 1 else f"{count} CPUs"
 
 

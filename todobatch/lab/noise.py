@@ -160,7 +160,8 @@ def _detectable(spread: float, pair_s: Seconds, seconds: Seconds) -> Detectable:
 def _shape(sampler: Sampler, cell: Cell) -> WorkloadShape:
     """So many tasks that a sample takes about `SAMPLE_S`."""
     first = _take(sampler, cell, WorkloadShape(cell.workload, BATCHES, FIRST_TASKS // BATCHES))
-    tasks = min(MOST_TASKS, max(BATCHES, SAMPLE_S / first.wall_s * first.tasks))
+    # Sized by CPU time, which a busy machine does not stretch.
+    tasks = min(MOST_TASKS, max(BATCHES, SAMPLE_S / max(first.cpu_s, 1e-3) * first.tasks))
     return WorkloadShape(cell.workload, BATCHES, round(tasks / BATCHES))
 
 

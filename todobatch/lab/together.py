@@ -1,8 +1,9 @@
-"""How many CPUs two busy processes really get at once: measured, because settings do not tell all.
+"""How many CPUs two busy threads really get at once: measured, because settings do not tell all.
 
 A kernel or hypervisor may keep what is short-lived on one CPU, and none of its files need say so.
-So two fresh processes compute from one common moment to another, a tenth of a second and a second
-later, and say how much CPU time each had.
+So two fresh threads of a free-threaded interpreter compute until a common moment, a tenth of a
+second and a second away, and say how much CPU time each had. Where there is no such interpreter,
+two processes do so; they may be spread over CPUs where threads are not.
 """
 
 import statistics
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from todobatch.lab.doctor import UNTOLD, Finding
 from todobatch.units import Seconds
@@ -24,48 +26,67 @@ ENOUGH = 1.8  # CPUs of two; what is left over goes to the system and to waking 
 AT_TIMES = 1.5  # a single repeat below this is worth a note
 
 # One line when it is up, one to it with the end by the clock that all processes share, and one with
-# the CPU seconds that it had. Whoever is never run until then had none.
+# the CPU seconds that its threads had. Whoever is never run until then had none.
 _BUSY = """
-import sys, time
+import sys, threading, time
+
+def busy():
+    begun = time.thread_time()
+    while time.monotonic() < end:
+        pass
+    used.append(time.thread_time() - begun)
+
+used = []
+threads = [threading.Thread(target=busy) for _ in range(int(sys.argv[1]))]
 print(flush=True)
 end = float(sys.stdin.readline())
-begun = time.process_time()
-while time.monotonic() < end:
-    pass
-print(time.process_time() - begun, flush=True)
+for each in threads:
+    each.start()
+for each in threads:
+    each.join()
+print(sum(used), flush=True)
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """CPUs used by two busy processes, once a repeat; empty where it could not be measured."""
+    """CPUs used by two, once a repeat; empty where it could not be measured."""
 
     short: tuple[float, ...]
     long: tuple[float, ...]
+    who: str = "two busy processes"
 
 
-def measure(repeats: int = REPEATS) -> Together:
-    """Take both lengths in turn; a repeat that goes wrong is left out. Ctrl-C ends it."""
+def measure(free_threaded: Path | None, repeats: int = REPEATS) -> Together:
+    """Take both lengths in turn; a repeat that goes wrong is left out. Ctrl-C ends it.
+
+    `free_threaded` is an interpreter that runs threads side by side, if there is one.
+    """
     short, long = [], []
     for _ in range(repeats):
-        short += once(SHORT_S)
-        long += once(LONG_S)
-    return Together(tuple(short), tuple(long))
+        short += once(free_threaded, SHORT_S)
+        long += once(free_threaded, LONG_S)
+    who = "two busy processes" if free_threaded is None else "two busy free threads"
+    return Together(tuple(short), tuple(long), who)
 
 
-def once(seconds: Seconds) -> list[float]:
-    """CPUs that two busy processes used together for so long: one figure, or none."""
+def once(free_threaded: Path | None, seconds: Seconds) -> list[float]:
+    """CPUs that two threads or processes used together for so long: one figure, or none."""
+    if free_threaded is None:
+        commands = [_command(sys.executable, threads=1)] * 2
+    else:
+        commands = [_command(str(free_threaded), threads=2)]
     try:
         with ExitStack() as stack:
-            both = [stack.enter_context(_busy()) for _ in range(2)]
-            for process in both:
+            up = [stack.enter_context(_started(command)) for command in commands]
+            for process in up:
                 _line(process)
             end = time.monotonic() + seconds
-            for process in both:
+            for process in up:
                 assert process.stdin is not None
                 process.stdin.write(f"{end!r}\n")
                 process.stdin.flush()
-            return [sum(float(_line(process)) for process in both) / seconds]
+            return [sum(float(_line(process)) for process in up) / seconds]
     except (OSError, ValueError):  # not started, gone before it was told, or without an answer
         return []
 
@@ -77,7 +98,7 @@ def judge(seen: Together, cpus_available: int) -> Finding:
     if not seen.short or not seen.long:
         return Finding(NAME, "note", UNTOLD)
     said = (
-        f"two busy processes used {_range(seen.short)} within {SHORT_S:g} s, "
+        f"{seen.who} used {_range(seen.short)} within {SHORT_S:g} s, "
         f"{_range(seen.long)} within {LONG_S:g} s"
     )
     if statistics.median(seen.long) < ENOUGH:
@@ -110,10 +131,14 @@ def judge(seen: Together, cpus_available: int) -> Finding:
     return Finding(NAME, "ok", said)
 
 
+def _command(python: str, *, threads: int) -> list[str]:
+    return [python, "-I", "-S", "-c", _BUSY, str(threads)]
+
+
 @contextmanager
-def _busy() -> "Iterator[subprocess.Popen[str]]":
+def _started(command: Sequence[str]) -> "Iterator[subprocess.Popen[str]]":
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _BUSY],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
