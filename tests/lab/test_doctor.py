@@ -320,7 +320,8 @@ def test_what_is_found_on_this_machine_names_nobody_and_no_folder() -> None:
     ("short", "long", "severity", "effect"),
     [
         ((1.9, 1.95, 1.99), (1.98, 1.97, 1.99), "ok", ""),
-        ((1.0, 1.1, 1.9), (1.98, 1.97, 1.99), "warning", "What is short runs one after the other"),
+        ((1.0, 1.1, 1.9), (1.98, 1.97, 1.99), "warning", "What is short gets less"),
+        ((1.80, 1.85, 1.99), (1.98, 1.97, 1.99), "note", "What is short gets less"),
         ((1.2, 1.1, 1.3), (1.2, 1.3, 1.2), "warning", "Even long samples do not get two CPUs"),
         ((1.1, 1.9, 1.9), (1.98, 1.97, 1.99), "note", "At times"),
         ((), (), "note", ""),
@@ -399,6 +400,16 @@ def test_a_void_sample_ends_the_a_a_run_with_its_reason(monkeypatch: pytest.Monk
     monkeypatch.setattr(MadeUpSampler, "void", "the GIL was on")
     with pytest.raises(MeasurementError, match="the GIL was on"):
         list(noise.pairs(sampler(), "3.14", 1.0, random.Random(5)))
+
+
+def test_few_pairs_know_little_of_the_spread() -> None:
+    pairs = [Pair(0.30, 0.31, 1.0), Pair(0.31, 0.30, 1.0)]
+    few, many = noise.summarise(pairs, "3.14"), noise.summarise(pairs * 50, "3.14")
+    assert few is not None
+    assert many is not None
+    assert few.spread_low < few.spread < few.spread_high
+    assert few.spread_high / few.spread > 10  # 31.9 in tables, for one degree of freedom
+    assert many.spread_high / many.spread == pytest.approx(1.16, abs=0.01)
 
 
 def test_one_pair_has_no_spread() -> None:

@@ -180,8 +180,8 @@ def _noise(found: Noise, width: int) -> list[str]:
     head = (
         f"Noise: {found.pairs} pairs of the same sample ({found.workload}, sequential on "
         f"{found.interpreter}, {show_seconds(found.sample_s)} each) differ by "
-        f"{_percent(found.spread)} (standard deviation; {_percent(found.robust_spread)} without "
-        "outliers)."
+        f"{_percent(found.spread)} (standard deviation, 95 % interval {_percent(found.spread_low)} "
+        f"to {_percent(found.spread_high)}; {_percent(found.robust_spread)} without outliers)."
     )
     table = [("sampling for", "pairs", "smallest difference found 4 times out of 5")]
     table += [

@@ -66,6 +66,8 @@ class Noise:
     sample_s: Seconds
     pair_s: Seconds
     spread: Ratio  # standard deviation of the log ratios
+    spread_low: Ratio  # its 95 % interval: few pairs know little of it
+    spread_high: Ratio
     robust_spread: Ratio  # 1.4826 × their median distance from their median
     mean: Estimate  # difference of A from B; 0 is the truth
     detectable: tuple[Detectable, ...]
@@ -108,6 +110,8 @@ def summarise(taken: Sequence[Pair], interpreter: str) -> Noise | None:
         sample_s=statistics.median(each for pair in taken for each in (pair.a_s, pair.b_s)),
         pair_s=pair_s,
         spread=spread,
+        spread_low=spread * _spread_factor(len(taken), 1 - LEVEL / 2),
+        spread_high=spread * _spread_factor(len(taken), LEVEL / 2),
         # 1.4826 makes it the standard deviation's equal where all is normal (Hampel, 1974).
         robust_spread=1.4826 * statistics.median(abs(each - middle) for each in logs),
         mean=Estimate(ratio.estimate - 1, ratio.low - 1, ratio.high - 1),
@@ -148,6 +152,12 @@ def judge(noise: Noise) -> Finding:
         "intervals are too narrow for what this machine's speed does.",
         "run todobatch doctor again, for longer: --seconds 120",
     )
+
+
+def _spread_factor(count: int, quantile: float) -> float:
+    """An end of the interval of a standard deviation: (n - 1) s² ÷ σ² is chi-square (Cochran)."""
+    freedom = count - 1
+    return math.sqrt(freedom / float(stats.chi2.ppf(quantile, freedom)))
 
 
 def _detectable(spread: float, pair_s: Seconds, seconds: Seconds) -> Detectable:

@@ -23,6 +23,7 @@ SHORT_S: Seconds = 0.1
 LONG_S: Seconds = 1.0
 REPEATS = 4  # of both lengths: about 5 seconds
 ENOUGH = 1.8  # CPUs of two; what is left over goes to the system and to waking up
+LESS, MUCH_LESS = 0.95, 0.9  # of what a long one got, for a short one
 AT_TIMES = 1.5  # a single repeat below this is worth a note
 
 # One line when it is up, one to it with the end by the clock that all processes share, and one with
@@ -110,12 +111,13 @@ def judge(seen: Together, cpus_available: int) -> Finding:
             "rest, and speed-ups come out smaller.",
             "end what else is running, and look at the other findings",
         )
-    if statistics.median(seen.short) < ENOUGH:
+    share = statistics.median(seen.short) / statistics.median(seen.long)
+    if share < LESS:
         return Finding(
             NAME,
-            "warning",
+            "warning" if share < MUCH_LESS else "note",
             said,
-            "What is short runs one after the other on CPUs that idle: short samples show less "
+            "What is short gets less of two CPUs than what is long: short samples show less "
             "speed-up than a longer job has.",
             "make samples last a second or more (todobatch bench does, unless --batch-size makes "
             "them short)",
