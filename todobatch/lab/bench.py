@@ -22,7 +22,7 @@ from todobatch.errors import (
     InterpreterMissingError,
     UsageError,
 )
-from todobatch.lab import machine, pyperf_files, schedule, store
+from todobatch.lab import doctor, machine, pyperf_files, schedule, store
 from todobatch.lab.calibrate import calibrate
 from todobatch.lab.interpreters import (
     Interpreter,
@@ -62,7 +62,8 @@ def begin(
     begun = time.monotonic()
     if output is not None:
         store.refuse_existing(output)  # before minutes are spent
-    described = machine.describe()  # now: its load is that of others
+    before = doctor.snapshot()  # now: its load is that of others
+    described = machine.describe()
     today = dt.datetime.now(tz=dt.UTC).astimezone().date()
     source = None if input_file is None else inspect_file(input_file, format, today, view)
     interpreters = _find_all(choice.interpreters or DEFAULT_INTERPRETERS, view)
@@ -71,7 +72,7 @@ def begin(
     folder = output or _new_folder(drafted.mode)
     _announce(drafted, interpreters, folder, view)
     plan = _calibrated(drafted, interpreters, view)
-    meta = _meta_of(folder, plan, described, interpreters)
+    meta = _meta_of(folder, plan, described, before, interpreters)
     with store.create(folder, meta) as opened:
         return _take(opened, interpreters, view, spent_s=time.monotonic() - begun)
 
@@ -85,6 +86,7 @@ def begin_like(folder: Path, view: View, *, output: Path | None = None) -> Run:
     begun = time.monotonic()
     if output is not None:
         store.refuse_existing(output)
+    before = doctor.snapshot()
     described = machine.describe()
     plan = store.load(folder).meta.plan
     changed = _input_changed(plan)
@@ -97,7 +99,7 @@ def begin_like(folder: Path, view: View, *, output: Path | None = None) -> Run:
     interpreters = _find_all(dict.fromkeys(cell.interpreter for cell in plan.cells), view)
     new = output or _new_folder(plan.mode)
     view.say(f"{plan.mode} run by the plan of {folder}: {len(plan.cells)} cells; in {new}")
-    meta = _meta_of(new, plan, described, interpreters)
+    meta = _meta_of(new, plan, described, before, interpreters)
     with store.create(new, meta) as opened:
         return _take(opened, interpreters, view, spent_s=time.monotonic() - begun)
 
@@ -106,8 +108,10 @@ def _meta_of(
     folder: Path,
     plan: Plan,
     described: dict[str, Any],
+    before: doctor.Snapshot,
     interpreters: Mapping[str, Interpreter],
 ) -> RunMeta:
+    facts = doctor.gather(before, described, list(interpreters.values()))
     return RunMeta(
         schema=SCHEMA,
         run_id=folder.name,
@@ -117,6 +121,7 @@ def _meta_of(
         interpreters={label: publishable(each) for label, each in interpreters.items()},
         git=machine.git_state(),
         started=_now(),
+        doctor=doctor.stored(doctor.examine(facts)),
     )
 
 

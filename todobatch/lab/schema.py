@@ -73,6 +73,7 @@ class RunMeta:
     started: str  # ISO 8601, UTC
     ended: str | None = None
     resumed: tuple[str, ...] = ()
+    doctor: list[dict[str, Any]] = field(default_factory=list)  # see todobatch.lab.doctor.Finding
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,12 +68,14 @@ def notes(run: Run, workload: str | None = None) -> Iterator[str]:
         yield f"Unfinished. Go on with: todobatch bench --resume {run.folder or run.meta.run_id}"
     if run.torn:
         yield "The last line of samples.jsonl was cut off in the middle and is not in this."
-    if (load := _load_before(run)) > BUSY * cpus_of(run):
+    busy = (load := _load_before(run)) > BUSY * cpus_of(run)
+    if busy:
         yield (
             f"The machine was busy when this began (load {load:.1f} on {cpus_of(run)} CPUs): "
             "intervals are wider for it, and CPU figures lower."
         )
     yield from _doubts(run, samples)
+    yield from _warnings(run, but="load of others" if busy else "")
     voids = [each for each in samples if each.void]
     if voids:
         yield f"{len(voids)} of {len(samples)} samples are void and in none of the figures:"
@@ -104,6 +106,13 @@ def _doubts(run: Run, samples: Sequence[Sample]) -> Iterator[str]:
     timed = sum(each.wall_s + each.pool_start_s for each in samples if not each.void)
     if lived:
         yield f"{show_percent(timed / lived)} of the time of all samples was inside timed regions."
+
+
+def _warnings(run: Run, *, but: str = "") -> Iterator[str]:
+    """What doctor warned of when the run began, a line each; older runs have none."""
+    for each in run.meta.doctor:
+        if each.get("severity") == "warning" and each.get("name") != but:
+            yield f"Doctor: {each.get('name')}: {each.get('seen')}"
 
 
 def _load_before(run: Run) -> float:
