@@ -162,8 +162,8 @@ def strategy_defined(figures: Figures) -> Point:
     open_ = [winner.workload for winner in figures.winners if winner.verdict != "faster"]
     if open_:
         text = (
-            f"For {', '.join(open_)} the intervals overlap: no single fastest approach. Run more "
-            "blocks, or choose among the tied by memory and by how they fail."
+            f"For {', '.join(open_)} the samples do not decide: no single fastest approach. "
+            "Run more blocks, or choose among the tied by memory and by how they fail."
         )
         return Point(question, "cannot tell", text)
     text = "Each workload has one fastest approach; they are listed below by kind of work."

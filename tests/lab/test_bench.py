@@ -228,7 +228,8 @@ def test_a_run_of_other_interpreters_is_not_resumed(options: list[str], tmp_path
         (["--resume", "no-such-run", "--blocks", "3"], 2, "keeps its own plan"),
         (["--like", "no-such-run"], 6, "no-such-run: this is no run folder"),
         (["--like", "no-such-run", "--blocks", "3"], 2, "the plan is that of the other run"),
-        (["--target", "much"], 2, "'much' is no percentage"),
+        (["--target", "much"], 2, "'much' is no share"),
+        (["--target", "2%x"], 2, "'2%x' is no share"),
         (["--target", "200%"], 2, "a target of 2"),
     ],
 )

@@ -17,7 +17,8 @@ from typer.testing import CliRunner, Result
 from tests.conftest import ROOT, RunTodobatch
 from tests.lab.made_up import FREE, FREE_4, PROCESSES, SEQ, SEQ_T, THREADS, meta, sample
 from todobatch.cli.app import app
-from todobatch.cli.compare import _drop, _limit
+from todobatch.cli.compare import _drop
+from todobatch.cli.shares import share_of
 from todobatch.errors import StoreError, UsageError
 from todobatch.lab import store
 from todobatch.lab.compare import (
@@ -486,13 +487,13 @@ def test_the_efficiency_gate_ends_the_command_with_3(tmp_path: Path) -> None:
     [("3%", 0.03), ("3 %", 0.03), (" 0.03 ", 0.03), ("0%", 0.0), ("150%", 1.5), (".5", 0.5)],
 )
 def test_a_limit_is_a_percentage_or_a_fraction(text: str, limit: float) -> None:
-    assert _limit(text, "--fail-on-slower") == pytest.approx(limit)
+    assert share_of(text, "--fail-on-slower") == pytest.approx(limit)
 
 
 @pytest.mark.parametrize("text", ["", "%", "-3%", "-0.03", "3", "1", "much", "nan", "1e-2", "3%%"])
-def test_nonsense_is_no_limit(text: str) -> None:
+def test_nonsense_is_noshare_of(text: str) -> None:
     with pytest.raises(UsageError, match=r"write it as 3% or 0.03"):
-        _limit(text, "--fail-on-slower")
+        share_of(text, "--fail-on-slower")
 
 
 def test_an_efficiency_drop_may_be_for_one_number_of_workers() -> None:

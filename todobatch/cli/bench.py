@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from todobatch.cli.shares import share_of
 from todobatch.errors import MeasurementError, UsageError
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def bench(
         interpreters=_names(interpreters, "--interpreters"),
         blocks=blocks,
         budget_s=budget,
-        target=_percent(target, "--target"),
+        target=None if target is None else share_of(target, "--target"),
         seed=seed,
         batch_size=batch_size,
     )
@@ -185,17 +186,4 @@ def _numbers(text: str | None, option: str) -> tuple[int, ...] | None:
     except ValueError as error:
         raise UsageError(
             f"{text!r} is not a list of whole numbers", place=option, remedy="such as 1,2,4,8"
-        ) from error
-
-
-def _percent(text: str | None, option: str) -> float | None:
-    """``'2%'``, ``'2 %'`` and ``'0.02'`` are the same."""
-    if text is None:
-        return None
-    number, sign, _ = text.partition("%")
-    try:
-        return float(number) / (100 if sign else 1)
-    except ValueError as error:
-        raise UsageError(
-            f"{text!r} is no percentage", place=option, remedy="such as 2% or 0.02"
         ) from error

@@ -1,12 +1,12 @@
 """`todobatch compare`: what became slower from one run to another, and a gate for CI."""
 
-import math
 import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from todobatch.cli.shares import share_of
 from todobatch.errors import EXIT_GATE, UsageError
 
 FORMATS = ("text", "markdown", "json")
@@ -51,7 +51,7 @@ def compare(
         raise UsageError(
             f"unknown format {format_!r}", place="--format", remedy=f"one of {', '.join(FORMATS)}"
         )
-    slower = None if fail_on_slower is None else _limit(fail_on_slower, "--fail-on-slower")
+    slower = None if fail_on_slower is None else share_of(fail_on_slower, "--fail-on-slower")
     drop = None if fail_on_efficiency_drop is None else _drop(fail_on_efficiency_drop)
 
     from todobatch.lab import compare as lab
@@ -78,24 +78,11 @@ def compare(
         raise typer.Exit(EXIT_GATE)
 
 
-def _limit(text: str, option: str) -> float:
-    """``'3%'``, ``'3 %'`` or ``'0.03'`` as a fraction. Raises UsageError."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text, re.ASCII)
-    limit = math.nan
-    if found:
-        limit = float(found[1]) / 100 if found[2] else float(found[1])
-    if not found or not math.isfinite(limit) or (not found[2] and limit >= 1):
-        raise UsageError(
-            f"{text!r} is no share", place=option, remedy="write it as 3% or 0.03, and not below 0"
-        )
-    return limit
-
-
 def _drop(text: str) -> tuple[float, int | None]:
     """``'3%@4'`` or ``'3%'``: by how much, and at how many workers. Raises UsageError."""
     option = "--fail-on-efficiency-drop"
     share, at, workers = text.partition("@")
-    limit = _limit(share, option)
+    limit = share_of(share, option)
     if limit >= 1:
         raise UsageError(
             f"{text!r}: nothing can fall by all of it", place=option, remedy="write less than 100%"

@@ -162,10 +162,10 @@ def rank(good: Good, cells: Sequence[CellSummary]) -> list[CellSummary]:
     reference = good[max(cells, key=lambda each: len(good[each.cell])).cell]
 
     def behind(each: CellSummary) -> float:
-        logs = log_ratios(reference, good[each.cell]) or [_level(good[each.cell])]
+        logs = log_ratios(reference, good[each.cell]) or [level(good[each.cell])]
         return ratio_of(logs).estimate
 
-    def _level(samples: Mapping[int, Sample]) -> float:  # no common block: only roughly right
+    def level(samples: Mapping[int, Sample]) -> float:  # no common block: only roughly right
         means = [measure([each.wall_s for each in by.values()]) for by in (samples, reference)]
         return math.log(means[0].estimate / means[1].estimate)
 
