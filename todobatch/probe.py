@@ -36,13 +36,15 @@ def tree_cpu_seconds() -> Seconds:
 _own_cost: Seconds = 0.0
 
 
-def tree_peak() -> tuple[Bytes, str]:
+def tree_peak(*, beside: int | None = None) -> tuple[Bytes, str]:
     """Peak memory of this process and its live descendants, and the name of the method.
 
     ``'pss+hwm'`` (Linux): for each process its proportional set size now, which counts a page that
     n processes share as 1/n, plus how far its resident set once stood above the present one
     (VmHWM - VmRSS). Sources: proc_pid_smaps(5), proc_pid_status(5). Peaks of different
     processes need not have been at one moment, so this is an upper estimate.
+    `beside` is a process outside the tree, of which this one is a fork: what the tree shares with
+    it alone counts in full, as if that process were not there.
     ``'maxrss+rss'``: elsewhere, the peak resident set of this process plus the present one of each
     live descendant; their earlier peaks are not known.
     """
@@ -57,7 +59,21 @@ def tree_peak() -> tuple[Bytes, str]:
             total += _linux_peak(process)
         except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
             continue
+    if beside is not None:
+        total += _shared_with_others(beside)
     return total, "pss+hwm"
+
+
+def _shared_with_others(pid: int) -> Bytes:
+    """What a process takes off others' proportional set sizes: its own, without what is private.
+
+    (Pages that are shared with strangers' processes too are in it with this one's share of them.)
+    """
+    try:
+        seen = psutil.Process(pid).memory_full_info()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0
+    return int(seen.pss - seen.uss)
 
 
 def _resident(process: psutil.Process) -> Bytes:

@@ -42,6 +42,13 @@ def cpus_available() -> int:
     return os.cpu_count() or 1
 
 
+def allowed_cpus() -> tuple[int, ...]:
+    """The CPUs that the calling thread may run on; empty where the system does not tell."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return ()
+
+
 def current_cpu() -> int | None:
     """The CPU that the calling thread ran on last, from the kernel's account, or None.
 

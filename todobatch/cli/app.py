@@ -10,6 +10,7 @@ from todobatch.cli.interpreters import app as interpreters
 from todobatch.cli.report import report
 from todobatch.cli.run import run
 from todobatch.cli.show import show
+from todobatch.cli.versus import versus
 
 app = typer.Typer(
     name="todobatch",
@@ -40,6 +41,7 @@ def root(
 app.command(short_help="Run one job one way, and say what it took.")(run)
 app.command(short_help="Measure many ways side by side, and name the fastest.")(bench)
 app.command(short_help="Show what a run of bench found, and why.")(show)
+app.command(short_help="Tell in seconds whether B is faster than A.")(versus)
 app.command(short_help="Compare two runs: what became slower, and a gate for CI.")(compare)
 app.command(short_help="Say what on this machine spoils figures, and how noisy it is.")(doctor)
 app.command(short_help="Build a site from a run of bench.")(report)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,7 +65,7 @@ def begin(
     before = doctor.snapshot()  # now: its load is that of others
     described = machine.describe()
     today = dt.datetime.now(tz=dt.UTC).astimezone().date()
-    source = None if input_file is None else inspect_file(input_file, format, today, view)
+    source = None if input_file is None else inspect_file(input_file, format, today, view.say)
     interpreters = _find_all(choice.interpreters or DEFAULT_INTERPRETERS, view)
     available = {label: availability(each) for label, each in interpreters.items()}
     drafted = draft(choice, available, source=source)
@@ -142,7 +142,12 @@ def resume(folder: Path, view: View) -> Run:
         return _take(opened, interpreters, view)
 
 
-def inspect_file(path: Path, format: str | None, today: dt.date, view: View) -> TaskSource:  # noqa: A002
+def inspect_file(
+    path: Path,
+    format: str | None,  # noqa: A002
+    today: dt.date,
+    say: Callable[[str], None],
+) -> TaskSource:
     """Read a file of tasks once, before anything is measured: what is in it, and what is broken.
 
     Raises InputError and its kin for a file that cannot be read, EmptyInputError for one without
@@ -157,9 +162,9 @@ def inspect_file(path: Path, format: str | None, today: dt.date, view: View) -> 
     broken: list[BrokenLineError] = []
     tasks = count(open_source(path, format=format, today=today).read(broken.append))
     for error in broken[:10]:
-        view.say(f"skipped: {error}")
+        say(f"skipped: {error}")
     if len(broken) > 10:
-        view.say(f"skipped: {len(broken) - 10} more broken records")
+        say(f"skipped: {len(broken) - 10} more broken records")
     if not tasks:
         raise EmptyInputError(
             "there is no task in it",
@@ -217,8 +222,8 @@ def _take(
     spent_s: Seconds = 0.0,
 ) -> Run:
     plan = opened.meta.plan
+    sampler = _sampler(interpreters, plan.source, plan.today, timeout_s=_timeout(plan))
     try:
-        sampler = _sampler(interpreters, plan.source, plan.today, timeout_s=_timeout(plan))
         for sample in schedule.run(opened, sampler, view.before, spent_s=spent_s):
             view.after(sample)
         for cell in schedule.given_up(plan, opened.samples):
@@ -230,6 +235,8 @@ def _take(
         view.say(f"  todobatch bench --resume {opened.folder}")
         pyperf_files.write(opened.run(), opened.folder)
         raise
+    finally:
+        sampler.close()
     pyperf_files.write(opened.run(), opened.folder)
     return opened.run()
 
@@ -252,13 +259,16 @@ def _timeout(plan: Plan) -> Seconds:
 def _calibrated(drafted: Draft, interpreters: Mapping[str, Interpreter], view: View) -> Plan:
     sampler = _sampler(interpreters, drafted.source, drafted.today, timeout_s=300.0)
     shapes = []
-    for workload in drafted.workloads:
-        shape = calibrate(sampler, drafted, workload)
-        view.say(
-            f"{workload}: {shape.batches} batches of {shape.batch_size} tasks a sample, "
-            f"{show_seconds(shape.calibrated_s)} in sequence"
-        )
-        shapes.append(shape)
+    try:
+        for workload in drafted.workloads:
+            shape = calibrate(sampler, drafted, workload)
+            view.say(
+                f"{workload}: {shape.batches} batches of {shape.batch_size} tasks a sample, "
+                f"{show_seconds(shape.calibrated_s)} in sequence"
+            )
+            shapes.append(shape)
+    finally:
+        sampler.close()
     return drafted.plan(shapes)
 
 

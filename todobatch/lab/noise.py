@@ -1,8 +1,8 @@
 """How much two measurements of the same thing differ here, and what difference can be found at all.
 
-An A/A run: one cell is measured as if it were two. Each pair is two samples, one after the other,
-and which of them is called A is drawn. What their ratio shows is noise: no difference is there to
-be found. Its spread says how many pairs it takes to find a real one of a given size.
+An A/A run: one cell is measured as if it were two. Each pair is two samples of one block, one after
+the other, and which of them is called A is drawn. What their ratio shows is noise: no difference is
+there to be found. Its spread says how many pairs it takes to find a real one of a given size.
 
 A pair's samples are next to each other in time. Two cells of a run with many cells are further
 apart within their block, and drift adds to the spread: what is found here is the best case.
@@ -87,7 +87,7 @@ def pairs(
     taken, longest = 0, 0.0
     while taken < LEAST_PAIRS or time.monotonic() + longest <= end:
         begun = time.monotonic()
-        first, second = (_take(sampler, cell, shape).wall_s for _ in range(2))
+        first, second = (_take(sampler, cell, shape, taken).wall_s for _ in range(2))
         took = time.monotonic() - begun
         a, b = (first, second) if draw.random() < 0.5 else (second, first)
         yield Pair(a, b, took)
@@ -175,8 +175,8 @@ def _shape(sampler: Sampler, cell: Cell) -> WorkloadShape:
     return WorkloadShape(cell.workload, BATCHES, round(tasks / BATCHES))
 
 
-def _take(sampler: Sampler, cell: Cell, shape: WorkloadShape) -> Sample:
-    sample = sampler.take(Slot(-1, 0, cell), shape, number=-1)
+def _take(sampler: Sampler, cell: Cell, shape: WorkloadShape, block: int = -1) -> Sample:
+    sample = sampler.take(Slot(block, 0, cell), shape, number=-1)
     if sample.void is not None:
         raise MeasurementError(
             sample.void,

@@ -1,7 +1,8 @@
 """Takes one sample: a fresh process of an interpreter, followed to its end, judged, never trusted.
 
-The process gets a group of its own, so that it and all its workers can be ended together - on a
-timeout, on Ctrl-C, and when this process is killed (it watches its standard input).
+The process is a child of its block's nursery (`todobatch.lab.nursery`). It gets a group of its own,
+so that it and all its workers can be ended together - on a timeout, on Ctrl-C, and when this
+process is killed (it watches its standard input).
 """
 
 import datetime as dt
@@ -9,16 +10,16 @@ import json
 import math
 import os
 import selectors
-import signal
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from todobatch.errors import MeasurementError
 from todobatch.lab.interpreters import Interpreter, worker_environment
 from todobatch.lab.machine import without_folders
+from todobatch.lab.nursery import Child, Nursery
 from todobatch.lab.sample_process import SampleSpec
 from todobatch.lab.schema import SCHEMA, Cell, Sample, WorkloadShape
 from todobatch.lab.tasks import TaskSource
@@ -57,18 +58,27 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Takes samples of one plan."""
+    """Takes samples of one plan. Used by one thread; `close` ends what it started."""
 
     interpreters: Mapping[str, Interpreter]
     source: TaskSource
     today: str
     timeout_s: Seconds = 300.0
     extra_environment: Mapping[str, str] = field(default_factory=dict)
+    _nurseries: dict[tuple[int, str], Nursery] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+    """Of the block under way, by block and interpreter."""
+
+    def close(self) -> None:
+        """End the nurseries; those of an earlier block are ended when the next one begins."""
+        while self._nurseries:
+            self._nurseries.popitem()[1].close()
 
     def take(self, slot: Slot, shape: WorkloadShape, *, number: int) -> Sample:
         """Take one sample and judge it. What went wrong is in its `void`; nothing is raised."""
         load = os.getloadavg()[0]
-        taken = self.run(slot.cell, shape)
+        taken = self.run(slot.cell, shape, block=slot.block)
         interpreter = self.interpreters[slot.cell.interpreter]
         observed = taken.observed or {}
         workers = observed.get("worker_totals", [])
@@ -100,32 +110,26 @@ class Sampler:
             void=taken.trouble or why_void(observed, interpreter, shape),
         )
 
-    def run(self, cell: Cell, shape: WorkloadShape) -> Taken:
+    def run(self, cell: Cell, shape: WorkloadShape, *, block: int = -1) -> Taken:
         """Run one sample's process to its end, whatever end that is."""
         started = dt.datetime.now(tz=dt.UTC).isoformat(timespec="milliseconds")
         begun = time.monotonic()
-        with _two_pipes() as pipes:
-            spec: SampleSpec = {
-                "name": f"{cell.workload}/{cell.executor}/{cell.workers}",
-                "workload": cell.workload,
-                "executor": cell.executor,
-                "workers": cell.workers,
-                "batches": shape.batches,
-                "batch_size": shape.batch_size,
-                "source": self.source,
-                "today": self.today,
-                "observed_fd": pipes[0].writer,
-            }
-            process = self._start(self.interpreters[cell.interpreter], pipes)
-            said = {"observed": b"", "pyperf": b"", "stderr": b""}
-            try:
-                _send(process, spec)
-                in_time = _read_all(process, pipes, said, begun + self.timeout_s)
-            finally:
-                _end(process)
-        trouble = None if in_time else f"it took longer than {self.timeout_s:.0f} s and was ended"
-        if trouble is None and process.returncode != 0:
-            trouble = _how_it_ended(process.returncode, said["stderr"])
+        spec: SampleSpec = {
+            "name": f"{cell.workload}/{cell.executor}/{cell.workers}",
+            "workload": cell.workload,
+            "executor": cell.executor,
+            "workers": cell.workers,
+            "batches": shape.batches,
+            "batch_size": shape.batch_size,
+            "source": self.source,
+            "today": self.today,
+        }
+        said = {"observed": b"", "pyperf": b"", "stderr": b""}
+        try:
+            trouble = self._follow(cell.interpreter, block, spec, said, begun)
+        except MeasurementError as error:  # the nursery is gone: the next sample gets a new one
+            self.close()
+            trouble = error.cause
         return Taken(
             observed=_json(said["observed"]) if trouble is None else None,
             pyperf=_pyperf_run(said["pyperf"]) if trouble is None else {},
@@ -134,24 +138,40 @@ class Sampler:
             trouble=trouble,
         )
 
-    def _start(
-        self, interpreter: Interpreter, pipes: Sequence["_Pipe"]
-    ) -> "subprocess.Popen[bytes]":
-        command = [str(interpreter.executable), "-m", "todobatch.lab.sample_process"]
-        # As a pyperf worker: one value of one loop, its JSON to a pipe.
-        command += ["--worker", "--worker-task", "0", "-l", "1", "-w", "0", "-n", "1"]
-        process = subprocess.Popen(
-            [*command, "--pipe", str(pipes[1].writer)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**worker_environment(interpreter), **self.extra_environment},
-            pass_fds=tuple(pipe.writer for pipe in pipes),
-            start_new_session=True,
-        )
-        for pipe in pipes:
-            pipe.close_writer()
-        return process
+    def _follow(
+        self,
+        interpreter: str,
+        block: int,
+        spec: SampleSpec,
+        said: dict[str, bytes],
+        begun: Seconds,
+    ) -> str | None:
+        """Have a child take the sample, and keep what it said; gives what went wrong, if it did."""
+        with _two_pipes() as pipes:
+            child = self._nursery(interpreter, block).bear(*(pipe.writer for pipe in pipes))
+            for pipe in pipes:
+                pipe.close_writer()
+            try:
+                _send(child, spec)
+                in_time = _read_all(child, pipes, said, begun + self.timeout_s)
+            finally:
+                hung = child.end()
+        if not in_time:
+            return f"it took longer than {self.timeout_s:.0f} s and was ended"
+        assert child.returncode is not None
+        if child.returncode and not hung:  # what hung after it had said all was ended by us
+            return how_it_ended(child.returncode, said["stderr"])
+        return None
+
+    def _nursery(self, interpreter: str, block: int) -> Nursery:
+        """The nursery of a block; those of another block are ended."""
+        if any(at != block for at, _ in self._nurseries):
+            self.close()
+        if (block, interpreter) not in self._nurseries:
+            found = self.interpreters[interpreter]
+            environment = {**worker_environment(found), **self.extra_environment}
+            self._nurseries[block, interpreter] = Nursery(found, environment)
+        return self._nurseries[block, interpreter]
 
 
 def why_void(
@@ -232,25 +252,17 @@ def _two_pipes() -> Iterator[tuple[_Pipe, _Pipe]]:
         pyperf.close()
 
 
-def _send(process: "subprocess.Popen[bytes]", spec: SampleSpec) -> None:
-    assert process.stdin is not None
-    try:
-        process.stdin.write(json.dumps(spec).encode() + b"\n")
-        process.stdin.flush()
-    except BrokenPipeError:
-        pass  # it died at once; its exit code and stderr tell
+def _send(child: Child, spec: SampleSpec) -> None:
+    with suppress(BrokenPipeError):  # it died at once; its exit code and stderr tell
+        child.stdin.write(json.dumps(spec).encode() + b"\n")
 
 
 def _read_all(
-    process: "subprocess.Popen[bytes]",
-    pipes: Sequence[_Pipe],
-    said: dict[str, bytes],
-    deadline: Seconds,
+    child: Child, pipes: Sequence[_Pipe], said: dict[str, bytes], deadline: Seconds
 ) -> bool:
     """Read until everything is said and the process has ended; False when time ran out."""
-    assert process.stderr is not None
     with selectors.DefaultSelector() as selector:
-        sources = (*(pipe.reader for pipe in pipes), process.stderr.fileno())
+        sources = (*(pipe.reader for pipe in pipes), child.stderr.fileno())
         for name, source in zip(said, sources, strict=True):
             selector.register(source, selectors.EVENT_READ, name)
         waited_for = 2  # both pipes; stderr may be held open by a stray grandchild
@@ -266,31 +278,15 @@ def _read_all(
                 if not chunk:
                     selector.unregister(key.fd)
                     waited_for -= key.data != "stderr"
-    try:
-        process.wait(max(0.1, min(END_TIMEOUT_S, deadline - time.monotonic())))
-    except subprocess.TimeoutExpired:
+    if child.wait(max(0.1, min(END_TIMEOUT_S, deadline - time.monotonic()))) is None:
         return True  # it has said all: what hangs while it ends is ended by us
-    os.set_blocking(process.stderr.fileno(), False)
-    said["stderr"] += process.stderr.read() or b""
+    os.set_blocking(child.stderr.fileno(), False)
+    said["stderr"] += child.stderr.read() or b""
     return True
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End the process with its whole group, workers that outlived it included."""
-    assert process.stdin is not None
-    assert process.stderr is not None
-    hung = process.poll() is None
-    with suppress(ProcessLookupError):  # the usual end: nobody is left in it
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if hung and process.returncode == -signal.SIGKILL:
-        process.returncode = 0  # by us, after it had said all, or its lateness is the trouble
-    for stream in (process.stdin, process.stderr):
-        with suppress(BrokenPipeError):
-            stream.close()
-
-
-def _how_it_ended(code: int, stderr: bytes) -> str:
+def how_it_ended(code: int, stderr: bytes) -> str:
+    """What a process's exit code and what it printed last say, on one line without folders."""
     how = f"was killed ({signal_name(-code)})" if code < 0 else f"ended with code {code}"
     printed = _gist(stderr.decode(errors="replace"))
     return f"its process {how}: {printed}" if printed else f"its process {how} without a word"

@@ -1,10 +1,10 @@
 """One sample, in a process of its own, in the interpreter that is measured.
 
     controller ── the spec, one line of JSON ──► standard input
-    controller ◄── what was seen, JSON ── spec["observed_fd"]
-    controller ◄── pyperf's own JSON ── --pipe FD
+    controller ◄── what was seen, JSON ── its first pipe
+    controller ◄── pyperf's own JSON ── its second pipe
 
-It is run as a pyperf worker (``--worker -l 1 -w 0 -n 1 --pipe FD``): pyperf takes one value,
+It is a child of a nursery (`nursery_process`), and a pyperf worker: pyperf takes one value,
 collects its metadata and writes its file, without the manager process that it would put above. The
 warm-up is ours: a few small batches through the very pool that is measured, before the clock
 starts. (One of pyperf's would be a run with workers of its own, which warms nobody else.)
@@ -39,7 +39,7 @@ WARM_TASKS = 4
 
 
 class SampleSpec(TypedDict):
-    """What to measure, and where to say what was seen."""
+    """What to measure."""
 
     name: str
     workload: str
@@ -49,7 +49,6 @@ class SampleSpec(TypedDict):
     batch_size: int
     source: TaskSource
     today: str
-    observed_fd: int
 
 
 class Warmed(Executor):
@@ -111,7 +110,7 @@ class Measurement:
 
         def done() -> None:
             marks["cpu"] = probe.tree_cpu_seconds() - marks["cpu"]
-            marks["peak"] = probe.tree_peak()
+            marks["peak"] = probe.tree_peak(beside=os.getppid())
 
         def note(result: ProcessingResult) -> None:
             spans.append((result.seen.worker, result.batch, result.started, result.duration))
@@ -176,29 +175,25 @@ def end_with_controller() -> None:
         threading.Thread(target=watch, name="controller-watch", daemon=True).start()
 
 
-def _first_line() -> bytes:
+def first_line() -> bytes:
+    """The first line of standard input, read from its descriptor."""
     line = b""
     while not line.endswith(b"\n") and (more := os.read(0, 65_536)):
         line += more
     return line
 
 
-def main() -> None:
-    """``python -m todobatch.lab.sample_process --worker … < spec``"""
-    spec: SampleSpec = json.loads(_first_line())
-    end_with_controller()
-    # Worker processes must not hold the controller's pipes open.
-    os.set_inheritable(spec["observed_fd"], False)
-
+def run(fds: Sequence[int]) -> None:
+    """Take the sample: what a nursery's child does. `fds` are the two pipes."""
     import pyperf
 
-    runner = pyperf.Runner(program_args=("-m", "todobatch.lab.sample_process"))
-    os.set_inheritable(runner.parse_args().pipe, False)
+    observed, pipe = fds
+    spec: SampleSpec = json.loads(first_line())
+    end_with_controller()
+    # As a pyperf worker: one value of one loop, its JSON to a pipe.
+    sys.argv[1:] = ["--worker", "--worker-task", "0", "-l", "1", "-w", "0", "-n", "1"]
+    sys.argv += ["--pipe", str(pipe)]
     measurement = Measurement(spec)
-    runner.bench_time_func(spec["name"], measurement)
-    with os.fdopen(spec["observed_fd"], "w", encoding="utf-8") as observed:
-        json.dump(measurement.seen, observed)
-
-
-if __name__ == "__main__":
-    main()
+    pyperf.Runner().bench_time_func(spec["name"], measurement)
+    with os.fdopen(observed, "w", encoding="utf-8") as file:
+        json.dump(measurement.seen, file)

@@ -1,0 +1,66 @@
+"""Work whose differences are known: the same unit, so many times, and so many percent more often.
+
+`pairs.py` gives it to todobatch as workloads (``benchmarks.peers.known:json_5`` is 5 % more work
+than ``json_0``), and to pyperf and asv as plain calls. Standard library only.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+EFFECTS = (0, 2, 5, 10)
+"""Percent."""
+
+_RECORD = {"title": "water the plants", "priority": 3, "done": False, "projects": ["garden"]}
+_WORDS = ["call", "the", "plumber", "about", "the", "kitchen", "sink", "before", "the", "weekend"]
+_NUMBERS = [(n * 7919) % 101 for n in range(24)]
+
+
+def _arithmetic() -> None:
+    total = 0
+    for n in range(40):
+        total += n * n
+
+
+def _json() -> None:
+    json.loads(json.dumps(_RECORD))
+
+
+def _text() -> None:
+    counts: dict[str, int] = {}
+    for word in _WORDS:
+        key = word.upper().strip("AEIOU")
+        counts[key] = counts.get(key, 0) + len(word)
+
+
+def _sorting() -> None:
+    sorted(_NUMBERS, key=lambda n: -n)
+
+
+# The unit of each kind of work, and how often it makes about a millisecond.
+WORKS: dict[str, tuple[Callable[[], None], int]] = {
+    "arithmetic": (_arithmetic, 500),
+    "json": (_json, 200),
+    "text": (_text, 400),
+    "sorting": (_sorting, 400),
+}
+
+
+def call(work: str, effect: int) -> None:
+    """About a millisecond of one kind of work, and `effect` percent more. No result."""
+    unit, times = WORKS[work]
+    for _ in range(times * (100 + effect) // 100):
+        unit()
+
+
+def _workload(work: str, effect: int) -> Callable[[Any], None]:
+    def workload(task: Any) -> None:
+        del task
+        call(work, effect)
+
+    return workload
+
+
+for _work in WORKS:
+    for _effect in EFFECTS:
+        globals()[f"{_work}_{_effect}"] = _workload(_work, _effect)

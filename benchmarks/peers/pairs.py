@@ -1,0 +1,340 @@
+"""Known pairs for todobatch and its peers: ``python benchmarks/peers/pairs.py``
+
+Pairs without a difference, and with 2, 5 and 10 % more work in B, twenty of each (four kinds of
+work, five times), are given to
+
+* ``todobatch versus A B``;
+* pyperf with its default settings, A and then B, and ``pyperf compare_to``;
+* ``asv continuous`` on a repository of two commits, B's work in the second; and ``asv compare`` of
+  the same samples with the factor 1.01, for asv's default of 1.1 leaves out what is below 10 %.
+
+All on one machine and one interpreter, in turns: pair by pair todobatch and pyperf in an order that
+is drawn, and a fifth of asv's pairs after each fifth of the others. Printed for each: false alarms
+(pairs without a difference that were called faster or slower), differences found (B called slower),
+differences called faster, and the wall time of a pair, all that the tool does included.
+
+Every answer is kept in a file as it comes (``--output``): a run that is stopped goes on where it
+was. It takes about an hour.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from scipy import stats
+
+from benchmarks.peers.known import EFFECTS, WORKS
+from todobatch.lab.estimate import ratio_of
+from todobatch.lab.interpreters import Interpreter, find, worker_environment
+
+ROOT = Path(__file__).parents[2]
+INTERPRETER = "3.14"
+REPEATS = 5
+TIMEOUT_S = 600.0
+ASV_TIMEOUT_S = 3600.0
+ASV_FACTORS = {"asv continuous": "1.1", "asv compare, factor 1.01": "1.01"}
+TOOLS = ("todobatch", "pyperf", "asv")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two workloads: the second has `effect` percent more work."""
+
+    work: str
+    effect: int
+    repeat: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a tool said of B: 'slower', 'faster' or 'same' (which includes that it cannot tell)."""
+
+    tool: str
+    work: str
+    effect: int
+    repeat: int
+    said: str
+    wall_s: float
+
+
+def main() -> int:
+    """Ask every tool about every pair, and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="times each pair is given")
+    parser.add_argument("--works", default=",".join(WORKS), help="kinds of work, comma-separated")
+    parser.add_argument("--effects", default=",".join(map(str, EFFECTS)), help="percent")
+    parser.add_argument("--tools", default=",".join(TOOLS), help="comma-separated")
+    parser.add_argument("--pyperf-options", default="", help="in place of pyperf's defaults")
+    parser.add_argument("--seed", type=int, default=1, help="of the order")
+    parser.add_argument("--output", type=Path, default=Path("build/pairs.jsonl"))
+    parser.add_argument("--table", action="store_true", help="print what there is, ask no more")
+    options = parser.parse_args()
+    pairs = [
+        Pair(work, int(effect), repeat)
+        for repeat in range(options.repeats)
+        for work in options.works.split(",")
+        for effect in options.effects.split(",")
+    ]
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    if not options.table:
+        for answer in _ask(pairs, options):
+            with options.output.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(answer)) + "\n")
+    print(table(_kept(options.output)))
+    return 0
+
+
+def _kept(path: Path) -> list[Answer]:
+    if not path.exists():
+        return []
+    return [Answer(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _ask(pairs: Sequence[Pair], options: argparse.Namespace) -> Iterator[Answer]:
+    kept = {(each.tool, each.work, each.effect, each.repeat) for each in _kept(options.output)}
+    interpreter = find(INTERPRETER)
+    tools = options.tools.split(",")
+    askers: dict[str, Callable[[Pair], str]] = {
+        "todobatch": ask_todobatch,
+        "pyperf": lambda pair: ask_pyperf(pair, interpreter, options.pyperf_options.split()),
+    }
+    for repeat in sorted({pair.repeat for pair in pairs}):
+        some = [pair for pair in pairs if pair.repeat == repeat]
+        lot = random.Random(f"{options.seed}/{repeat}")
+        lot.shuffle(some)
+        for pair in some:
+            order = [tool for tool in askers if tool in tools]
+            lot.shuffle(order)
+            for tool in order:
+                if (tool, pair.work, pair.effect, pair.repeat) in kept:
+                    continue
+                begun = time.monotonic()
+                said = askers[tool](pair)
+                wall_s = time.monotonic() - begun
+                print(f"{tool}: {pair.work} +{pair.effect} %: {said}, {wall_s:.1f} s", flush=True)
+                yield Answer(tool, pair.work, pair.effect, pair.repeat, said, wall_s)
+        first = some[0]
+        done = (next(iter(ASV_FACTORS)), first.work, first.effect, first.repeat) in kept
+        if "asv" in tools and not done:
+            yield from ask_asv(some, interpreter)
+
+
+def ask_todobatch(pair: Pair) -> str:
+    """``todobatch versus`` with its defaults."""
+    names = [f"benchmarks.peers.known:{pair.work}_{effect}" for effect in (0, pair.effect)]
+    command = [sys.executable, "-m", "todobatch", "versus", *names]
+    command += ["--interpreters", INTERPRETER, "--format", "json"]
+    verdict = json.loads(_output(command))["verdict"]
+    return str(verdict) if verdict in {"slower", "faster"} else "same"
+
+
+# A and B have the same name, so that compare_to pairs them.
+_PYPERF = """
+import sys
+import pyperf
+from benchmarks.peers.known import call
+
+runner = pyperf.Runner(program_args=(sys.argv[0], *sys.argv[1:3]))
+work, effect = sys.argv.pop(1), int(sys.argv.pop(1))
+runner.bench_func("work", call, work, effect)
+"""
+
+
+def ask_pyperf(pair: Pair, interpreter: Interpreter, options: Sequence[str]) -> str:
+    """Ask pyperf as it comes: 20 processes for A, 20 for B, and what compare_to makes of them."""
+    env = worker_environment(interpreter)
+    env["PYTHONPATH"] += os.pathsep + str(ROOT)
+    python = str(interpreter.executable)
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "work.py"
+        script.write_text(_PYPERF)
+        files = []
+        for side, effect in (("a", 0), ("b", pair.effect)):
+            files.append(f"{folder}/{side}.json")
+            command = [python, str(script), pair.work, str(effect), *options, "--quiet"]
+            _output([*command, "--inherit-environ", "PYTHONPATH", "-o", files[-1]], env=env)
+        said = _output([python, "-m", "pyperf", "compare_to", *files], env=env)
+    if found := re.search(r"\d (slower|faster)|x (slower|faster)", said):
+        return found[1] or found[2]
+    if "not significant" in said.lower():
+        return "same"
+    raise SystemExit(f"pairs.py: pyperf compare_to said something unknown:\n{said}")
+
+
+_ASV_BENCHMARK = """
+import knownwork
+
+PAIRS = {pairs!r}
+
+
+class Work:
+    params = PAIRS
+    param_names = ["pair"]
+
+    def time_work(self, pair):
+        knownwork.call(*knownwork.sides(pair))
+"""
+
+
+def ask_asv(pairs: Sequence[Pair], interpreter: Interpreter) -> Iterator[Answer]:
+    """``asv continuous`` on two commits that differ in the work of every pair."""
+    names = [f"{pair.work}/{pair.effect}" for pair in pairs]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _asv_project(Path(folder), names, interpreter) as (
+            asv,
+            env,
+        ),
+    ):
+        # Its environment is made before the clock starts: a project has it. (The code is always 1.)
+        _output([*asv, "setup"], cwd=folder, env=env, timeout=ASV_TIMEOUT_S, codes=(0, 1))
+        begun = time.monotonic()
+        continuous = [*asv, "continuous", "a", "b", "--show-stderr"]
+        _output(continuous, cwd=folder, env=env, timeout=ASV_TIMEOUT_S, codes=(0, 1))
+        wall_s = (time.monotonic() - begun) / len(pairs)
+        for tool, factor in ASV_FACTORS.items():
+            said = _output([*asv, "compare", "a", "b", "--factor", factor], cwd=folder, env=env)
+            for pair, name in zip(pairs, names, strict=True):
+                verdict = _asv_verdict(said, name)
+                print(
+                    f"{tool}: {pair.work} +{pair.effect} %: {verdict}, {wall_s:.1f} s", flush=True
+                )
+                yield Answer(tool, pair.work, pair.effect, pair.repeat, verdict, wall_s)
+
+
+def _asv_verdict(said: str, name: str) -> str:
+    """A line of asv compare: ``| + | 1.00±0.01ms | 1.10±0.02ms | 1.10 | bench.Work…('json/10') |``.
+
+    ``+`` is worse, ``-`` better; ``~`` and nothing are not significant or below the factor.
+    """
+    for line in said.splitlines():
+        if f"'{name}'" in line:
+            mark = line.split("|")[1].strip()
+            return {"+": "slower", "-": "faster"}.get(mark, "same")
+    raise SystemExit(f"pairs.py: asv compare does not name {name}:\n{said}")
+
+
+@contextmanager
+def _asv_project(
+    folder: Path, names: Sequence[str], interpreter: Interpreter
+) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """A repository with two commits, and how asv is run in it."""
+    known = (ROOT / "benchmarks/peers/known.py").read_text()
+    sides = "\n\ndef sides(pair):\n    work, effect = pair.split('/')\n    return work, "
+    (folder / "benchmarks").mkdir()
+    (folder / "benchmarks/__init__.py").touch()
+    (folder / "benchmarks/bench.py").write_text(_ASV_BENCHMARK.format(pairs=list(names)))
+    copy = (
+        "import shutil, sysconfig; "
+        "shutil.copy(r'{build_dir}/knownwork.py', sysconfig.get_path('purelib'))"
+    )
+    config = {
+        "version": 1,
+        "project": "known",
+        "repo": ".",
+        "branches": ["main"],
+        "environment_type": "virtualenv",
+        "pythons": [INTERPRETER],
+        "matrix": {"req": {"asv_runner": ["0.3.2"]}},
+        "build_command": [],
+        "install_command": [f'python -c "{copy}"'],
+        "uninstall_command": [],
+    }
+    (folder / "asv.conf.json").write_text(json.dumps(config))
+    git = ["git", "-c", "user.name=known", "-c", "user.email=known@localhost"]
+    _output([*git, "init", "--quiet", "--initial-branch", "main"], cwd=folder)
+    for tag, effect in (("a", "0"), ("b", "int(effect)")):
+        (folder / "knownwork.py").write_text(known + sides + effect + "\n")
+        _output([*git, "add", "--all"], cwd=folder)
+        _output([*git, "commit", "--quiet", "-m", tag], cwd=folder)
+        _output([*git, "tag", tag], cwd=folder)
+    on_path = folder / "path"
+    on_path.mkdir()
+    (on_path / f"python{INTERPRETER}").symlink_to(interpreter.executable)
+    env = {**os.environ, "PATH": f"{on_path}{os.pathsep}{os.environ['PATH']}"}
+    env["HOME"] = str(folder)  # where asv keeps what it knows of the machine
+    asv = [sys.executable, "-m", "asv"]
+    _output([*asv, "machine", "--yes"], cwd=folder, env=env)
+    yield asv, env
+    shutil.rmtree(folder / "env", ignore_errors=True)
+
+
+def _output(
+    command: Sequence[str],
+    *,
+    cwd: Path | str = ROOT,
+    env: dict[str, str] | None = None,
+    timeout: float = TIMEOUT_S,
+    codes: Sequence[int] = (0,),
+) -> str:
+    done = subprocess.run(
+        command, cwd=cwd, env=env, timeout=timeout, capture_output=True, text=True, check=False
+    )
+    if done.returncode not in codes:
+        raise SystemExit(
+            f"pairs.py: {' '.join(command[:4])} … ended with code {done.returncode}:\n"
+            f"{(done.stdout + done.stderr)[-2000:]}"
+        )
+    return done.stdout
+
+
+def table(answers: Sequence[Answer]) -> str:
+    """The answers as a Markdown table, and the ratio of the tools' times."""
+    tools = list(dict.fromkeys(each.tool for each in answers))
+    effects = sorted({each.effect for each in answers})
+    heads = ["A/A false alarms" if not effect else f"+{effect} % found" for effect in effects]
+    lines = [
+        f"| tool | {' | '.join(heads)} | called faster | s a pair |",
+        f"|---|{'---:|' * (len(effects) + 2)}",
+    ]
+    for tool in tools:
+        mine = [each for each in answers if each.tool == tool]
+        cells = [_share([each for each in mine if each.effect == effect]) for effect in effects]
+        wrong = sum(each.effect > 0 and each.said == "faster" for each in mine)
+        seconds = statistics.fmean(each.wall_s for each in mine)
+        lines.append(f"| {tool} | {' | '.join(cells)} | {wrong} | {seconds:.1f} |")
+    return "\n".join([*lines, *_times(answers)])
+
+
+def _share(answers: Sequence[Answer]) -> str:
+    """``19 of 20 [75, 100 %]``: Clopper and Pearson's interval (1934) of 95 %."""
+    called = {"slower", "faster"} if answers and not answers[0].effect else {"slower"}
+    hits, n = sum(each.said in called for each in answers), len(answers)
+    interval = stats.binomtest(hits, n).proportion_ci()
+    return f"{hits} of {n} [{100 * interval.low:.0f}, {100 * interval.high:.0f} %]"
+
+
+def _times(answers: Sequence[Answer]) -> list[str]:
+    """Each peer's time for a pair ÷ todobatch's, paired."""
+    by_tool: dict[str, dict[tuple[str, int, int], float]] = {}
+    for each in answers:
+        key = (each.work, each.effect, each.repeat)
+        by_tool.setdefault(each.tool, {})[key] = each.wall_s
+    ours = by_tool.pop("todobatch", {})
+    lines = [""]
+    for tool, theirs in by_tool.items():
+        common = sorted(ours.keys() & theirs.keys())
+        if common:
+            ratio = ratio_of([math.log(theirs[key] / ours[key]) for key in common])
+            lines.append(
+                f"{tool} takes {ratio.estimate:.1f} times [{ratio.low:.1f}, {ratio.high:.1f}] as "
+                "long as todobatch for the same pair."
+            )
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

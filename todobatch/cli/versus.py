@@ -1,0 +1,169 @@
+"""`todobatch versus`: is B faster than A? Two workloads or two approaches, in turns."""
+
+import json
+import math
+import random
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from todobatch.cli.shares import share_of
+from todobatch.errors import EXIT_GATE, UsageError
+
+if TYPE_CHECKING:
+    from todobatch.lab.versus import Outcome
+
+FORMATS = ("text", "json")
+
+
+def versus(
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A workload: built in, or package.module:function.")
+    ],
+    b: Annotated[
+        str, typer.Argument(metavar="B", help="The one to judge; may be the same as A.")
+    ],
+    interpreters: Annotated[
+        str, typer.Option(metavar="A[,B]", help="One for both, or one for each.")
+    ] = "3.14",
+    executors: Annotated[
+        str, typer.Option(metavar="A[,B]", help="One for both, or one for each.")
+    ] = "sequential",
+    workers: Annotated[
+        str, typer.Option(metavar="A[,B]", help="One number for both, or one for each.")
+    ] = "1",
+    input_file: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE", help="Your own tasks instead of generated ones.",
+                     show_default=False),
+    ] = None,
+    budget: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Begin no block that would not fit in.")
+    ] = 60.0,
+    target: Annotated[
+        str, typer.Option(metavar="PERCENT", help="Stop undecided once it is known to ± this.")
+    ] = "0.5%",
+    seed: Annotated[
+        int | None, typer.Option(help="Fixes tasks and order; drawn if left out.",
+                                 show_default=False),
+    ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help=f"One of {', '.join(FORMATS)}.")
+    ] = "text",
+    fail_on_slower: Annotated[
+        str | None,
+        typer.Option(metavar="LIMIT",
+                     help="Exit with 3 if B is surely slower by more than that, such as 3%.",
+                     show_default=False),
+    ] = None,
+) -> None:  # fmt: skip
+    """Tell whether B is faster than A, within seconds when the difference is a few percent.
+
+    Both live in fresh processes at once and take turns of some milliseconds, until it is decided.
+    """
+    if format_ not in FORMATS:
+        raise UsageError(
+            f"unknown format {format_!r}", place="--format", remedy=f"one of {', '.join(FORMATS)}"
+        )
+    gate = None if fail_on_slower is None else share_of(fail_on_slower, "--fail-on-slower")
+    if not budget > 0:
+        raise UsageError(f"a budget of {budget} s", place="--budget", remedy="more than 0 seconds")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a workload of one's own is looked for in the current folder
+
+    from todobatch.lab import versus as lab
+    from todobatch.lab.schema import Cell
+
+    sides = zip(
+        (a, b),
+        _two(interpreters, "--interpreters"),
+        _two(executors, "--executors"),
+        _numbers(workers),
+        strict=True,
+    )
+    outcome = lab.prepare(
+        *(Cell(*side) for side in sides),
+        input_file=input_file,
+        seed=random.SystemRandom().randrange(2**32) if seed is None else seed,
+        budget_s=budget,
+        target=share_of(target, "--target"),
+        say=lambda text: typer.echo(text, err=True),
+    ).run(_show_progress if sys.stderr.isatty() else lambda _: None)
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+    if format_ == "json":
+        typer.echo(json.dumps(outcome.as_json()))
+    else:
+        for line in _lines(outcome):
+            typer.echo(line)
+    if gate is not None and outcome.verdict == "slower" and outcome.ratio.low > 1 + gate:
+        typer.echo(f"todobatch: B is slower by more than {fail_on_slower}", err=True)
+        raise typer.Exit(EXIT_GATE)
+
+
+def _two(text: str, option: str) -> tuple[str, str]:
+    """One name for both sides or one for each. Raises UsageError."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names) or len(names) not in {1, 2}:
+        raise UsageError(
+            f"{text!r} names {len(names)}", place=option, remedy="one for both, or A's,B's"
+        )
+    return names[0], names[-1]
+
+
+def _numbers(text: str) -> tuple[int, int]:
+    a, b = _two(text, "--workers")
+    try:
+        return int(a), int(b)
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no number of workers", place="--workers", remedy="such as 2, or 2,4"
+        ) from None
+
+
+def _show_progress(outcome: "Outcome") -> None:
+    text = f"block {len(outcome.blocks)}: B takes {_ratio(outcome)} as long as A"
+    sys.stderr.write(f"\r\x1b[K{text}")
+    sys.stderr.flush()
+
+
+def _lines(outcome: "Outcome") -> list[str]:
+    from todobatch.units import show_seconds
+
+    what = {
+        "faster": "B is faster",
+        "slower": "B is slower",
+        "equivalent": "no difference to act on (within 2 %)",
+        "cannot tell": "cannot tell; a larger --budget may",
+    }[outcome.verdict]
+    blocks = len(outcome.blocks)
+    turns = sum(len(block.a_s) for block in outcome.blocks)
+    lines = [
+        f"A  {outcome.a.key}",
+        f"B  {outcome.b.key}",
+        f"B takes {_ratio(outcome)} as long as A: {what}",
+        (
+            f"{blocks} {'block' if blocks == 1 else 'blocks'} of two fresh processes, each with "
+            f"{turns} turns of {show_seconds(_median_turn(outcome))} and {outcome.tasks} tasks; "
+            f"{show_seconds(outcome.took_s)} in all, seed {outcome.seed}"
+        ),
+    ]
+    if not outcome.same_output:
+        lines.append("Their outputs differ: they do not do the same work.")
+    return lines
+
+
+def _median_turn(outcome: "Outcome") -> float:
+    import statistics
+
+    return statistics.median(turn for block in outcome.blocks for turn in block.a_s)
+
+
+def _ratio(outcome: "Outcome") -> str:
+    low, high = (
+        "?" if math.isnan(bound) else f"{bound:.3f}"
+        for bound in (outcome.ratio.low, outcome.ratio.high)
+    )
+    return f"{outcome.ratio.estimate:.3f}× [{low}, {high}]"

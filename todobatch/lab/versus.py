@@ -1,0 +1,343 @@
+"""Two cells in turns: which is faster, when the difference is a few percent.
+
+    block: nursery ─► side A ◄─ turn, turn, … ─► controller
+                 └──► side B ◄─ turn, turn, … ─┘
+
+Both sides live at the same time and take turns of some milliseconds, in an order that is drawn for
+each round; what the machine does for longer than a round hits both. On one interpreter both are
+forks of one process, so that neither has the luckier memory layout (`nursery`); with one worker
+each both stay on one CPU, drawn for each block. Processes are new in every block, so a block's
+ratio is one observation, however many rounds it has, and verdicts rest on blocks (`sequential`).
+
+`bench` answers which of many approaches is the fastest on samples as long as a job's; this answers
+whether B is faster than A as soon as that can be known.
+"""
+
+import dataclasses
+import datetime as dt
+import json
+import math
+import os
+import random
+import select
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from todobatch import runtime
+from todobatch.errors import ExecutorUnavailableError, MeasurementError, UsageError
+from todobatch.executors import get
+from todobatch.executors.base import MAX_WORKERS
+from todobatch.lab import sequential
+from todobatch.lab.bench import availability, inspect_file
+from todobatch.lab.estimate import ratio_of
+from todobatch.lab.interpreters import Interpreter, find_all, worker_environment
+from todobatch.lab.nursery import Child, Nursery
+from todobatch.lab.sample import how_it_ended
+from todobatch.lab.schema import Cell, Estimate, Verdict
+from todobatch.lab.side_process import SideSpec
+from todobatch.lab.tasks import TaskSource
+from todobatch.processors import resolve
+from todobatch.units import Ratio, Seconds
+
+LEVEL = 0.05
+TARGET: Ratio = 0.005
+"""An interval that reaches no further than this ends the run without a decision."""
+TURN_S: Seconds = 0.005
+PARALLEL_TURN_S: Seconds = 0.05
+"""Several workers need longer turns: waking them takes its time."""
+ROUNDS_S: Seconds = 0.3
+"""Turns of both sides in a block, together: more of them make a block little better."""
+LEAST_ROUNDS, MOST_ROUNDS = 12, 60
+MOST_BLOCKS = 200
+BUDGET_S: Seconds = 60.0
+MOST_TASKS = 200_000  # of a turn: all of them are in memory
+TURN_TIMEOUT_S: Seconds = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What one pair of processes showed."""
+
+    log_ratio: float
+    """log(A's time ÷ B's): the centre of its rounds' (Hodges and Lehmann); above 0, B is faster."""
+    a_s: tuple[Seconds, ...]
+    """A's turns, in the order in which they were taken."""
+    b_s: tuple[Seconds, ...]
+    cpu: int | None
+    """The CPU that both were kept on."""
+    same_output: bool
+    took_s: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """B against A."""
+
+    a: Cell
+    b: Cell
+    tasks: int
+    """Of a turn."""
+    seed: int
+    blocks: tuple[Block, ...]
+    ratio: Estimate
+    """B's time ÷ A's, with its 95 % interval."""
+    verdict: Verdict
+    """On B: ``'faster'``, ``'slower'``, ``'equivalent'`` or ``'cannot tell'``."""
+    took_s: Seconds
+
+    @property
+    def same_output(self) -> bool:
+        """Whether both gave the same for the same tasks."""
+        return all(block.same_output for block in self.blocks)
+
+    def as_json(self) -> dict[str, Any]:
+        """As ``--format json`` has it; numbers that there are none of are null."""
+        fields = dataclasses.asdict(self)
+        fields["ratio"] = {
+            name: value if math.isfinite(value) else None for name, value in fields["ratio"].items()
+        }
+        return {**fields, "same_output": self.same_output}
+
+
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """One comparison: what is compared, on what tasks, for how long."""
+
+    a: Cell
+    b: Cell
+    interpreters: Mapping[str, Interpreter]
+    source: TaskSource
+    seed: int
+    today: str
+    """ISO date that due dates are judged against."""
+    target: Ratio = TARGET
+    budget_s: Seconds = BUDGET_S
+    blocks: int = MOST_BLOCKS
+
+    def run(self, on_block: Callable[[Outcome], None] = lambda _: None) -> Outcome:
+        """Take blocks until it is decided, the target reached or the budget spent.
+
+        Raises MeasurementError when a side fails, dies, hangs, or runs with another GIL than its
+        interpreter has. Ctrl-C ends both sides.
+        """
+        begun = time.monotonic()
+        tasks, turn_s = self._calibrate()
+        rounds = round(ROUNDS_S / (2 * turn_s))
+        rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, rounds))
+        blocks: list[Block] = []
+        while True:
+            blocks.append(self._block(len(blocks), tasks, rounds))
+            outcome = self._outcome(blocks, tasks, time.monotonic() - begun)
+            on_block(outcome)
+            logs = [block.log_ratio for block in blocks]
+            spent = time.monotonic() - begun
+            if (
+                sequential.settled(logs, LEVEL, self.target)
+                or len(blocks) >= self.blocks
+                or spent + blocks[-1].took_s > self.budget_s
+            ):
+                return outcome
+
+    def _outcome(self, blocks: Sequence[Block], tasks: int, took_s: Seconds) -> Outcome:
+        logs = [block.log_ratio for block in blocks]
+        ratio = ratio_of([-each for each in logs])
+        verdict = sequential.verdict(logs, LEVEL)
+        return Outcome(self.a, self.b, tasks, self.seed, tuple(blocks), ratio, verdict, took_s)
+
+    def _calibrate(self) -> tuple[int, Seconds]:
+        """Tasks of a turn, and how long the longer side's turn takes."""
+        wished = TURN_S if self._one_worker() else PARALLEL_TURN_S
+        tasks = 8 * max(self.a.workers, self.b.workers)
+        with self._nurseries() as nurseries:
+            while True:
+                turns = []
+                for cell in (self.a, self.b):
+                    with self._side(nurseries, cell, tasks, None) as side:
+                        turns.append(side.turn()["wall_s"])
+                shorter, longer = sorted(turns)
+                if shorter >= wished / 2 or longer >= 4 * wished or tasks >= MOST_TASKS:
+                    return tasks, longer
+                tasks = round(min(MOST_TASKS, tasks * min(50, wished / max(shorter, 1e-6))))
+
+    def _block(self, number: int, tasks: int, rounds: int) -> Block:
+        begun = time.monotonic()
+        lot = random.Random(f"{self.seed}/{number}")
+        cpu = None
+        if self._one_worker() and (allowed := runtime.allowed_cpus()):
+            cpu = lot.choice(allowed)
+        order = [0, 1]
+        lot.shuffle(order)
+        with self._nurseries() as nurseries:
+            cells = (self.a, self.b)
+            with (
+                self._side(nurseries, cells[order[0]], tasks, cpu) as first,
+                self._side(nurseries, cells[order[1]], tasks, cpu) as second,
+            ):
+                sides = [first, second] if order == [0, 1] else [second, first]
+                outputs = [side.ready()["digest"] for side in sides]
+                turns: tuple[list[Seconds], list[Seconds]] = ([], [])
+                for _ in range(rounds):
+                    lot.shuffle(order)
+                    for which in order:
+                        turns[which].append(sides[which].turn()["wall_s"])
+        logs = [math.log(a / b) for a, b in zip(*turns, strict=True)]
+        return Block(
+            log_ratio=math.log(ratio_of(logs).estimate),
+            a_s=tuple(round(each, 9) for each in turns[0]),
+            b_s=tuple(round(each, 9) for each in turns[1]),
+            cpu=cpu,
+            same_output=outputs[0] == outputs[1],
+            took_s=time.monotonic() - begun,
+        )
+
+    def _one_worker(self) -> bool:
+        return self.a.workers == self.b.workers == 1
+
+    @contextmanager
+    def _nurseries(self) -> Iterator[dict[str, Nursery]]:
+        nurseries: dict[str, Nursery] = {}
+        try:
+            for spec in {self.a.interpreter: None, self.b.interpreter: None}:
+                found = self.interpreters[spec]
+                nurseries[spec] = Nursery(found, worker_environment(found), "side")
+            yield nurseries
+        finally:
+            for nursery in nurseries.values():
+                nursery.close()
+
+    @contextmanager
+    def _side(
+        self, nurseries: Mapping[str, Nursery], cell: Cell, tasks: int, cpu: int | None
+    ) -> Iterator["_Side"]:
+        batches = 1 if cell.workers == 1 else 4 * cell.workers
+        spec: SideSpec = {
+            "workload": cell.workload,
+            "executor": cell.executor,
+            "workers": cell.workers,
+            "batches": batches,
+            "batch_size": max(1, tasks // batches),
+            "source": self.source,
+            "today": self.today,
+            "cpu": cpu,
+        }
+        reader, writer = os.pipe()
+        try:
+            try:
+                child = nurseries[cell.interpreter].bear(writer)
+            finally:
+                os.close(writer)
+            try:
+                yield _Side(child, reader, spec, cell, self.interpreters[cell.interpreter])
+            finally:
+                child.end()
+        finally:
+            os.close(reader)
+
+
+def prepare(
+    a: Cell,
+    b: Cell,
+    *,
+    input_file: Path | None,
+    seed: int,
+    budget_s: Seconds,
+    target: Ratio,
+    say: Callable[[str], None],
+) -> Versus:
+    """Find the interpreters, look at the tasks, and refuse what cannot be compared.
+
+    Raises UsageError, InputError and its kin, InterpreterMissingError.
+    """
+    today = dt.datetime.now(tz=dt.UTC).astimezone().date()
+    for cell in (a, b):
+        resolve(cell.workload)
+        get(cell.executor)
+        if not 1 <= cell.workers <= MAX_WORKERS:
+            raise UsageError(
+                f"{cell.workers} workers cannot be used",
+                place="--workers",
+                remedy=f"a number from 1 to {MAX_WORKERS}",
+            )
+    source: TaskSource = {"kind": "generator", "seed": seed}
+    if input_file is not None:
+        source = inspect_file(input_file, None, today, say)
+    specs = list(dict.fromkeys((a.interpreter, b.interpreter)))
+    found = dict(zip(specs, find_all(specs), strict=True))
+    for cell in (a, b):
+        if reason := availability(found[cell.interpreter]).get(cell.executor):
+            raise ExecutorUnavailableError(
+                reason,
+                place=f"executor {cell.executor} on {cell.interpreter}",
+                remedy="choose another executor or interpreter",
+            )
+    return Versus(a, b, found, source, seed, today.isoformat(), target=target, budget_s=budget_s)
+
+
+class _Side:
+    """One of the two processes, from this side."""
+
+    def __init__(
+        self, child: Child, reader: int, spec: SideSpec, cell: Cell, interpreter: Interpreter
+    ) -> None:
+        self._child = child
+        self._reader = reader
+        self._cell = cell
+        self._interpreter = interpreter
+        self._ready: dict[str, Any] | None = None
+        self._send(json.dumps(spec).encode() + b"\n")
+
+    def ready(self) -> dict[str, Any]:
+        """What it saw when it was warm."""
+        if self._ready is None:
+            self._ready = self._answer()
+        return self._ready
+
+    def turn(self) -> dict[str, Any]:
+        """Have it take one turn."""
+        self.ready()
+        self._send(b".")
+        return self._answer()
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._child.stdin.write(data)
+        except BrokenPipeError:
+            raise self._died() from None
+
+    def _answer(self) -> dict[str, Any]:
+        said = b""
+        end = time.monotonic() + TURN_TIMEOUT_S
+        while not said.endswith(b"\n"):
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self._reader], [], [], left)[0]:
+                raise self._failed(f"a turn took longer than {TURN_TIMEOUT_S:.0f} s")
+            if not (more := os.read(self._reader, 65_536)):
+                raise self._died()
+            said += more
+        seen: dict[str, Any] = json.loads(said)
+        if seen["failed"]:
+            raise self._failed(f"{seen['failed']} tasks failed: {seen['error']}")
+        facts = self._interpreter.facts
+        if seen["gil"] and facts["free_threaded_build"]:
+            raise self._failed("the GIL was on in a free-threaded interpreter")
+        return seen
+
+    def _died(self) -> MeasurementError:
+        code = self._child.wait(5.0)
+        os.set_blocking(self._child.stderr.fileno(), False)
+        printed = self._child.stderr.read() or b""
+        return self._failed(how_it_ended(code or 0, printed))
+
+    def _failed(self, cause: str) -> MeasurementError:
+        cell = self._cell
+        return MeasurementError(
+            cause,
+            place=cell.key,
+            remedy="it must run by itself before it can be compared: todobatch run --generate 100 "
+            f"--workload {cell.workload} --executor {cell.executor} "
+            f"--interpreter {cell.interpreter}",
+        )
