@@ -67,8 +67,7 @@ class Nursery:
         stdin_reader, stdin_writer = os.pipe()
         stderr_reader, stderr_writer = os.pipe()
         try:
-            socket.send_fds(self._control, [b"fork"], [stdin_reader, stderr_writer, *fds])
-            pid = int(self._answer())
+            pid = int(self._ask(b"fork", stdin_reader, stderr_writer, *fds))
         except BaseException:
             os.close(stdin_writer)
             os.close(stderr_reader)
@@ -80,19 +79,19 @@ class Nursery:
 
     def wait(self, pid: int, timeout: Seconds) -> int | None:
         """How a child ended (as `subprocess.Popen.returncode`); None when it has not, in time."""
-        self._control.settimeout(timeout + START_TIMEOUT_S)
-        self._control.sendall(f"wait {pid} {timeout}".encode())
-        answer = self._answer()
+        answer = self._ask(f"wait {pid} {timeout}".encode())
         return None if answer == "alive" else int(answer)
 
-    def _answer(self) -> str:
+    def _ask(self, request: bytes, *fds: int) -> str:
+        """Its answer, a line. Raises MeasurementError when it has died."""
         said = b""
         try:
+            socket.send_fds(self._control, [request], fds)
             while not said.endswith(b"\n"):
                 if not (more := self._control.recv(64)):
                     break
                 said += more
-        except (ConnectionError, TimeoutError):
+        except OSError:  # it is gone, or says nothing for a minute
             said = b""
         if said.endswith(b"\n"):
             return said.decode().strip()

@@ -213,7 +213,8 @@ class Versus:
     def _side(
         self, nurseries: Mapping[str, Nursery], cell: Cell, tasks: int, cpu: int | None
     ) -> Iterator["_Side"]:
-        batches = 1 if cell.workers == 1 else 4 * cell.workers
+        # The same for both: an output's digest depends on how tasks are cut into batches.
+        batches = 1 if self._one_worker() else 4 * max(self.a.workers, self.b.workers)
         spec: SideSpec = {
             "workload": cell.workload,
             "executor": cell.executor,
