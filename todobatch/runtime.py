@@ -42,6 +42,11 @@ def cpus_available() -> int:
     return os.cpu_count() or 1
 
 
+def cpus_allowed() -> tuple[int, ...]:
+    """The CPUs that the calling thread may run on, or none where the system does not tell."""
+    return tuple(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else ()
+
+
 def current_cpu() -> int | None:
     """The CPU that the calling thread ran on last, from the kernel's account, or None.
 

@@ -18,6 +18,13 @@ from todobatch.processors import WORKLOADS, TaskBatchProcessor, TaskValidator, r
 
 from .conftest import TODAY
 
+START_METHODS = {
+    "sequential": {"main"},
+    "threads": {"thread"},
+    "interpreters": {"interpreter"},
+    "processes": {"forkserver", "spawn"},
+    "coroutines": {"coroutine"},
+}
 Titled = Callable[[Sequence[Sequence[str]]], list[Batch]]
 
 
@@ -227,7 +234,31 @@ def test_workers_report_what_they_are(executor: Executor, tasks: list[Task]) -> 
         assert result.seen.pid > 0
         assert result.seen.gil_before == result.seen.gil_after == runtime.gil_enabled()
         assert result.seen.cpu is None or result.seen.cpu >= 0
+        assert result.seen.allowed == runtime.cpus_allowed()
+        assert result.seen.start_method in START_METHODS[executor.name]
+        assert result.fault is None
     assert 1 <= len({result.seen.worker for result in results}) <= 2
+
+
+@pytest.mark.parametrize("deadline", [0.0, -1.0, float("nan")])
+def test_a_senseless_deadline_is_refused(executor: Executor, deadline: float) -> None:
+    with (
+        pytest.raises(UsageError, match="deadline"),
+        executor.open(TaskValidator(today=TODAY), 1, deadline_s=deadline),
+    ):
+        pass
+
+
+def test_a_deadline_that_cannot_be_kept_is_refused_with_a_remedy(executor: Executor) -> None:
+    if executor.capabilities.enforces_deadlines:
+        assert executor.name == "processes"
+        return
+    with (
+        pytest.raises(UsageError, match=f"{executor.name} has no deadlines") as caught,
+        executor.open(TaskValidator(today=TODAY), 1, deadline_s=1.0),
+    ):
+        pass
+    assert "processes" in caught.value.remedy
 
 
 def test_capabilities_are_what_the_faults_show(executor: Executor, titled: Titled) -> None:
@@ -242,6 +273,7 @@ def test_capabilities_are_what_the_faults_show(executor: Executor, titled: Title
     (failed,) = [result for result in results if not result.success]
     assert failed.batch == 11
     assert "SIGKILL" in str(failed.error)
+    assert failed.fault == "crashed"
 
 
 def test_the_gil_decides_what_threads_promise() -> None:

@@ -20,7 +20,7 @@ from multiprocessing.synchronize import Barrier
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import Capabilities, Executor, Run, work
+from todobatch.executors.base import Capabilities, Executor, Run, Worker
 from todobatch.executors.futures import (
     IN_FLIGHT_PER_WORKER,
     PoolBrokenError,
@@ -53,10 +53,15 @@ class Processes(Executor):
 
     @contextmanager
     def open(
-        self, processor: TaskBatchProcessor, workers: int, *, keep_rows: bool = False
+        self,
+        processor: TaskBatchProcessor,
+        workers: int,
+        *,
+        keep_rows: bool = False,
+        deadline_s: Seconds | None = None,
     ) -> Iterator[Run]:
         """See `Executor.open`."""
-        self.check(workers)
+        self.check(workers, deadline_s)
         pool = _Pool(processor, workers, keep_rows=keep_rows)
         try:
             pool.start()
@@ -140,7 +145,7 @@ class _Pool:
             except PoolBrokenError:
                 self.stop()
                 cause = f"its worker {_how_it_ended(self._processes)}, twice; not tried again"
-                yield failed_result(self._processor.processor_id, batch, cause)
+                yield failed_result(self._processor.processor_id, batch, cause, fault="crashed")
         self.stop()
 
 
@@ -184,16 +189,20 @@ def _how_it_ended(processes: list[BaseProcess]) -> str:
 
 
 # In the worker. One process runs one batch at a time, so these belong to its only thread.
-_mine: TaskBatchProcessor
-_rows: bool
+_worker: Worker
 _everyone: Barrier
 
 
 def _begin(processor: bytes, keep_rows: bool, path: list[str], everyone: Barrier) -> None:
-    global _mine, _rows, _everyone  # a pool's initializer has nowhere else to put it
+    global _worker, _everyone  # a pool's initializer has nowhere else to put it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator, which drains
     sys.path[:] = path  # before the processor is unpickled, which may need it
-    _mine, _rows, _everyone = pickle.loads(processor), keep_rows, everyone  # noqa: S301 - our own
+    mine = pickle.loads(processor)  # noqa: S301 - our own
+    method = str(mp.get_start_method())
+    _worker, _everyone = (
+        Worker(mine, f"process-{os.getpid()}", method, keep_rows=keep_rows),
+        everyone,
+    )
 
 
 def _ready() -> None:
@@ -201,4 +210,4 @@ def _ready() -> None:
 
 
 def _work(batch: Batch) -> ProcessingResult:
-    return work(_mine, batch, f"process-{os.getpid()}", keep_rows=_rows)
+    return _worker.work(batch)

@@ -17,9 +17,10 @@ from queue import SimpleQueue
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import Capabilities, Executor, Run, work
+from todobatch.executors.base import Capabilities, Executor, Run, Worker
 from todobatch.model import Batch, ProcessingResult
 from todobatch.processors.base import TaskBatchProcessor
+from todobatch.units import Seconds
 
 IN_FLIGHT_PER_WORKER = 4
 
@@ -28,6 +29,7 @@ class Threads(Executor):
     """A fixed pool of threads; with a free-threaded interpreter they use all CPUs."""
 
     name = "threads"
+    no_deadline = "a thread that hangs cannot be stopped"
     summary = "a pool of threads in one process, nothing copied"
 
     @property
@@ -43,10 +45,15 @@ class Threads(Executor):
 
     @contextmanager
     def open(
-        self, processor: TaskBatchProcessor, workers: int, *, keep_rows: bool = False
+        self,
+        processor: TaskBatchProcessor,
+        workers: int,
+        *,
+        keep_rows: bool = False,
+        deadline_s: Seconds | None = None,
     ) -> Iterator[Run]:
         """See `Executor.open`."""
-        self.check(workers)
+        self.check(workers, deadline_s)
         inboxes: SimpleQueue[_Run | None] = SimpleQueue()
         ready = threading.Barrier(workers + 1)
 
@@ -55,8 +62,9 @@ class Threads(Executor):
                 ready.wait()
             except threading.BrokenBarrierError:
                 return  # not all of them could be started
+            worker = Worker(processor, label, "thread", keep_rows=keep_rows)
             while (job := inboxes.get()) is not None:
-                job.work(processor, label, keep_rows=keep_rows)
+                job.work(worker)
 
         threads = [
             threading.Thread(
@@ -102,11 +110,11 @@ class _Run:
         self._results: SimpleQueue[ProcessingResult | BaseException | None] = SimpleQueue()
         self._workers = workers
 
-    def work(self, processor: TaskBatchProcessor, label: str, *, keep_rows: bool) -> None:
+    def work(self, worker: Worker) -> None:
         """A worker's share: pull, work, hand in, until there is no more."""
         try:
             while (batch := self._next()) is not None:
-                self._results.put(work(processor, batch, label, keep_rows=keep_rows))
+                self._results.put(worker.work(batch))
         except BaseException as error:  # a fault of ours: the caller must see it, not a lost batch
             self._results.put(error)
         finally:

@@ -13,7 +13,15 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from todobatch.model import Batch, Json, ProcessingResult, Task, TaskFailure, describe_exception
+from todobatch.model import (
+    Batch,
+    Fault,
+    Json,
+    ProcessingResult,
+    Task,
+    TaskFailure,
+    describe_exception,
+)
 
 DIGEST_MODULUS = 1 << 256
 FAILURES_IN_MESSAGE = 3
@@ -134,7 +142,12 @@ def as_batch(tasks: Batch | Sequence[Task]) -> Batch:
 
 
 def failed_result(
-    processor_id: str, batch: Batch, cause: str, *, started: float | None = None
+    processor_id: str,
+    batch: Batch,
+    cause: str,
+    *,
+    started: float | None = None,
+    fault: Fault | None = None,
 ) -> ProcessingResult:
     """The result of a batch none of whose tasks count as processed; the error names the batch."""
     now = perf_counter()
@@ -147,6 +160,7 @@ def failed_result(
         batch=batch.index,
         tasks=len(batch.tasks),
         started=now if started is None else started,
+        fault=fault,
     )
 
 
