@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from todobatch.units import Seconds
 
@@ -19,6 +19,9 @@ LOWEST_PRIORITY = 10
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """What a processor may give back: it must survive `json.dumps` and mean the same afterwards."""
+
+Fault: TypeAlias = Literal["crashed", "deadline"]
+"""Why a whole batch did not come back: its worker died, or it ran beyond its deadline."""
 
 
 class _ByFields:
@@ -93,6 +96,19 @@ class WorkerSeen(_ByFields):
     gil_after: bool = True
     cpu: int | None = None
     """CPU it ran on at the end of the batch, where the system tells."""
+    start_method: str = "main"
+    """'main', 'thread', 'coroutine', 'interpreter', 'forkserver', 'spawn' or 'fork'."""
+    allowed: tuple[int, ...] = ()
+    """CPUs that it may use, at the end of the batch; empty where the system does not tell."""
+    queue_s: Seconds = 0.0
+    """From being handed out to being taken by the worker. This and the next three are 0 where
+    nothing waits or nothing is copied, and where it is not measured."""
+    deserialise_s: Seconds = 0.0
+    """Unpickling the batch, in the worker."""
+    serialise_s: Seconds = 0.0
+    """Pickling the result, in the worker."""
+    return_s: Seconds = 0.0
+    """From the worker's sending the result to the caller's taking it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +137,8 @@ class ProcessingResult(_ByFields):
     """256-bit digest of position and output; the sum over batches is the run's digest."""
     failures: tuple[TaskFailure, ...] = ()
     seen: WorkerSeen = field(default_factory=WorkerSeen)
+    fault: Fault | None = None
+    """Why the whole batch did not come back from its worker; None when `process_batch` returned."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A mapping proxy does not pickle: it travels as the dict it guards.

@@ -12,12 +12,20 @@ import pytest
 from todobatch import runtime
 from todobatch.coordinator import batched, run_batches
 from todobatch.errors import ExecutorUnavailableError, UsageError
-from todobatch.executors import EXECUTORS, MAX_WORKERS, Executor
+from todobatch.executors import EXECUTORS, MAX_IN_FLIGHT, MAX_WORKERS, Executor
 from todobatch.model import Batch, Task
 from todobatch.processors import WORKLOADS, TaskBatchProcessor, TaskValidator, resolve
+from todobatch.processors.synthetic import IoWait
 
 from .conftest import TODAY
 
+START_METHODS = {
+    "sequential": {"main"},
+    "threads": {"thread"},
+    "interpreters": {"interpreter"},
+    "processes": {"forkserver", "spawn"},
+    "coroutines": {"coroutine"},
+}
 Titled = Callable[[Sequence[Sequence[str]]], list[Batch]]
 
 
@@ -172,9 +180,25 @@ def test_batches_are_taken_only_as_workers_become_free(executor: Executor) -> No
     with executor.open(TaskValidator(today=TODAY), workers) as run:
         results = run(endless())
         for received, _ in enumerate(itertools.islice(results, 200), start=1):
+            assert latest + 1 - received <= MAX_IN_FLIGHT * workers
+        results.close()  # type: ignore[attr-defined]
+    assert latest < 200 + MAX_IN_FLIGHT * workers
+
+
+def test_of_long_batches_few_are_taken_ahead(executor: Executor) -> None:
+    latest = 0
+
+    def endless() -> Iterator[Batch]:
+        nonlocal latest
+        for latest in itertools.count():
+            yield Batch(latest, (Task("a"),), latest)
+
+    workers = 2
+    with executor.open(IoWait(today=TODAY), workers) as run:
+        results = run(endless())
+        for received, _ in enumerate(itertools.islice(results, 30), start=1):
             assert latest + 1 - received <= 8 * workers
         results.close()  # type: ignore[attr-defined]
-    assert latest < 200 + 8 * workers
 
 
 def test_leaving_early_ends_the_workers(executor: Executor, tasks: list[Task]) -> None:
@@ -227,7 +251,31 @@ def test_workers_report_what_they_are(executor: Executor, tasks: list[Task]) -> 
         assert result.seen.pid > 0
         assert result.seen.gil_before == result.seen.gil_after == runtime.gil_enabled()
         assert result.seen.cpu is None or result.seen.cpu >= 0
+        assert result.seen.allowed == runtime.cpus_allowed()
+        assert result.seen.start_method in START_METHODS[executor.name]
+        assert result.fault is None
     assert 1 <= len({result.seen.worker for result in results}) <= 2
+
+
+@pytest.mark.parametrize("deadline", [0.0, -1.0, float("nan")])
+def test_a_senseless_deadline_is_refused(executor: Executor, deadline: float) -> None:
+    with (
+        pytest.raises(UsageError, match="deadline"),
+        executor.open(TaskValidator(today=TODAY), 1, deadline_s=deadline),
+    ):
+        pass
+
+
+def test_a_deadline_that_cannot_be_kept_is_refused_with_a_remedy(executor: Executor) -> None:
+    if executor.capabilities.enforces_deadlines:
+        assert executor.name == "processes"
+        return
+    with (
+        pytest.raises(UsageError, match=f"{executor.name} has no deadlines") as caught,
+        executor.open(TaskValidator(today=TODAY), 1, deadline_s=1.0),
+    ):
+        pass
+    assert "processes" in caught.value.remedy
 
 
 def test_capabilities_are_what_the_faults_show(executor: Executor, titled: Titled) -> None:
@@ -242,6 +290,7 @@ def test_capabilities_are_what_the_faults_show(executor: Executor, titled: Title
     (failed,) = [result for result in results if not result.success]
     assert failed.batch == 11
     assert "SIGKILL" in str(failed.error)
+    assert failed.fault == "crashed"
 
 
 def test_the_gil_decides_what_threads_promise() -> None:

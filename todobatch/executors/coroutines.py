@@ -11,15 +11,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from todobatch import runtime
-from todobatch.executors.base import Capabilities, Executor, Run, seen_by
+from todobatch.executors.base import Capabilities, Executor, Run, Worker
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, failed_result
+from todobatch.units import Seconds
 
 
 class Coroutines(Executor):
     """Coroutines in one event loop; they win where the work waits, and only there."""
 
     name = "coroutines"
+    no_deadline = "what awaits could be cancelled, but what blocks the event loop cannot be stopped"
     summary = "coroutines in one event loop in one thread"
 
     @property
@@ -35,16 +37,25 @@ class Coroutines(Executor):
 
     @contextmanager
     def open(
-        self, processor: TaskBatchProcessor, workers: int, *, keep_rows: bool = False
+        self,
+        processor: TaskBatchProcessor,
+        workers: int,
+        *,
+        keep_rows: bool = False,
+        deadline_s: Seconds | None = None,
     ) -> Iterator[Run]:
         """See `Executor.open`."""
-        self.check(workers)
+        self.check(workers, deadline_s)
+        staff = [
+            Worker(processor, f"coroutine-{n + 1}", "coroutine", keep_rows=keep_rows)
+            for n in range(workers)
+        ]
         with asyncio.Runner() as runner:
 
             def run(batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
                 loop = runner.get_loop()
-                job = _Run(loop, processor, iter(batches), keep_rows=keep_rows)
-                tasks = [loop.create_task(job.work(f"coroutine-{n + 1}")) for n in range(workers)]
+                job = _Run(iter(batches))
+                tasks = [loop.create_task(job.work(each)) for each in staff]
                 try:
                     while finished := runner.run(job.wait()):
                         yield from finished
@@ -65,28 +76,18 @@ async def _gather(tasks: list[asyncio.Task[None]]) -> None:
 class _Run:
     """One pass over an iterable of batches."""
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        processor: TaskBatchProcessor,
-        feed: Iterator[Batch],
-        *,
-        keep_rows: bool,
-    ) -> None:
-        self._loop = loop
-        self._processor = processor
+    def __init__(self, feed: Iterator[Batch]) -> None:
         self._feed = feed
-        self._keep_rows = keep_rows
         self._finished: list[ProcessingResult] = []
         self._news = asyncio.Event()
         self._working = 0
 
-    async def work(self, label: str) -> None:
+    async def work(self, worker: Worker) -> None:
         """A worker's share: pull, await, hand in, until there is no more."""
         self._working += 1
         try:
             for batch in self._feed:
-                result = await self._process(batch, label)
+                result = await _process(worker, batch)
                 self._finished.append(result)  # not in one line: `wait` changes the list meanwhile
                 self._news.set()
                 await asyncio.sleep(0)  # a batch that never awaits must not shut the others out
@@ -103,20 +104,15 @@ class _Run:
         finished, self._finished = self._finished, []
         return finished
 
-    async def _process(self, batch: Batch, label: str) -> ProcessingResult:
-        gil_before = runtime.gil_enabled()
-        try:
-            result = await self._processor.process_batch_async(batch)
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
-            me = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and me is not None and me.cancelling():
-                raise  # it is meant for us, not thrown by the batch
-            result = failed_result(self._processor.processor_id, batch, describe_exception(error))
-        return seen_by(
-            self._processor,
-            batch,
-            result,
-            label,
-            gil_before=gil_before,
-            keep_rows=self._keep_rows,
-        )
+
+async def _process(worker: Worker, batch: Batch) -> ProcessingResult:
+    processor = worker.processor
+    gil_before = runtime.gil_enabled()
+    try:
+        result = await processor.process_batch_async(batch)
+    except (Exception, SystemExit, asyncio.CancelledError) as error:
+        me = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and me is not None and me.cancelling():
+            raise  # it is meant for us, not thrown by the batch
+        result = failed_result(processor.processor_id, batch, describe_exception(error))
+    return worker.sign(batch, result, gil_before)

@@ -15,10 +15,11 @@ from concurrent import futures
 from contextlib import contextmanager
 
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import Capabilities, Executor, Run, work
+from todobatch.executors.base import Capabilities, Executor, Run, Worker
 from todobatch.executors.futures import IN_FLIGHT_PER_WORKER, run_futures
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor
+from todobatch.units import Seconds
 
 FIRST_VERSION = (3, 14)
 POLL_S = 0.05
@@ -28,6 +29,7 @@ class Interpreters(Executor):
     """A pool of subinterpreters: parallel with or without a GIL, at the price of copying."""
 
     name = "interpreters"
+    no_deadline = "a subinterpreter that hangs cannot be stopped"
     summary = "a pool of subinterpreters in one process, batches and results pickled"
 
     @property
@@ -50,10 +52,15 @@ class Interpreters(Executor):
 
     @contextmanager
     def open(
-        self, processor: TaskBatchProcessor, workers: int, *, keep_rows: bool = False
+        self,
+        processor: TaskBatchProcessor,
+        workers: int,
+        *,
+        keep_rows: bool = False,
+        deadline_s: Seconds | None = None,
     ) -> Iterator[Run]:
         """See `Executor.open`."""
-        self.check(workers)
+        self.check(workers, deadline_s)
         # By name: the type checker looks at the oldest Python, which does not have it.
         pool = importlib.import_module("concurrent.futures.interpreter").InterpreterPoolExecutor
         try:
@@ -114,17 +121,16 @@ def _did_not_start(error: BaseException) -> ExecutorUnavailableError:
 
 
 # In the worker. A subinterpreter runs one batch at a time, so these belong to its only thread.
-_mine: TaskBatchProcessor
-_rows: bool
+_worker: Worker
 
 
 def _begin(processor: bytes, keep_rows: bool, path: list[str]) -> None:
-    global _mine, _rows  # a pool's initializer has nowhere else to put it
+    global _worker  # noqa: PLW0603 - a pool's initializer has nowhere else to put it
     sys.path[:] = path  # before the processor is unpickled, which may need it
-    _mine, _rows = pickle.loads(processor), keep_rows  # noqa: S301 - our own
+    current = importlib.import_module("concurrent.interpreters").get_current()
+    mine = pickle.loads(processor)  # noqa: S301 - our own
+    _worker = Worker(mine, f"interpreter-{current.id}", "interpreter", keep_rows=keep_rows)
 
 
 def _work(batch: Batch) -> ProcessingResult:
-    current = importlib.import_module("concurrent.interpreters").get_current()
-    label = f"interpreter-{current.id}"
-    return work(_mine, batch, label, keep_rows=_rows)
+    return _worker.work(batch)

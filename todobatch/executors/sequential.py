@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from todobatch.executors.base import Capabilities, Executor, Run, work
+from todobatch.executors.base import Capabilities, Executor, Run, Worker
 from todobatch.model import Batch, ProcessingResult
 from todobatch.processors.base import TaskBatchProcessor
+from todobatch.units import Seconds
 
 
 class Sequential(Executor):
     """Runs each batch in the calling thread. `workers` is accepted and makes no difference."""
 
     name = "sequential"
+    no_deadline = "the thread that would have to stop a batch is the one that runs it"
     summary = "one batch after the other in one thread"
 
     @property
@@ -27,13 +29,20 @@ class Sequential(Executor):
 
     @contextmanager
     def open(
-        self, processor: TaskBatchProcessor, workers: int = 1, *, keep_rows: bool = False
+        self,
+        processor: TaskBatchProcessor,
+        workers: int = 1,
+        *,
+        keep_rows: bool = False,
+        deadline_s: Seconds | None = None,
     ) -> Iterator[Run]:
         """See `Executor.open`."""
-        self.check(workers)
+        self.check(workers, deadline_s)
+
+        worker = Worker(processor, "main", "main", keep_rows=keep_rows)
 
         def run(batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
             for batch in batches:
-                yield work(processor, batch, "main", keep_rows=keep_rows)
+                yield worker.work(batch)
 
         yield run

@@ -34,6 +34,7 @@ from todobatch.executors.base import Capabilities, Run
 from todobatch.lab.tasks import TaskSource, batches_of
 from todobatch.model import Batch, BatchReport, ProcessingResult
 from todobatch.processors import TaskBatchProcessor, resolve
+from todobatch.units import Seconds
 
 WARM_TASKS = 4
 
@@ -70,11 +71,18 @@ class Warmed(Executor):
 
     @contextmanager
     def open(
-        self, processor: TaskBatchProcessor, workers: int, *, keep_rows: bool = False
+        self,
+        processor: TaskBatchProcessor,
+        workers: int,
+        *,
+        keep_rows: bool = False,
+        deadline_s: Seconds | None = None,
     ) -> Iterator[Run]:
         """See `Executor.open`."""
         begun = perf_counter()
-        with self._inner.open(processor, workers, keep_rows=keep_rows) as run:
+        with self._inner.open(
+            processor, workers, keep_rows=keep_rows, deadline_s=deadline_s
+        ) as run:
             self.pool_start_s = perf_counter() - begun
             for _ in run(self._batches):
                 pass

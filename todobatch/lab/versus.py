@@ -167,7 +167,7 @@ class Versus:
         begun = time.monotonic()
         lot = random.Random(f"{self.seed}/{number}")
         cpu = None
-        if self._one_worker() and (allowed := runtime.allowed_cpus()):
+        if self._one_worker() and (allowed := runtime.cpus_allowed()):
             cpu = lot.choice(allowed)
         order = [0, 1]
         lot.shuffle(order)

@@ -13,7 +13,15 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from todobatch.model import Batch, Json, ProcessingResult, Task, TaskFailure, describe_exception
+from todobatch.model import (
+    Batch,
+    Fault,
+    Json,
+    ProcessingResult,
+    Task,
+    TaskFailure,
+    describe_exception,
+)
 
 DIGEST_MODULUS = 1 << 256
 FAILURES_IN_MESSAGE = 3
@@ -134,7 +142,12 @@ def as_batch(tasks: Batch | Sequence[Task]) -> Batch:
 
 
 def failed_result(
-    processor_id: str, batch: Batch, cause: str, *, started: float | None = None
+    processor_id: str,
+    batch: Batch,
+    cause: str,
+    *,
+    started: float | None = None,
+    fault: Fault | None = None,
 ) -> ProcessingResult:
     """The result of a batch none of whose tasks count as processed; the error names the batch."""
     now = perf_counter()
@@ -147,6 +160,7 @@ def failed_result(
         batch=batch.index,
         tasks=len(batch.tasks),
         started=now if started is None else started,
+        fault=fault,
     )
 
 
@@ -157,10 +171,11 @@ def digest_of(index: int, rows: Sequence[Json], partial: Mapping[str, Any]) -> i
     order in which they finish (the additive set hash of Bellare and Micciancio, "A new paradigm for
     collision-free hashing", 1997). Raises TypeError or ValueError when a row is not JSON.
     """
-    text = json.dumps(
-        [index, rows, partial], sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
+    text = _canonical([index, rows, partial])
     return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 def merge_counts(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
