@@ -63,3 +63,24 @@ def test_the_peak_holds_what_was_freed_and_what_children_hold() -> None:
     child.stdout.readline()
     assert probe.tree_peak()[0] >= after + 60_000_000
     child.communicate(b"\n")
+
+
+SLEEP = "import time\nfor _ in range(50): time.sleep(0.0001)\nprint(flush=True)\ninput()"
+
+
+def test_context_switches_of_a_child_are_counted_while_it_lives_and_after() -> None:
+    before = probe.tree_context_switches()
+    child = subprocess.Popen(
+        [sys.executable, "-c", SLEEP], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    alive = probe.tree_context_switches()
+    child.communicate(b"\n")
+    after = probe.tree_context_switches()
+    if not before or not alive or not after:
+        assert not sys.platform.startswith("linux")
+        return
+    assert alive[0] - before[0] >= 50  # each sleep gives up the CPU
+    assert after[0] >= alive[0]
+    assert after[1] >= before[1]

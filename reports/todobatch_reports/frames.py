@@ -109,6 +109,10 @@ def anchor(cell: Cell) -> str:
     return "cell-" + re.sub(r"[^A-Za-z0-9.]+", "-", cell.key).strip("-")
 
 
+PHASES = ("queue_s", "deserialise_s", "serialise_s", "return_s")
+"""What happens to a batch before and after its worker computes."""
+
+
 def sample_frame(run: Run, summaries: Sequence[CellSummary]) -> pd.DataFrame:
     """One row a sample, voids included, in the order taken.
 
@@ -144,6 +148,8 @@ def sample_frame(run: Run, summaries: Sequence[CellSummary]) -> pd.DataFrame:
                 "cpu_use": s.cpu_s / (s.wall_s * available),
                 "pool_start_s": s.pool_start_s,
                 "process_s": s.process_s,
+                "voluntary_switches": s.voluntary_switches,
+                "involuntary_switches": s.involuntary_switches,
                 "peak_bytes": s.peak_bytes,
                 "peak_method": s.peak_method,
                 "tasks": s.tasks,
@@ -184,14 +190,20 @@ def cell_frame(meta: RunMeta, summaries: Sequence[CellSummary]) -> pd.DataFrame:
                 "cpu_use": summary.cpu_use,
                 **_three("peak_bytes", summary.peak_bytes),
                 **_three("pool_start_s", summary.pool_start_s),
+                **_three("cold_s", summary.cold_s),
             }
         )
     return pd.DataFrame(rows)
 
 
 def span_frame(sample: Sample) -> pd.DataFrame:
-    """One row a batch as a worker ran it: worker, batch, start_s, end_s from the clock's start."""
-    frame = pd.DataFrame(sample.spans, columns=["worker", "batch", "start_s", "end_s"])
+    """One row a batch as a worker ran it: worker, batch, start_s and end_s from the clock's start.
+
+    And its phases (`PHASES`), in seconds; NaN in samples that were taken before there were any.
+    """
+    columns = ["worker", "batch", "start_s", "end_s", *PHASES]
+    frame = pd.DataFrame([[*s, *[float("nan")] * (8 - len(s))] for s in sample.spans],
+                         columns=columns)  # fmt: skip
     names = {n: str(each["worker"]) for n, each in enumerate(sample.worker_totals)}
     frame["worker"] = [names.get(worker, str(worker)) for worker in frame["worker"]]
     return frame.sort_values(["start_s", "batch"], ignore_index=True)

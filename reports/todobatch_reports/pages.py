@@ -18,7 +18,7 @@ from todobatch.processors import WORKLOADS
 from todobatch.units import show_bytes, show_percent, show_ratio, show_seconds
 from todobatch_reports import charts, readiness, scaling, tables
 from todobatch_reports.charts import Chart, Drawing
-from todobatch_reports.frames import Figures, anchor, said, spread
+from todobatch_reports.frames import PHASES, Figures, anchor, said, span_frame, spread
 
 TEMPLATES = Path(__file__).parent / "assets" / "templates"
 # File, title in the navigation.
@@ -388,11 +388,46 @@ def _profile(figures: Figures, pages: Pages, workload: str) -> dict[str, Any] | 
     ]
     return {
         "workers": workers,
+        "phases": _phases(figures, workload, candidates),
         "chart": drawn,
         "table": tables.table(
             f"{workload}: how busy the workers were", heads, rows, kinds=".n..nnn.n"
         ),
     }
+
+
+def _phases(
+    figures: Figures, workload: str, shown: Sequence[tuple[CellSummary, Sample]]
+) -> Markup | None:
+    """What a batch goes through, by approach; None for a run that did not record it."""
+    rows = []
+    for summary, sample in shown:
+        spans = span_frame(sample)
+        if spans[list(PHASES)].isna().all(axis=None):
+            continue
+        means = spans[list(PHASES)].mean()
+        computing = float((spans["end_s"] - spans["start_s"]).mean())
+        rows.append(
+            (
+                figures.label(summary),
+                *(show_seconds(means[name]) for name in ("queue_s", "deserialise_s")),
+                show_seconds(computing),
+                *(show_seconds(means[name]) for name in ("serialise_s", "return_s")),
+                _switches(sample),
+            )
+        )
+    heads = (
+        "Approach", "Waits for a worker", "Copied in", "Computes", "Copied out",
+        "Waits to be taken", "Context switches a batch",
+    )  # fmt: skip
+    title = f"{workload}: what a batch goes through, on average"
+    return tables.table(title, heads, rows, kinds=".nnnnnn") if rows else None
+
+
+def _switches(sample: Sample) -> str:
+    if sample.voluntary_switches is None or sample.involuntary_switches is None:
+        return "?"
+    return f"{(sample.voluntary_switches + sample.involuntary_switches) / sample.batches:.1f}"
 
 
 def _listed(values: Sequence[str], most: int = 8) -> str:
@@ -664,6 +699,10 @@ COLUMNS = (
     ("speedup", "derived: wall_s of the sequential sample of the same block ÷ wall_s"),
     ("cpu_s, cpu_use", "CPU seconds of the process tree; derived: share of all CPUs' time"),
     ("pool_start_s, process_s", "seconds to bring the workers up; life of the whole process"),
+    (
+        "voluntary_switches, involuntary_switches",
+        "context switches of the process tree; empty where the system does not tell",
+    ),
     ("peak_bytes, peak_method", "peak memory of the process tree and how it was read"),
     ("tasks, failed, batches", "what the sample worked on"),
     ("digest", "digest of the output: the same in every sample of a workload"),
@@ -675,7 +714,7 @@ COLUMNS = (
 def _data(figures: Figures) -> dict[str, Any]:
     heads = (
         "Cell", "Approach", "Samples", "Time", "95 % interval", "Speed-up", "95 % interval",
-        "CPU time", "CPU", "Memory", "Pool start",
+        "CPU time", "CPU", "Memory", "Pool start", "Cold",
     )  # fmt: skip
     rows = [
         (
@@ -689,6 +728,7 @@ def _data(figures: Figures) -> dict[str, Any]:
             show_percent(s.cpu_use),
             show_bytes(s.peak_bytes.estimate),
             show_seconds(s.pool_start_s.estimate),
+            show_seconds(s.cold_s.estimate),
         )
         for s in figures.summaries
     ]
@@ -697,7 +737,7 @@ def _data(figures: Figures) -> dict[str, Any]:
             "Every cell",
             heads,
             rows,
-            kinds="..nnnnnnnnn",
+            kinds="..nnnnnnnnnn",
             ids=[anchor(s.cell) for s in figures.summaries],
         ),
         "columns": tables.table(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from todobatch import runtime
 from todobatch.lab.interpreters import Interpreter
 from todobatch.lab.sample import Sampler, Slot, why_void, worked
 from todobatch.lab.schema import Cell, Sample, WorkloadShape
@@ -44,7 +45,18 @@ def test_a_sample_of_every_executor_holds_what_was_seen(
     assert sample.peak_method
     assert len(sample.spans) == 8
     assert sorted(span[1] for span in sample.spans) == list(range(8))
-    assert all(0 <= start <= end for _, _, start, end in sample.spans)
+    assert all(0 <= start <= end for _, _, start, end, *_ in sample.spans)
+    for *_, queue, deserialise, serialise, back in sample.spans:
+        assert min(queue, deserialise, serialise, back) >= 0
+        if executor == "processes":
+            assert min(deserialise, serialise) > 0
+    assert sample.voluntary_switches is not None
+    assert sample.cpu_quota == [runtime.cpu_quota()] * 2
+    started = {"sequential": "main", "threads": "thread", "interpreters": "interpreter",
+               "processes": "forkserver", "coroutines": "coroutine"}  # fmt: skip
+    for worker in sample.worker_totals:
+        assert worker["start_method"] == started[executor]
+        assert worker["allowed_before"] == worker["allowed_after"] == list(runtime.cpus_allowed())
     assert 1 <= worked(sample) <= workers
     assert sample.pyperf["value"] == sample.wall_s
 
@@ -131,6 +143,18 @@ def test_an_interpreter_replaced_under_the_run_makes_the_sample_void(
     observed = {"version": "3.14.99", "worker_totals": []}
     void = why_void(observed, python314, SHAPE)
     assert void == f"it ran on Python 3.14.99, not {python314.facts['version']}"
+
+
+def test_a_quota_that_changes_under_the_sample_makes_it_void(python314: Interpreter) -> None:
+    observed = {
+        "version": python314.facts["version"],
+        "worker_totals": [],
+        "gil_before": True,
+        "gil_after": True,
+        "cpu_quota": [None, 0.5],
+    }
+    void = why_void(observed, python314, SHAPE)
+    assert void == "the CPU quota of its cgroup changed from none to 0.5 CPUs meanwhile"
 
 
 def processes_that_name(text: str) -> list[str]:

@@ -229,6 +229,21 @@ def test_the_golden_run_of_schema_1_still_reads() -> None:
     assert run.meta.interpreters["3.14t"]["free_threaded_build"] is True
 
 
+def test_the_golden_run_of_schema_2_still_reads() -> None:
+    run = store.load(GOLDEN / "schema-2")
+    assert run.meta.schema == 2
+    processes = next(each for each in run.samples if each.executor == "processes")
+    assert processes.cpu_quota == [None, None]
+    assert processes.voluntary_switches is not None
+    for worker in processes.worker_totals:
+        assert worker["start_method"] == "forkserver"
+        assert worker["allowed_before"] == worker["allowed_after"] == [0, 1]
+    assert all(len(span) == 8 for span in processes.spans)
+    assert any(deserialise > 0 for *_, deserialise, _, _ in processes.spans)
+    assert len(run.controls) == 2
+    assert run.meta.doctor
+
+
 def test_every_schema_has_a_golden_run() -> None:
     assert {path.name for path in GOLDEN.iterdir()} == {
         f"schema-{version}" for version in range(1, SCHEMA + 1)

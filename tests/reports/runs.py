@@ -159,6 +159,9 @@ def _sample(
         started=f"2026-01-05T10:{number // 60 % 60:02d}:{number % 60:02d}+00:00",
         process_s=wall + 0.2,
         load_1m=0.4,
+        voluntary_switches=50,
+        involuntary_switches=30,
+        cpu_quota=[None, None],
         spans=_spans(cell, wall, draw),
     )
 
@@ -173,7 +176,9 @@ def _spans(cell: Cell, wall: float, draw: random.Random) -> list[list[Any]]:
         free_at[worker] = start + each * draw.uniform(0.9, 1.1)
         spans.append([f"{cell.executor}-{worker + 1}", batch, start, free_at[worker]])
     stretch = wall / max(free_at)
-    return [[w, b, s * stretch, e * stretch] for w, b, s, e in spans]
+    copied = cell.executor in {"processes", "interpreters"}
+    phases = [0.0021, 0.0012, 0.0003, 0.0007] if copied else [0.0005, 0.0, 0.0, 0.0001]
+    return [[w, b, s * stretch, e * stretch, *phases] for w, b, s, e in spans]
 
 
 def write(folder: Path, of: RunMeta, taken: list[Sample]) -> Path:

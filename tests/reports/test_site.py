@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urldefrag, urlsplit
@@ -115,6 +116,21 @@ def test_one_block_claims_no_limit_it_did_not_see() -> None:
 
 def test_void_samples_are_told_with_their_reason(site_folder: Path) -> None:
     assert "its output differs" in (site_folder / "method.html").read_text("utf-8")
+
+
+def test_what_a_batch_goes_through_is_told_and_left_out_where_it_was_not_recorded(
+    site_folder: Path, figures: Figures, tmp_path: Path
+) -> None:
+    page = (site_folder / "scaling.html").read_text()
+    assert "what a batch goes through, on average" in page
+    assert "1.20 ms" in page  # the unpickling of processes in the made-up run
+    old = [
+        replace(s, spans=[span[:4] for span in s.spans], voluntary_switches=None)
+        for s in figures.run.samples
+    ]
+    folder = runs.write(tmp_path / "old", figures.meta, old)
+    site.build(folder, tmp_path / "site")
+    assert "what a batch goes through" not in (tmp_path / "site/scaling.html").read_text()
 
 
 def test_the_data_is_the_runs_own(site_folder: Path, run: Run, run_folder: Path) -> None:

@@ -37,7 +37,7 @@ def describe() -> dict[str, Any]:
         "architecture": platform.machine(),
         "virtualised": _virtualised(cpuinfo),
         "vcpu_packing": _vcpu_packing(_read("/proc/cmdline") or ""),
-        "cpu_quota": _cpu_quota(),
+        "cpu_quota": runtime.cpu_quota(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "turbo": _turbo(),
         "load": [round(each, 2) for each in os.getloadavg()],
@@ -134,20 +134,6 @@ def _vcpu_packing(cmdline: str) -> str | None:
         if name == VCPU_PACKING and value != "0":
             return value or "on"
     return None
-
-
-def _cpu_quota() -> float | None:
-    """CPUs granted by the cgroup: cgroup-v2's ``cpu.max``, else v1's quota ÷ period."""
-    quota = (_read("/sys/fs/cgroup/cpu.max") or "").split()
-    if len(quota) != 2:
-        quota = [
-            _read(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us") or "" for name in ("quota", "period")
-        ]
-    try:
-        granted = int(quota[0]) / int(quota[1])
-    except (ValueError, ZeroDivisionError):
-        return None  # 'max', or no such file
-    return granted if granted > 0 else None
 
 
 def _turbo() -> bool | None:

@@ -104,6 +104,9 @@ class Sampler:
             started=taken.started,
             process_s=taken.process_s,
             load_1m=round(load, 2),
+            voluntary_switches=observed.get("voluntary_switches"),
+            involuntary_switches=observed.get("involuntary_switches"),
+            cpu_quota=observed.get("cpu_quota", []),
             worker_totals=workers,
             spans=observed.get("spans", []),
             pyperf=taken.pyperf,
@@ -187,6 +190,9 @@ def why_void(
         return f"the GIL was on in a free-threaded interpreter ({_where_gil(observed)})"
     if not asked["free_threaded_build"] and not _any_gil(observed):
         return "the GIL was off in an interpreter that has one"
+    if len(set(observed["cpu_quota"])) > 1:
+        before, after = ("none" if each is None else f"{each:g}" for each in observed["cpu_quota"])
+        return f"the CPU quota of its cgroup changed from {before} to {after} CPUs meanwhile"
     if observed["failed"]:
         first = observed["errors"][0] if observed["errors"] else "no reason given"
         return f"{observed['failed']} tasks failed: {first}"

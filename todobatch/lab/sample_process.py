@@ -32,7 +32,7 @@ from todobatch.coordinator import run_batches
 from todobatch.executors import Executor, get
 from todobatch.executors.base import Capabilities, Run
 from todobatch.lab.tasks import TaskSource, batches_of
-from todobatch.model import Batch, BatchReport, ProcessingResult
+from todobatch.model import Batch, BatchReport, ProcessingResult, WorkerSeen
 from todobatch.processors import TaskBatchProcessor, resolve
 from todobatch.units import Seconds
 
@@ -109,31 +109,33 @@ class Measurement:
         from todobatch import probe
 
         marks: dict[str, Any] = {}
-        spans: list[tuple[str, int, float, float]] = []
+        results: list[ProcessingResult] = []
 
         def ready() -> None:
             marks["gil_before"] = runtime.gil_enabled()
+            marks["quota"] = runtime.cpu_quota()
+            marks["switches"] = probe.tree_context_switches()
             marks["cpu"] = probe.tree_cpu_seconds()
             marks["clock"] = perf_counter()
 
         def done() -> None:
             marks["cpu"] = probe.tree_cpu_seconds() - marks["cpu"]
+            marks["switches_after"] = probe.tree_context_switches()
             marks["peak"] = probe.tree_peak(beside=os.getppid())
-
-        def note(result: ProcessingResult) -> None:
-            spans.append((result.seen.worker, result.batch, result.started, result.duration))
 
         report = run_batches(
             self._batches,
             self._processor,
             executor=self._executor,
             workers=self._workers,
-            on_result=note,
+            on_result=results.append,
             on_ready=ready,
             on_done=done,
         )
-        zero = marks["clock"]
-        place = {each.worker: n for n, each in enumerate(report.worker_totals)}
+        switches = [
+            after - before
+            for before, after in zip(marks["switches"], marks["switches_after"], strict=True)
+        ]
         self.seen = {
             "version": sys.version.split()[0],
             "free_threaded_build": runtime.free_threaded_build(),
@@ -149,11 +151,11 @@ class Measurement:
             "batches": report.batches,
             "digest": report.digest,
             "errors": list(report.errors[:3]),
-            "worker_totals": [_worker(asdict(each)) for each in report.worker_totals],
-            "spans": [
-                [place[worker], batch, round(start - zero, 5), round(start - zero + length, 5)]
-                for worker, batch, start, length in spans
-            ],
+            "voluntary_switches": switches[0] if switches else None,
+            "involuntary_switches": switches[1] if switches else None,
+            "cpu_quota": [marks["quota"], runtime.cpu_quota()],
+            "worker_totals": workers_of(report, results),
+            "spans": spans_of(report, results, marks["clock"]),
         }
         return report
 
@@ -166,8 +168,47 @@ def warm_up(batches: Sequence[Batch], workers: int) -> list[Batch]:
     ]
 
 
-def _worker(totals: dict[str, Any]) -> dict[str, Any]:
-    return {**totals, "busy_s": round(totals["busy_s"], 6)}
+def workers_of(report: BatchReport, results: Sequence[ProcessingResult]) -> list[dict[str, Any]]:
+    """`Sample.worker_totals`: what each worker did and was, by its first and its last batch."""
+    seen: dict[str, list[WorkerSeen]] = {}
+    for result in sorted(results, key=lambda each: each.started):
+        seen.setdefault(result.seen.worker, []).append(result.seen)
+    return [
+        {
+            **asdict(each),
+            "busy_s": round(each.busy_s, 6),
+            "start_method": seen[each.worker][0].start_method,
+            "allowed_before": seen[each.worker][0].allowed,
+            "allowed_after": seen[each.worker][-1].allowed,
+        }
+        for each in report.worker_totals
+    ]
+
+
+def spans_of(
+    report: BatchReport, results: Sequence[ProcessingResult], zero: Seconds
+) -> list[list[float]]:
+    """`Sample.spans`, seconds from `zero` on."""
+    place = {each.worker: n for n, each in enumerate(report.worker_totals)}
+    return [
+        [
+            place[result.seen.worker],
+            result.batch,
+            *(
+                round(seconds, 6)
+                for seconds in (
+                    result.started - zero,
+                    result.started - zero + result.duration,
+                    result.seen.queue_s,
+                    result.seen.deserialise_s,
+                    result.seen.serialise_s,
+                    result.seen.return_s,
+                )
+            ),
+        ]
+        for result in results
+        if result.seen.worker in place
+    ]
 
 
 def end_with_controller() -> None:

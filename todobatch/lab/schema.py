@@ -6,6 +6,8 @@ controls.jsonl). Derived: `Estimate`,
 
 Schema history
   1  first (0.1.0)
+  2  spans have the phases of a batch, samples context switches and CPU quota, workers the CPUs that
+     they may use and how they were started; samples of a block are forks of one process
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from typing import Any, Literal
 
 from todobatch.units import Bytes, Ratio, Seconds
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -107,10 +109,17 @@ class Sample:
     started: str  # ISO 8601, UTC
     process_s: Seconds  # life of the fresh process, start-up and warm-up included
     load_1m: float
-    worker_totals: list[dict[str, Any]] = field(default_factory=list)  # model.WorkerTotals
+    voluntary_switches: int | None = None
+    involuntary_switches: int | None = None
+    """Context switches of the whole process tree within the timed part; None where unknown."""
+    cpu_quota: list[float | None] = field(default_factory=list)
+    """CPUs that the cgroup granted before and after; None for no limit."""
+    worker_totals: list[dict[str, Any]] = field(default_factory=list)
+    """model.WorkerTotals, and: start_method, allowed_before and allowed_after (CPUs that it might
+    use at the end of its first and of its last batch)."""
     spans: list[list[Any]] = field(default_factory=list)
-    """A batch each: [place of its worker in worker_totals, batch, start_s, end_s]; the clock starts
-    at 0."""
+    """A batch each: [place of its worker in worker_totals, batch, start_s, end_s, queue_s,
+    deserialise_s, serialise_s, return_s]; the clock starts at 0, phases as in model.WorkerSeen."""
     pyperf: dict[str, Any] = field(default_factory=dict)  # pyperf's metadata of its run
     void: str | None = None  # why this sample must not be used
 
@@ -158,6 +167,7 @@ class CellSummary:
     cpu_s: Estimate
     peak_bytes: Estimate
     pool_start_s: Estimate
+    cold_s: Estimate  # pool start and wall time of each sample together
     cpu_use: Ratio  # CPU seconds ÷ (wall seconds × CPUs available)
     speedup: Estimate | None  # against sequential on the same interpreter, paired by block
     efficiency: Estimate | None  # speedup ÷ min(workers, CPUs)

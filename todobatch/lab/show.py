@@ -155,7 +155,7 @@ def _table(workload: str, cells: Sequence[CellSummary]) -> Table:
     )  # fmt: skip
     table.add_column("approach", no_wrap=True)
     table.add_column("Python", overflow="fold")
-    for heading in ("n", "time", "speed-up", "CPU", "memory", "runs"):
+    for heading in ("n", "time", "cold", "speed-up", "CPU", "memory", "runs"):
         table.add_column(heading, justify="right", no_wrap=True)
     for each in cells:
         table.add_row(
@@ -163,6 +163,7 @@ def _table(workload: str, cells: Sequence[CellSummary]) -> Table:
             each.cell.interpreter,
             str(each.cell.workers),
             show_seconds(each.wall_s.estimate),
+            show_seconds(each.cold_s.estimate),
             _speedup(each),
             show_percent(each.cpu_use),
             show_bytes(each.peak_bytes.estimate),
@@ -224,6 +225,7 @@ def _cell(each: CellSummary) -> dict[str, Any]:
         "cpu_s": _estimate(each.cpu_s),
         "peak_bytes": _estimate(each.peak_bytes),
         "pool_start_s": _estimate(each.pool_start_s),
+        "cold_s": _estimate(each.cold_s),
         "cpu_use": _number(each.cpu_use),
         "speedup": _estimate(each.speedup),
         "efficiency": _estimate(each.efficiency),

@@ -229,6 +229,7 @@ def _summary(good: Good, cell: Cell, voids: int, cpus: int) -> CellSummary:
         cpu_s=cpu,
         peak_bytes=measure([float(each.peak_bytes) for each in samples]),
         pool_start_s=measure([each.pool_start_s for each in samples]),
+        cold_s=measure([each.pool_start_s + each.wall_s for each in samples]),
         cpu_use=cpu.estimate / (wall.estimate * cpus),
         speedup=speedup,
         efficiency=None if speedup is None else _scale(speedup, 1 / min(cell.workers, cpus)),
