@@ -1,11 +1,13 @@
 """`todobatch bench` and `show` as they are used: real processes, killed, resumed, misled, full."""
 
+import datetime as dt
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -285,3 +287,44 @@ def pyperf(*arguments: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_a_clock_that_jumps_changes_neither_order_nor_budget(
+    mine: str,
+    interpreters: dict[str, Interpreter],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each time that the wall clock is asked it says a day less than before."""
+    from todobatch.lab import bench, control, sample
+    from todobatch.lab.plan import Choice
+    from todobatch.lab.progress import Lines
+
+    class Backwards(dt.datetime):
+        asked = 0
+
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> "Backwards":
+            cls.asked += 1
+            return cls(2026, 1, 31, tzinfo=tz) - dt.timedelta(days=cls.asked)
+
+    for module in (bench, control, sample):
+        jumping = types.SimpleNamespace(**{**vars(dt), "datetime": Backwards})
+        monkeypatch.setattr(module, "dt", jumping)
+    choice = Choice(
+        workloads=(f"{mine}:length",), executors=("threads",), workers=(2,),
+        interpreters=("3.14",), blocks=2, budget_s=120.0, target=0.0, seed=1, batch_size=5,
+    )  # fmt: skip
+    folder = tmp_path / "run"
+    run = bench.begin(choice, Lines(), output=folder)
+    started = [each.started for each in run.samples]
+    assert len(started) == 4  # two cells in two blocks: the budget was not spent by the clock
+    assert started == sorted(started, reverse=True)
+    assert started[0] > started[-1]
+    assert [each.number for each in store.load(folder).samples] == [0, 1, 2, 3]
+
+    whole = (folder / store.SAMPLES).read_bytes().splitlines(keepends=True)
+    (folder / store.SAMPLES).write_bytes(b"".join(whole[:3]))
+    resumed = bench.resume(folder, Lines())
+    assert [each.number for each in resumed.samples] == [0, 1, 2, 3]
+    assert store.newest(tmp_path) == folder
