@@ -122,7 +122,11 @@ PEERS: dict[str, tuple[str, Callable[[int], Any], str]] = {
     "Pool.imap_unordered, chunk 100": ("processes", multiprocessing_pool, ""),
     "joblib loky": ("processes", loky, "joblib"),
     "mpire, chunk 100": ("processes", mpire, "mpire"),
-    "InterpreterPoolExecutor.map, chunked by hand": ("interpreters", interpreter_pool_by_hand, ""),
+    "InterpreterPoolExecutor.map, chunked by hand": (
+        "interpreters",
+        interpreter_pool_by_hand,
+        "concurrent.interpreters",
+    ),
 }
 KINDS = {"stealing": "threads"}  # of our executors, where the name is not the kind
 
@@ -148,8 +152,6 @@ def child(name: str, count: int, workers: int) -> None:
 def facts() -> None:
     """What can run in this interpreter, as JSON."""
     peers = {name: need for name, (_, _, need) in PEERS.items()}
-    if not hasattr(futures, "InterpreterPoolExecutor"):
-        peers["InterpreterPoolExecutor.map, chunked by hand"] = "Python 3.14"
     missing = {n: need for n, need in peers.items() if need and not importlib.util.find_spec(need)}
     ours = [name for name, executor in EXECUTORS.items() if executor.available() is None]
     build = "GIL" if runtime.gil_enabled() else "free-threaded"
