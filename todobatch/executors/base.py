@@ -26,6 +26,9 @@ from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.units import Seconds
 
 MAX_WORKERS = 1_000
+UNWATCHED = "TODOBATCH_UNWATCHED"
+"""Environment: set to 1, workers give no account of each batch. `benchmarks/watching.py` measures
+by it what that account costs; samples need it."""
 MAX_IN_FLIGHT = 256
 """Batches a worker that may be taken from the input and not yet given back; so many only where
 they take some microseconds each, otherwise at most 8."""
@@ -168,6 +171,10 @@ class Worker:
         self._keep_rows = keep_rows
         self._pid = os.getpid()
         runtime.current_cpu()  # what it needs is loaded now, not in the first batch's time
+        self._unwatched: WorkerSeen | None = None
+        if os.environ.get(UNWATCHED):
+            gil = runtime.gil_enabled()  # not before: while an extension is loaded the GIL is on
+            self._unwatched = WorkerSeen(label, self._pid, gil, gil, None, start_method)
 
     def work(
         self, batch: Batch, queue_s: Seconds = 0.0, deserialise_s: Seconds = 0.0
@@ -198,7 +205,7 @@ class Worker:
             kind = type(result).__name__
             cause = f"process_batch gave {kind}, not a ProcessingResult"
             result = failed_result(self.processor.processor_id, batch, cause)
-        seen = WorkerSeen(
+        seen = self._unwatched or WorkerSeen(
             self.label,
             self._pid,
             gil_before,

@@ -40,6 +40,8 @@ class SideSpec(TypedDict):
     today: str
     cpu: int | None
     """The CPU that it is kept on; None for any."""
+    environment: dict[str, str]
+    """Set before its workers are started."""
 
 
 def run(fds: Sequence[int]) -> None:
@@ -48,6 +50,7 @@ def run(fds: Sequence[int]) -> None:
     spec: SideSpec = json.loads(first_line())
     if spec["cpu"] is not None:
         os.sched_setaffinity(0, {spec["cpu"]})
+    os.environ.update(spec["environment"])
     today = dt.date.fromisoformat(spec["today"])
     batches = batches_of(spec["source"], spec["batches"], spec["batch_size"], today=today)
     processor = resolve(spec["workload"], today=today)

@@ -117,6 +117,12 @@ class Versus:
     target: Ratio = TARGET
     budget_s: Seconds = BUDGET_S
     blocks: int = MOST_BLOCKS
+    environments: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
+    """What A and B have besides in their environment."""
+    batch_size: int | None = None
+    """Tasks a batch; None: a turn is one batch with one worker, four a worker with more."""
+    decide: bool = True
+    """Stop as soon as it is decided; otherwise go on until the target or the budget."""
 
     def run(self, on_block: Callable[[Outcome], None] = lambda _: None) -> Outcome:
         """Take blocks until it is decided, the target reached or the budget spent.
@@ -136,7 +142,8 @@ class Versus:
             logs = [block.log_ratio for block in blocks]
             spent = time.monotonic() - begun
             if (
-                sequential.settled(logs, LEVEL, self.target)
+                (self.decide and sequential.settled(logs, LEVEL, self.target))
+                or sequential.precise(logs, self.target)
                 or len(blocks) >= self.blocks
                 or spent + blocks[-1].took_s > self.budget_s
             ):
@@ -155,8 +162,8 @@ class Versus:
         with self._nurseries() as nurseries:
             while True:
                 turns = []
-                for cell in (self.a, self.b):
-                    with self._side(nurseries, cell, tasks, None) as side:
+                for which in (0, 1):
+                    with self._side(nurseries, which, tasks, None) as side:
                         turns.append(side.turn()["wall_s"])
                 shorter, longer = sorted(turns)
                 if shorter >= wished / 2 or longer >= 4 * wished or tasks >= MOST_TASKS:
@@ -171,19 +178,18 @@ class Versus:
             cpu = lot.choice(allowed)
         order = [0, 1]
         lot.shuffle(order)
-        with self._nurseries() as nurseries:
-            cells = (self.a, self.b)
-            with (
-                self._side(nurseries, cells[order[0]], tasks, cpu) as first,
-                self._side(nurseries, cells[order[1]], tasks, cpu) as second,
-            ):
-                sides = [first, second] if order == [0, 1] else [second, first]
-                outputs = [side.ready()["digest"] for side in sides]
-                turns: tuple[list[Seconds], list[Seconds]] = ([], [])
-                for _ in range(rounds):
-                    lot.shuffle(order)
-                    for which in order:
-                        turns[which].append(sides[which].turn()["wall_s"])
+        with (
+            self._nurseries() as nurseries,
+            self._side(nurseries, order[0], tasks, cpu) as first,
+            self._side(nurseries, order[1], tasks, cpu) as second,
+        ):
+            sides = [first, second] if order == [0, 1] else [second, first]
+            outputs = [side.ready()["digest"] for side in sides]
+            turns: tuple[list[Seconds], list[Seconds]] = ([], [])
+            for _ in range(rounds):
+                lot.shuffle(order)
+                for which in order:
+                    turns[which].append(sides[which].turn()["wall_s"])
         logs = [math.log(a / b) for a, b in zip(*turns, strict=True)]
         return Block(
             log_ratio=math.log(ratio_of(logs).estimate),
@@ -211,10 +217,14 @@ class Versus:
 
     @contextmanager
     def _side(
-        self, nurseries: Mapping[str, Nursery], cell: Cell, tasks: int, cpu: int | None
+        self, nurseries: Mapping[str, Nursery], which: int, tasks: int, cpu: int | None
     ) -> Iterator["_Side"]:
+        """Side 0 is A, side 1 is B."""
+        cell = (self.a, self.b)[which]
         # The same for both: an output's digest depends on how tasks are cut into batches.
         batches = 1 if self._one_worker() else 4 * max(self.a.workers, self.b.workers)
+        if self.batch_size is not None:
+            batches = max(batches, tasks // self.batch_size)
         spec: SideSpec = {
             "workload": cell.workload,
             "executor": cell.executor,
@@ -224,6 +234,7 @@ class Versus:
             "source": self.source,
             "today": self.today,
             "cpu": cpu,
+            "environment": dict(self.environments[which]),
         }
         reader, writer = os.pipe()
         try:
