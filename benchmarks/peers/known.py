@@ -53,6 +53,14 @@ def call(work: str, effect: int) -> None:
         unit()
 
 
+def ten_microseconds(task: Any) -> int:
+    """About so much computing."""
+    total = len(task.title)
+    for n in range(200):
+        total += n * n
+    return total
+
+
 def _workload(work: str, effect: int) -> Callable[[Any], None]:
     def workload(task: Any) -> None:
         del task

@@ -218,7 +218,7 @@ class Versus:
     @contextmanager
     def _side(
         self, nurseries: Mapping[str, Nursery], which: int, tasks: int, cpu: int | None
-    ) -> Iterator["_Side"]:
+    ) -> Iterator["Side"]:
         """Side 0 is A, side 1 is B."""
         cell = (self.a, self.b)[which]
         # The same for both: an output's digest depends on how tasks are cut into batches.
@@ -236,18 +236,10 @@ class Versus:
             "cpu": cpu,
             "environment": dict(self.environments[which]),
         }
-        reader, writer = os.pipe()
-        try:
-            try:
-                child = nurseries[cell.interpreter].bear(writer)
-            finally:
-                os.close(writer)
-            try:
-                yield _Side(child, reader, spec, cell, self.interpreters[cell.interpreter])
-            finally:
-                child.end()
-        finally:
-            os.close(reader)
+        with started(
+            nurseries[cell.interpreter], spec, cell, self.interpreters[cell.interpreter]
+        ) as side:
+            yield side
 
 
 def prepare(
@@ -289,8 +281,27 @@ def prepare(
     return Versus(a, b, found, source, seed, today.isoformat(), target=target, budget_s=budget_s)
 
 
-class _Side:
-    """One of the two processes, from this side."""
+@contextmanager
+def started(
+    nursery: Nursery, spec: SideSpec, cell: Cell, interpreter: Interpreter
+) -> Iterator["Side"]:
+    """A side, and its end. Raises MeasurementError."""
+    reader, writer = os.pipe()
+    try:
+        try:
+            child = nursery.bear(writer)
+        finally:
+            os.close(writer)
+        try:
+            yield Side(child, reader, spec, cell, interpreter)
+        finally:
+            child.end()
+    finally:
+        os.close(reader)
+
+
+class Side:
+    """A process that takes turns, from this side. All of it raises MeasurementError."""
 
     def __init__(
         self, child: Child, reader: int, spec: SideSpec, cell: Cell, interpreter: Interpreter
@@ -311,7 +322,15 @@ class _Side:
     def turn(self) -> dict[str, Any]:
         """Have it take one turn."""
         self.ready()
+        self.begin_turn()
+        return self.end_turn()
+
+    def begin_turn(self) -> None:
+        """Let it begin one; `end_turn` waits for it."""
         self._send(b".")
+
+    def end_turn(self) -> dict[str, Any]:
+        """What it saw in the turn."""
         return self._answer()
 
     def _send(self, data: bytes) -> None:

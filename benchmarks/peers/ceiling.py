@@ -1,0 +1,130 @@
+"""How near executors come to the machine's limit: ``python benchmarks/peers/ceiling.py``
+
+The ceiling is what independent single-threaded processes reach at the same time, one on each
+CPU, each with its share of the same batches: nothing is handed out, shared or copied. In a block,
+all live at once, forks of one process, and take turns in an order that is drawn; the ceiling's turn
+is as long as that of its slowest process. Printed is the ceiling's time ÷ the executor's: the share
+of the machine that the executor uses. Loads: the document's reference load, and tasks of ten
+microseconds, both in batches of 100.
+
+The goals: threads on 3.14t 0.97 and 0.90 or more, processes 0.93 and 0.85. Exit code 1 when the
+estimate of one is below its goal.
+"""
+
+import argparse
+import math
+import random
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from todobatch import runtime
+from todobatch.lab.estimate import ratio_of
+from todobatch.lab.interpreters import (
+    DEFAULT_INTERPRETERS,
+    Interpreter,
+    find_all,
+    worker_environment,
+)
+from todobatch.lab.nursery import Nursery
+from todobatch.lab.schema import Cell
+from todobatch.lab.side_process import SideSpec
+from todobatch.lab.versus import Side, started
+
+LOADS = {"example8": 300e-6, "benchmarks.peers.known:ten_microseconds": 12e-6}
+"""Workload -> about what a task takes, in seconds."""
+ROWS = (
+    ("threads", "3.14t", (0.97, 0.90)),
+    ("processes", "3.14", (0.93, 0.85)),
+    ("processes", "3.14t", (0.93, 0.85)),
+)
+BATCH = 100
+ROUNDS = 6
+TURN_S = 0.4
+"""Of the whole load; threads that live shorter may be kept on one CPU by the kernel."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """One workload, cut into batches that can be shared evenly."""
+
+    workload: str
+    batches: int
+
+    def spec(self, executor: str, workers: int, batches: int, cpu: int | None) -> SideSpec:
+        """What one process runs in a turn."""
+        return {
+            "workload": self.workload,
+            "executor": executor,
+            "workers": workers,
+            "batches": batches,
+            "batch_size": BATCH,
+            "source": {"kind": "generator", "seed": 1},
+            "today": "2026-11-25",
+            "cpu": cpu,
+            "environment": {},
+        }
+
+
+def main() -> int:
+    """Measure every row and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
+    parser.add_argument("--blocks", type=int, default=10)
+    parser.add_argument("--turn", type=float, default=TURN_S, help="seconds of a turn, about")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    interpreters = dict(zip(DEFAULT_INTERPRETERS, find_all(DEFAULT_INTERPRETERS), strict=True))
+    print("| executor | interpreter | load | share of the ceiling | goal | |")
+    print("|---|---|---|---:|---:|---|", flush=True)
+    missed = 0
+    cpus = len(runtime.cpus_allowed())
+    for executor, spec, goals in ROWS:
+        for (workload, task_s), goal in zip(LOADS.items(), goals, strict=True):
+            share = max(1, round(options.turn / task_s / BATCH))  # of one CPU
+            load = Load(workload, share * cpus)
+            logs = [
+                block(load, executor, interpreters[spec], random.Random(f"{options.seed}/{n}"))
+                for n in range(options.blocks)
+            ]
+            ratio = ratio_of(logs)
+            met = ratio.estimate >= goal
+            missed += not met
+            print(
+                f"| {executor} × {cpus} | {spec} | {workload.rpartition(':')[2]} | "
+                f"{ratio.estimate:.3f} [{ratio.low:.3f}, {ratio.high:.3f}] | {goal:.2f} | "
+                f"{'met' if met else 'missed'} |",
+                flush=True,
+            )
+    return 1 if missed else 0
+
+
+def block(load: Load, executor: str, interpreter: Interpreter, lot: random.Random) -> float:
+    """One set of processes: log(the ceiling's time ÷ the executor's), the centre of its rounds."""
+    cpus = runtime.cpus_allowed()
+    with ExitStack() as stack:
+        nursery = Nursery(interpreter, worker_environment(interpreter), "side")
+        stack.callback(nursery.close)
+
+        def side(name: str, workers: int, batches: int, cpu: int | None) -> Side:
+            cell = Cell(load.workload, interpreter.spec, name, workers)
+            spec = load.spec(name, workers, batches, cpu)
+            return stack.enter_context(started(nursery, spec, cell, interpreter))
+
+        alone = [side("sequential", 1, load.batches // len(cpus), cpu) for cpu in cpus]
+        measured = side(executor, len(cpus), load.batches, None)
+        for each in (*alone, measured):
+            each.ready()
+        logs = []
+        for _ in range(ROUNDS):
+            times = {}
+            for which in lot.sample(("ceiling", "executor"), 2):
+                sides = alone if which == "ceiling" else [measured]
+                for each in sides:
+                    each.begin_turn()
+                times[which] = max(each.end_turn()["wall_s"] for each in sides)
+            logs.append(math.log(times["ceiling"] / times["executor"]))
+    return math.log(ratio_of(logs).estimate)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
