@@ -1,9 +1,9 @@
 """The direction of imports that docs and design promise, read from the source with `ast`.
 
     units, errors -> runtime, model -> sources, processors, collectors, probe -> executors
-      -> journal, coordinator -> todobatch, engine -> lab -> demos, todobatch_reports -> cli
+      -> journal, coordinator -> todobatch, engine -> lab -> todobatch_reports -> cli
 
-A module may import from its own room and from rooms further left.
+A module may import from its own room and from rooms further left. `demos` stand beside the reports.
 """
 
 import ast
