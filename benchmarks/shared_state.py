@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("--interpreters", default="3.14,3.14t", help="comma-separated")
     parser.add_argument("--threads", default="1,2,8", help="comma-separated")
     parser.add_argument("--adds", type=int, default=400_000, help="in all, shared by the threads")
-    parser.add_argument("--rounds", type=int, default=10, help="fresh processes of each")
+    parser.add_argument("--rounds", type=int, default=12, help="fresh processes of each")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--one-round", metavar="THREADS", type=int, help=argparse.SUPPRESS)

@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
+from benchmarks import shared_state
 from todobatch.collectors import (
     PerWorkerResultCollector,
     QueueResultCollector,
@@ -138,3 +139,34 @@ def test_what_is_collected_cannot_be_changed(collector: ResultCollector) -> None
 def test_each_of_them_collects_a_runs_results(collector: ResultCollector) -> None:
     run_batches([Task("a")] * 40, "validate", batch_size=4, on_result=collector.add_result)
     assert sorted(result.batch for result in collector.get_all_results()) == list(range(10))
+
+
+# The benchmark ------------------------------------------------------------------------------------
+
+
+class Losing(ThreadSafeResultCollector):
+    """Forgets every thousandth result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = 0
+
+    def add_result(self, result: ProcessingResult) -> None:
+        with self._lock:
+            self._asked += 1
+            if self._asked % 1_000:
+                self._results.append(result)
+
+
+def test_a_round_of_the_benchmark_times_every_collector() -> None:
+    seen = shared_state.one_round(2, 4_000, seed=1)
+    assert set(seen["wall_s"]) == set(shared_state.KINDS)
+    assert all(wall > 0 for wall in seen["wall_s"].values())
+
+
+def test_the_benchmark_refuses_a_collector_that_loses_something(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(shared_state.KINDS, "losing", Losing)
+    with pytest.raises(RuntimeError, match=r"losing: of 1000 .* 4 times, [1-4] are"):
+        shared_state.turn("losing", 2, 4_000)

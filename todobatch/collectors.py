@@ -131,7 +131,10 @@ class PerWorkerResultCollector:
         """A copy, one thread's results after the other's."""
         with self._lock:
             lists = list(self._lists)
-        return [result for each in lists for result in each.copy()]
+        results: list[ProcessingResult] = []
+        for each in lists:
+            results.extend(each)
+        return results
 
     def get_count(self) -> int:
         """How many results there are now."""

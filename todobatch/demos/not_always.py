@@ -18,7 +18,7 @@ from todobatch.units import Seconds, show_seconds
 
 WAITS = 400
 FEW_THREADS = 8
-HOT_TASKS = 20_000
+HOT_TASKS = 12_000
 ROUNDS = 3
 
 
