@@ -94,8 +94,9 @@ def test_no_touch_of_the_hot_object_is_lost() -> None:
     assert sum(synthetic.HOT.slots) == synthetic.HOT.touches
 
 
-def test_native_gives_the_hash_of_what_it_packed_and_unpacked() -> None:
-    expected = hashlib.sha256(b"ab" * (128 * 1024)).hexdigest()[:32]
+def test_native_gives_the_hash_of_what_it_hashed_packed_and_unpacked() -> None:
+    whole = b"ab" + bytes(range(256)) * 2048 + b"ab" * (16 * 1024)
+    expected = hashlib.sha256(whole).hexdigest()[:32]
     assert resolve("native").process_task(Task("ab")) == expected
 
 

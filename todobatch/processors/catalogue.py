@@ -48,7 +48,7 @@ _ALL = (
     WorkloadInfo("example8", "pure computing, the document's own load", "cpu", 300e-6, Example8),
     WorkloadInfo("alloc", "many small objects made and dropped", "cpu", 75e-6, Alloc),
     WorkloadInfo("hot-object", "one object and its lock, which all share", "cpu", 50e-6, HotObject),
-    WorkloadInfo("native", "C code that lets go of the GIL: zlib, SHA-256", "cpu", 500e-6, Native),
+    WorkloadInfo("native", "C code that lets go of the GIL: zlib, SHA-256", "cpu", 350e-6, Native),
     WorkloadInfo("payload", "results of 4 KiB a task that go to the caller", "cpu", 25e-6, Payload),
     WorkloadInfo("skewed", "one task in 50 is 50 times heavier", "cpu", 25e-6, Skewed),
     WorkloadInfo("io-wait", "waiting 5 ms a task, as for a network", "io", 5e-3, IoWait),
