@@ -320,3 +320,25 @@ def test_http_runs_by_the_command_in_every_executor(
         interpreter=each_python,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "answer"),
+    [("MOST_CONNECTIONS", 0, b"HTTP/1.1 503 Service Unavailable\r\n"), ("IDLE_S", 0.01, b"")],
+    ids=["one too many is turned away", "one that asks nothing is closed"],
+)
+def test_the_server_holds_no_more_connections_than_it_says(
+    monkeypatch: pytest.MonkeyPatch, limit: str, value: float, answer: bytes
+) -> None:
+    monkeypatch.setattr(web_server, limit, value)
+
+    async def connect() -> bytes:
+        server = await asyncio.start_server(web_server.Server().serve, "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            line = await asyncio.wait_for(reader.readline(), 60)
+            writer.close()
+            await writer.wait_closed()
+            return line
+
+    assert asyncio.run(connect()) == answer
