@@ -3,7 +3,7 @@
     units, errors -> runtime, model -> sources, processors, collectors, probe -> executors
       -> journal, coordinator -> todobatch, engine -> lab -> todobatch_reports -> cli
 
-A module may import from its own room and from rooms further left.
+A module may import from its own room and from rooms further left. `demos` stand beside the reports.
 """
 
 import ast
@@ -30,6 +30,7 @@ LEFT_TO_RIGHT = (
     ("todobatch",),  # the public names, gathered
     ("todobatch.engine",),  # one job in a measured interpreter
     ("todobatch.lab",),
+    ("todobatch.demos",),  # they run on a measured interpreter, and find one through the lab
     ("todobatch_reports",),
     ("todobatch.cli",),
     ("todobatch.__main__",),

@@ -12,8 +12,20 @@ from todobatch.model import describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.processors.processor import TaskProcessor
 from todobatch.processors.reporter import TaskReporter
-from todobatch.processors.synthetic import Example8, FunctionProcessor, Hybrid, IoWait, Pipeline
+from todobatch.processors.synthetic import (
+    Alloc,
+    Example8,
+    FunctionProcessor,
+    HotObject,
+    Hybrid,
+    IoWait,
+    Native,
+    Payload,
+    Pipeline,
+    Skewed,
+)
 from todobatch.processors.validator import TaskValidator
+from todobatch.processors.web import Http
 from todobatch.units import Seconds
 
 
@@ -34,7 +46,13 @@ _ALL = (
     WorkloadInfo("report", "aggregation into shared-shape dictionaries", "cpu", 6e-6, TaskReporter),
     WorkloadInfo("pipeline", "the three in a row", "cpu", 15e-6, Pipeline),
     WorkloadInfo("example8", "pure computing, the document's own load", "cpu", 300e-6, Example8),
+    WorkloadInfo("alloc", "many small objects made and dropped", "cpu", 75e-6, Alloc),
+    WorkloadInfo("hot-object", "one object and its lock, which all share", "cpu", 50e-6, HotObject),
+    WorkloadInfo("native", "C code that lets go of the GIL: zlib, SHA-256", "cpu", 350e-6, Native),
+    WorkloadInfo("payload", "results of 4 KiB a task that go to the caller", "cpu", 25e-6, Payload),
+    WorkloadInfo("skewed", "one task in 50 is 50 times heavier", "cpu", 25e-6, Skewed),
     WorkloadInfo("io-wait", "waiting 5 ms a task, as for a network", "io", 5e-3, IoWait),
+    WorkloadInfo("http", "a real HTTP request a task, answered after 2 ms", "io", 2.3e-3, Http),
     WorkloadInfo("hybrid", "computing, then waiting 1 ms, each task", "mixed", 1.3e-3, Hybrid),
 )
 WORKLOADS: Mapping[str, WorkloadInfo] = MappingProxyType({info.name: info for info in _ALL})

@@ -1,0 +1,247 @@
+"""`Http`: every task is a real HTTP request to a server on the loopback interface.
+
+Who starts the server: the processor, when it is made and so before any clock; `web_server` says
+what it is. It is a process of its own, so that no approach has it in its GIL, it holds one address
+for all workers, and it ends with the processor that started it, or with its process at the latest.
+A processor that is sent to a worker takes the address with it and starts nothing.
+
+Its CPU time and memory are in a run's figures, as those of any child process; they are the same
+for every approach. To leave them out, start one elsewhere and name it:
+``TODOBATCH_HTTP=host:port``.
+"""
+
+import asyncio
+import datetime as dt
+import io
+import json
+import os
+import selectors
+import subprocess
+import sys
+import weakref
+from collections.abc import Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from todobatch.errors import UnavailableError, UsageError
+from todobatch.model import Batch, Json, ProcessingResult, Task
+from todobatch.processors.base import TaskBatchProcessor
+from todobatch.units import Seconds
+
+VARIABLE = "TODOBATCH_HTTP"
+SERVER = Path(__file__).with_name("web_server.py")
+START_TIMEOUT_S: Seconds = 30.0
+ANSWER_TIMEOUT_S: Seconds = 30.0
+
+Address = tuple[str, int]
+
+
+class Http(TaskBatchProcessor):
+    """Posts each task's title to a server that answers after 2 ms; one connection a batch.
+
+    A row is the first half of the digest that the server answered with. Raises UsageError when
+    TODOBATCH_HTTP is no address, and UnavailableError when the server does not start.
+    """
+
+    name = "http"
+
+    def __init__(
+        self, processor_id: str | int | None = None, *, today: dt.date | None = None
+    ) -> None:
+        super().__init__(processor_id, today=today)
+        _load_client()
+        named = os.environ.get(VARIABLE)
+        if named:
+            self.address = parse_address(named)
+        else:
+            server = OwnServer()
+            weakref.finalize(self, server.stop)  # at exit at the latest
+            self.address = server.address
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # In a worker, before the clock starts.
+        _load_client()
+        self.__dict__.update(state)
+
+    def process_task(self, task: Task) -> Json:
+        """Ask the server about one title; outside a batch over a connection of its own."""
+        client = _blocking.get()
+        if client is not None:
+            return _row(client.ask(_body(task)))
+        alone = BlockingClient(self.address)
+        try:
+            return _row(alone.ask(_body(task)))
+        finally:
+            alone.close()
+
+    async def process_task_async(self, task: Task) -> Json:
+        """The same, leaving the event loop to others until the answer comes."""
+        client = _awaiting.get()
+        if client is not None:
+            return _row(await client.ask(_body(task)))
+        alone = AwaitingClient(self.address)
+        try:
+            return _row(await alone.ask(_body(task)))
+        finally:
+            alone.close()
+
+    def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
+        """As the base class does, over one connection."""
+        client = BlockingClient(self.address)
+        token = _blocking.set(client)
+        try:
+            return super().process_batch(tasks)
+        finally:
+            _blocking.reset(token)
+            client.close()
+
+    async def process_batch_async(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
+        """As the base class does, over one connection."""
+        client = AwaitingClient(self.address)
+        token = _awaiting.set(client)
+        try:
+            return await super().process_batch_async(tasks)
+        finally:
+            _awaiting.reset(token)
+            client.close()
+
+
+class BlockingClient:
+    """One connection of the standard library's client. Used by one thread."""
+
+    def __init__(self, address: Address) -> None:
+        from http.client import HTTPConnection
+
+        self._connection = HTTPConnection(*address, timeout=ANSWER_TIMEOUT_S)
+
+    def ask(self, body: bytes) -> bytes:
+        """The answer. Raises OSError or http.client.HTTPException; the next one connects anew."""
+        try:
+            self._connection.request("POST", "/", body)
+            response = self._connection.getresponse()
+            answer = response.read()
+        except BaseException:
+            self._connection.close()
+            raise
+        if response.status != 200:
+            raise OSError(f"the server answered {response.status} {response.reason}")
+        return answer
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+
+class AwaitingClient:
+    """The same over an event loop's streams. Used by one task of the loop."""
+
+    def __init__(self, address: Address) -> None:
+        self._host, self._port = address
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, body: bytes) -> bytes:
+        """See `BlockingClient.ask`."""
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                status, answer = await self._exchange(body)
+        except BaseException:
+            self.close()
+            raise
+        if not status.startswith("200 "):
+            raise OSError(f"the server answered {status}")
+        return answer
+
+    async def _exchange(self, body: bytes) -> tuple[str, bytes]:
+        from http.client import parse_headers
+
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(self._host, self._port)
+        reader, writer = self._streams
+        head = f"POST / HTTP/1.1\r\nHost: {self._host}\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode("ascii") + body)
+        await writer.drain()
+        status, _, fields = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
+        headers = parse_headers(io.BytesIO(fields))
+        answer = await reader.readexactly(int(headers["Content-Length"]))
+        return status.decode("latin-1").partition(" ")[2], answer
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+# The connection of the batch under way: each thread, and each task of an event loop, has its own.
+_blocking: ContextVar[BlockingClient | None] = ContextVar("_blocking", default=None)
+_awaiting: ContextVar[AwaitingClient | None] = ContextVar("_awaiting", default=None)
+
+
+class OwnServer:
+    """A server in a process of its own that lives as long as this process holds its input open."""
+
+    def __init__(self) -> None:
+        self._owner = os.getpid()
+        self._process = subprocess.Popen(
+            # Not by -m: importing todobatch would only delay it. -I -S: nothing of the user's.
+            [sys.executable, "-I", "-S", str(SERVER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,  # Ctrl-C is for the run, which still has batches to finish
+        )
+        try:
+            self.address = parse_address(self._first_line())
+        except UsageError as error:
+            self.stop()
+            raise UnavailableError(
+                "its server did not start",
+                place="workload http",
+                remedy=f"what it printed stands above; or name one that runs with {VARIABLE}",
+            ) from error
+
+    def _first_line(self) -> str:
+        assert self._process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            ready = selector.select(START_TIMEOUT_S)
+        return self._process.stdout.readline().decode() if ready else ""
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """End it and wait for that; nothing in a process that was forked from its owner."""
+        if os.getpid() != self._owner:
+            return
+        self._process.kill()
+        with self._process:  # closes the pipes and waits
+            pass
+
+
+def parse_address(text: str) -> Address:
+    """``host:port`` -> both. Raises UsageError."""
+    host, _, port = text.strip().rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise UsageError(
+            f"{text.strip()!r} is no address",
+            place=VARIABLE,
+            remedy="host:port, for example 127.0.0.1:8901; without it a server is started",
+        )
+    return host, int(port)
+
+
+def _load_client() -> None:
+    """Load the client now: only this workload needs it, and not while a clock runs."""
+    import http.client  # noqa: F401
+
+
+def _body(task: Task) -> bytes:
+    return task.title.encode("utf-8", "surrogatepass")
+
+
+def _row(answer: bytes) -> str:
+    digest: str = json.loads(answer)["sha256"]
+    return digest[:32]
