@@ -42,7 +42,7 @@ START_ATTEMPTS = 3
 END_GRACE_S: Seconds = 5.0
 """What a batch under way may still take when the workers are ended; then its worker is killed."""
 
-MESSAGE_S: Seconds = 0.0003
+MESSAGE_S: Seconds = 0.0006
 """Work in a message of several batches: long against what handing it over costs, some 50 us."""
 MOST_IN_MESSAGE = 32
 QUEUED = 3
