@@ -8,7 +8,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from todobatch.collectors import ThreadSafeResultCollector
+    from todobatch.collectors import (
+        PerWorkerResultCollector,
+        QueueResultCollector,
+        ThreadSafeResultCollector,
+    )
     from todobatch.coordinator import run_batch_processing_system, run_batches
     from todobatch.errors import TodobatchError
     from todobatch.model import Batch, BatchReport, ProcessingResult, Task, TaskFailure
@@ -24,7 +28,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch",
     "BatchReport",
+    "PerWorkerResultCollector",
     "ProcessingResult",
+    "QueueResultCollector",
     "Task",
     "TaskBatchProcessor",
     "TaskFailure",
@@ -41,7 +47,11 @@ __all__ = [
 _HOMES = {
     "model": ("Batch", "BatchReport", "ProcessingResult", "Task", "TaskFailure"),
     "processors": ("TaskBatchProcessor", "TaskProcessor", "TaskReporter", "TaskValidator"),
-    "collectors": ("ThreadSafeResultCollector",),
+    "collectors": (
+        "PerWorkerResultCollector",
+        "QueueResultCollector",
+        "ThreadSafeResultCollector",
+    ),
     "coordinator": ("run_batch_processing_system", "run_batches"),
     "errors": ("TodobatchError",),
 }

@@ -73,6 +73,11 @@ def _read(path: str) -> str:
         return ""
 
 
+def stay_on(cpu: int) -> None:
+    """Keep the calling thread, and threads that it starts from now on, on one CPU."""
+    os.sched_setaffinity(0, {cpu})
+
+
 def current_cpu() -> int | None:
     """The CPU that the calling thread runs on, or None where the system does not tell."""
     ask = _sched_getcpu()

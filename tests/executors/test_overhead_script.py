@@ -23,7 +23,7 @@ def test_the_script_sets_each_executor_beside_its_peers(
         assert float(time) > 0
         compared = way in here and kind.strip("| ") in {"threads", "processes"}
         assert ("to" in ratio) is compared
-    for name, (_, _, need) in overhead.PEERS.items():
+    for name, (*_, need) in overhead.PEERS.items():
         assert need == "" or f"Left out: {name}, which needs {need}." in printed or name in printed
 
 

@@ -12,6 +12,7 @@ from todobatch.lab.estimate import Good, log_ratios, ratio_of
 from todobatch.lab.schema import Cell, CellSummary, Comparison, Estimate
 from todobatch.units import show_percent, show_ratio, show_seconds
 
+GIL_THREADS = {"threads (GIL)", "stealing (GIL)"}
 COMPUTES = 0.7  # CPUs that a sequential run uses when it mostly computes
 WAITS = 0.3  # ... and when it mostly waits
 UNEXPLAINED = "neither GIL, copying nor waiting shows in its figures"
@@ -151,7 +152,7 @@ def _gil(analysis: Analysis, loser: CellSummary) -> str | None:
     if not _computes(analysis, loser):
         return None
     used = f"{_cpus_used(loser):.2f} CPUs together"
-    if loser.approach == "threads (GIL)":
+    if loser.approach in GIL_THREADS:
         return f"the GIL: its {loser.cell.workers} threads used {used}"
     if loser.approach == "coroutines":
         return f"one thread: its {loser.cell.workers} coroutines compute in turn and used {used}"
@@ -190,7 +191,7 @@ def _copying(analysis: Analysis, loser: CellSummary) -> str | None:
 
 def _idle_cpus(analysis: Analysis, loser: CellSummary) -> str | None:
     could = min(loser.cell.workers, analysis.cpus)
-    if loser.approach in {"threads (GIL)", "coroutines"} or loser.cell.workers < 2:
+    if loser.approach in {*GIL_THREADS, "coroutines"} or loser.cell.workers < 2:
         return None
     if not _computes(analysis, loser) or _cpus_used(loser) > 0.85 * could:
         return None
