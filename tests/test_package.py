@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PUBLIC_NAMES = [
     "Batch",
     "BatchReport",
+    "PerWorkerResultCollector",
     "ProcessingResult",
+    "QueueResultCollector",
     "Task",
     "TaskBatchProcessor",
     "TaskFailure",

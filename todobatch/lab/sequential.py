@@ -43,7 +43,7 @@ EFFECT_VARIANCES = (1.0, 10.0, 100.0)
 MOST_STAKED = 0.97
 """A sign is never bet on with all there is: one wrong guess must not be the end."""
 HEAVY_TAILS = 3.0  # degrees of freedom of the t that signs are guessed by: outliers weigh little
-CONFIRMING = 3
+CONFIRMING = 2
 """Blocks that are taken after a decision which is not clear."""
 CLEAR: Ratio = 1.25
 """A difference is clear when its whole interval lies beyond this."""
