@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from todobatch.errors import MeasurementError
+from todobatch.executors.base import Placement
 from todobatch.lab.interpreters import Interpreter, worker_environment
 from todobatch.lab.machine import without_folders
 from todobatch.lab.nursery import Child, Nursery
@@ -65,6 +66,7 @@ class Sampler:
     today: str
     timeout_s: Seconds = 300.0
     extra_environment: Mapping[str, str] = field(default_factory=dict)
+    placement: Placement = "none"
     _nurseries: dict[tuple[int, str], Nursery] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )
@@ -126,6 +128,7 @@ class Sampler:
             "batch_size": shape.batch_size,
             "source": self.source,
             "today": self.today,
+            "placement": self.placement,
         }
         said = {"observed": b"", "pyperf": b"", "stderr": b""}
         try:

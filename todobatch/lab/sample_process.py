@@ -30,7 +30,7 @@ from typing import Any, TypedDict
 from todobatch import runtime
 from todobatch.coordinator import run_batches
 from todobatch.executors import Executor, get
-from todobatch.executors.base import Capabilities, Run
+from todobatch.executors.base import Capabilities, Placement, Run
 from todobatch.lab.tasks import TaskSource, batches_of
 from todobatch.model import Batch, BatchReport, ProcessingResult, WorkerSeen
 from todobatch.processors import TaskBatchProcessor, resolve
@@ -50,6 +50,7 @@ class SampleSpec(TypedDict):
     batch_size: int
     source: TaskSource
     today: str
+    placement: Placement
 
 
 class Warmed(Executor):
@@ -97,7 +98,8 @@ class Measurement:
         self._processor = resolve(spec["workload"], today=today)
         self._batches = batches_of(spec["source"], spec["batches"], spec["batch_size"], today=today)
         self._workers = spec["workers"]
-        self._executor = Warmed(get(spec["executor"]), warm_up(self._batches, self._workers))
+        executor = get(spec["executor"]).placed(spec["placement"])
+        self._executor = Warmed(executor, warm_up(self._batches, self._workers))
         self.seen: dict[str, Any] = {}
 
     def __call__(self, loops: int) -> float:

@@ -1,0 +1,164 @@
+"""What each way of sharing work out gains over plain threads, and costs: ``judged.py``
+
+Loads that are balanced, skewed, tiny, large to pass on, and oversubscribed (20 and 100 workers) run
+on plain `threads` and on everything that is offered instead, on a free-threaded interpreter: each
+sample in a fresh process, one of each in a block, in an order that is drawn. Printed is the time of
+`threads` ÷ that of the other (above 1 it pays), the same for CPU time, and what it costs to have:
+lines of code that are its own, and choices that its user has to make.
+
+    python benchmarks/peers/judged.py --blocks 12
+"""
+
+import argparse
+import math
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import todobatch.executors
+from todobatch import runtime
+from todobatch.errors import MeasurementError
+from todobatch.executors.base import Placement
+from todobatch.lab.estimate import ratio_of
+from todobatch.lab.interpreters import find
+from todobatch.lab.sample import Sampler, Slot
+from todobatch.lab.schema import Cell, Estimate, Sample, WorkloadShape
+
+FOLDER = Path(todobatch.executors.__file__).parent
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of sharing work out."""
+
+    name: str
+    executor: str
+    placement: Placement
+    files: tuple[str, ...]
+    """Of the executors' folder: what it needs beyond what `threads` needs."""
+    choices: str
+    """What its user has to decide or to observe."""
+
+
+THREADS = Way("threads", "threads", "none", (), "none")
+WAYS = (
+    THREADS,
+    Way("threads, spread", "threads", "spread", (), "whether others need the CPUs"),
+    Way("stealing", "stealing", "none", ("stealing.py",), "none"),
+    Way("processes", "processes", "none", ("processes.py", "pool.py", "link.py", "wire.py"),
+        "tasks, results and processor must pickle"),
+    Way("interpreters", "interpreters", "none",
+        ("interpreters.py", "pool.py", "link.py", "wire.py"),
+        "they must pickle, and every import must support subinterpreters"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is run: so many batches of so many tasks, by so many workers."""
+
+    name: str
+    workload: str
+    batches: int
+    batch_size: int
+    workers: int
+
+
+def loads(scale: float) -> tuple[Load, ...]:
+    """All of them; at scale 1 each takes `threads` about half a second on two CPUs."""
+    cpus = runtime.cpus_available()
+
+    def load(name: str, workload: str, batches: int, size: int, workers: int = cpus) -> Load:
+        return Load(name, workload, max(8, round(batches * scale)), size, workers)
+
+    return (
+        load("balanced", "example8", 32, 100),
+        load("skewed", "skewed", 40, 20),
+        load("tiny tasks, one a batch", "benchmarks.peers.known:ten_microseconds", 20_000, 1),
+        load("large results", "payload", 40, 10),
+        load("20 workers", "example8", 80, 40, 20),
+        load("100 workers", "example8", 200, 16, 100),
+    )
+
+
+def main() -> int:
+    """Measure all, and print two tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
+    parser.add_argument("--interpreter", default="3.14t")
+    parser.add_argument("--blocks", type=int, default=12)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the loads' sizes")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    print("| way | lines of its own | its user's part |\n|---|---:|---|")
+    for way in WAYS:
+        print(f"| {way.name} | {lines(way.files)} | {way.choices} |")
+    print("\n| load | way | time of threads ÷ its time | CPU time of threads ÷ its | |")
+    print("|---|---|---:|---:|---|", flush=True)
+    interpreter = find(options.interpreter)
+    samplers = {
+        placement: Sampler(
+            {options.interpreter: interpreter}, {"kind": "generator", "seed": options.seed},
+            "2026-11-25", placement=placement,
+        )
+        for placement in ("none", "spread")
+    }  # fmt: skip
+    for load in loads(options.scale):
+        taken: dict[Way, list[Sample]] = {way: [] for way in WAYS}
+        for block in range(options.blocks):
+            lot = random.Random(f"{options.seed}/{load.name}/{block}")
+            for way in lot.sample(WAYS, len(WAYS)):
+                taken[way].append(take(samplers[way.placement], load, way, options, block))
+        for way in WAYS[1:]:
+            wall, cpu = (ratio(taken[THREADS], taken[way], name) for name in ("wall_s", "cpu_s"))
+            print(
+                f"| {load.name} | {way.name} | {shown(wall)} | {shown(cpu)} | {verdict(wall)} |",
+                flush=True,
+            )
+    for sampler in samplers.values():
+        sampler.close()
+    return 0
+
+
+def take(sampler: Sampler, load: Load, way: Way, options: argparse.Namespace, block: int) -> Sample:
+    """One sample; a void one ends it all."""
+    cell = Cell(load.workload, options.interpreter, way.executor, load.workers)
+    shape = WorkloadShape(load.workload, load.batches, load.batch_size)
+    sample = sampler.take(Slot(block, 0, cell), shape, number=0)
+    if sample.void is not None:
+        raise MeasurementError(sample.void, place=f"{load.name}, {way.name}", remedy="see there")
+    return sample
+
+
+def ratio(base: Sequence[Sample], other: Sequence[Sample], figure: str) -> Estimate:
+    """The base's figure ÷ the other's, paired by block."""
+    return ratio_of(
+        [
+            math.log(getattr(a, figure) / getattr(b, figure))
+            for a, b in zip(base, other, strict=True)
+        ]
+    )
+
+
+def shown(value: Estimate) -> str:
+    return f"{value.estimate:.2f} [{value.low:.2f}, {value.high:.2f}]"
+
+
+def verdict(value: Estimate) -> str:
+    if value.low > 1:
+        return "pays"
+    return "costs" if value.high < 1 else "cannot tell"
+
+
+def lines(files: Sequence[str]) -> int:
+    """Lines that are neither empty nor comment."""
+    return sum(
+        bool(line.strip()) and not line.strip().startswith("#")
+        for file in files
+        for line in (FOLDER / file).read_text().splitlines()
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
