@@ -63,12 +63,50 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse the input at the first broken record.")
     ] = False,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep in FILE what is done: after a kill or a crash the same command goes on "
+            "where it was, and --output holds each task once.",
+        ),
+    ] = None,
+    retries: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Run a batch again so often when its worker dies, its deadline passes or it fails "
+            "as a whole; then the tasks that do it are searched and set aside.",
+        ),
+    ] = 2,
+    backoff: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", help="Before the first retry; twice as long before each next one."
+        ),
+    ] = 0.05,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also run batches again whose tasks failed.")
+    ] = False,
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Stop a batch that runs longer. Needs --executor processes."
+        ),
+    ] = None,
+    no_progress: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="End the run when no batch came back for so long, and say why."
+        ),
+    ] = None,
     baseline: Annotated[
         bool | None,
         typer.Option(
             "--baseline/--no-baseline",
-            help="Also measure a sequential run, for the speed-up. Default: yes, but not for a "
-            "workload of your own, which may do things that must not be done twice.",
+            help="Also measure a sequential run, for the speed-up. Default: yes, but not with a "
+            "journal, nor for a workload of your own, which may do things that must not be done "
+            "twice.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -94,8 +132,15 @@ def run(
         "today": today().isoformat(),
         "strict": strict,
         "output": None if output is None else str(output),
+        "deadline_s": deadline,
+        "retries": retries,
+        "backoff_s": backoff,
+        "retry_failed": retry_failed,
+        "watchdog_s": no_progress,
+        "journal": None if journal is None else str(journal),
     }
-    wants_baseline = ":" not in workload if baseline is None else baseline
+    by_itself = ":" not in workload and journal is None
+    wants_baseline = by_itself if baseline is None else baseline
     with _standard_input(job), RunView(job, chosen, quiet=as_json) as view:
         report = _measure(job, chosen, view, wants_baseline=wants_baseline)
         view.report(report, as_json=as_json)
@@ -111,12 +156,15 @@ def _measure(
     report.update(interpreter=interpreter.spec, speedup=None, baseline_wall_s=None)
     if job["executor"] == "sequential":
         report.update(speedup=1.0, baseline_wall_s=report["wall_s"])
-    elif wants_baseline and not report["interrupted"]:
+    elif wants_baseline and not report["interrupted"] and not report["resumed_tasks"]:
         view.baseline()
         with tempfile.TemporaryDirectory(prefix="todobatch-") as folder:
             # Rows are written here too, where the job wrote them: it is to be the same work.
             output = None if job["output"] is None else str(Path(folder) / "rows.jsonl")
-            alone = job | {"executor": "sequential", "workers": 1, "output": output}
+            alone = job | {
+                "executor": "sequential", "workers": 1, "output": output,
+                "deadline_s": None, "watchdog_s": None, "journal": None,
+            }  # fmt: skip
             try:
                 base = run_job(alone, interpreter, view.on_baseline_event)
             except KeyboardInterrupt:
