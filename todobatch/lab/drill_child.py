@@ -43,7 +43,7 @@ class DrillJob(TypedDict):
     retries: int
     backoff_s: Seconds
     watchdog_s: Seconds
-    """For executors without deadlines: no result for so long, and the run is given up."""
+    """Where a task hangs and there are no deadlines: no result for so long, and it is given up."""
 
 
 class Tell:
@@ -88,6 +88,7 @@ def run_own(job: DrillJob, tell: Tell) -> None:
         tell.event("unavailable", reason=reason)
         return
     can_stop = executor.capabilities.enforces_deadlines
+    hangs = FAULTS[job["fault"]].needs == "deadline"
 
     def take(result: ProcessingResult) -> None:
         tell.done([row for row in result.rows or () if isinstance(row, int)])
@@ -106,7 +107,7 @@ def run_own(job: DrillJob, tell: Tell) -> None:
         retries=job["retries"],
         backoff_s=job["backoff_s"],
         retry_failed=True,
-        watchdog_s=None if can_stop else job["watchdog_s"],
+        watchdog_s=job["watchdog_s"] if hangs and not can_stop else None,
     )
     tell.event("report", done=report.tasks - report.failed, failed=report.failed)
 

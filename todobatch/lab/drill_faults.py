@@ -31,6 +31,7 @@ PID = "coordinator"
 SETTINGS = "TODOBATCH_DRILL"
 """Environment variable with a `Strike` as JSON, for a processor that is made by its name."""
 SLOW_S: Seconds = 0.5
+WAIT_S: Seconds = 60.0
 SQUARES = 2_000
 ROOM: Bytes = 96 << 20
 """How much more memory than it has a process may get hold of while its task asks for `HUGE`: by
@@ -151,6 +152,12 @@ def _hang() -> NoReturn:
         threading.Event().wait()
 
 
+def _wait_to_be_killed() -> NoReturn:
+    """Not for ever: nobody may be left to do it."""
+    time.sleep(WAIT_S)
+    raise TimeoutError("drill: nobody killed the coordinator")
+
+
 def _be_slow() -> None:
     time.sleep(SLOW_S)
 
@@ -211,7 +218,8 @@ _ALL = (
     Fault("hung", "a task waits for ever, once", "deadline", False, _hang),
     Fault("hung-always", "a task waits for ever, always", "deadline", True, _hang),
     Fault(
-        "coordinator-killed", "the run gets SIGKILL and is started again", "journal", False, _hang
+        "coordinator-killed", "the run gets SIGKILL and is started again", "journal", False,
+        _wait_to_be_killed,
     ),
 )  # fmt: skip
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _ALL})

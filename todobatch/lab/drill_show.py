@@ -11,7 +11,7 @@ from todobatch.lab.drill_faults import FAULTS
 from todobatch.lab.drill_peers import PEERS
 from todobatch.units import show_seconds
 
-LEAST_WIDTH = 80
+LEAST_WIDTH = 104
 
 
 def show(found: Drill, console: Console | None = None) -> None:
