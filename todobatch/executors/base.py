@@ -26,6 +26,9 @@ from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.units import Seconds
 
 MAX_WORKERS = 1_000
+MAX_IN_FLIGHT = 256
+"""Batches a worker that may be taken from the input and not yet given back; so many only where
+they take some microseconds each, otherwise at most 8."""
 
 Run: TypeAlias = Callable[[Iterable[Batch]], Iterator[ProcessingResult]]
 
@@ -142,9 +145,12 @@ class Worker:
         self._start_method = start_method
         self._keep_rows = keep_rows
         self._pid = os.getpid()
+        runtime.current_cpu()  # what it needs is loaded now, not in the first batch's time
 
-    def work(self, batch: Batch) -> ProcessingResult:
-        """Process one batch, whatever happens to it."""
+    def work(
+        self, batch: Batch, queue_s: Seconds = 0.0, deserialise_s: Seconds = 0.0
+    ) -> ProcessingResult:
+        """Process one batch, whatever happens to it; the rest is for what was seen."""
         gil_before = runtime.gil_enabled()
         try:
             result = self.processor.process_batch(batch)
@@ -152,9 +158,16 @@ class Worker:
             if _is_interrupt(error):
                 raise
             result = failed_result(self.processor.processor_id, batch, describe_exception(error))
-        return self.sign(batch, result, gil_before=gil_before)
+        return self.sign(batch, result, gil_before, queue_s, deserialise_s)
 
-    def sign(self, batch: Batch, result: ProcessingResult, *, gil_before: bool) -> ProcessingResult:
+    def sign(
+        self,
+        batch: Batch,
+        result: ProcessingResult,
+        gil_before: bool,
+        queue_s: Seconds = 0.0,
+        deserialise_s: Seconds = 0.0,
+    ) -> ProcessingResult:
         """The result with the worker's own account in it, and without rows unless wanted.
 
         What a user's own `process_batch` returned is made to speak of this batch.
@@ -171,6 +184,8 @@ class Worker:
             runtime.current_cpu(),
             self._start_method,
             runtime.cpus_allowed(),
+            queue_s,
+            deserialise_s,
         )
         # By position, not by `dataclasses.replace`, which takes three times as long.
         return ProcessingResult(

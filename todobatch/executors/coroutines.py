@@ -115,4 +115,4 @@ async def _process(worker: Worker, batch: Batch) -> ProcessingResult:
         if isinstance(error, asyncio.CancelledError) and me is not None and me.cancelling():
             raise  # it is meant for us, not thrown by the batch
         result = failed_result(processor.processor_id, batch, describe_exception(error))
-    return worker.sign(batch, result, gil_before=gil_before)
+    return worker.sign(batch, result, gil_before)

@@ -176,10 +176,11 @@ def digest_of(index: int, rows: Sequence[Json], partial: Mapping[str, Any]) -> i
     order in which they finish (the additive set hash of Bellare and Micciancio, "A new paradigm for
     collision-free hashing", 1997). Raises TypeError or ValueError when a row is not JSON.
     """
-    text = json.dumps(
-        [index, rows, partial], sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
+    text = _canonical([index, rows, partial])
     return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 def merge_counts(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,15 +1,19 @@
 """Processors that misbehave on purpose. A module of its own, so that every worker can import it."""
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from todobatch.model import Batch, Json, ProcessingResult, Task
 from todobatch.processors import TaskBatchProcessor
+from todobatch.processors.base import as_batch
 
 MEETING_TIMEOUT_S = 30.0
 
@@ -28,6 +32,25 @@ class Picky(TaskBatchProcessor):
             return object()  # type: ignore[return-value]
         if task.title == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if task.title == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if task.title == "read address 0":
+            ctypes.string_at(0)
+        if task.title == "leave":
+            os._exit(3)
+        if task.title == "nap":
+            time.sleep(0.5)
+        if task.title == "hang":
+            threading.Event().wait()
+        if task.title.startswith("kill when there is "):
+            path = Path(task.title.removeprefix("kill when there is "))
+            while not path.exists():
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if task.title.startswith("wait for "):
+            path = Path(task.title.removeprefix("wait for "))
+            while not path.exists():
+                time.sleep(0.001)
         return task.title
 
 
@@ -80,6 +103,44 @@ class Unpicklable(TaskBatchProcessor):
 
     def process_task(self, task: Task) -> Json:
         return None
+
+
+class BadPartial(TaskBatchProcessor):
+    """Its result does not pickle when a task says so."""
+
+    name = "bad-partial"
+
+    def process_task(self, task: Task) -> Json:
+        return task.title
+
+    def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
+        result = super().process_batch(tasks)
+        if "lambda" not in {task.title for task in as_batch(tasks).tasks}:
+            return result
+        return replace(result, partial={"rows": lambda: 0})
+
+
+class Unloadable:
+    """Something that pickles and cannot be unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _refuse, ()
+
+
+def _refuse() -> None:
+    raise LookupError("not in this process")
+
+
+class Poison:
+    """Something that kills whoever unpickles it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _die, (os.getpid(),)
+
+
+def _die(maker: int) -> None:
+    if os.getpid() != maker:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Meeting(TaskBatchProcessor):

@@ -1,0 +1,250 @@
+"""The worker's side of `processes`, and the page of memory that both sides share."""
+
+import fcntl
+import mmap
+import multiprocessing as mp
+import os
+import pickle
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.reduction import DupFd
+from time import perf_counter
+from typing import Any
+
+from todobatch.executors import wire
+from todobatch.executors.base import Worker
+from todobatch.model import Batch, ProcessingResult, describe_exception
+from todobatch.processors.base import failed_result
+from todobatch.units import Seconds
+
+FLUSH_S: Seconds = 0.002
+"""Results wait for those of the same message, but no longer than this if batches end meanwhile."""
+
+TO_WORKER = struct.Struct("=QQd")  # bytes that follow, message, when it was handed out
+FROM_WORKER = struct.Struct("=QQIIdd")  # bytes, message, first batch, end, pickling s, when sent
+UP = 0  # the "message" that says that a worker is up, or why it cannot be
+
+
+class Page:
+    """What a worker is doing, in memory that it shares with the caller: numbers of 8 bytes.
+
+    The worker writes `TAKEN`, `RUNNING` and `SINCE`, the caller the flags of messages that it took
+    back. `TAKEN` and flags change under `lock` only: it decides who gets a message. A lock of a
+    file (fcntl(2)) it is, because that ends with the process that holds it. The other numbers are
+    stored whole, and are right when the worker is dead; while it lives they are a moment old.
+    """
+
+    SIZE = mmap.PAGESIZE
+    TAKEN, RUNNING, SINCE, FLAGS = 0, 1, 2, 8
+    NUMBER_OF_FLAGS = 64
+    IDLE, UNPICKLING = 0, -1  # as RUNNING; otherwise the batch's place in the message, from 1
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._map = mmap.mmap(file, self.SIZE)
+        self._numbers = memoryview(self._map).cast("q")
+        self._times = memoryview(self._map).cast("d")
+
+    @contextmanager
+    def lock(self, *, blocking: bool = True) -> Iterator[bool]:
+        """Hold the lock; false, and nothing held, where it is taken and not waited for."""
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+    def take(self, message: int) -> bool:
+        """In the worker: take a message, unless the caller took it back."""
+        with self.lock():
+            self._numbers[self.TAKEN] = message
+            if self._numbers[self._flag(message)]:
+                return False
+            self.begin(self.UNPICKLING)
+            return True
+
+    def begin(self, place: int) -> float:
+        """In the worker: say what it does from now on, and give the time."""
+        self._times[self.SINCE] = now = perf_counter()
+        self._numbers[self.RUNNING] = place
+        return now
+
+    def take_back(self, message: int) -> bool:
+        """In the caller: whether the worker has not taken it, and now never will."""
+        with self.lock(blocking=False) as held:
+            if not held or self.taken() >= message:
+                return False
+            self._numbers[self._flag(message)] = 1
+            return True
+
+    def hand_out(self, message: int) -> None:
+        """In the caller: clear the flag, which a message long gone may have left."""
+        self._numbers[self._flag(message)] = 0
+
+    def taken(self) -> int:
+        """The message taken last."""
+        return self._numbers[self.TAKEN]
+
+    def running(self) -> tuple[int, int, Seconds]:
+        """Message, place in it, and since when."""
+        return self._numbers[self.TAKEN], self._numbers[self.RUNNING], self._times[self.SINCE]
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        self._numbers.release()
+        self._times.release()
+        self._map.close()
+
+    def _flag(self, message: int) -> int:
+        return self.FLAGS + message % self.NUMBER_OF_FLAGS
+
+
+class Descriptor:
+    """An open file that a process that is being started gets: a number of its own there."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _detach, (DupFd(self._number),)
+
+
+def _detach(there: Any) -> int:
+    number: int = there.detach()
+    return number
+
+
+def serve(
+    link: socket.socket,
+    file: int,
+    processor: bytes,
+    path: list[str],
+    start_method: str,
+    *,
+    keep_rows: bool,
+) -> None:
+    """A worker process's whole life; `file`, a `Descriptor` on the way here, holds its page."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator, which drains
+    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+    page = Page(file)
+    try:
+        sys.path[:] = path  # before the processor is unpickled, which may need it
+        mine = pickle.loads(processor)  # noqa: S301 - our own
+        worker = Worker(mine, f"process-{os.getpid()}", start_method, keep_rows=keep_rows)
+    except BaseException as error:
+        _send(link, UP, 0, 0, describe_exception(error).encode(), 0.0)
+        return
+    try:
+        _send(link, UP, 0, 0, b"", 0.0)
+        while head := _receive(link, TO_WORKER.size):
+            size, number, handed_out = TO_WORKER.unpack(head)
+            data = _receive(link, size)
+            if data is not None and page.take(number):
+                _work(link, page, worker, number, data, handed_out)
+                page.begin(page.IDLE)
+    except ConnectionError:
+        pass  # the caller has closed the socket: it wants nothing more
+
+
+def _work(
+    link: socket.socket,
+    page: Page,
+    worker: Worker,
+    number: int,
+    data: bytearray,
+    handed_out: Seconds,
+) -> None:
+    """Run a message's batches; results go back together, but do not wait long for each other."""
+    begun = perf_counter()
+    try:
+        batches = wire.unpack_batches(data)
+    except BaseException as error:
+        _send(link, number, 0, 0, describe_exception(error).encode(), 0.0)
+        return
+    unpickling = perf_counter() - begun
+    results: list[ProcessingResult] = []
+    first = 0
+    flushed = begun
+    for place, batch in enumerate(batches, start=1):
+        now = page.begin(place)
+        queue = now - handed_out - unpickling
+        try:
+            result = worker.work(batch, queue, unpickling / len(batches))
+        except KeyboardInterrupt as error:  # Ctrl-C is ignored here: the batch threw it
+            cause = describe_exception(error)
+            result = failed_result(worker.processor.processor_id, batch, cause)
+        results.append(result)
+        if place == len(batches) or perf_counter() - flushed > FLUSH_S:
+            _send_results(link, worker, number, first, batches[first:place], results)
+            first, flushed = place, perf_counter()
+            results.clear()
+
+
+def _send_results(
+    link: socket.socket,
+    worker: Worker,
+    number: int,
+    first: int,
+    batches: list[Batch],
+    results: list[ProcessingResult],
+) -> None:
+    begun = perf_counter()
+    try:
+        data = wire.pack_results(results)
+    except Exception:
+        data = wire.pack_results(
+            [
+                _picklable(worker, batch, result)
+                for batch, result in zip(batches, results, strict=True)
+            ]
+        )
+    _send(link, number, first, first + len(results), data, perf_counter() - begun)
+
+
+def _picklable(worker: Worker, batch: Batch, result: ProcessingResult) -> ProcessingResult:
+    try:
+        wire.pack_results([result])
+    except Exception as error:
+        return failed_result(worker.processor.processor_id, batch, describe_exception(error))
+    return result
+
+
+def _send(
+    link: socket.socket, number: int, first: int, end: int, data: bytes, pickling_s: Seconds
+) -> None:
+    head = FROM_WORKER.pack(len(data), number, first, end, pickling_s, perf_counter())
+    if len(data) < 1 << 16:
+        link.sendall(head + data)  # one call to the system; larger ones are not copied for it
+    else:
+        link.sendall(head)
+        link.sendall(data)
+
+
+def _receive(link: socket.socket, size: int) -> bytearray | None:
+    """So many bytes, or None where the caller has closed the socket."""
+    data = bytearray(size)
+    view = memoryview(data)
+    while view:
+        got = link.recv_into(view)
+        if not got:
+            return None
+        view = view[got:]
+    return data
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, even in the middle of a batch."""
+    parent = mp.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
