@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from time import perf_counter
 
 import pytest
@@ -10,11 +11,11 @@ from hypothesis import strategies as st
 
 from tests.fake_executor import FOR_EVER, Flaky, Scripted
 from todobatch import Task, run_batches
-from todobatch.coordinator import batched
+from todobatch.coordinator import MOST_WORKERS_NAMED, Tally, batched
 from todobatch.errors import MeasurementError, NoProgressError, UsageError
 from todobatch.executors import get
 from todobatch.faults import HOPELESS_AFTER, MOST_WAITING, Feed, Policy
-from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure
+from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure, WorkerSeen
 from todobatch.processors import TaskBatchProcessor
 from todobatch.processors.base import failed_result
 
@@ -233,6 +234,17 @@ def test_stopping_leaves_what_waits_and_gives_nothing_half_done() -> None:
 def test_workers_account_holds_the_parts() -> None:
     report, _ = run(named(20), Scripted({"task 3": FOR_EVER}), 20)
     assert sum(worker.tasks for worker in report.worker_totals) == 19
+
+
+def test_the_account_of_workers_does_not_grow_with_those_that_were_replaced() -> None:
+    tally = Tally(Flaky())
+    result = Flaky().process_batch(Batch(0, (Task("a"),)))
+    for n in range(MOST_WORKERS_NAMED + 10):
+        tally.add(replace(result, seen=WorkerSeen(f"process-{n}", pid=1 + n)))
+    totals = tally.report("processes", 2, 1.0, 1.0).worker_totals
+    assert len(totals) == MOST_WORKERS_NAMED + 1
+    assert sum(worker.tasks for worker in totals) == MOST_WORKERS_NAMED + 10
+    assert next(worker.tasks for worker in totals if worker.worker == "others") == 10
 
 
 def test_no_progress_is_an_error_that_names_what_is_out_and_the_remedy() -> None:
