@@ -54,6 +54,7 @@ DEFAULT_BATCH_SIZE = 100
 TICK_S: Seconds = 0.1
 """How often the journal and the watchdog are thought of while nothing comes in."""
 HANDED_OVER_AT_MOST = 64
+MOST_WORKERS_NAMED = 2_000
 OUT_NAMED = 8
 
 
@@ -413,10 +414,13 @@ class Tally:
         seen = result.seen
         if not seen.pid:
             return  # its worker died, and could report nothing of itself
-        old = self._workers.get(seen.worker)
+        name = seen.worker
+        if name not in self._workers and len(self._workers) >= MOST_WORKERS_NAMED:
+            name = "others"  # those that replaced so many which died
+        old = self._workers.get(name)
         cpu = set() if seen.cpu is None else {seen.cpu}
-        self._workers[seen.worker] = WorkerTotals(
-            worker=seen.worker,
+        self._workers[name] = WorkerTotals(
+            worker=name,
             pid=seen.pid,
             batches=1 + (old.batches if old else 0),
             tasks=result.tasks_processed + (old.tasks if old else 0),

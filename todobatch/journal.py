@@ -205,6 +205,8 @@ class Journal:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._refusal(error) from error
+        except (LookupError, TypeError, ValueError) as error:  # text or JSON that is not ours
+            raise self._foreign("it is damaged") from error
 
     def _create(self) -> None:
         on_step("create")
