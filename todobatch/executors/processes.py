@@ -278,12 +278,15 @@ class _Pool:
         if self._cost is not None and self._cost < MESSAGE_S:
             wanted = min(int(MESSAGE_S / self._cost), MOST_IN_MESSAGE)
         batches: list[Batch] = []
+        begun = perf_counter()
         while len(batches) < wanted and not self._exhausted:
             batch = next(feed, None)
             if batch is None:
                 self._exhausted = True
             else:
                 batches.append(batch)
+                if perf_counter() - begun > MESSAGE_S:
+                    break  # the input is slow: do not wait for more of it
         return batches
 
     def _send(self, worker: _Worker, batches: list[Batch]) -> None:
