@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from dataclasses import replace
+from itertools import count, islice
 from time import perf_counter
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.fake_executor import FOR_EVER, Flaky, Scripted
 from todobatch import Task, run_batches
-from todobatch.coordinator import MOST_WORKERS_NAMED, Tally, batched
+from todobatch.coordinator import MOST_WORKERS_NAMED, Tally, batched, urgent_first
 from todobatch.errors import MeasurementError, NoProgressError, UsageError
 from todobatch.executors import get
 from todobatch.faults import HOPELESS_AFTER, MOST_WAITING, Feed, Policy
@@ -20,9 +21,9 @@ from todobatch.processors import TaskBatchProcessor
 from todobatch.processors.base import failed_result
 
 
-def named(count: int, bad: set[int] = frozenset()) -> list[Task]:  # type: ignore[assignment]
+def named(number: int, bad: set[int] = frozenset()) -> list[Task]:  # type: ignore[assignment]
     """Tasks with a title each; those in `bad` fail by themselves."""
-    return [Task(f"bad {n}" if n in bad else f"task {n}", 1 + n % 10) for n in range(count)]
+    return [Task(f"bad {n}" if n in bad else f"task {n}", 1 + n % 10) for n in range(number)]
 
 
 def run(
@@ -320,3 +321,55 @@ def test_what_reading_the_input_throws_comes_through_the_pump() -> None:
 
     with pytest.raises(OSError, match="the disk is gone"):
         run_batches(broken(), "validate", watchdog_s=60)  # type: ignore[arg-type]
+
+
+# Order --------------------------------------------------------------------------------------------
+
+
+def of(*priorities: int) -> list[Batch]:
+    return list(batched((Task(str(n), p) for n, p in enumerate(priorities)), 1))
+
+
+def test_urgent_batches_go_first_and_equals_in_their_order() -> None:
+    assert [b.index for b in urgent_first(of(5, 1, 3, 1, 10), 5)] == [1, 3, 2, 0, 4]
+    # Only the next two are looked at.
+    assert [b.index for b in urgent_first(of(5, 4, 3, 2, 1), 2)] == [1, 2, 3, 4, 0]
+    batches = [
+        Batch(0, (Task("a", 1), Task("b", 9))),
+        Batch(1, (Task("c", 1), Task("d", 2))),
+        Batch(2, (Task("e", 1, done=True), Task("f", 1, done=True))),
+    ]
+    assert [b.index for b in urgent_first(batches, 3)] == [1, 0, 2]
+
+
+@given(
+    priorities=st.lists(st.integers(1, 10), max_size=80),
+    window=st.integers(1, 9),
+    passed=st.integers(0, 20),
+)
+def test_no_batch_starves_and_none_is_lost(priorities: list[int], window: int, passed: int) -> None:
+    out = [batch.index for batch in urgent_first(of(*priorities), window, passed)]
+    assert sorted(out) == list(range(len(priorities)))
+    for place, index in enumerate(out):
+        assert index < place + window, "no more than the window is read ahead"
+        assert place <= index + passed + window, "the bound that is documented"
+
+
+def test_a_starving_batch_goes_out_though_urgent_ones_never_end() -> None:
+    feed = urgent_first(batched((Task(str(n), 10 if n == 0 else 1) for n in count()), 1), 4)
+    places = [batch.index for batch in islice(feed, 40)]
+    assert places.index(0) == 16
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_order_changes_no_result(seed: int) -> None:
+    tasks = named(60, {7})
+    executor = Scripted({"task 30": FOR_EVER, "task 41": 1}, seed=seed)
+    report, seen = run(tasks, executor, 4, order="priority")
+    assert report.digest == as_if_failed(tasks, {30}, 4).digest
+    assert sorted(batch.index for batch, _ in seen) == list(range(15))
+
+
+def test_an_unknown_order_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown order 'magic'"):
+        run_batches([Task("a")], "validate", executor="sequential", order="magic")  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ of its own (`_Pump`), so that the calling thread can save and judge while nothin
 """
 
 import datetime as dt
+import heapq
 import json
 import sys
 import threading
@@ -24,7 +25,7 @@ from itertools import chain, islice
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from todobatch import runtime
 from todobatch.collectors import ThreadSafeResultCollector
@@ -33,6 +34,8 @@ from todobatch.executors import Executor, get
 from todobatch.executors.base import Run
 from todobatch.faults import Feed, Policy, Settled
 from todobatch.model import (
+    HIGHEST_PRIORITY,
+    LOWEST_PRIORITY,
     MAX_FAILURES_KEPT,
     Batch,
     BatchReport,
@@ -56,6 +59,9 @@ TICK_S: Seconds = 0.1
 HANDED_OVER_AT_MOST = 64
 MOST_WORKERS_NAMED = 2_000
 OUT_NAMED = 8
+LOOK_AHEAD_TASKS = 10_000
+"""Tasks held at most, beside those under way, to find the urgent ones among them."""
+Order = Literal["input", "priority"]
 
 
 def batched(tasks: Iterable[Task], size: int = DEFAULT_BATCH_SIZE) -> Iterator[Batch]:
@@ -67,6 +73,46 @@ def batched(tasks: Iterable[Task], size: int = DEFAULT_BATCH_SIZE) -> Iterator[B
     while chunk := tuple(islice(feed, size)):
         yield Batch(index, chunk, index * size)
         index += 1
+
+
+def urgent_first(
+    batches: Iterable[Batch], window: int, most_passed: int | None = None
+) -> Iterator[Batch]:
+    """The most urgent of the next `window` batches, each time. Lazy; holds `window` batches.
+
+    A batch is as urgent as its most urgent tasks that are not done: more tasks of priority 1 come
+    first, then more of priority 2, and so on; of equals, the first one. A batch that has seen
+    `most_passed` later ones go before it (4 windows, unless said otherwise) goes next, whatever is
+    more urgent. So it goes out at most `most_passed` + `window` places after its own.
+    """
+    limit = 4 * window if most_passed is None else most_passed
+    feed = enumerate(batches)
+    waiting: dict[int, Batch] = {}  # by place, the longest wait first
+    heap: list[tuple[tuple[int, ...], int]] = []
+    given = 0
+    while True:
+        for place, batch in islice(feed, window - len(waiting)):
+            waiting[place] = batch
+            heapq.heappush(heap, (_urgency(batch), place))
+        if not waiting:
+            return
+        oldest = next(iter(waiting))
+        if given - oldest >= limit:
+            chosen = oldest
+        else:
+            while heap[0][1] not in waiting:
+                heapq.heappop(heap)  # it went out as the oldest
+            chosen = heapq.heappop(heap)[1]
+        given += 1
+        yield waiting.pop(chosen)
+
+
+def _urgency(batch: Batch) -> tuple[int, ...]:
+    counts = [0] * LOWEST_PRIORITY
+    for task in batch.tasks:
+        if not task.done and HIGHEST_PRIORITY <= task.priority <= LOWEST_PRIORITY:
+            counts[task.priority - HIGHEST_PRIORITY] -= 1
+    return tuple(counts)
 
 
 def run_batches(
@@ -88,6 +134,7 @@ def run_batches(
     retry_failed: bool = False,
     watchdog_s: Seconds | None = None,
     journal: "Journal | None" = None,
+    order: Order = "input",
 ) -> BatchReport:
     """Process a stream of tasks (or of ready-made batches) and report what it came to.
 
@@ -104,6 +151,9 @@ def run_batches(
 
     With a `journal`, batches that it says are done are not run, what they came to is in the report,
     and what is done is saved in it as it goes. Batches must have the indices 0, 1, 2, … in it.
+
+    With ``order="priority"`` the most urgent batches within a look-ahead of `LOOK_AHEAD_TASKS`
+    tasks go first: see `urgent_first`. The output, but for its order, and the digest are the same.
 
     A failing task or batch is in the report and stops nothing. Raises UsageError,
     ExecutorUnavailableError, StoreError of the journal, NoProgressError when no result came in for
@@ -126,6 +176,12 @@ def run_batches(
         fresh = (batch for batch in fresh if batch.index not in before)
         if journal.tally is not None:
             tally.restore(journal.tally)
+    if order == "priority":
+        fresh = urgent_first(fresh, max(LOOK_AHEAD_TASKS // batch_size, 2))
+    elif order != "input":
+        raise UsageError(
+            f"unknown order {order!r}", place="--order", remedy="'input' or 'priority'"
+        )
     resumed = tally.tasks
     feed = Feed(fresh, worker, policy, keep_rows=keep_rows, stop=stop)
     times = _Times()

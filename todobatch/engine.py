@@ -28,7 +28,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from todobatch import probe, runtime
-from todobatch.coordinator import batched, run_batches
+from todobatch.coordinator import Order, batched, run_batches
 from todobatch.errors import (
     EXIT_BUG,
     BrokenLineError,
@@ -74,6 +74,7 @@ class Job(TypedDict):
     retry_failed: NotRequired[bool]
     watchdog_s: NotRequired[Seconds | None]
     journal: NotRequired[str | None]
+    order: NotRequired[Order]
 
 
 class Engine:
@@ -166,6 +167,7 @@ class Engine:
                 retry_failed=job.get("retry_failed", False),
                 watchdog_s=job.get("watchdog_s"),
                 journal=journal,
+                order=job.get("order", "input"),
             )
         except BaseException:
             if output is not None:

@@ -7,8 +7,9 @@ The order is what counts. The output's length is committed after the output itse
 so a run that is killed at any moment finds at least as much in the file as the journal says. What
 stands beyond that is cut off, its batches are run again, and each row is there once.
 
-Results are committed in groups. A group is closed when as much time has passed as makes the
-commit, with its waiting for the disk, cost 4 % of it (at least `SHORTEST_S`, at most `LONGEST_S`).
+Results are committed in groups. A group is closed when so much time has passed that all commits so
+far and the next one, with their waiting for the disk, come to `SHARE` of it; never sooner than
+`SHORTEST_S` after the last one, and never later than `LONGEST_S`.
 The journal is one row that is replaced: done batches are ranges, and the totals do not grow with
 the tasks, so that file and memory stay small however many tasks there are.
 
@@ -31,7 +32,7 @@ from todobatch.units import Seconds
 
 APPLICATION_ID = 0x746F646F  # 'todo': what makes an SQLite file one of ours
 SCHEMA = 1
-SHARE = 0.04
+SHARE = 0.03
 SHORTEST_S: Seconds = 0.05
 LONGEST_S: Seconds = 5.0
 WAIT_FOR_LOCK_S: Seconds = 3.0
@@ -115,7 +116,8 @@ class Journal:
         """What saving took in all."""
         self._done = Ranges()
         self._saved_tasks = 0
-        self._next = perf_counter() + SHORTEST_S
+        self._begun = perf_counter()
+        self._next = self._begun + SHORTEST_S
         if self.path.is_dir():
             raise UsageError(
                 "it is a folder", place=f"--journal {path}", remedy="name a file in it"
@@ -170,7 +172,9 @@ class Journal:
         self._saved_tasks = int(tally.get("tasks", 0))
         took = perf_counter() - begun
         self.save_s += took
-        self._next = perf_counter() + min(max(took / SHARE, SHORTEST_S), LONGEST_S)
+        now = perf_counter()
+        cheap = self._begun + (self.save_s + took) / SHARE
+        self._next = min(max(cheap, now + SHORTEST_S), now + LONGEST_S)
 
     def advance(self, phase: Phase) -> None:
         """Say how far the end of the job has come: output being placed, all finished."""

@@ -20,6 +20,7 @@ from todobatch.errors import (
 )
 
 if TYPE_CHECKING:
+    from todobatch.coordinator import Order
     from todobatch.engine import Job
     from todobatch.lab.interpreters import Interpreter
 
@@ -63,6 +64,13 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse the input at the first broken record.")
     ] = False,
+    order: Annotated[
+        str,
+        typer.Option(
+            metavar="input|priority",
+            help="priority: batches with urgent tasks first, within a bounded look-ahead.",
+        ),
+    ] = "input",
     journal: Annotated[
         Path | None,
         typer.Option(
@@ -138,6 +146,7 @@ def run(
         "retry_failed": retry_failed,
         "watchdog_s": no_progress,
         "journal": None if journal is None else str(journal),
+        "order": _order(order),
     }
     by_itself = ":" not in workload and journal is None
     wants_baseline = by_itself if baseline is None else baseline
@@ -145,6 +154,13 @@ def run(
         report = _measure(job, chosen, view, wants_baseline=wants_baseline)
         view.report(report, as_json=as_json)
     _judge(report, chosen)
+
+
+def _order(name: str) -> "Order":
+    orders: dict[str, Order] = {"input": "input", "priority": "priority"}
+    if name in orders:
+        return orders[name]
+    raise UsageError(f"unknown order {name!r}", place="--order", remedy="input or priority")
 
 
 def _measure(
