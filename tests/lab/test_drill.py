@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,8 @@ def judged(told: Story, fault: str = "killed", *, claims: bool = True, **how: An
 def test_no_executor_loses_a_task_to_a_fault_that_it_says_it_isolates(
     run_todobatch: RunTodobatch,
 ) -> None:
-    faults = ["exception", "poison", "sys-exit", "killed", "segfault-always", "hung"]
-    ours = ["threads", "processes", "coroutines"]
+    faults = ["exception", "poison", "killed", "segfault-always", "hung"]
+    ours = ["threads", "processes"]
     done = run_todobatch(
         *("drill", "--json", "--tasks", str(TASKS), "--no-peers"),
         *("--executors", ",".join(ours), "--faults", ",".join(faults)),
@@ -120,6 +121,19 @@ def test_a_memory_that_is_full_is_the_strucks_own_affair_in_every_worker(
         assert (row.done, row.set_aside, row.lost) == (TASKS - 1, 1, 0), row
 
 
+def test_an_executor_that_claims_more_than_is_true_is_found_out(
+    running: Interpreter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drill, "isolates", lambda capabilities, fault: True)
+    row = drill.Taker(Stage(running, worker_environment(running)), TASKS).take(
+        "threads", FAULTS["killed"]
+    )
+    assert (row.isolates, row.ended, row.recovery_s) == (True, "died", None)
+    assert row.lost >= 10, "the batch that the struck task was in"
+    assert not row.keeps_its_word
+    assert drilled(row).broken_words == (row,)
+
+
 def test_an_executor_that_is_not_there_is_a_row_that_says_so(running: Interpreter) -> None:
     if sys.version_info >= (3, 14):
         pytest.fail("this test is about a Python without subinterpreters")
@@ -161,11 +175,11 @@ def fakes(running: Interpreter, tmp_path: Path) -> drill.Taker:
     env = worker_environment(running)
     env["PYTHONPATH"] = os.pathsep.join([env["PYTHONPATH"], str(tmp_path)])
     entries = {name: f"fake_pools:{name}" for name in ("hangs", "doubles", "forgets", "throws")}
-    return drill.Taker(Stage(running, env), TASKS, entries, limits=Limits(30.0, 0.3))
+    return drill.Taker(Stage(running, env), TASKS, entries)
 
 
 def test_a_peer_that_hangs_is_ended_and_is_a_row(fakes: drill.Taker) -> None:
-    row = fakes.take("hangs", FAULTS["poison"])
+    row = replace(fakes, limits=Limits(30.0, 0.3)).take("hangs", FAULTS["poison"])
     assert (row.ended, row.done, row.lost) == ("hung", 1, TASKS - 1)
     assert "nothing came back for 0.3 s" in row.note
     assert row.recovery_s is None
@@ -352,7 +366,7 @@ def test_a_list_of_nothing_is_refused() -> None:
 
 
 def test_ctrl_c_ends_the_processes_that_are_under_way(fakes: drill.Taker) -> None:
-    slow = drill.Taker(fakes.stage, TASKS, fakes.peers, limits=Limits(30.0, 30.0))
+    slow = replace(fakes, limits=Limits(100.0, 100.0))
     rows: list[drill.Row] = []
     thread = threading.Thread(target=lambda: rows.append(slow.take("hangs", FAULTS["poison"])))
     thread.start()

@@ -22,7 +22,7 @@ from typing import Any, TypedDict
 from todobatch.coordinator import run_batches
 from todobatch.executors import EXECUTORS
 from todobatch.lab.drill_faults import FAULTS, Drilled, Strike, unable, work
-from todobatch.model import ProcessingResult, Task, describe_exception
+from todobatch.model import Batch, ProcessingResult, Task, describe_exception
 from todobatch.units import Seconds
 
 STDIN = 0
@@ -82,7 +82,7 @@ Peer = Callable[[Callable[[int], Any], Iterable[int], DrillJob, Tell], None]
 
 
 def run_own(job: DrillJob, tell: Tell) -> None:
-    """One of our executors, by way of the coordinator."""
+    """One of our executors, by way of the coordinator. A row in another task's place is none."""
     executor = EXECUTORS[job["executor"]]
     if reason := executor.available():
         tell.event("unavailable", reason=reason)
@@ -90,8 +90,10 @@ def run_own(job: DrillJob, tell: Tell) -> None:
     can_stop = executor.capabilities.enforces_deadlines
     hangs = FAULTS[job["fault"]].needs == "deadline"
 
-    def take(result: ProcessingResult) -> None:
-        tell.done([row for row in result.rows or () if isinstance(row, int)])
+    def take(batch: Batch, result: ProcessingResult) -> None:
+        rows = result.rows or ()
+        pairs = zip(batch.tasks, rows, strict=False)  # a batch that failed whole has no rows
+        tell.done([number for task, row in pairs if row == (number := int(task.title))])
         for failure in result.failures:
             tell.failed(failure.task, failure.error)
 
@@ -102,7 +104,7 @@ def run_own(job: DrillJob, tell: Tell) -> None:
         workers=job["workers"],
         batch_size=job["batch_size"],
         keep_rows=True,
-        on_result=take,
+        on_batch=take,
         deadline_s=job["deadline_s"] if can_stop else None,
         retries=job["retries"],
         backoff_s=job["backoff_s"],
