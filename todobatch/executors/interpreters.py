@@ -1,28 +1,32 @@
 """`interpreters`: one subinterpreter a worker, each with a GIL of its own, in one process.
 
-Needs Python 3.14 (PEP 734). Batches and results are pickled across. Some extension modules cannot
-be imported in a subinterpreter (psutil, numpy and pandas among them): a processor that needs one
-belongs on `threads` or `processes`.
+Needs Python 3.14 (PEP 734). Batches and results are pickled across, as `pool` has it: each
+interpreter is called once, for all its life, in a thread of its own, and is then spoken to through
+a socket. (A call a message, as `InterpreterPoolExecutor` makes, takes 10 times as long, and without
+a GIL 100 times.) Some extension modules cannot be imported in a subinterpreter (psutil, numpy and
+pandas among them): a processor that needs one belongs on `threads` or `processes`.
 """
 
 import importlib
 import os
 import pickle
-import select
+import socket
 import sys
-from collections.abc import Iterable, Iterator
-from concurrent import futures
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import Capabilities, Executor, Run, Worker
-from todobatch.executors.futures import IN_FLIGHT_PER_WORKER, run_futures
-from todobatch.model import Batch, ProcessingResult, describe_exception
+from todobatch.executors import wire
+from todobatch.executors.base import Capabilities, Executor, Run
+from todobatch.executors.link import Page, serve
+from todobatch.executors.pool import Host, Pool
+from todobatch.model import describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
 
 FIRST_VERSION = (3, 14)
-POLL_S = 0.05
 
 
 class Interpreters(Executor):
@@ -61,58 +65,93 @@ class Interpreters(Executor):
     ) -> Iterator[Run]:
         """See `Executor.open`."""
         self.check(workers, deadline_s)
-        # By name: the type checker looks at the oldest Python, which does not have it.
-        pool = importlib.import_module("concurrent.futures.interpreter").InterpreterPoolExecutor
         try:
-            pickled = pickle.dumps(processor)
+            pickled = pickle.dumps(processor, wire.PROTOCOL)
         except Exception as error:
-            raise _did_not_start(error) from error
-        with pool(workers, initializer=_begin, initargs=(pickled, keep_rows, sys.path)) as executor:
-            _bring_up(executor, workers)
+            raise _did_not_start(describe_exception(error)) from error
 
-            def run(batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
-                return run_futures(
-                    lambda batch: executor.submit(_work, batch),
-                    iter(batches),
-                    IN_FLIGHT_PER_WORKER * workers,
-                    processor.processor_id,
-                )
+        def start() -> Host:
+            return _Interpreter(pickled, keep_rows=keep_rows)
 
-            try:
-                yield run
-            finally:
-                executor.shutdown(wait=True, cancel_futures=True)
+        pool = Pool(start, workers, processor.processor_id, _did_not_start)
+        try:
+            pool.start()
+            yield pool.run
+        finally:
+            pool.stop()
 
 
-def _bring_up(executor: futures.Executor, workers: int) -> None:
-    """Start every worker: each says that it is up, and waits until all are."""
-    up_reader, up_writer = os.pipe()
-    go_reader, go_writer = os.pipe()
-    starting = [executor.submit(_meet, up_writer, go_reader) for _ in range(workers)]
-    try:
-        arrived = 0
-        while arrived < workers and not any(future.done() for future in starting):
-            if select.select([up_reader], [], [], POLL_S)[0]:
-                arrived += len(os.read(up_reader, workers))
-        os.write(go_writer, b"." * workers)
-        for future in starting:
-            future.result()
-    except Exception as error:
-        raise _did_not_start(error) from error
-    finally:
-        futures.wait(starting)  # nobody may still wait on a pipe that is closed
-        for end in (up_reader, up_writer, go_reader, go_writer):
+class _Interpreter(Host):
+    """A subinterpreter, the thread that is in it, their socket and their page."""
+
+    def __init__(self, processor: bytes, *, keep_rows: bool) -> None:
+        self._error = "ended"
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the worker
+        self._file.truncate(Page.SIZE)
+        self._token = os.pipe()
+        os.write(self._token[1], b".")
+        self.link, self._theirs = socket.socketpair()
+        self.link.setblocking(False)
+        self.page = Page(self._file.fileno(), self._token)
+        self._thread = threading.Thread(
+            target=self._live, args=(processor,), kwargs={"keep_rows": keep_rows}, daemon=True
+        )
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._theirs.close()
+            self._let_go()
+            raise
+
+    def kill(self) -> None:
+        """Nothing of that kind can be done to it."""
+
+    def how_it_ended(self) -> str:
+        """See `Host.how_it_ended`."""
+        self._thread.join()
+        return self._error
+
+    def close(self) -> None:
+        """See `Host.close`. Waits for the batch under way, since nothing can stop that."""
+        self.link.close()
+        self._thread.join()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self.link.close()
+        self.page.close()
+        self._file.close()
+        for end in self._token:
             os.close(end)
 
+    def _live(self, processor: bytes, *, keep_rows: bool) -> None:
+        """In the thread: the interpreter's whole life."""
+        try:
+            # By name: the type checker looks at the oldest Python, which does not have it.
+            interpreter = importlib.import_module("concurrent.interpreters").create()
+            try:
+                interpreter.prepare_main(path=tuple(sys.path))
+                interpreter.exec("import sys; sys.path[:] = path")
+                interpreter.call(
+                    _serve,
+                    os.dup(self._theirs.fileno()),
+                    self._file.fileno(),
+                    self._token,
+                    processor,
+                    tuple(sys.path),
+                    keep_rows=keep_rows,
+                )
+            finally:
+                interpreter.close()
+        except BaseException as error:
+            self._error = f"ended: {describe_exception(error)}"
+        finally:
+            self._theirs.close()
 
-def _meet(up: int, go: int) -> None:
-    os.write(up, b".")
-    os.read(go, 1)
 
-
-def _did_not_start(error: BaseException) -> ExecutorUnavailableError:
+def _did_not_start(cause: str) -> ExecutorUnavailableError:
     return ExecutorUnavailableError(
-        f"a subinterpreter did not start: {describe_exception(error)}",
+        f"a subinterpreter did not start: {cause}",
         place="executor interpreters",
         remedy="every module that the processor imports must support subinterpreters, and the "
         "processor must be importable (not defined in __main__) and must pickle; otherwise use "
@@ -120,17 +159,21 @@ def _did_not_start(error: BaseException) -> ExecutorUnavailableError:
     )
 
 
-# In the worker. A subinterpreter runs one batch at a time, so these belong to its only thread.
-_worker: Worker
+# In the worker.
 
 
-def _begin(processor: bytes, keep_rows: bool, path: list[str]) -> None:
-    global _worker  # noqa: PLW0603 - a pool's initializer has nowhere else to put it
-    sys.path[:] = path  # before the processor is unpickled, which may need it
-    current = importlib.import_module("concurrent.interpreters").get_current()
-    mine = pickle.loads(processor)  # noqa: S301 - our own
-    _worker = Worker(mine, f"interpreter-{current.id}", "interpreter", keep_rows=keep_rows)
-
-
-def _work(batch: Batch) -> ProcessingResult:
-    return _worker.work(batch)
+def _serve(
+    link: int,
+    file: int,
+    token: tuple[int, int],
+    processor: bytes,
+    path: Sequence[str],
+    *,
+    keep_rows: bool,
+) -> None:
+    me = importlib.import_module("concurrent.interpreters").get_current()
+    with socket.socket(fileno=link) as end:
+        page = Page(file, token)
+        label = f"interpreter-{me.id}"
+        serve(end, page, processor, path, label, "interpreter", keep_rows=keep_rows)
+        page.close()

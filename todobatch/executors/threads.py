@@ -4,16 +4,22 @@
     (one iterator)       ──► worker 2 ─┼─► results (queue) ──► caller
                          ──► worker n ─┘
 
-`_Run._feed_lock` guards the iterator and `_Run._closed`. `_Run._room` is a counting semaphore: a
-worker takes a place before it pulls a batch and the caller gives it back when it has taken the
-result, so that results cannot pile up in front of a slow caller. The rest belongs to one thread.
-Whether the threads run side by side is up to the interpreter: see `runtime.gil_enabled`.
+Short batches are pulled several at a time, as many as make up `CHUNK_S` of work by what the
+worker's latest ones took, and their results are handed in together: so what threads share, the
+feed and the queue, is touched some times a millisecond at most, however short a batch is.
+
+`_Run._feed_lock` guards the iterator and `_Run._closed`. Each worker has a counting semaphore of
+its own: it takes a place before it pulls, and the caller gives that back when it has taken the
+results, so that results cannot pile up in front of a slow caller. The rest belongs to one thread.
+Whether the threads run side by side is up to the interpreter: see `runtime.gil_enabled`. All work
+with the same processor: copies of it, one a thread, were no faster without a GIL.
 """
 
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
+from time import perf_counter
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
@@ -22,7 +28,11 @@ from todobatch.model import Batch, ProcessingResult
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
 
-IN_FLIGHT_PER_WORKER = 4
+CHUNK_S: Seconds = 0.0003
+"""Work that is pulled and handed in at once: long against what that costs, some microseconds."""
+MOST_IN_CHUNK = 32
+CHUNKS_IN_FLIGHT = 4
+"""Of one worker: pulled, and their results not yet taken by the caller."""
 
 
 class Threads(Executor):
@@ -57,20 +67,18 @@ class Threads(Executor):
         inboxes: SimpleQueue[_Run | None] = SimpleQueue()
         ready = threading.Barrier(workers + 1)
 
-        def serve(label: str) -> None:
+        def serve(number: int) -> None:
             try:
                 ready.wait()
             except threading.BrokenBarrierError:
                 return  # not all of them could be started
-            worker = Worker(processor, label, "thread", keep_rows=keep_rows)
+            worker = Worker(processor, f"thread-{number + 1}", "thread", keep_rows=keep_rows)
             while (job := inboxes.get()) is not None:
-                job.work(worker)
+                job.work(worker, number)
 
         threads = [
-            threading.Thread(
-                target=serve, args=(f"thread-{n}",), name=f"todobatch-{n}", daemon=True
-            )
-            for n in range(1, workers + 1)
+            threading.Thread(target=serve, args=(n,), name=f"todobatch-{n + 1}", daemon=True)
+            for n in range(workers)
         ]
         try:
             for thread in threads:
@@ -106,58 +114,74 @@ class _Run:
         self._feed = iter(batches)
         self._feed_lock = threading.Lock()
         self._closed = False
-        self._room = threading.Semaphore(IN_FLIGHT_PER_WORKER * workers)
-        self._results: SimpleQueue[ProcessingResult | BaseException | None] = SimpleQueue()
-        self._workers = workers
+        self._rooms = [threading.Semaphore(CHUNKS_IN_FLIGHT) for _ in range(workers)]
+        self._news: SimpleQueue[tuple[int, list[ProcessingResult]] | BaseException | None] = (
+            SimpleQueue()
+        )
 
-    def work(self, worker: Worker) -> None:
+    def work(self, worker: Worker, number: int) -> None:
         """A worker's share: pull, work, hand in, until there is no more."""
+        wanted = 1
         try:
-            while (batch := self._next()) is not None:
-                self._results.put(worker.work(batch))
+            while batches := self._pull(number, wanted):
+                pulled = begun = perf_counter()
+                results: list[ProcessingResult] = []
+                for batch in batches:
+                    results.append(worker.work(batch, begun - pulled))
+                    begun = perf_counter()
+                self._news.put((number, results))
+                each = max((begun - pulled) / len(batches), 1e-6)
+                wanted = min(max(int(CHUNK_S / each), 1), 2 * wanted, MOST_IN_CHUNK)
         except BaseException as error:  # a fault of ours: the caller must see it, not a lost batch
-            self._results.put(error)
+            self._news.put(error)
         finally:
-            self._results.put(None)
+            self._news.put(None)
 
     def results_as_they_come(self) -> Iterator[ProcessingResult]:
         """Yield results until every worker is through; raise what the feed raised."""
-        working = self._workers
+        working = len(self._rooms)
         broken: BaseException | None = None
         try:
             while working:
-                result = self._results.get()
-                if result is None:
+                news = self._news.get()
+                if news is None:
                     working -= 1
-                elif isinstance(result, BaseException):
-                    broken = result
+                elif isinstance(news, BaseException):
+                    broken = news
                 else:
-                    self._room.release()
-                    yield result
+                    number, results = news
+                    yield from results
+                    self._rooms[number].release()
         finally:
             self._close()
             while working:
-                working -= self._results.get() is None
+                working -= self._news.get() is None
         if broken is not None:
             raise broken
 
-    def _next(self) -> Batch | None:
-        self._room.acquire()
+    def _pull(self, number: int, wanted: int) -> list[Batch]:
+        """The next batches; none when there are no more. Does not wait for a slow input to fill."""
+        self._rooms[number].acquire()
+        batches: list[Batch] = []
+        begun = perf_counter()
         with self._feed_lock:
-            if self._closed:
-                return None
-            try:
-                batch = next(self._feed, None)
-            except BaseException as error:  # what reading the input threw is the caller's to see
-                self._results.put(error)
-                batch = None
-            self._closed = batch is None
-        if batch is None:
-            self._room.release()  # the next worker must find the feed closed, not wait for room
-        return batch
+            while not self._closed and len(batches) < wanted:
+                try:
+                    batch = next(self._feed, None)
+                except BaseException as error:  # what reading the input threw is the caller's
+                    self._news.put(error)
+                    batch = None
+                if batch is None:
+                    self._closed = True
+                else:
+                    batches.append(batch)
+                    if perf_counter() - begun > CHUNK_S:
+                        break
+        return batches
 
     def _close(self) -> None:
         """Let no worker take another batch, and wake those that wait for room."""
         with self._feed_lock:
             self._closed = True
-        self._room.release(self._workers)
+        for room in self._rooms:
+            room.release()

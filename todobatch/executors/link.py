@@ -1,21 +1,20 @@
-"""The worker's side of `processes`, and the page of memory that both sides share."""
+"""How a pool and a worker talk: a socket, and a page of memory that both see.
+
+This is the worker's side of `pool.Pool`, for processes and subinterpreters alike: it imports only
+what both can import.
+"""
 
 import fcntl
 import mmap
-import multiprocessing as mp
 import os
 import pickle
-import signal
+import select
 import socket
 import struct
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing.connection import wait
-from multiprocessing.reduction import DupFd
 from time import perf_counter
-from typing import Any
 
 from todobatch.executors import wire
 from todobatch.executors.base import Worker
@@ -35,9 +34,13 @@ class Page:
     """What a worker is doing, in memory that it shares with the caller: numbers of 8 bytes.
 
     The worker writes `TAKEN`, `RUNNING` and `SINCE`, the caller the flags of messages that it took
-    back. `TAKEN` and flags change under `lock` only: it decides who gets a message. A lock of a
-    file (fcntl(2)) it is, because that ends with the process that holds it. The other numbers are
-    stored whole, and are right when the worker is dead; while it lives they are a moment old.
+    back. `TAKEN` and flags change under `lock` only: it decides who gets a message. The other
+    numbers are stored whole, and are right when the worker is dead; while it lives they are a
+    moment old.
+
+    Between processes the lock is one of the page's file (fcntl(2)), which ends with the process
+    that holds it. Within one process that does not work: there the lock is a byte in a pipe, given
+    as `token`, its two ends; who has read it holds the lock.
     """
 
     SIZE = mmap.PAGESIZE
@@ -45,8 +48,9 @@ class Page:
     NUMBER_OF_FLAGS = 64
     IDLE, UNPICKLING = 0, -1  # as RUNNING; otherwise the batch's place in the message, from 1
 
-    def __init__(self, file: int) -> None:
+    def __init__(self, file: int, token: tuple[int, int] | None = None) -> None:
         self._file = file
+        self._token = token
         self._map = mmap.mmap(file, self.SIZE)
         self._numbers = memoryview(self._map).cast("q")
         self._times = memoryview(self._map).cast("d")
@@ -54,14 +58,30 @@ class Page:
     @contextmanager
     def lock(self, *, blocking: bool = True) -> Iterator[bool]:
         """Hold the lock; false, and nothing held, where it is taken and not waited for."""
+        if held := self._acquire(blocking=blocking):
+            try:
+                yield held
+            finally:
+                self._release()
+        else:
+            yield held
+
+    def _acquire(self, *, blocking: bool) -> bool:
+        if self._token is not None:
+            there = self._token[0]
+            return bool(blocking or select.select([there], [], [], 0)[0]) and bool(
+                os.read(there, 1)
+            )
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
         except BlockingIOError:
-            yield False
-            return
-        try:
-            yield True
-        finally:
+            return False
+        return True
+
+    def _release(self) -> None:
+        if self._token is not None:
+            os.write(self._token[1], b".")
+        else:
             fcntl.lockf(self._file, fcntl.LOCK_UN)
 
     def take(self, message: int) -> bool:
@@ -109,38 +129,21 @@ class Page:
         return self.FLAGS + message % self.NUMBER_OF_FLAGS
 
 
-class Descriptor:
-    """An open file that a process that is being started gets: a number of its own there."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _detach, (DupFd(self._number),)
-
-
-def _detach(there: Any) -> int:
-    number: int = there.detach()
-    return number
-
-
 def serve(
     link: socket.socket,
-    file: int,
+    page: "Page",
     processor: bytes,
-    path: list[str],
+    path: Sequence[str],
+    label: str,
     start_method: str,
     *,
     keep_rows: bool,
 ) -> None:
-    """A worker process's whole life; `file`, a `Descriptor` on the way here, holds its page."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator, which drains
-    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
-    page = Page(file)
+    """A worker's whole life: say that it is up, then run messages until the socket is closed."""
     try:
         sys.path[:] = path  # before the processor is unpickled, which may need it
         mine = pickle.loads(processor)  # noqa: S301 - our own
-        worker = Worker(mine, f"process-{os.getpid()}", start_method, keep_rows=keep_rows)
+        worker = Worker(mine, label, start_method, keep_rows=keep_rows)
     except BaseException as error:
         _send(link, UP, 0, 0, describe_exception(error).encode(), 0.0)
         return
@@ -240,11 +243,3 @@ def _receive(link: socket.socket, size: int) -> bytearray | None:
             return None
         view = view[got:]
     return data
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that started it is gone, even in the middle of a batch."""
-    parent = mp.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
