@@ -21,6 +21,7 @@ from tests.fake_executor import FOR_EVER, Flaky, Scripted
 from todobatch import Task, run_batches
 from todobatch.errors import NewerSchemaError, StoreError, UsageError
 from todobatch.journal import Journal, Ranges
+from todobatch.lab.interpreters import Interpreter
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
 
@@ -205,6 +206,26 @@ def test_a_finished_job_is_not_run_again(run_todobatch: RunTodobatch, tmp_path: 
     assert (tmp_path / "out.jsonl").stat().st_mtime_ns == before
 
 
+@pytest.mark.interpreters
+def test_every_executor_keeps_a_journal(
+    run_todobatch: RunTodobatch, tmp_path: Path, python314t: Interpreter
+) -> None:
+    """All of them are driven by a thread of its own then."""
+    digests = set()
+    for executor in ("sequential", "threads", "interpreters", "processes", "coroutines"):
+        done = run_todobatch(
+            "run", "--generate", "300", "-e", executor, "--journal", f"{executor}.db",
+            "-o", f"{executor}.jsonl", "--batch-size", "9", "--json",
+            cwd=tmp_path, interpreter=python314t,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        digests.add(json.loads(done.stdout)["digest"])
+        text = (tmp_path / f"{executor}.jsonl").read_text()
+        rows = [json.loads(line) for line in text.splitlines()]
+        assert sorted(row["task"] for row in rows) == list(range(300))
+    assert len(digests) == 1
+
+
 def test_another_executor_may_go_on(run_todobatch: RunTodobatch, tmp_path: Path) -> None:
     """A job on which threads crashed or hung is to be gone on with by processes."""
     with Journal(tmp_path / "j.db", JOB) as journal:
@@ -315,13 +336,13 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_every_flipped_byte_is_found_or_does_no_harm(tmp_path: Path) -> None:
-    """Each of 400 places across the file: a refusal, or the very state that was saved."""
+    """Each of 150 places across the file: a refusal, or the very state that was saved."""
     path = _a_journal(tmp_path / "j.db")
     good = path.read_bytes()
     with Journal(path, JOB) as journal:
         tally = journal.tally
     refused = 0
-    for place in range(0, len(good), max(len(good) // 400, 1)):
+    for place in range(0, len(good), max(len(good) // 150, 1)):
         path.write_bytes(good[:place] + bytes([good[place] ^ 0xFF]) + good[place + 1 :])
         try:
             with Journal(path, JOB) as journal:

@@ -201,6 +201,7 @@ def run_batches(
                     on_batch(settled.batch, settled.result)
                 if journal is not None:
                     journal.note(settled.batch.index)
+                times.taken = perf_counter()
             if journal is not None and journal.due():
                 journal.save(tally.state())
             if settled is None and watchdog_s is not None:
@@ -208,15 +209,19 @@ def run_batches(
     if journal is not None and journal.phase == "running":
         journal.save(tally.state())
     return tally.report(
-        chosen.name, workers, times.wall_s, times.pool_start_s,
+        chosen.name, workers, max(times.done, times.taken) - times.begun, times.pool_start_s,
         interrupted=feed.stopped, resumed=resumed,
     )  # fmt: skip
 
 
 @dataclass(slots=True)
 class _Times:
-    wall_s: Seconds = 0.0
     pool_start_s: Seconds = 0.0
+    begun: float = 0.0
+    done: float = 0.0
+    """When the workers had no more to do; with a pump, results may be taken in still."""
+    taken: float = 0.0
+    """When the last result had been taken in."""
 
 
 def _drive(
@@ -236,14 +241,14 @@ def _drive(
         times.pool_start_s = perf_counter() - begun
         if on_ready is not None:
             on_ready()
-        clock = perf_counter()
+        times.begun = perf_counter()
         more = True
         while more:
             for result in chain(run(feed), feed.lost()):
                 if (settled := feed.settle(result)) is not None:
                     yield settled
             more = feed.another_round()
-        times.wall_s = perf_counter() - clock
+        times.done = perf_counter()
         if on_done is not None:
             on_done()
 

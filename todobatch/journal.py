@@ -116,6 +116,7 @@ class Journal:
         """What saving took in all."""
         self._done = Ranges()
         self._saved_tasks = 0
+        self._news = False
         self._begun = perf_counter()
         self._next = self._begun + SHORTEST_S
         if self.path.is_dir():
@@ -149,6 +150,7 @@ class Journal:
 
     def note(self, batch: int) -> None:
         """A batch is settled, and its rows are in the output. Raises StoreError the second time."""
+        self._news = True
         try:
             self._done.add(batch)
         except ValueError as error:
@@ -159,8 +161,8 @@ class Journal:
             ) from error
 
     def due(self) -> bool:
-        """Whether it is time to save."""
-        return perf_counter() >= self._next
+        """Whether it is time to save, and there is something to."""
+        return self._news and perf_counter() >= self._next
 
     def save(self, tally: Mapping[str, Any], *, phase: Phase = "running") -> None:
         """Bring the output to the disk, then commit what is done. Raises StoreError."""
@@ -168,6 +170,7 @@ class Journal:
         self.output = None if self.mark_output is None else self.mark_output()
         self.phase, self.tally = phase, dict(tally)
         self._write()
+        self._news = False
         self.saves += 1
         self._saved_tasks = int(tally.get("tasks", 0))
         took = perf_counter() - begun
