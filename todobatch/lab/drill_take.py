@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,12 +34,17 @@ QUIET_S: Seconds = 4.0
 QUIET_PATIENT_S: Seconds = 15.0
 """The same for an executor that says it copes: it may try a task that hangs several times."""
 END_S: Seconds = 5.0
+ROWS_WITHIN_S: Seconds = 3.0
 POLL_S: Seconds = 0.02
 _SAID_BY = re.compile(r"^todobatch: error: (executor \w+: )?")
 STDERR = "stderr"
 STDERR_KEPT = 4_096  # bytes
 
 End: TypeAlias = Literal["finished", "unavailable", "broke", "died", "hung"]
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +130,8 @@ def take_killed(stage: Stage, job: DrillJob, limits: Limits) -> Story:
 def _peer_killed(stage: Stage, job: DrillJob, limits: Limits) -> Story:
     story = Story()
     mark = Path(job["folder"]) / MARK
-    _child(stage, job, story, limits, until=mark)
+    enough = job["tasks"] // 4  # of them back, so that there is something to do over
+    _child(stage, job, story, limits, until=lambda: mark.exists() and len(story.settled) >= enough)
     if story.ended != "finished" or not mark.exists():
         return story
     story.struck = time.monotonic()  # leaving the first child has killed it
@@ -147,7 +153,8 @@ def _own_killed(stage: Stage, job: DrillJob, limits: Limits) -> Story:
     environment = {**os.environ, SETTINGS: json.dumps(strike)}
     story = Story()
     with _started(command, environment, folder) as process:
-        _follow(process, None, story, stage, limits, until=mark)
+        # Some results are on the disk by then, which the second run must neither lose nor double.
+        _follow(process, None, story, stage, limits, until=lambda: _under_way(mark, output))
         if process.poll() is None and (pid := coordinator_pid(folder)) is not None:
             story.struck = time.monotonic()
             _kill_group(pid, process)
@@ -159,6 +166,16 @@ def _own_killed(stage: Stage, job: DrillJob, limits: Limits) -> Story:
     story.end(*_how_it_ended(process, folder))
     _read(output, story, time.monotonic())
     return story
+
+
+def _under_way(mark: Path, output: Path) -> bool:
+    """Whether the struck task waits and there are rows; after a while the first is enough."""
+    try:
+        waited_s = time.time() - mark.stat().st_mtime
+        rows = output.with_name(f"{output.name}.part").stat().st_size
+    except OSError:
+        return False
+    return rows > 0 or waited_s > ROWS_WITHIN_S
 
 
 def _kill_group(pid: int, process: "subprocess.Popen[bytes]") -> None:
@@ -188,7 +205,7 @@ def _read(output: Path, story: Story, at: Seconds) -> None:
 
 
 def _child(
-    stage: Stage, job: DrillJob, story: Story, limits: Limits, until: Path | None = None
+    stage: Stage, job: DrillJob, story: Story, limits: Limits, until: Callable[[], bool] = _never
 ) -> None:
     """One `drill_child` from its start to its end."""
     folder = Path(job["folder"])
@@ -249,9 +266,9 @@ def _follow(
     story: Story,
     stage: Stage,
     limits: Limits,
-    until: Path | None = None,
+    until: Callable[[], bool] = _never,
 ) -> None:
-    """Hear events until the process has ended or must be; with `until`, until that file is there.
+    """Hear events until the process has ended or must be; or `until` says so.
 
     The end of the pipe proves nothing: workers that were forked hold it open. Events carry their
     own time, so that it matters little how often we look.
@@ -265,7 +282,7 @@ def _follow(
             story.hear(json.loads(line))
         now = time.monotonic()
         last = now if lines else last
-        if over or stage.ending.is_set() or (until is not None and until.exists()):
+        if over or stage.ending.is_set() or until():
             return
         if now - begun > limits.whole_s:
             story.end("hung", f"it had not ended after {limits.whole_s:g} s and was ended")
