@@ -3,11 +3,13 @@
 import datetime as dt
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
-from todobatch.executors import EXECUTORS, Executor
+from todobatch.executors import EXECUTORS, Executor, Wrapped
 from todobatch.model import Batch, Task
 
 sys.path.insert(0, str(Path(__file__).parent / "modules"))
@@ -15,14 +17,26 @@ sys.path.insert(0, str(Path(__file__).parent / "modules"))
 TODAY = dt.date(2026, 11, 24)
 
 
+WRAPPED = {
+    "wrapped threads": Wrapped(ThreadPoolExecutor, "wrapped threads"),
+    "wrapped processes": Wrapped(
+        lambda workers: ProcessPoolExecutor(workers, mp_context=get_context("spawn")),
+        "wrapped processes",
+        needs_pickling=True,
+        cpu_parallel=True,
+    ),
+}
+EVERY = {**EXECUTORS, **WRAPPED}
+
+
 def _available() -> list[str]:
-    return [name for name, executor in EXECUTORS.items() if executor.available() is None]
+    return [name for name, executor in EVERY.items() if executor.available() is None]
 
 
 @pytest.fixture(params=_available())
 def executor(request: pytest.FixtureRequest) -> Executor:
     """Each executor that works here; a test of its own holds that none is missing."""
-    return EXECUTORS[request.param]
+    return EVERY[request.param]
 
 
 @pytest.fixture

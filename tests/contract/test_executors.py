@@ -12,12 +12,12 @@ import pytest
 from todobatch import runtime
 from todobatch.coordinator import batched, run_batches
 from todobatch.errors import ExecutorUnavailableError, UsageError
-from todobatch.executors import EXECUTORS, MAX_IN_FLIGHT, MAX_WORKERS, Executor
+from todobatch.executors import EXECUTORS, MAX_IN_FLIGHT, MAX_WORKERS, Executor, stats_of
 from todobatch.model import Batch, Task
 from todobatch.processors import WORKLOADS, TaskBatchProcessor, TaskValidator, resolve
 from todobatch.processors.synthetic import IoWait
 
-from .conftest import TODAY
+from .conftest import EVERY, TODAY, WRAPPED
 
 START_METHODS = {
     "sequential": {"main"},
@@ -25,6 +25,9 @@ START_METHODS = {
     "interpreters": {"interpreter"},
     "processes": {"forkserver", "spawn"},
     "coroutines": {"coroutine"},
+    "stealing": {"thread"},
+    "wrapped threads": {"thread"},
+    "wrapped processes": {"spawn"},
 }
 Titled = Callable[[Sequence[Sequence[str]]], list[Batch]]
 
@@ -78,9 +81,9 @@ def test_a_changed_output_changes_the_digest(tasks: list[Task]) -> None:
     assert len(digests) == 4
 
 
-@pytest.mark.parametrize("name", sorted(set(EXECUTORS) - {"sequential"}))
+@pytest.mark.parametrize("name", sorted(set(EVERY) - {"sequential"}))
 def test_workers_run_at_the_same_time(name: str, tmp_path: Path) -> None:
-    executor = EXECUTORS[name]
+    executor = EVERY[name]
     if reason := executor.available():
         assert "needs Python 3.14" in reason
         return
@@ -281,7 +284,8 @@ def test_a_deadline_that_cannot_be_kept_is_refused_with_a_remedy(executor: Execu
 def test_capabilities_are_what_the_faults_show(executor: Executor, titled: Titled) -> None:
     """A killed worker: tried only where it is promised that nothing else is lost."""
     if not executor.capabilities.isolates_crashes:
-        assert executor.name in {"sequential", "threads", "interpreters", "coroutines"}
+        in_one = {"sequential", "threads", "stealing", "interpreters", "coroutines"}
+        assert executor.name in {*in_one, *WRAPPED}
         return
     titles = [[f"{n}", f"{n}+"] for n in range(30)]
     titles[11] = ["fine", "kill"]
@@ -295,3 +299,68 @@ def test_capabilities_are_what_the_faults_show(executor: Executor, titled: Title
 
 def test_the_gil_decides_what_threads_promise() -> None:
     assert EXECUTORS["threads"].capabilities.cpu_parallel is not runtime.gil_enabled()
+
+
+def test_a_run_may_be_called_over_and_over(executor: Executor, titled: Titled) -> None:
+    with executor.open(contract_work.Picky(), 2) as run:
+        for count in (0, 1, 5, 0, 40):
+            results = list(run(titled([["a"]] * count)))
+            assert sorted(result.batch for result in results) == list(range(count))
+
+
+def test_a_left_run_is_followed_by_a_whole_one(executor: Executor, titled: Titled) -> None:
+    with executor.open(contract_work.Picky(), 2) as run:
+        for _ in range(5):
+            left = run(titled([[f"{n}"] for n in range(60)]))
+            next(left)
+            left.close()  # type: ignore[attr-defined]
+        results = list(run(titled([["a", "b"], ["c"]])))
+    assert sorted((result.batch, result.tasks) for result in results) == [(0, 2), (1, 1)]
+
+
+def test_no_tiny_batch_is_lost_or_done_twice(executor: Executor, tasks: list[Task]) -> None:
+    many = [task for _ in range(10) for task in tasks]
+    processor = TaskValidator(today=TODAY)
+    expected = run_batches(many, processor, executor="sequential", batch_size=1)
+    report = run_batches(many, processor, executor=executor, workers=3, batch_size=1)
+    assert (report.batches, report.digest) == (2300, expected.digest)
+
+
+def test_an_empty_batch_gives_a_result_too(executor: Executor) -> None:
+    batches = [Batch(n, (), 0) for n in range(9)]
+    results = list(executor.run(TaskValidator(today=TODAY), batches, workers=2))
+    assert sorted(result.batch for result in results) == list(range(9))
+    assert all(result.success and result.tasks == 0 for result in results)
+
+
+@pytest.mark.parametrize("name", ["threads", "stealing"])
+def test_what_workers_did_is_data(name: str, titled: Titled) -> None:
+    with EXECUTORS[name].open(contract_work.Picky(), 3) as run:
+        assert stats_of(run) == ()
+        list(run(titled([["a"]] * 50)))
+        stats = stats_of(run)
+    assert [each.worker for each in stats] == ["thread-1", "thread-2", "thread-3"]
+    assert all(each.idle_s >= 0 for each in stats)
+    assert all(each.stolen >= each.steals >= 0 for each in stats)
+
+
+def test_a_worker_without_a_stock_steals_from_another(tmp_path: Path) -> None:
+    """Two batches that wait for each other are in one stock: only a thief can run the second."""
+    batches = [Batch(n, (Task(str(tmp_path), priority=n),), n) for n in range(2)]
+    with EXECUTORS["stealing"].open(contract_work.Meeting(), 2) as run:
+        assert all(result.success for result in run(batches))
+        stats = stats_of(run)
+    assert sum(each.steals for each in stats) == 1
+    assert sum(each.stolen for each in stats) == 1
+
+
+def test_a_wrapped_pool_that_breaks_says_what_it_lost(titled: Titled) -> None:
+    titles = [[f"{n}"] for n in range(30)]
+    titles[11] = ["kill"]
+    pool = WRAPPED["wrapped processes"]
+    results = list(pool.run(contract_work.Picky(), titled(titles), workers=2))
+    assert sorted(result.batch for result in results) == list(range(30))
+    lost = {result.batch for result in results if result.fault == "crashed"}
+    assert 11 in lost
+    assert len(lost) <= 6
+    assert all(result.success for result in results if result.batch not in lost)

@@ -49,6 +49,28 @@ class Capabilities:
     """Pure Python code runs on several CPUs on this interpreter, with its GIL as it is now."""
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """What one worker did in the latest run of an open executor, beyond its results."""
+
+    worker: str
+    idle_s: Seconds
+    """Of the run's wall time, what it spent without a batch."""
+    steals: int = 0
+    """How often it took batches from another worker."""
+    stolen: int = 0
+    """How many batches it took so."""
+
+
+def stats_of(run: Run) -> tuple[WorkerStats, ...]:
+    """A worker each, when a run is through; none where the executor does not keep count.
+
+    `threads` and `stealing` do.
+    """
+    stats: tuple[WorkerStats, ...] = getattr(run, "stats", ())
+    return stats
+
+
 class Executor(ABC):
     """One way of running batches side by side."""
 
@@ -141,7 +163,7 @@ class Worker:
         self, processor: TaskBatchProcessor, label: str, start_method: str, *, keep_rows: bool
     ) -> None:
         self.processor = processor
-        self._label = label
+        self.label = label
         self._start_method = start_method
         self._keep_rows = keep_rows
         self._pid = os.getpid()
@@ -177,7 +199,7 @@ class Worker:
             cause = f"process_batch gave {kind}, not a ProcessingResult"
             result = failed_result(self.processor.processor_id, batch, cause)
         seen = WorkerSeen(
-            self._label,
+            self.label,
             self._pid,
             gil_before,
             runtime.gil_enabled(),

@@ -9,9 +9,17 @@ from todobatch.executors.coroutines import Coroutines
 from todobatch.executors.interpreters import Interpreters
 from todobatch.executors.processes import Processes
 from todobatch.executors.sequential import Sequential
+from todobatch.executors.stealing import Stealing
 from todobatch.executors.threads import Threads
 
-_ALL: tuple[Executor, ...] = (Sequential(), Threads(), Interpreters(), Processes(), Coroutines())
+_ALL: tuple[Executor, ...] = (
+    Sequential(),
+    Threads(),
+    Stealing(),
+    Interpreters(),
+    Processes(),
+    Coroutines(),
+)
 
 EXECUTORS: Mapping[str, Executor] = MappingProxyType({each.name: each for each in _ALL})
 

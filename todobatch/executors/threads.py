@@ -8,7 +8,7 @@ Short batches are pulled several at a time, as many as make up `CHUNK_S` of work
 worker's latest ones took, and their results are handed in together: so what threads share, the
 feed and the queue, is touched some times a millisecond at most, however short a batch is.
 
-`_Run._feed_lock` guards the iterator and `_Run._closed`. Each worker has a counting semaphore of
+`Pass._feed_lock` guards the iterator and `Pass._closed`. Each worker has a counting semaphore of
 its own: it takes a place before it pulls, and the caller gives that back when it has taken the
 results, so that results cannot pile up in front of a slow caller. The rest belongs to one thread.
 Whether the threads run side by side is up to the interpreter: see `runtime.gil_enabled`. All work
@@ -20,10 +20,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from time import perf_counter
+from typing import ClassVar
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import Capabilities, Executor, Run, Worker
+from todobatch.executors.base import Capabilities, Executor, Run, Worker, WorkerStats
 from todobatch.model import Batch, ProcessingResult
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
@@ -64,50 +65,83 @@ class Threads(Executor):
     ) -> Iterator[Run]:
         """See `Executor.open`."""
         self.check(workers, deadline_s)
-        inboxes: SimpleQueue[_Run | None] = SimpleQueue()
-        ready = threading.Barrier(workers + 1)
-
-        def serve(number: int) -> None:
-            try:
-                ready.wait()
-            except threading.BrokenBarrierError:
-                return  # not all of them could be started
-            worker = Worker(processor, f"thread-{number + 1}", "thread", keep_rows=keep_rows)
-            while (job := inboxes.get()) is not None:
-                job.work(worker, number)
-
-        threads = [
-            threading.Thread(target=serve, args=(n,), name=f"todobatch-{n + 1}", daemon=True)
-            for n in range(workers)
-        ]
+        crew = _Crew(self.pass_over, processor, workers, keep_rows=keep_rows)
         try:
-            for thread in threads:
-                thread.start()
+            crew.start()
         except RuntimeError as error:  # the system's limit on threads
-            ready.abort()
             raise ExecutorUnavailableError(
                 f"{workers} threads cannot be started: {error}",
-                place="executor threads",
+                place=f"executor {self.name}",
                 remedy="use fewer workers, or raise the limit on processes and threads",
             ) from error
-        ready.wait()
-
-        def run(batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
-            job = _Run(batches, workers)
-            for _ in threads:
-                inboxes.put(job)
-            yield from job.results_as_they_come()
-
         try:
-            yield run
+            yield crew
         finally:
-            for _ in threads:
-                inboxes.put(None)
-            for thread in threads:
-                thread.join()
+            crew.end()
+
+    pass_over: "ClassVar[type[Pass]]"
+    """How its workers share an iterable of batches."""
 
 
-class _Run:
+class _Crew:
+    """The threads of one `open`; called, it runs batches on them."""
+
+    def __init__(
+        self,
+        pass_over: "type[Pass]",
+        processor: TaskBatchProcessor,
+        workers: int,
+        *,
+        keep_rows: bool,
+    ) -> None:
+        self.stats: tuple[WorkerStats, ...] = ()
+        self._pass_over = pass_over
+        self._processor = processor
+        self._keep_rows = keep_rows
+        self._inboxes: list[SimpleQueue[Pass | None]] = [SimpleQueue() for _ in range(workers)]
+        self._ready = threading.Barrier(workers + 1)
+        self._threads = [
+            threading.Thread(target=self._serve, args=(n,), name=f"todobatch-{n + 1}", daemon=True)
+            for n in range(workers)
+        ]
+
+    def start(self) -> None:
+        """Start all and wait until they are up. Raises RuntimeError where that cannot be done."""
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError:
+            self._ready.abort()
+            raise
+        self._ready.wait()
+
+    def end(self) -> None:
+        """End them and wait for it."""
+        for inbox in self._inboxes:
+            inbox.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
+        """See `Executor.open`."""
+        job = self._pass_over(batches, len(self._threads))
+        for inbox in self._inboxes:
+            inbox.put(job)
+        yield from job.results_as_they_come()
+        self.stats = job.stats()
+
+    def _serve(self, number: int) -> None:
+        try:
+            self._ready.wait()
+        except threading.BrokenBarrierError:
+            return  # not all of them could be started
+        label = f"thread-{number + 1}"
+        worker = Worker(self._processor, label, "thread", keep_rows=self._keep_rows)
+        while (job := self._inboxes[number].get()) is not None:
+            job.work(worker, number)
+
+
+class Pass:
     """One pass over an iterable of batches, shared by all workers."""
 
     def __init__(self, batches: Iterable[Batch], workers: int) -> None:
@@ -118,24 +152,38 @@ class _Run:
         self._news: SimpleQueue[tuple[int, list[ProcessingResult]] | BaseException | None] = (
             SimpleQueue()
         )
+        self._begun = perf_counter()
+        # Each worker writes its own place only.
+        self._names = [""] * workers
+        self._busy = [0.0] * workers
 
-    def work(self, worker: Worker, number: int) -> None:
+    def work(self, worker: Worker, share: int) -> None:
         """A worker's share: pull, work, hand in, until there is no more."""
+        self._names[share] = worker.label
         wanted = 1
         try:
-            while batches := self._pull(number, wanted):
+            while batches := self._pull(share, wanted):
                 pulled = begun = perf_counter()
                 results: list[ProcessingResult] = []
                 for batch in batches:
                     results.append(worker.work(batch, begun - pulled))
                     begun = perf_counter()
-                self._news.put((number, results))
+                self._busy[share] += begun - pulled
+                self._news.put((share, results))
                 each = max((begun - pulled) / len(batches), 1e-6)
                 wanted = min(max(int(CHUNK_S / each), 1), 2 * wanted, MOST_IN_CHUNK)
         except BaseException as error:  # a fault of ours: the caller must see it, not a lost batch
             self._news.put(error)
         finally:
             self._news.put(None)
+
+    def stats(self) -> tuple[WorkerStats, ...]:
+        """What each worker did, when all are through."""
+        wall = perf_counter() - self._begun
+        return tuple(
+            WorkerStats(name, max(wall - busy, 0.0))
+            for name, busy in zip(self._names, self._busy, strict=True)
+        )
 
     def results_as_they_come(self) -> Iterator[ProcessingResult]:
         """Yield results until every worker is through; raise what the feed raised."""
@@ -149,9 +197,9 @@ class _Run:
                 elif isinstance(news, BaseException):
                     broken = news
                 else:
-                    number, results = news
+                    share, results = news
                     yield from results
-                    self._rooms[number].release()
+                    self._rooms[share].release()
         finally:
             self._close()
             while working:
@@ -159,24 +207,28 @@ class _Run:
         if broken is not None:
             raise broken
 
-    def _pull(self, number: int, wanted: int) -> list[Batch]:
-        """The next batches; none when there are no more. Does not wait for a slow input to fill."""
-        self._rooms[number].acquire()
+    def _pull(self, share: int, wanted: int) -> list[Batch]:
+        """The next batches; none when there are no more."""
+        self._rooms[share].acquire()
+        with self._feed_lock:
+            return self._read(wanted)
+
+    def _read(self, wanted: int) -> list[Batch]:
+        """Batches from the feed, whose lock is held. Does not wait for a slow input to fill up."""
         batches: list[Batch] = []
         begun = perf_counter()
-        with self._feed_lock:
-            while not self._closed and len(batches) < wanted:
-                try:
-                    batch = next(self._feed, None)
-                except BaseException as error:  # what reading the input threw is the caller's
-                    self._news.put(error)
-                    batch = None
-                if batch is None:
-                    self._closed = True
-                else:
-                    batches.append(batch)
-                    if perf_counter() - begun > CHUNK_S:
-                        break
+        while not self._closed and len(batches) < wanted:
+            try:
+                batch = next(self._feed, None)
+            except BaseException as error:  # what reading the input threw is the caller's
+                self._news.put(error)
+                batch = None
+            if batch is None:
+                self._closed = True
+            else:
+                batches.append(batch)
+                if perf_counter() - begun > CHUNK_S:
+                    break
         return batches
 
     def _close(self) -> None:
@@ -185,3 +237,6 @@ class _Run:
             self._closed = True
         for room in self._rooms:
             room.release()
+
+
+Threads.pass_over = Pass
