@@ -249,6 +249,28 @@ def test_the_account_of_workers_does_not_grow_with_those_that_were_replaced() ->
     assert next(worker.tasks for worker in totals if worker.worker == "others") == 10
 
 
+def test_what_executors_count_is_added_up_over_rounds() -> None:
+    class Counted(TaskBatchProcessor):
+        name = "counted"
+        runs = 0
+
+        def process_batch(self, tasks: object) -> ProcessingResult:
+            Counted.runs += 1
+            if Counted.runs == 1:
+                raise MemoryError
+            return super().process_batch(tasks)  # type: ignore[arg-type]
+
+        def process_task(self, task: Task) -> str:
+            return task.title
+
+    report = run_batches(
+        named(3), Counted(), executor="stealing", workers=2, batch_size=3, backoff_s=0.01
+    )
+    assert report.retried == 1, "a second round was needed"
+    assert sorted(each.worker for each in report.worker_stats) == ["thread-1", "thread-2"]
+    assert all(each.idle_s > 0 for each in report.worker_stats)
+
+
 def test_no_progress_is_an_error_that_names_what_is_out_and_the_remedy() -> None:
     """The thread that hangs is let go when the test is over: it cannot be killed."""
     go = threading.Event()

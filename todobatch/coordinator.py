@@ -19,7 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from itertools import chain, islice
 from queue import Empty, SimpleQueue
@@ -30,8 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from todobatch import runtime
 from todobatch.collectors import ThreadSafeResultCollector
 from todobatch.errors import NoProgressError, UsageError
-from todobatch.executors import Executor, get
-from todobatch.executors.base import Run
+from todobatch.executors import Executor, Run, WorkerStats, get, stats_of
 from todobatch.faults import Feed, Policy, Settled
 from todobatch.model import (
     HIGHEST_PRIORITY,
@@ -210,7 +209,7 @@ def run_batches(
         journal.save(tally.state())
     return tally.report(
         chosen.name, workers, max(times.done, times.taken) - times.begun, times.pool_start_s,
-        interrupted=feed.stopped, resumed=resumed,
+        interrupted=feed.stopped, resumed=resumed, stats=tuple(times.stats.values()),
     )  # fmt: skip
 
 
@@ -222,6 +221,19 @@ class _Times:
     """When the workers had no more to do; with a pump, results may be taken in still."""
     taken: float = 0.0
     """When the last result had been taken in."""
+    stats: dict[str, WorkerStats] = field(default_factory=dict)
+    """By worker, all rounds added up."""
+
+    def add(self, stats: Iterable[WorkerStats]) -> None:
+        """Take in what an executor counted in a round."""
+        for each in stats:
+            if (old := self.stats.get(each.worker)) is None:
+                self.stats[each.worker] = each
+                continue
+            counts = (f.name for f in fields(each) if f.name != "worker")
+            self.stats[each.worker] = replace(
+                each, **{name: getattr(old, name) + getattr(each, name) for name in counts}
+            )
 
 
 def _drive(
@@ -247,6 +259,7 @@ def _drive(
             for result in chain(run(feed), feed.lost()):
                 if (settled := feed.settle(result)) is not None:
                     yield settled
+            times.add(stats_of(run))
             more = feed.another_round()
         times.done = perf_counter()
         if on_done is not None:
@@ -389,6 +402,7 @@ class Tally:
         *,
         interrupted: bool = False,
         resumed: int = 0,
+        stats: tuple[WorkerStats, ...] = (),
     ) -> BatchReport:
         """What it came to."""
         return BatchReport(
@@ -411,6 +425,7 @@ class Tally:
             set_aside_tasks=tuple(self._set_aside),
             replaced=self.replaced,
             resumed_tasks=resumed,
+            worker_stats=stats,
         )
 
     def state(self) -> dict[str, Any]:

@@ -219,6 +219,7 @@ class Engine:
             "set_aside_tasks": [asdict(failure) for failure in report.set_aside_tasks],
             "journal": None if journal is None else str(journal.path),
             "resumed_tasks": report.resumed_tasks,
+            "worker_stats": [asdict(each) for each in report.worker_stats],
             "runs": 1 if journal is None else journal.runs,
             "journal_s": 0.0 if journal is None else journal.save_s,
         }

@@ -201,6 +201,9 @@ class BatchReport(_ByFields):
     """Workers that died or overran the deadline, and were replaced."""
     resumed_tasks: int = 0
     """Of `tasks`, those that a journal says were done by an earlier run, before `wall_s`."""
+    worker_stats: tuple[Any, ...] = ()
+    """Idle time and steals of each worker, as `todobatch.executors.WorkerStats`, where the executor
+    keeps count; several rounds are added up."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(
