@@ -85,9 +85,9 @@ class _Message:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """The caller's side of one worker process."""
+    """The caller's side of one worker."""
 
-    host: "Host"
+    host: Host
     link: socket.socket
     page: Page
     started: Seconds
@@ -135,6 +135,8 @@ class Pool:
         self._cost: Seconds | None = None
         """What a batch takes a worker, by the latest ones."""
         self._exhausted = False
+        self._broken: Exception | None = None
+        """What reading the input raised."""
         self._again: deque[list[Batch]] = deque()
         """To be handed out before what is fresh."""
         self._finished: list[ProcessingResult] = []
@@ -170,7 +172,7 @@ class Pool:
     def run(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
         """Run all batches."""
         feed = iter(batches)
-        self._exhausted = False
+        self._exhausted, self._broken = False, None
         if len(self._workers) < self._size:
             self.start()
         try:
@@ -178,12 +180,14 @@ class Pool:
                 self._hand_out(feed)
                 if not self._finished:
                     if self._exhausted and not self._again and not self._under_way():
-                        return
+                        break
                     self._wait(self._until_overdue())
                     self._kill_overdue()
                     self._hand_out(feed)  # workers go on while the caller looks at the results
                 finished, self._finished = self._finished, []
                 yield from finished
+            if self._broken is not None:
+                raise self._broken
         finally:
             self._abandon()
 
@@ -209,7 +213,8 @@ class Pool:
         long = self._cost is None or self._cost > MESSAGE_S
         depth = QUEUED - 1 if long else QUEUED
         ready = [worker for worker in self._workers if worker.has_room()]
-        while ready:
+        # What cannot be sent fails here, and must not pile up in front of the caller.
+        while ready and len(self._finished) < QUEUED * MOST_IN_MESSAGE:
             worker = min(ready, key=_Worker.queued)
             if worker.queued() >= depth:
                 return
@@ -228,7 +233,10 @@ class Pool:
         batches: list[Batch] = []
         begun = perf_counter()
         while len(batches) < wanted and not self._exhausted:
-            batch = next(feed, None)
+            try:
+                batch = next(feed, None)
+            except Exception as error:  # the caller's to see, after what is under way
+                self._broken, batch = error, None
             if batch is None:
                 self._exhausted = True
             else:
