@@ -251,6 +251,21 @@ def test_a_task_that_is_done_twice_breaks_the_word() -> None:
     assert not row.keeps_its_word
 
 
+def test_a_task_that_is_done_and_failed_too_breaks_the_word() -> None:
+    told = story()
+    told.hear({"event": "failed", "tasks": [STRUCK], "error": "and failed", "at": 12.0})
+    row = judged(told)
+    assert (row.done, row.set_aside, row.duplicated, row.lost) == (TASKS, 0, 1, 0)
+    assert not row.keeps_its_word
+
+
+def test_a_run_that_does_all_and_never_ends_breaks_the_word() -> None:
+    told = story()
+    assert judged(told).keeps_its_word
+    told.end("hung", "nothing came back for 15 s, and it was ended")
+    assert not judged(told).keeps_its_word
+
+
 def test_only_the_struck_task_may_be_set_aside() -> None:
     told = story(without=[3, STRUCK])
     told.hear({"event": "failed", "tasks": [STRUCK], "error": "its own", "at": 13.0})

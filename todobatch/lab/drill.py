@@ -78,7 +78,7 @@ class Row:
     lost: int
     """Tasks with neither; also those that were failed although nothing is wrong with them."""
     duplicated: int
-    """Results beyond the first, of tasks that were done more than once."""
+    """Outcomes beyond the first, of tasks that were told of more than once."""
     recovery_s: Seconds | None
     """From the strike until the struck task was done or set aside; None when a task was lost."""
     seconds: Seconds
@@ -93,12 +93,13 @@ class Row:
     def keeps_its_word(self) -> bool:
         """False when it says that it isolates the fault, and this run does not bear it out.
 
-        A fault that did not strike bears nothing out either: then there is no `recovery_s`.
+        A fault that did not strike bears nothing out either: then there is no `recovery_s`. Nor
+        does a run that has told of all tasks and then does not end.
         """
         if self.peer or not self.isolates:
             return True
         whole = self.lost == 0 and self.duplicated == 0 and self.recovery_s is not None
-        return whole and self.agrees
+        return whole and self.agrees and self.ended == "finished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,12 +249,12 @@ def judge(story: Story, job: DrillJob, *, claims: bool, seconds: Seconds) -> Row
     fault, struck, peer = FAULTS[job["fault"]], job["struck"], job["peer"] is not None
     ran = story.ended != "unavailable"
     tasks = range(job["tasks"]) if ran else range(0)
-    done = {task for task in story.done if task in tasks}
+    done = story.done.intersection(tasks)
     innocent = {error for task, error in story.failed.items() if task != struck}
     # A task whose error is everybody's was not found out: it is lost with the others.
     aside = {struck} - done if story.failed.get(struck) not in {None, *innocent} else set()
     lost = len(tasks) - len(done) - len(aside)
-    duplicated = sum(story.done[task] - 1 for task in done)
+    duplicated = sum(times - 1 for times in story.told.values())
     recovered = ran and lost == 0 and story.struck is not None
     isolated = lost == duplicated == 0 if peer else claims
     remedy = ""

@@ -59,8 +59,10 @@ class Limits:
 class Story:
     """What a process told until it ended, and how it ended. Filled by one thread."""
 
-    done: "Counter[int]" = field(default_factory=Counter)
+    done: set[int] = field(default_factory=set)
     failed: dict[int, str] = field(default_factory=dict)
+    told: "Counter[int]" = field(default_factory=Counter)
+    """Task -> how often it was told of, as done or as failed."""
     strange: dict[int, str] = field(default_factory=dict)
     """Tasks for which something came back that is no result of theirs."""
     settled: dict[int, Seconds] = field(default_factory=dict)
@@ -96,6 +98,7 @@ class Story:
             self.ended, self.why = ended, why
 
     def _settle(self, event: Mapping[str, Any]) -> None:
+        self.told.update(event["tasks"])
         for task in event["tasks"]:
             self.settled.setdefault(task, event["at"])
 
