@@ -21,9 +21,8 @@ import platform
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent import futures
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -60,69 +59,56 @@ def trivial_chunk(tasks: Sequence[Task]) -> int:
     return sum([trivial(task) for task in tasks])
 
 
-# A way of doing it: workers come up, and what is given back works through tasks
-
-Way = Callable[[Sequence[Task]], Any]
-
-
-@contextmanager
-def thread_pool(workers: int) -> Iterator[Way]:
-    with futures.ThreadPoolExecutor(workers) as pool:
-        yield lambda tasks: sum(pool.map(trivial, tasks))
-
-
-@contextmanager
-def thread_pool_by_hand(workers: int) -> Iterator[Way]:
-    with futures.ThreadPoolExecutor(workers) as pool:
-        yield lambda tasks: sum(pool.map(trivial_chunk, chunks(tasks)))
-
-
-@contextmanager
-def process_pool(workers: int) -> Iterator[Way]:
-    with futures.ProcessPoolExecutor(workers) as pool:
-        yield lambda tasks: sum(pool.map(trivial, tasks, chunksize=CHUNK))
-
-
-@contextmanager
-def multiprocessing_pool(workers: int) -> Iterator[Way]:
-    with multiprocessing.Pool(workers) as pool:
-        yield lambda tasks: sum(pool.imap_unordered(trivial, tasks, CHUNK))
-
-
-@contextmanager
-def interpreter_pool_by_hand(workers: int) -> Iterator[Way]:
-    with futures.InterpreterPoolExecutor(workers) as pool:  # type: ignore[attr-defined]
-        yield lambda tasks: sum(pool.map(trivial_chunk, chunks(tasks)))
-
-
-@contextmanager
-def loky(workers: int) -> Iterator[Way]:
-    joblib = importlib.import_module("joblib")
-    with joblib.Parallel(workers, backend="loky") as pool:
-        yield lambda tasks: sum(pool(joblib.delayed(trivial)(task) for task in tasks))
-
-
-@contextmanager
-def mpire(workers: int) -> Iterator[Way]:
-    pools = importlib.import_module("mpire")
-    with pools.WorkerPool(workers, start_method="forkserver", keep_alive=True) as pool:
-        # A task in a tuple, or it would be taken for arguments.
-        yield lambda tasks: sum(pool.map(trivial, [(each,) for each in tasks], chunk_size=CHUNK))
-
-
 def chunks(tasks: Sequence[Task]) -> list[Sequence[Task]]:
     return [tasks[at : at + CHUNK] for at in range(0, len(tasks), CHUNK)]
 
 
-# Peer -> kind, way, what it needs beyond the standard library.
-PEERS: dict[str, tuple[str, Callable[[int], Any], str]] = {
-    "ThreadPoolExecutor.map": ("threads", thread_pool, ""),
-    "ThreadPoolExecutor.map, chunked by hand": ("threads", thread_pool_by_hand, ""),
-    "ProcessPoolExecutor.map, chunk 100": ("processes", process_pool, ""),
-    "Pool.imap_unordered, chunk 100": ("processes", multiprocessing_pool, ""),
-    "joblib loky": ("processes", loky, "joblib"),
-    "mpire, chunk 100": ("processes", mpire, "mpire"),
-    "InterpreterPoolExecutor.map, chunked by hand": ("interpreters", interpreter_pool_by_hand, ""),
+def interpreters_pool(workers: int) -> Any:
+    return importlib.import_module("concurrent.futures").InterpreterPoolExecutor(workers)
+
+
+def loky(workers: int) -> Any:
+    return importlib.import_module("joblib").Parallel(workers, backend="loky")
+
+
+def by_loky(pool: Any, tasks: Sequence[Task]) -> Iterable[int]:
+    delayed = importlib.import_module("joblib").delayed(trivial)
+    results: Iterable[int] = pool(delayed(task) for task in tasks)
+    return results
+
+
+def mpire(workers: int) -> Any:
+    pools = importlib.import_module("mpire")
+    return pools.WorkerPool(workers, start_method="forkserver", keep_alive=True)
+
+
+# Peer -> kind, what makes it, how it works through tasks, what it needs beyond Python 3.11.
+PEERS: dict[str, tuple[str, Callable[[int], Any], Callable[[Any, Sequence[Task]], Any], str]] = {
+    "ThreadPoolExecutor.map": (
+        *("threads", futures.ThreadPoolExecutor),
+        *(lambda pool, tasks: pool.map(trivial, tasks), ""),
+    ),
+    "ThreadPoolExecutor.map, chunked by hand": (
+        *("threads", futures.ThreadPoolExecutor),
+        *(lambda pool, tasks: pool.map(trivial_chunk, chunks(tasks)), ""),
+    ),
+    "ProcessPoolExecutor.map, chunk 100": (
+        *("processes", futures.ProcessPoolExecutor),
+        *(lambda pool, tasks: pool.map(trivial, tasks, chunksize=CHUNK), ""),
+    ),
+    "Pool.imap_unordered, chunk 100": (
+        *("processes", multiprocessing.Pool),
+        *(lambda pool, tasks: pool.imap_unordered(trivial, tasks, CHUNK), ""),
+    ),
+    "joblib loky": ("processes", loky, by_loky, "joblib"),
+    "mpire, chunk 100": (  # a task goes in a tuple, or it would be taken for arguments
+        *("processes", mpire),
+        *(lambda pool, tasks: pool.map(trivial, [(t,) for t in tasks], chunk_size=CHUNK), "mpire"),
+    ),
+    "InterpreterPoolExecutor.map, chunked by hand": (
+        *("interpreters", interpreters_pool),
+        *(lambda pool, tasks: pool.map(trivial_chunk, chunks(tasks)), "concurrent.interpreters"),
+    ),
 }
 KINDS = {"stealing": "threads"}  # of our executors, where the name is not the kind
 
@@ -137,19 +123,18 @@ def child(name: str, count: int, workers: int) -> None:
         assert not report.failed
         print(json.dumps(report.wall_s))
         return
-    with PEERS[name][1](workers) as way:
-        way(tasks[:WARM_TASKS])
+    _, make, way, _ = PEERS[name]
+    with make(workers) as pool:
+        sum(way(pool, tasks[:WARM_TASKS]))
         begun = perf_counter()
-        total = way(tasks)
+        total = sum(way(pool, tasks))
         print(json.dumps(perf_counter() - begun))
     assert total == sum(task.priority for task in tasks)
 
 
 def facts() -> None:
     """What can run in this interpreter, as JSON."""
-    peers = {name: need for name, (_, _, need) in PEERS.items()}
-    if not hasattr(futures, "InterpreterPoolExecutor"):
-        peers["InterpreterPoolExecutor.map, chunked by hand"] = "Python 3.14"
+    peers = {name: need for name, (*_, need) in PEERS.items()}
     missing = {n: need for n, need in peers.items() if need and not importlib.util.find_spec(need)}
     ours = [name for name, executor in EXECUTORS.items() if executor.available() is None]
     build = "GIL" if runtime.gil_enabled() else "free-threaded"

@@ -166,8 +166,11 @@ def test_what_reading_the_input_raises_reaches_the_caller(
         yield from titled([["a"], ["b"]])
         raise BrokenDiskError
 
+    results: list[int] = []
+    run = executor.run(contract_work.Picky(), feed(), workers=2)
     with pytest.raises(BrokenDiskError):
-        list(executor.run(contract_work.Picky(), feed(), workers=2))
+        results.extend(result.batch for result in run)  # what came before the error is kept
+    assert results in ([0, 1], [1, 0]) or executor.name in {"coroutines", *WRAPPED}
 
 
 def test_batches_are_taken_only_as_workers_become_free(executor: Executor) -> None:

@@ -1,5 +1,6 @@
 """What the executors that isolate faults promise: a fault costs the batch that it happened to."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import contract_work
 import pytest
 
-from todobatch.executors import EXECUTORS, Executor
+from todobatch.executors import EXECUTORS, MAX_IN_FLIGHT, Executor
 from todobatch.model import Batch, ProcessingResult, Task
 from todobatch.processors import TaskValidator
 
@@ -171,6 +172,23 @@ def test_a_batch_that_cannot_be_sent_or_taken_fails_alone(isolating: Executor) -
     assert "not in this process" in str(failed[8].error)
     assert failed[12].fault == "crashed"
     assert failed[3].fault is failed[8].fault is None
+
+
+def test_batches_that_cannot_be_sent_do_not_pile_up(isolating: Executor) -> None:
+    taken = 0
+
+    def feed() -> Iterator[Batch]:
+        nonlocal taken
+        while True:
+            yield Batch(taken, (Task(lambda: 0),), taken)  # type: ignore[arg-type]
+            taken += 1
+
+    with isolating.open(TaskValidator(today=TODAY), 1) as run:
+        results = run(feed())
+        for received, result in enumerate(itertools.islice(results, 1_000), start=1):
+            assert not result.success
+            assert taken + 1 - received <= MAX_IN_FLIGHT
+        results.close()  # type: ignore[attr-defined]
 
 
 def test_a_result_that_cannot_be_sent_fails_alone(isolating: Executor, titled: Titled) -> None:

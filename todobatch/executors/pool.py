@@ -24,7 +24,7 @@ import selectors
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from time import perf_counter
@@ -42,7 +42,7 @@ START_ATTEMPTS = 3
 END_GRACE_S: Seconds = 5.0
 """What a batch under way may still take when the workers are ended; then its worker is killed."""
 
-MESSAGE_S: Seconds = 0.0003
+MESSAGE_S: Seconds = 0.0006
 """Work in a message of several batches: long against what handing it over costs, some 50 us."""
 MOST_IN_MESSAGE = 32
 QUEUED = 3
@@ -85,12 +85,14 @@ class _Message:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """The caller's side of one worker process."""
+    """The caller's side of one worker."""
 
-    host: "Host"
+    host: Host
     link: socket.socket
     page: Page
     started: Seconds
+    cpu: int | None
+    """The CPU that it is kept on."""
     up: bool = False
     sent: int = 0
     """Number of the newest message; the first is 1."""
@@ -117,14 +119,16 @@ class Pool:
 
     def __init__(
         self,
-        start_host: Callable[[], Host],
+        start_host: Callable[[int | None], Host],
         workers: int,
+        cpus: Sequence[int],
         processor_id: str,
         did_not_start: Callable[[str], TodobatchError],
         deadline_s: Seconds | None = None,
     ) -> None:
         self._start_host = start_host
         self._size = workers
+        self._cpus = cpus
         self._processor_id = processor_id
         self._did_not_start = did_not_start
         self._deadline = deadline_s
@@ -135,6 +139,8 @@ class Pool:
         self._cost: Seconds | None = None
         """What a batch takes a worker, by the latest ones."""
         self._exhausted = False
+        self._broken: Exception | None = None
+        """What reading the input raised."""
         self._again: deque[list[Batch]] = deque()
         """To be handed out before what is fresh."""
         self._finished: list[ProcessingResult] = []
@@ -170,7 +176,7 @@ class Pool:
     def run(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
         """Run all batches."""
         feed = iter(batches)
-        self._exhausted = False
+        self._exhausted, self._broken = False, None
         if len(self._workers) < self._size:
             self.start()
         try:
@@ -178,12 +184,14 @@ class Pool:
                 self._hand_out(feed)
                 if not self._finished:
                     if self._exhausted and not self._again and not self._under_way():
-                        return
+                        break
                     self._wait(self._until_overdue())
                     self._kill_overdue()
                     self._hand_out(feed)  # workers go on while the caller looks at the results
                 finished, self._finished = self._finished, []
                 yield from finished
+            if self._broken is not None:
+                raise self._broken
         finally:
             self._abandon()
 
@@ -209,7 +217,8 @@ class Pool:
         long = self._cost is None or self._cost > MESSAGE_S
         depth = QUEUED - 1 if long else QUEUED
         ready = [worker for worker in self._workers if worker.has_room()]
-        while ready:
+        # What cannot be sent fails here, and must not pile up in front of the caller.
+        while ready and len(self._finished) < QUEUED * MOST_IN_MESSAGE:
             worker = min(ready, key=_Worker.queued)
             if worker.queued() >= depth:
                 return
@@ -228,7 +237,10 @@ class Pool:
         batches: list[Batch] = []
         begun = perf_counter()
         while len(batches) < wanted and not self._exhausted:
-            batch = next(feed, None)
+            try:
+                batch = next(feed, None)
+            except Exception as error:  # the caller's to see, after what is under way
+                self._broken, batch = error, None
             if batch is None:
                 self._exhausted = True
             else:
@@ -385,13 +397,15 @@ class Pool:
     # Workers that are started, die or hang --------------------------------------------------------
 
     def _add_worker(self) -> None:
+        taken = [worker.cpu for worker in self._workers]
+        cpu = min(self._cpus, key=taken.count, default=None)
         try:
-            host = self._start_host()
+            host = self._start_host(cpu)
         except (OSError, RuntimeError) as error:  # the system's limits
             self._failed_starts += 1
             self._why = describe_exception(error)
             return
-        worker = _Worker(host, host.link, host.page, perf_counter())
+        worker = _Worker(host, host.link, host.page, perf_counter(), cpu)
         self._workers.append(worker)
         self._selector.register(worker.link, selectors.EVENT_READ, worker)
         if host.sentinel is not None:
