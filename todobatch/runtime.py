@@ -49,6 +49,11 @@ def cpus_allowed() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
+def stay_on(cpu: int) -> None:
+    """Keep the calling thread, and threads that it starts from now on, on one CPU."""
+    os.sched_setaffinity(0, {cpu})
+
+
 def current_cpu() -> int | None:
     """The CPU that the calling thread runs on, or None where the system does not tell."""
     ask = _sched_getcpu()

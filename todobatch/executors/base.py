@@ -16,8 +16,9 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from copy import copy
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Literal, Self, TypeAlias
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError, UsageError
@@ -31,6 +32,9 @@ MAX_IN_FLIGHT = 256
 they take some microseconds each, otherwise at most 8."""
 
 Run: TypeAlias = Callable[[Iterable[Batch]], Iterator[ProcessingResult]]
+
+Placement: TypeAlias = Literal["spread", "none"]
+"""'spread': each worker stays on one of the allowed CPUs, in turn; 'none': on any of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,36 @@ class Executor(ABC):
     """One line: how it runs batches."""
     no_deadline: ClassVar[str] = "what runs there cannot be stopped"
     """Why it refuses a deadline, for those that do."""
+
+    places: ClassVar[bool] = False
+    """Whether its workers can be kept on a CPU each."""
+    placement: Placement = "none"
+
+    def placed(self, placement: Placement) -> Self:
+        """The same executor with another placement of its workers. Raises UsageError."""
+        if placement not in {"spread", "none"}:
+            raise UsageError(
+                f"placement {placement!r}", place="--placement", remedy="spread or none"
+            )
+        if placement == "spread" and not self.places:
+            raise UsageError(
+                f"workers of {self.name} cannot be kept on a CPU each",
+                place="--placement",
+                remedy="use threads, stealing, interpreters or processes, or --placement none",
+            )
+        if placement == "spread" and not hasattr(os, "sched_setaffinity"):
+            raise UsageError(
+                "this system keeps no thread on a CPU",
+                place="--placement",
+                remedy="use --placement none, or Linux",
+            )
+        other = copy(self)
+        other.placement = placement
+        return other
+
+    def cpus_to_use(self) -> tuple[int, ...]:
+        """CPUs that workers are kept on, in turn; none where they may run anywhere."""
+        return runtime.cpus_allowed() if self.placement == "spread" else ()
 
     @property
     @abstractmethod

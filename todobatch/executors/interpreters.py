@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import wire
 from todobatch.executors.base import Capabilities, Executor, Run
@@ -33,6 +34,7 @@ class Interpreters(Executor):
     """A pool of subinterpreters: parallel with or without a GIL, at the price of copying."""
 
     name = "interpreters"
+    places = True
     no_deadline = "a subinterpreter that hangs cannot be stopped"
     summary = "a pool of subinterpreters in one process, batches and results pickled"
 
@@ -70,10 +72,10 @@ class Interpreters(Executor):
         except Exception as error:
             raise _did_not_start(describe_exception(error)) from error
 
-        def start() -> Host:
-            return _Interpreter(pickled, keep_rows=keep_rows)
+        def start(cpu: int | None) -> Host:
+            return _Interpreter(pickled, cpu, keep_rows=keep_rows)
 
-        pool = Pool(start, workers, processor.processor_id, _did_not_start)
+        pool = Pool(start, workers, self.cpus_to_use(), processor.processor_id, _did_not_start)
         try:
             pool.start()
             yield pool.run
@@ -84,7 +86,7 @@ class Interpreters(Executor):
 class _Interpreter(Host):
     """A subinterpreter, the thread that is in it, their socket and their page."""
 
-    def __init__(self, processor: bytes, *, keep_rows: bool) -> None:
+    def __init__(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> None:
         self._error = "ended"
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the worker
         self._file.truncate(Page.SIZE)
@@ -94,7 +96,7 @@ class _Interpreter(Host):
         self.link.setblocking(False)
         self.page = Page(self._file.fileno(), self._token)
         self._thread = threading.Thread(
-            target=self._live, args=(processor,), kwargs={"keep_rows": keep_rows}, daemon=True
+            target=self._live, args=(processor, cpu), kwargs={"keep_rows": keep_rows}, daemon=True
         )
         try:
             self._thread.start()
@@ -124,9 +126,11 @@ class _Interpreter(Host):
         for end in self._token:
             os.close(end)
 
-    def _live(self, processor: bytes, *, keep_rows: bool) -> None:
+    def _live(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> None:
         """In the thread: the interpreter's whole life."""
         try:
+            if cpu is not None:
+                runtime.stay_on(cpu)
             # By name: the type checker looks at the oldest Python, which does not have it.
             interpreter = importlib.import_module("concurrent.interpreters").create()
             try:

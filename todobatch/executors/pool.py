@@ -24,7 +24,7 @@ import selectors
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from time import perf_counter
@@ -42,7 +42,7 @@ START_ATTEMPTS = 3
 END_GRACE_S: Seconds = 5.0
 """What a batch under way may still take when the workers are ended; then its worker is killed."""
 
-MESSAGE_S: Seconds = 0.0003
+MESSAGE_S: Seconds = 0.0006
 """Work in a message of several batches: long against what handing it over costs, some 50 us."""
 MOST_IN_MESSAGE = 32
 QUEUED = 3
@@ -91,6 +91,8 @@ class _Worker:
     link: socket.socket
     page: Page
     started: Seconds
+    cpu: int | None
+    """The CPU that it is kept on."""
     up: bool = False
     sent: int = 0
     """Number of the newest message; the first is 1."""
@@ -117,14 +119,16 @@ class Pool:
 
     def __init__(
         self,
-        start_host: Callable[[], Host],
+        start_host: Callable[[int | None], Host],
         workers: int,
+        cpus: Sequence[int],
         processor_id: str,
         did_not_start: Callable[[str], TodobatchError],
         deadline_s: Seconds | None = None,
     ) -> None:
         self._start_host = start_host
         self._size = workers
+        self._cpus = cpus
         self._processor_id = processor_id
         self._did_not_start = did_not_start
         self._deadline = deadline_s
@@ -393,13 +397,15 @@ class Pool:
     # Workers that are started, die or hang --------------------------------------------------------
 
     def _add_worker(self) -> None:
+        taken = [worker.cpu for worker in self._workers]
+        cpu = min(self._cpus, key=taken.count, default=None)
         try:
-            host = self._start_host()
+            host = self._start_host(cpu)
         except (OSError, RuntimeError) as error:  # the system's limits
             self._failed_starts += 1
             self._why = describe_exception(error)
             return
-        worker = _Worker(host, host.link, host.page, perf_counter())
+        worker = _Worker(host, host.link, host.page, perf_counter(), cpu)
         self._workers.append(worker)
         self._selector.register(worker.link, selectors.EVENT_READ, worker)
         if host.sentinel is not None:

@@ -37,6 +37,7 @@ class Processes(Executor):
     """A pool of processes: parallel with any interpreter, at the price of copying."""
 
     name = "processes"
+    places = True
     summary = "a pool of processes, batches and results pickled"
 
     @property
@@ -67,10 +68,11 @@ class Processes(Executor):
             raise _did_not_start(describe_exception(error)) from error
         context = _context()
 
-        def start() -> Host:
-            return _Process(context, pickled, keep_rows=keep_rows)
+        def start(cpu: int | None) -> Host:
+            return _Process(context, pickled, cpu, keep_rows=keep_rows)
 
-        pool = Pool(start, workers, processor.processor_id, _did_not_start, deadline_s)
+        cpus, name = self.cpus_to_use(), processor.processor_id
+        pool = Pool(start, workers, cpus, name, _did_not_start, deadline_s)
         try:
             pool.start()
             yield pool.run
@@ -81,7 +83,9 @@ class Processes(Executor):
 class _Process(Host):
     """A process, its socket, and the file whose lock and page they share."""
 
-    def __init__(self, context: BaseContext, processor: bytes, *, keep_rows: bool) -> None:
+    def __init__(
+        self, context: BaseContext, processor: bytes, cpu: int | None, *, keep_rows: bool
+    ) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the worker
         self.link, theirs = socket.socketpair()
         try:
@@ -89,7 +93,7 @@ class _Process(Host):
             self.link.setblocking(False)
             self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
                 target=_serve,
-                args=(theirs, _Descriptor(self._file.fileno()), processor, [*sys.path]),
+                args=(theirs, _Descriptor(self._file.fileno()), processor, [*sys.path], cpu),
                 kwargs={"start_method": context.get_start_method(), "keep_rows": keep_rows},
             )
             self._process.start()
@@ -163,6 +167,7 @@ def _serve(
     file: int,
     processor: bytes,
     path: list[str],
+    cpu: int | None,
     *,
     start_method: str,
     keep_rows: bool,
@@ -170,6 +175,8 @@ def _serve(
     """A worker process's whole life; `file`, a `_Descriptor` on the way here, holds its page."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator, which drains
     threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+    if cpu is not None:
+        runtime.stay_on(cpu)
     label = f"process-{os.getpid()}"
     serve(link, Page(file), processor, path, label, start_method, keep_rows=keep_rows)
 

@@ -40,6 +40,7 @@ class Threads(Executor):
     """A fixed pool of threads; with a free-threaded interpreter they use all CPUs."""
 
     name = "threads"
+    places = True
     no_deadline = "a thread that hangs cannot be stopped"
     summary = "a pool of threads in one process, nothing copied"
 
@@ -65,7 +66,8 @@ class Threads(Executor):
     ) -> Iterator[Run]:
         """See `Executor.open`."""
         self.check(workers, deadline_s)
-        crew = _Crew(self.pass_over, processor, workers, keep_rows=keep_rows)
+        cpus = self.cpus_to_use()
+        crew = _Crew(self.pass_over, processor, workers, cpus, keep_rows=keep_rows)
         try:
             crew.start()
         except RuntimeError as error:  # the system's limit on threads
@@ -91,9 +93,11 @@ class _Crew:
         pass_over: "type[Pass]",
         processor: TaskBatchProcessor,
         workers: int,
+        cpus: tuple[int, ...],
         *,
         keep_rows: bool,
     ) -> None:
+        self._cpus = cpus
         self.stats: tuple[WorkerStats, ...] = ()
         self._pass_over = pass_over
         self._processor = processor
@@ -135,6 +139,8 @@ class _Crew:
             self._ready.wait()
         except threading.BrokenBarrierError:
             return  # not all of them could be started
+        if self._cpus:
+            runtime.stay_on(self._cpus[number % len(self._cpus)])
         label = f"thread-{number + 1}"
         worker = Worker(self._processor, label, "thread", keep_rows=self._keep_rows)
         while (job := self._inboxes[number].get()) is not None:

@@ -1,0 +1,55 @@
+"""Workers that are kept on a CPU each."""
+
+import os
+import signal
+
+import pytest
+
+from todobatch import runtime
+from todobatch.errors import UsageError
+from todobatch.executors import EXECUTORS, Executor
+from todobatch.model import Batch, ProcessingResult, Task
+from todobatch.processors import TaskValidator
+
+PLACING = [e for e in EXECUTORS.values() if e.places and e.available() is None]
+
+
+def run(executor: Executor, workers: int) -> list[ProcessingResult]:
+    batches = [Batch(n, (Task("a"),), n) for n in range(200)]
+    return list(executor.run(TaskValidator(), batches, workers=workers))
+
+
+@pytest.mark.parametrize("executor", PLACING, ids=lambda executor: executor.name)
+def test_each_worker_stays_on_one_cpu_and_all_are_used_in_turn(executor: Executor) -> None:
+    before = runtime.cpus_allowed()
+    spread = executor.placed("spread")
+    where = {r.seen.worker: r.seen.allowed for r in run(spread, len(before) + 1)}
+    assert all(len(cpus) == 1 and cpus[0] in before for cpus in where.values())
+    assert runtime.cpus_allowed() == before
+    assert executor.placement == "none"
+    assert {r.seen.allowed for r in run(executor, 2)} == {before}
+
+
+def test_a_replaced_worker_takes_the_cpu_of_the_one_that_died() -> None:
+    batches = [Batch(n, (Task("a"),), n) for n in range(40)]
+    spread = EXECUTORS["processes"].placed("spread")
+    with spread.open(TaskValidator(), 1) as run_batches:
+        first = {(r.seen.pid, r.seen.allowed) for r in run_batches(batches)}
+        ((pid, cpus),) = first
+        os.kill(pid, signal.SIGKILL)
+        ((other, again),) = {(r.seen.pid, r.seen.allowed) for r in run_batches(batches)}
+    assert other != pid
+    assert again == cpus
+
+
+def test_what_cannot_be_placed_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("sequential", "coroutines"):
+        with pytest.raises(UsageError, match=f"workers of {name}") as caught:
+            EXECUTORS[name].placed("spread")
+        assert "threads" in caught.value.remedy
+        assert EXECUTORS[name].placed("none").placement == "none"
+    with pytest.raises(UsageError, match="'packed'"):
+        EXECUTORS["threads"].placed("packed")  # type: ignore[arg-type]
+    monkeypatch.delattr(os, "sched_setaffinity")
+    with pytest.raises(UsageError, match="no thread on a CPU"):
+        EXECUTORS["threads"].placed("spread")
