@@ -468,7 +468,9 @@ def test_an_output_that_is_not_the_journals_is_refused(
         (["--generate", "5", "--retries", "-1"], 2, "--retries: -1 retries"),
         (["--generate", "5", "--backoff", "-1"], 2, "--backoff"),
         (["--generate", "5", "--no-progress", "0"], 2, "--no-progress"),
-        (["--generate", "5", "--order", "magic"], 2, "--order: unknown order 'magic'"),
+        (["--generate", "5", "--order", "magic"], 2, "--order: unknown 'magic'"),
+        (["--generate", "5", "--placement", "magic"], 2, "--placement: unknown 'magic'"),
+        (["--generate", "5", "-e", "sequential", "--placement", "spread"], 2, "use threads"),
     ],
 )
 def test_senseless_commands_are_refused(

@@ -40,6 +40,7 @@ from todobatch.errors import (
     UsageError,
 )
 from todobatch.executors import get
+from todobatch.executors.base import Placement
 from todobatch.model import Batch, Json, ProcessingResult, Task, describe_exception
 from todobatch.processors import resolve
 from todobatch.sources import Source, generate, open_source
@@ -75,6 +76,7 @@ class Job(TypedDict):
     watchdog_s: NotRequired[Seconds | None]
     journal: NotRequired[str | None]
     order: NotRequired[Order]
+    placement: NotRequired[Placement]
 
 
 class Engine:
@@ -125,7 +127,7 @@ class Engine:
 
     def _report_with(self, journal: "Journal | None", *, gil_at_start: bool) -> dict[str, Any]:
         job = self._job
-        executor = get(job["executor"])
+        executor = get(job["executor"]).placed(job.get("placement", "none"))
         executor.check(job["workers"], job.get("deadline_s"))
         if journal is not None:
             job["today"] = journal.job["today"]  # it goes on with the day that it began on

@@ -226,6 +226,17 @@ def test_tasks_that_kill_or_hang_their_worker_are_found_singly_and_all_else_is_d
     assert (expected["set_aside"], expected["retried"], expected["journal"]) == (0, 0, None)
 
 
+def test_workers_are_kept_on_a_cpu_each_where_that_is_asked_for(
+    run_todobatch: RunTodobatch,
+) -> None:
+    done = run_todobatch(
+        "run", "--generate", "2000", "--placement", "spread", "--no-baseline", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    totals = _document(done.stdout)["worker_totals"]
+    assert all(len(worker["cpus"]) == 1 for worker in totals)
+
+
 def test_a_baseline_that_fails_costs_the_speedup_only(
     run_todobatch: RunTodobatch, project: Path
 ) -> None:

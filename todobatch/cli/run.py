@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -22,8 +22,10 @@ from todobatch.errors import (
 if TYPE_CHECKING:
     from todobatch.coordinator import Order
     from todobatch.engine import Job
+    from todobatch.executors.base import Placement
     from todobatch.lab.interpreters import Interpreter
 
+T = TypeVar("T")
 MOST_TASKS_A_BATCH = 1_000_000
 INPUT = "A file of tasks: todo.txt, Taskwarrior export (.json), JSON Lines (.jsonl) or CSV."
 
@@ -64,6 +66,12 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse the input at the first broken record.")
     ] = False,
+    placement: Annotated[
+        str,
+        typer.Option(
+            metavar="spread|none", help="spread: keep each worker on one CPU, in turn over them."
+        ),
+    ] = "none",
     order: Annotated[
         str,
         typer.Option(
@@ -127,6 +135,8 @@ def run(
 
     _check_input(file, generate, format, batch_size)
     get(executor)  # a wrong name is told before anything is started
+    orders: dict[str, Order] = {"input": "input", "priority": "priority"}
+    placements: dict[str, Placement] = {"spread": "spread", "none": "none"}
     chosen = find(interpreter) if interpreter else _running()
     job: Job = {
         "input": None if file is None else str(file),
@@ -146,7 +156,8 @@ def run(
         "retry_failed": retry_failed,
         "watchdog_s": no_progress,
         "journal": None if journal is None else str(journal),
-        "order": _order(order),
+        "order": _one_of(orders, order, "--order"),
+        "placement": _one_of(placements, placement, "--placement"),
     }
     by_itself = ":" not in workload and journal is None
     wants_baseline = by_itself if baseline is None else baseline
@@ -156,11 +167,10 @@ def run(
     _judge(report, chosen)
 
 
-def _order(name: str) -> "Order":
-    orders: dict[str, Order] = {"input": "input", "priority": "priority"}
-    if name in orders:
-        return orders[name]
-    raise UsageError(f"unknown order {name!r}", place="--order", remedy="input or priority")
+def _one_of(known: dict[str, T], name: str, option: str) -> T:
+    if name in known:
+        return known[name]
+    raise UsageError(f"unknown {name!r}", place=option, remedy=f"one of {', '.join(known)}")
 
 
 def _measure(
@@ -179,7 +189,7 @@ def _measure(
             output = None if job["output"] is None else str(Path(folder) / "rows.jsonl")
             alone = job | {
                 "executor": "sequential", "workers": 1, "output": output,
-                "deadline_s": None, "watchdog_s": None, "journal": None,
+                "deadline_s": None, "watchdog_s": None, "journal": None, "placement": "none",
             }  # fmt: skip
             try:
                 base = run_job(alone, interpreter, view.on_baseline_event)
