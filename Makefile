@@ -71,6 +71,8 @@ requirements: $(READY) ## pin and hash the dependencies anew (UPGRADE=--upgrade 
 	  requirements/bootstrap.in -o requirements/bootstrap.txt
 	$(UV_COMPILE) $(UPGRADE) --python-version 3.13 -c requirements/dev.txt \
 	  requirements/worker-test.in -o requirements/worker-test.txt
+	$(UV_COMPILE) $(UPGRADE) --python-version 3.11 --extra peers -c requirements/dev.txt \
+	  pyproject.toml -o todobatch/lab/peers-requirements.txt
 
 clean: ## remove what was made here: .venv, the site, caches; never results
 	rm -rf .venv site build dist .asv/env .asv/html .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,25 +1,40 @@
 """Tasks in, batches out to an executor, results back in: the coordinator.
 
-    tasks ─► batched ─► executor (pulls as workers free up) ─► results ─► Tally ─► BatchReport
+    tasks ─► batched ─► Feed ─► executor (pulls as workers free up) ─► Feed.settle ─► Tally
+                                                                          │             ▼
+                                            output (the caller's) ◄───────┴──► journal  BatchReport
 
 It keeps counts and one merged aggregate, never tasks or results, so a stream of any length needs
-constant memory. All of it runs in the calling thread except the reading of the input, which the
-`threads` executor does in its workers, one at a time.
+constant memory. What becomes of batches that do not come back is in `todobatch.faults`.
+
+All of it runs in the calling thread, except the reading of the input, which the `threads` executor
+does in its workers, one at a time. With a journal or a watchdog the executor is driven by a thread
+of its own (`_Pump`), so that the calling thread can save and judge while nothing comes in.
 """
 
 import datetime as dt
+import heapq
+import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
+from itertools import chain, islice
+from queue import Empty, SimpleQueue
 from time import perf_counter
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from todobatch import runtime
 from todobatch.collectors import ThreadSafeResultCollector
-from todobatch.errors import UsageError
-from todobatch.executors import Executor, get
+from todobatch.errors import NoProgressError, UsageError
+from todobatch.executors import Executor, Run, WorkerStats, get, stats_of
+from todobatch.faults import Feed, Policy, Settled
 from todobatch.model import (
+    HIGHEST_PRIORITY,
+    LOWEST_PRIORITY,
     MAX_FAILURES_KEPT,
     Batch,
     BatchReport,
@@ -31,9 +46,21 @@ from todobatch.model import (
 )
 from todobatch.processors.base import DIGEST_MODULUS, TaskBatchProcessor
 from todobatch.processors.catalogue import resolve
+from todobatch.processors.parts import InParts
 from todobatch.units import Seconds
 
+if TYPE_CHECKING:
+    from todobatch.journal import Journal  # at run time only where one is used: it loads SQLite
+
 DEFAULT_BATCH_SIZE = 100
+TICK_S: Seconds = 0.1
+"""How often the journal and the watchdog are thought of while nothing comes in."""
+HANDED_OVER_AT_MOST = 64
+MOST_WORKERS_NAMED = 2_000
+OUT_NAMED = 8
+LOOK_AHEAD_TASKS = 10_000
+"""Tasks held at most, beside those under way, to find the urgent ones among them."""
+Order = Literal["input", "priority"]
 
 
 def batched(tasks: Iterable[Task], size: int = DEFAULT_BATCH_SIZE) -> Iterator[Batch]:
@@ -47,6 +74,46 @@ def batched(tasks: Iterable[Task], size: int = DEFAULT_BATCH_SIZE) -> Iterator[B
         index += 1
 
 
+def urgent_first(
+    batches: Iterable[Batch], window: int, most_passed: int | None = None
+) -> Iterator[Batch]:
+    """The most urgent of the next `window` batches, each time. Lazy; holds `window` batches.
+
+    A batch is as urgent as its most urgent tasks that are not done: more tasks of priority 1 come
+    first, then more of priority 2, and so on; of equals, the first one. A batch that has seen
+    `most_passed` later ones go before it (4 windows, unless said otherwise) goes next, whatever is
+    more urgent. So it goes out at most `most_passed` + `window` places after its own.
+    """
+    limit = 4 * window if most_passed is None else most_passed
+    feed = enumerate(batches)
+    waiting: dict[int, Batch] = {}  # by place, the longest wait first
+    heap: list[tuple[tuple[int, ...], int]] = []
+    given = 0
+    while True:
+        for place, batch in islice(feed, window - len(waiting)):
+            waiting[place] = batch
+            heapq.heappush(heap, (_urgency(batch), place))
+        if not waiting:
+            return
+        oldest = next(iter(waiting))
+        if given - oldest >= limit:
+            chosen = oldest
+        else:
+            while heap[0][1] not in waiting:
+                heapq.heappop(heap)  # it went out as the oldest
+            chosen = heapq.heappop(heap)[1]
+        given += 1
+        yield waiting.pop(chosen)
+
+
+def _urgency(batch: Batch) -> tuple[int, ...]:
+    counts = [0] * LOWEST_PRIORITY
+    for task in batch.tasks:
+        if not task.done and HIGHEST_PRIORITY <= task.priority <= LOWEST_PRIORITY:
+            counts[task.priority - HIGHEST_PRIORITY] -= 1
+    return tuple(counts)
+
+
 def run_batches(
     tasks: Iterable[Task] | Iterable[Batch],
     processor: TaskBatchProcessor | str,
@@ -56,38 +123,240 @@ def run_batches(
     batch_size: int = DEFAULT_BATCH_SIZE,
     keep_rows: bool = False,
     on_result: Callable[[ProcessingResult], None] | None = None,
+    on_batch: Callable[[Batch, ProcessingResult], None] | None = None,
     on_ready: Callable[[], None] | None = None,
     on_done: Callable[[], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    deadline_s: Seconds | None = None,
+    retries: int = 2,
+    backoff_s: Seconds = 0.05,
+    retry_failed: bool = False,
+    watchdog_s: Seconds | None = None,
+    journal: "Journal | None" = None,
+    order: Order = "input",
 ) -> BatchReport:
     """Process a stream of tasks (or of ready-made batches) and report what it came to.
 
-    `processor` and `executor` may be given by name. `on_result` sees each result as it comes in, in
-    the calling thread. `on_ready` is called when the workers are up and the clock has not started,
-    `on_done` when the clock has stopped and the workers are still up. When `stop` returns true no
-    further batch is handed out, those under way finish, and the report says `interrupted`.
+    `processor` and `executor` may be given by name. `on_result` sees each batch's result once, in
+    the calling thread, when there is nothing more to be done for it; `on_batch` sees it with the
+    batch. `on_ready` is called when the workers are up and the clock has not started, `on_done`
+    when the clock has stopped and the workers are still up. When `stop` returns true no further
+    batch is handed out, those under way finish, and the report says `interrupted`.
+
+    A batch that breaks (its worker dies, it runs longer than `deadline_s` seconds, it fails as a
+    whole) is run again up to `retries` times, after `backoff_s` seconds and twice as long each
+    time, and then searched for the tasks that break it: see `todobatch.faults`. With `retry_failed`
+    a batch in which tasks fail by exceptions is run again too; its last result counts.
+
+    With a `journal`, batches that it says are done are not run, what they came to is in the report,
+    and what is done is saved in it as it goes. Batches must have the indices 0, 1, 2, … in it.
+
+    With ``order="priority"`` the most urgent batches within a look-ahead of `LOOK_AHEAD_TASKS`
+    tasks go first: see `urgent_first`. The output, but for its order, and the digest are the same.
 
     A failing task or batch is in the report and stops nothing. Raises UsageError,
-    ExecutorUnavailableError, and whatever iterating `tasks` raises.
+    ExecutorUnavailableError, StoreError of the journal, NoProgressError when no result came in for
+    `watchdog_s` seconds although batches were out (the workers are left as they are), and whatever
+    iterating `tasks` raises.
     """
+    policy = Policy(retries, backoff_s, retry_failed)
+    if watchdog_s is not None and not watchdog_s > 0:
+        raise UsageError(
+            f"{watchdog_s} seconds without progress",
+            place="--no-progress",
+            remedy="more than 0 seconds; leave it out to wait for ever",
+        )
     chosen = get(executor) if isinstance(executor, str) else executor
     worker = resolve(processor) if isinstance(processor, str) else processor
-    feed = _Feed(_as_batches(tasks, batch_size), stop)
+    fresh = _as_batches(tasks, batch_size)
     tally = Tally(worker)
+    if journal is not None:
+        before = journal.before
+        fresh = (batch for batch in fresh if batch.index not in before)
+        if journal.tally is not None:
+            tally.restore(journal.tally)
+    if order == "priority":
+        fresh = urgent_first(fresh, max(LOOK_AHEAD_TASKS // batch_size, 2))
+    elif order != "input":
+        raise UsageError(
+            f"unknown order {order!r}", place="--order", remedy="'input' or 'priority'"
+        )
+    resumed = tally.tasks
+    feed = Feed(fresh, worker, policy, keep_rows=keep_rows, stop=stop)
+    times = _Times()
+    opened = partial(
+        chosen.open, InParts(worker), workers, keep_rows=keep_rows,
+        **({} if deadline_s is None else {"deadline_s": deadline_s}),
+    )  # fmt: skip
+    source = _drive(opened, feed, times, on_ready, on_done)
+    driven = source if watchdog_s is None and journal is None else _Pump(source)
+    with closing(driven):
+        for settled in driven:
+            if settled is not None:
+                tally.add(settled.result, settled)
+                if on_result is not None:
+                    on_result(settled.result)
+                if on_batch is not None:
+                    on_batch(settled.batch, settled.result)
+                if journal is not None:
+                    journal.note(settled.batch.index)
+                times.taken = perf_counter()
+            if journal is not None and journal.due():
+                journal.save(tally.state())
+            if settled is None and watchdog_s is not None:
+                _watch(feed, watchdog_s, chosen, tally, journal)
+    if journal is not None and journal.phase == "running":
+        journal.save(tally.state())
+    return tally.report(
+        chosen.name, workers, max(times.done, times.taken) - times.begun, times.pool_start_s,
+        interrupted=feed.stopped, resumed=resumed, stats=tuple(times.stats.values()),
+    )  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Times:
+    pool_start_s: Seconds = 0.0
+    begun: float = 0.0
+    done: float = 0.0
+    """When the workers had no more to do; with a pump, results may be taken in still."""
+    taken: float = 0.0
+    """When the last result had been taken in."""
+    stats: dict[str, WorkerStats] = field(default_factory=dict)
+    """By worker, all rounds added up."""
+
+    def add(self, stats: Iterable[WorkerStats]) -> None:
+        """Take in what an executor counted in a round."""
+        for each in stats:
+            if (old := self.stats.get(each.worker)) is None:
+                self.stats[each.worker] = each
+                continue
+            counts = (f.name for f in fields(each) if f.name != "worker")
+            self.stats[each.worker] = replace(
+                each, **{name: getattr(old, name) + getattr(each, name) for name in counts}
+            )
+
+
+def _drive(
+    opened: Callable[[], AbstractContextManager[Run]],
+    feed: Feed,
+    times: _Times,
+    on_ready: Callable[[], None] | None,
+    on_done: Callable[[], None] | None,
+) -> Generator[Settled]:
+    """Bring up the workers and give each batch as it is settled, in rounds until none is left.
+
+    A round ends when the feed has nothing that may go out now; batches that wait to be run again
+    go out in the next one, if they did not go out between others in this one.
+    """
     begun = perf_counter()
-    with chosen.open(worker, workers, keep_rows=keep_rows) as run:
-        pool_start = perf_counter() - begun
+    with opened() as run:
+        times.pool_start_s = perf_counter() - begun
         if on_ready is not None:
             on_ready()
-        clock = perf_counter()
-        for result in run(feed):
-            tally.add(result)
-            if on_result is not None:
-                on_result(result)
-        wall = perf_counter() - clock
+        times.begun = perf_counter()
+        more = True
+        while more:
+            for result in chain(run(feed), feed.lost()):
+                if (settled := feed.settle(result)) is not None:
+                    yield settled
+            times.add(stats_of(run))
+            more = feed.another_round()
+        times.done = perf_counter()
         if on_done is not None:
             on_done()
-    return tally.report(chosen.name, workers, wall, pool_start, interrupted=feed.stopped)
+
+
+class _Pump:
+    """Drives an iterator in a thread of its own: gives what it gives, and None when nothing comes.
+
+    `_room` bounds what has not been taken yet; `_closed` is set by the taker only. A pump whose
+    workers hang, or for which the user will not wait, is left: being a daemon, its thread ends with
+    the process.
+    """
+
+    def __init__(self, source: Generator[Settled]) -> None:
+        self._source = source
+        self._handed: SimpleQueue[Settled | BaseException | None] = SimpleQueue()
+        self._room = threading.Semaphore(HANDED_OVER_AT_MOST)
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="todobatch-pump", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> "_Pump":
+        return self
+
+    def __next__(self) -> Settled | None:
+        try:
+            item = self._handed.get(timeout=TICK_S)
+        except Empty:
+            return None
+        self._room.release()
+        if item is None:
+            raise StopIteration
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Hand no more over; wait until the workers have ended, unless that may take for ever."""
+        self._closed = True
+        self._room.release()
+        if not isinstance(sys.exc_info()[1], KeyboardInterrupt | NoProgressError):
+            self._thread.join()
+
+    def _run(self) -> None:
+        end: BaseException | None = None
+        try:
+            with closing(self._source):
+                for settled in self._source:
+                    self._room.acquire()
+                    if self._closed:
+                        return
+                    self._handed.put(settled)
+        except BaseException as error:  # the taker raises it
+            end = error
+        self._handed.put(end)
+
+
+def _watch(
+    feed: Feed,
+    limit: Seconds,
+    executor: Executor,
+    tally: "Tally",
+    journal: "Journal | None",
+) -> None:
+    """Raise NoProgressError when batches are out and none has come back for too long."""
+    out = feed.out_since()
+    now = perf_counter()
+    if not out or now - max(feed.progress_at, out[0][1]) < limit:
+        return
+    saved = f"{tally.tasks} tasks are done"
+    if journal is not None:
+        journal.save(tally.state())
+        saved += f" and saved in {journal.path}"
+    named = "; ".join(
+        f"batch {batch.index} (tasks {batch.first} to {batch.first + len(batch) - 1}) "
+        f"for {now - since:.1f} s"
+        for batch, since in out[:OUT_NAMED]
+    )
+    more = f"; and {len(out) - OUT_NAMED} more" if len(out) > OUT_NAMED else ""
+    remedy = (
+        "give --deadline SECONDS, which stops a batch that hangs and finds the task in it"
+        if executor.capabilities.enforces_deadlines
+        else f"a batch that hangs on {executor.name} cannot be stopped: use --executor processes "
+        "with --deadline SECONDS, which stops it and finds the task in it"
+    )
+    raise NoProgressError(
+        f"no batch came back for {limit:g} s; {saved}; still out: {named}{more}",
+        place=f"executor {executor.name}",
+        remedy=remedy,
+    )
+
+
+_COUNTS = (
+    *("tasks", "failed", "batches", "failed_batches"),
+    *("retried", "replaced", "set_aside"),
+)
 
 
 class Tally:
@@ -101,9 +370,18 @@ class Tally:
         self._errors: list[str] = []
         self.digest = 0
         self.tasks = self.failed = self.batches = self.failed_batches = 0
+        self.retried = self.replaced = self.set_aside = 0
+        self._set_aside: list[TaskFailure] = []
 
-    def add(self, result: ProcessingResult) -> None:
-        """Take one result in."""
+    def add(self, result: ProcessingResult, settled: Settled | None = None) -> None:
+        """Take one result in, and what it took to get it."""
+        if settled is not None:
+            self.retried += settled.retried
+            self.replaced += settled.replaced
+            self.set_aside += len(settled.set_aside)
+            self._set_aside.extend(settled.set_aside[: MAX_FAILURES_KEPT - len(self._set_aside)])
+            for part in settled.parts:
+                self._add_worker(part)
         self.batches += 1
         self.tasks += result.tasks
         self.failed += result.tasks - result.tasks_processed
@@ -123,6 +401,8 @@ class Tally:
         pool_start_s: Seconds,
         *,
         interrupted: bool = False,
+        resumed: int = 0,
+        stats: tuple[WorkerStats, ...] = (),
     ) -> BatchReport:
         """What it came to."""
         return BatchReport(
@@ -140,7 +420,51 @@ class Tally:
             errors=tuple(self._errors),
             worker_totals=tuple(self._workers[name] for name in sorted(self._workers)),
             interrupted=interrupted,
+            retried=self.retried,
+            set_aside=self.set_aside,
+            set_aside_tasks=tuple(self._set_aside),
+            replaced=self.replaced,
+            resumed_tasks=resumed,
+            worker_stats=stats,
         )
+
+    def state(self) -> dict[str, Any]:
+        """The totals as JSON, for `restore`. Raises UsageError for an aggregate that is none."""
+        partial = None if self._partial is None else dict(self._partial)
+        try:
+            same = json.loads(json.dumps(partial, allow_nan=False)) == partial
+        except (TypeError, ValueError):
+            same = False
+        if not same:
+            raise UsageError(
+                "its aggregate is not the same after json.dumps and json.loads",
+                place=f"processor {self._processor.processor_id}",
+                remedy="a journal keeps it as JSON: give dictionaries with strings as keys, lists, "
+                "numbers and strings in summarise and merge, or run without --journal",
+            )
+        return {
+            **{name: getattr(self, name) for name in _COUNTS},
+            "digest": f"{self.digest:064x}",
+            "partial": partial,
+            "workers": [asdict(worker) for worker in self._workers.values()],
+            "failures": [asdict(failure) for failure in self._failures],
+            "set_aside_tasks": [asdict(failure) for failure in self._set_aside],
+            "errors": list(self._errors),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        for name in _COUNTS:
+            setattr(self, name, state[name])
+        self.digest = int(state["digest"], 16)
+        self._partial = state["partial"]
+        self._workers = {
+            worker["worker"]: WorkerTotals(**{**worker, "cpus": tuple(worker["cpus"])})
+            for worker in state["workers"]
+        }
+        self._failures = [TaskFailure(**failure) for failure in state["failures"]]
+        self._set_aside = [TaskFailure(**failure) for failure in state["set_aside_tasks"]]
+        self._errors = list(state["errors"])
 
     def _merge(self, result: ProcessingResult) -> None:
         if self._partial is None:
@@ -166,10 +490,13 @@ class Tally:
         seen = result.seen
         if not seen.pid:
             return  # its worker died, and could report nothing of itself
-        old = self._workers.get(seen.worker)
+        name = seen.worker
+        if name not in self._workers and len(self._workers) >= MOST_WORKERS_NAMED:
+            name = "others"  # those that replaced so many which died
+        old = self._workers.get(name)
         cpu = set() if seen.cpu is None else {seen.cpu}
-        self._workers[seen.worker] = WorkerTotals(
-            worker=seen.worker,
+        self._workers[name] = WorkerTotals(
+            worker=name,
             pid=seen.pid,
             batches=1 + (old.batches if old else 0),
             tasks=result.tasks_processed + (old.tasks if old else 0),
@@ -202,24 +529,6 @@ def run_batch_processing_system(
         on_result=collector.add_result,
     )
     return collector.get_all_results(), report.wall_s
-
-
-class _Feed:
-    """Hands batches out until `stop` says so. Iterated by one thread at a time."""
-
-    def __init__(self, batches: Iterator[Batch], stop: Callable[[], bool] | None) -> None:
-        self._batches = batches
-        self._stop = stop
-        self.stopped = False
-
-    def __iter__(self) -> "_Feed":
-        return self
-
-    def __next__(self) -> Batch:
-        if self._stop is not None and self._stop():
-            self.stopped = True
-            raise StopIteration
-        return next(self._batches)
 
 
 def _as_batches(tasks: Iterable[Task] | Iterable[Batch], size: int) -> Iterator[Batch]:

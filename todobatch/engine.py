@@ -12,6 +12,7 @@ Events: `hello` (this interpreter), `skipped` (a broken record), `progress`, and
 """
 
 import datetime as dt
+import hashlib
 import json
 import os
 import signal
@@ -19,30 +20,39 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from todobatch import probe, runtime
-from todobatch.coordinator import batched, run_batches
+from todobatch.coordinator import Order, batched, run_batches
 from todobatch.errors import (
     EXIT_BUG,
     BrokenLineError,
     EmptyInputError,
+    NoProgressError,
     StoreError,
     TodobatchError,
+    UnavailableError,
     UsageError,
 )
 from todobatch.executors import get
-from todobatch.model import Batch, ProcessingResult, Task, describe_exception
+from todobatch.executors.base import Placement
+from todobatch.model import Batch, Json, ProcessingResult, Task, describe_exception
 from todobatch.processors import resolve
 from todobatch.sources import Source, generate, open_source
 from todobatch.units import Seconds
 
+if TYPE_CHECKING:
+    from todobatch.journal import Journal
+
 STDIN = 0
 PROGRESS_EVERY_S: Seconds = 0.1
+TAIL_BYTES = 4096
+"""So much of the output's end is known to the journal by its digest, to tell another file."""
 
 
 class Job(TypedDict):
@@ -59,6 +69,14 @@ class Job(TypedDict):
     today: str
     strict: bool
     output: str | None
+    deadline_s: NotRequired[Seconds | None]
+    retries: NotRequired[int]
+    backoff_s: NotRequired[Seconds]
+    retry_failed: NotRequired[bool]
+    watchdog_s: NotRequired[Seconds | None]
+    journal: NotRequired[str | None]
+    order: NotRequired[Order]
+    placement: NotRequired[Placement]
 
 
 class Engine:
@@ -76,7 +94,8 @@ class Engine:
         self._told = 0.0
         self._done = self._failed = 0
         self._source: Source | None = None
-        self._titles: dict[int, tuple[int, tuple[str, ...]]] = {}
+        self.workers_left = False
+        """Whether workers may hang still: then nobody must wait for them at the end."""
 
     def run(self) -> int:
         """Run the job and give the exit code."""
@@ -87,8 +106,10 @@ class Engine:
         try:
             self._send("report", **self._report(gil_at_start=facts["gil_enabled"]))
         except TodobatchError as error:
+            self.workers_left = isinstance(error, NoProgressError)
             return self._fail(error)
         except KeyboardInterrupt:
+            self.workers_left = True
             return self._fail(TodobatchError("interrupted"), code=130)
         except Exception as error:
             traceback.print_exc()
@@ -101,11 +122,22 @@ class Engine:
         return 0
 
     def _report(self, *, gil_at_start: bool) -> dict[str, Any]:
+        with _journal(self._job) or nullcontext() as journal:
+            return self._report_with(journal, gil_at_start=gil_at_start)
+
+    def _report_with(self, journal: "Journal | None", *, gil_at_start: bool) -> dict[str, Any]:
         job = self._job
-        executor = get(job["executor"])
-        executor.check(job["workers"])
+        executor = get(job["executor"]).placed(job.get("placement", "none"))
+        executor.check(job["workers"], job.get("deadline_s"))
+        if journal is not None:
+            job["today"] = journal.job["today"]  # it goes on with the day that it began on
         processor = resolve(job["workload"], today=dt.date.fromisoformat(job["today"]))
-        output = None if job["output"] is None else _output(job["output"], job["input"])
+        output = None if job["output"] is None else _output(job["output"], job["input"], journal)
+        if journal is not None:
+            journal.mark_output = None if output is None else output.mark
+            self._done = (journal.tally or {}).get("tasks", 0)
+            if journal.runs > 1:
+                self._send("resumed", tasks=self._done, runs=journal.runs, today=job["today"])
         measured: dict[str, Any] = {}
 
         def ready() -> None:
@@ -115,31 +147,42 @@ class Engine:
             measured["cpu"] = probe.tree_cpu_seconds() - measured["cpu"]
             measured["peak"] = probe.tree_peak()
 
-        def take(result: ProcessingResult) -> None:
+        def take(batch: Batch, result: ProcessingResult) -> None:
             if output is not None:
-                first, titles = self._titles.pop(result.batch)
-                output.write(result, first, titles)
+                output.write(batch, result)
             self._progress(result)
 
         try:
             report = run_batches(
-                self._batches(remember=output is not None),
+                batched(self._tasks(), job["batch_size"]),
                 processor,
                 executor=executor,
                 workers=job["workers"],
                 keep_rows=output is not None,
-                on_result=take,
+                on_batch=take,
                 on_ready=ready,
                 on_done=done,
                 stop=lambda: self._stopping,
+                deadline_s=job.get("deadline_s"),
+                retries=job.get("retries", 2),
+                backoff_s=job.get("backoff_s", 0.05),
+                retry_failed=job.get("retry_failed", False),
+                watchdog_s=job.get("watchdog_s"),
+                journal=journal,
+                order=job.get("order", "input"),
             )
         except BaseException:
             if output is not None:
                 output.keep_part()
             raise
         empty = report.tasks == 0 and not report.interrupted
+        complete = not report.interrupted and not empty
+        if journal is not None and complete and output is not None and journal.phase == "running":
+            journal.advance("placing")  # from here on the rows may be under their last name
         if output is not None:
-            output.finish(complete=not report.interrupted and not empty)
+            output.finish(complete=complete)
+        if journal is not None and complete:
+            journal.advance("finished")
         if empty:
             raise EmptyInputError(
                 f"there is no task in it ({self._skipped} broken records)"
@@ -172,14 +215,16 @@ class Engine:
             "result": dict(report.result),
             "interrupted": report.interrupted or self._stopping,
             "output": None if output is None else str(output.path),
+            "retried": report.retried,
+            "replaced": report.replaced,
+            "set_aside": report.set_aside,
+            "set_aside_tasks": [asdict(failure) for failure in report.set_aside_tasks],
+            "journal": None if journal is None else str(journal.path),
+            "resumed_tasks": report.resumed_tasks,
+            "worker_stats": [asdict(each) for each in report.worker_stats],
+            "runs": 1 if journal is None else journal.runs,
+            "journal_s": 0.0 if journal is None else journal.save_s,
         }
-
-    def _batches(self, *, remember: bool) -> Iterator[Batch]:
-        """The input's batches; with `remember`, the titles of those under way are kept."""
-        for batch in batched(self._tasks(), self._job["batch_size"]):
-            if remember:
-                self._titles[batch.index] = (batch.first, tuple(t.title for t in batch.tasks))
-            yield batch
 
     def _tasks(self) -> Iterator[Task]:
         job = self._job
@@ -228,7 +273,57 @@ class Engine:
             self._events.flush()
 
 
-def _output(name: str, source: str | None) -> "_Output":
+def _journal(job: Job) -> "Journal | None":
+    """The job's journal, open and locked, if it is to have one. Raises what `Journal` raises."""
+    name = job.get("journal")
+    if name is None:
+        return None
+    try:
+        from todobatch.journal import Journal
+    except ImportError as error:
+        raise UnavailableError(
+            f"this Python has no SQLite: {error}",
+            place="--journal",
+            remedy="choose another interpreter with --interpreter, or run without --journal",
+        ) from error
+    output = None if job["output"] is None else Path(job["output"]).resolve()
+    if output is not None and output == Path(name).resolve():
+        raise UsageError(
+            "it is the output as well", place=f"--journal {name}", remedy="name two files"
+        )
+    if job["input"] is not None and Path(name).resolve() == Path(job["input"]).resolve():
+        raise UsageError(
+            "it is the input itself", place=f"--journal {name}", remedy="name another file"
+        )
+    return Journal(name, _identity(job, output))
+
+
+def _identity(job: Job, output: Path | None) -> dict[str, Json]:
+    """What makes a job the same job: its tasks, how they are cut, what is done with them."""
+    about: dict[str, Json] = {
+        "workload": job["workload"],
+        "batch size": job["batch_size"],
+        "output": None if output is None else str(output),
+        "today": job["today"],
+    }
+    if job["input"] is None:
+        return about | {"generate": job["generate"], "seed": job["seed"]}
+    path = Path(job["input"])
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        size = path.stat().st_size
+    except OSError as error:
+        raise StoreError(
+            f"cannot be read: {error.strerror}", place=str(path), remedy="check the path"
+        ) from error
+    return about | {
+        "input": str(path), "input's bytes": size, "input's sha256": digest,
+        "format": open_source(path, format=job["format"]).name,
+    }  # fmt: skip
+
+
+def _output(name: str, source: str | None, journal: "Journal | None") -> "_Output":
     """Where rows go. Raises UsageError for what would destroy something, StoreError."""
     path = Path(name).resolve()  # a link is followed, not replaced
     if not name or path.is_dir():
@@ -237,7 +332,15 @@ def _output(name: str, source: str | None) -> "_Output":
         raise UsageError(
             "it is the input itself", place=f"--output {name}", remedy="name another file"
         )
-    return _Output(path)
+    if journal is not None and path.exists() and not path.is_file():
+        raise UsageError(
+            "rows that are written twice cannot be taken back there",
+            place=f"--output {name}",
+            remedy="with --journal the output must be a plain file",
+        )
+    if journal is None or journal.output is None:
+        return _Output(path)
+    return _Output(path, journal.output, placed=journal.phase != "running")
 
 
 class _Output:
@@ -245,42 +348,64 @@ class _Output:
 
     Until then they are in ``<path>.part``, so that an earlier complete file is never half replaced.
     What is no regular file (a device, a pipe) is written to as it is.
+
+    With the `mark` that a journal kept, what stands in the file beyond it is cut off, and writing
+    goes on there; `placed` says that the file may have its last name already.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, mark: dict[str, Any] | None = None, *, placed: bool = False
+    ) -> None:
         self.path = path
         plain = path.is_file() or not path.exists()
         self._part = path.with_name(path.name + ".part") if plain else path
-        self._rows = 0
+        self._rows = self._bytes = 0
+        self._tail = b""
+        self._placed = placed and not self._part.exists()
+        here = path if self._placed else self._part
         try:
-            self._file = self._part.open("w", encoding="utf-8", errors="backslashreplace")
+            self._file = here.open("wb" if mark is None else "r+b")
+            if mark is not None:
+                self._go_on(mark)
+        except FileNotFoundError as error:
+            if mark is None:
+                raise self._cannot(error) from error
+            raise self._other_rows("it is gone") from error
         except OSError as error:
-            raise StoreError(
-                f"cannot be written: {error.strerror}",
-                place=str(path),
-                remedy="name a file in a folder that exists and is yours with --output",
-            ) from error
+            raise self._cannot(error) from error
 
-    def write(self, result: ProcessingResult, first: int, titles: tuple[str, ...]) -> None:
+    def write(self, batch: Batch, result: ProcessingResult) -> None:
         """One line a task: its position, title and row, or its error."""
         errors = {failure.task: failure.error for failure in result.failures}
-        rows = result.rows or (None,) * len(titles)
+        rows = result.rows or (None,) * len(batch)
         lines = []
-        for task, (title, row) in enumerate(zip(titles, rows, strict=True), start=first):
-            line: dict[str, Any] = {"task": task, "title": title}
-            if result.rows is None:
+        for place, (task, row) in enumerate(zip(batch.tasks, rows, strict=True), start=batch.first):
+            line: dict[str, Any] = {"task": place, "title": task.title}
+            if place in errors:
+                line["error"] = errors[place]
+            elif result.rows is None:
                 line["error"] = result.error
-            elif task in errors:
-                line["error"] = errors[task]
             else:
                 line["result"] = row
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+        data = "".join(lines).encode("utf-8", "backslashreplace")
         try:
-            self._file.writelines(lines)
+            self._file.write(data)
             self._file.flush()
         except OSError as error:
             raise self._no_room(error) from error
         self._rows += len(lines)
+        self._bytes += len(data)
+        self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+
+    def mark(self) -> dict[str, Json]:
+        """Bring what is written to the disk, and say what it is for a journal to keep."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._no_room(error) from error
+        return {"bytes": self._bytes, "tail": hashlib.sha256(self._tail).hexdigest()}
 
     def keep_part(self) -> None:
         """Close what there is after a failure; it stays in the .part file."""
@@ -296,12 +421,43 @@ class _Output:
             if self._part != self.path:
                 os.fsync(self._file.fileno())
             self._file.close()
+            if self._placed:
+                return
             if complete and self._part != self.path:
                 self._part.replace(self.path)
+                _sync_folder(self.path.parent)
             else:
                 self.path = self._part
         except OSError as error:
             raise self._no_room(error) from error
+
+    def _go_on(self, mark: dict[str, Any]) -> None:
+        """Stand where the journal says that the rows it knows of end."""
+        size = self._file.seek(0, os.SEEK_END)
+        self._bytes = int(mark["bytes"])
+        self._file.seek(max(self._bytes - TAIL_BYTES, 0))
+        self._tail = self._file.read(min(self._bytes, TAIL_BYTES))
+        if size < self._bytes or hashlib.sha256(self._tail).hexdigest() != mark["tail"]:
+            raise self._other_rows("it holds something else")
+        if self._placed and size != self._bytes:
+            raise self._other_rows("it holds more")
+        if size > self._bytes:
+            self._file.truncate(self._bytes)
+        self._file.seek(self._bytes)
+
+    def _other_rows(self, cause: str) -> StoreError:
+        return StoreError(
+            f"it does not hold the rows that the journal knows to be written: {cause}",
+            place=str(self.path if self._placed else self._part),
+            remedy="put that file back; or remove the journal, to run the whole job anew",
+        )
+
+    def _cannot(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"cannot be written: {error.strerror}",
+            place=str(self.path),
+            remedy="name a file in a folder that exists and is yours with --output",
+        )
 
     def _no_room(self, error: OSError) -> StoreError:
         return StoreError(
@@ -309,6 +465,15 @@ class _Output:
             place=str(self._part),
             remedy="make room or name another place with --output, and run again",
         )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a new name in it to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _end_with_parent() -> None:
@@ -328,7 +493,13 @@ def main() -> int:
     with open(STDIN, "rb", buffering=0, closefd=False) as stdin:
         job: Job = json.loads(stdin.readline())
     _end_with_parent()
-    return Engine(job, int(sys.argv[1])).run()
+    engine = Engine(job, int(sys.argv[1]))
+    code = engine.run()
+    if engine.workers_left:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # leaving in order would wait for workers that hang
+    return code
 
 
 if __name__ == "__main__":

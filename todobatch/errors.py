@@ -14,14 +14,15 @@
     │   └── ExtraMissingError       4   an optional dependency is not installed
     ├── MeasurementError            5   what ran is not what was asked for
     │   ├── GilCameBackError        5   a free-threaded worker ended with the GIL on
-    │   └── OutputsDisagreeError    5   two approaches gave different outputs
+    │   ├── OutputsDisagreeError    5   two approaches gave different outputs
+    │   └── NoProgressError         5   nothing came back from the workers for too long
     └── StoreError                  6   a file or folder cannot be written or read
         ├── NewerSchemaError        6   it was written by a newer todobatch
         └── BuildError              6   an interpreter could not be installed
 
 Beside these: 0 is success; 1 is a run that finished with failed tasks; 3 is a gate
-that failed (``compare --fail-on-slower``, ``doctor --strict``); 70 is a bug in todobatch; 130 is
-Ctrl-C.
+that failed (``compare --fail-on-slower``, ``doctor --strict``, ``drill``); 70 is a bug in
+todobatch; 130 is Ctrl-C.
 """
 
 from typing import ClassVar
@@ -130,6 +131,13 @@ class GilCameBackError(MeasurementError):
 
 class OutputsDisagreeError(MeasurementError):
     """Raised when two approaches gave different outputs for the same batches."""
+
+
+class NoProgressError(MeasurementError):
+    """Raised when no batch came back for as long as ``--no-progress`` allows; it names those out.
+
+    The workers may hang for ever, so nobody waits for them: what raised this is to be ended soon.
+    """
 
 
 class StoreError(TodobatchError):

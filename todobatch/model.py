@@ -191,6 +191,19 @@ class BatchReport(_ByFields):
     """The first failed batches' errors, at most as many."""
     worker_totals: tuple[WorkerTotals, ...]
     interrupted: bool = False
+    retried: int = 0
+    """Runs of batches, or of parts of them, beyond the first: after a fault or a failure."""
+    set_aside: int = 0
+    """Tasks that broke each batch they were in, found singly; they count as `failed` too."""
+    set_aside_tasks: tuple[TaskFailure, ...] = ()
+    """The first of them, at most `MAX_FAILURES_KEPT`."""
+    replaced: int = 0
+    """Workers that died or overran the deadline, and were replaced."""
+    resumed_tasks: int = 0
+    """Of `tasks`, those that a journal says were done by an earlier run, before `wall_s`."""
+    worker_stats: tuple[Any, ...] = ()
+    """Idle time and steals of each worker, as `todobatch.executors.WorkerStats`, where the executor
+    keeps count; several rounds are added up."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(

@@ -186,6 +186,57 @@ def test_a_killed_worker_is_not_taken_for_a_gil_that_came_back(
     assert all(worker["pid"] for worker in document["worker_totals"])
 
 
+def test_tasks_that_kill_or_hang_their_worker_are_found_singly_and_all_else_is_done(
+    run_todobatch: RunTodobatch, project: Path
+) -> None:
+    """The whole is what it is where these two fail by an exception."""
+    (project / "poison.py").write_text(
+        "import os, signal, threading\n"
+        "def work(task):\n"
+        "    if task.title == 'task 13':\n"
+        "        os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "    if task.title == 'task 31':\n"
+        "        threading.Event().wait()\n"
+        "    return task.title\n"
+        "def fail(task):\n"
+        "    if task.title in {'task 13', 'task 31'}:\n"
+        "        raise RuntimeError('no')\n"
+        "    return task.title\n"
+    )
+    (project / "many.txt").write_text("".join(f"task {n}\n" for n in range(40)))
+    common = ("many.txt", "--batch-size", "8", "--json")
+    done = run_todobatch(
+        "run", *common, "-w", "poison:work", "-e", "processes", "--deadline", "0.5",
+        "--retries", "1", "--backoff", "0.01", "-o", "out.jsonl", "--journal", "j.db", cwd=project,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    document = _document(done.stdout)
+    aside = {each["task"]: each["error"] for each in document["set_aside_tasks"]}
+    assert set(aside) == {13, 31}
+    assert "SIGSEGV" in aside[13]
+    assert "deadline" in aside[31]
+    assert document["replaced"] >= 2 * (1 + 1 + 3)
+    rows = [json.loads(line) for line in (project / "out.jsonl").read_text().splitlines()]
+    assert sorted(row["task"] for row in rows) == list(range(40))
+    assert {row["task"]: row["error"] for row in rows if "error" in row} == aside
+    plain = run_todobatch("run", *common, "-w", "poison:fail", cwd=project)
+    expected = _document(plain.stdout)
+    for name in ("digest", "result", "tasks", "failed", "batches", "failed_batches"):
+        assert document[name] == expected[name], name
+    assert (expected["set_aside"], expected["retried"], expected["journal"]) == (0, 0, None)
+
+
+def test_workers_are_kept_on_a_cpu_each_where_that_is_asked_for(
+    run_todobatch: RunTodobatch,
+) -> None:
+    done = run_todobatch(
+        "run", "--generate", "2000", "--placement", "spread", "--no-baseline", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    totals = _document(done.stdout)["worker_totals"]
+    assert all(len(worker["cpus"]) == 1 for worker in totals)
+
+
 def test_a_baseline_that_fails_costs_the_speedup_only(
     run_todobatch: RunTodobatch, project: Path
 ) -> None:

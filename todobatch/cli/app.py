@@ -6,6 +6,7 @@ from todobatch import __version__
 from todobatch.cli.bench import bench
 from todobatch.cli.compare import compare
 from todobatch.cli.doctor import doctor
+from todobatch.cli.drill import drill
 from todobatch.cli.interpreters import app as interpreters
 from todobatch.cli.report import report
 from todobatch.cli.run import run
@@ -44,6 +45,7 @@ app.command(short_help="Show what a run of bench found, and why.")(show)
 app.command(short_help="Tell in seconds whether B is faster than A.")(versus)
 app.command(short_help="Compare two runs: what became slower, and a gate for CI.")(compare)
 app.command(short_help="Say what on this machine spoils figures, and how noisy it is.")(doctor)
+app.command(short_help="Break every executor in every way, and count what is lost.")(drill)
 app.command(short_help="Build a site from a run of bench.")(report)
 app.add_typer(
     interpreters, name="interpreters", short_help="List Python interpreters, or install one."

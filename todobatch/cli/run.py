@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -20,9 +20,12 @@ from todobatch.errors import (
 )
 
 if TYPE_CHECKING:
+    from todobatch.coordinator import Order
     from todobatch.engine import Job
+    from todobatch.executors.base import Placement
     from todobatch.lab.interpreters import Interpreter
 
+T = TypeVar("T")
 MOST_TASKS_A_BATCH = 1_000_000
 INPUT = "A file of tasks: todo.txt, Taskwarrior export (.json), JSON Lines (.jsonl) or CSV."
 
@@ -48,7 +51,7 @@ def run(
         str,
         typer.Option(
             "--executor", "-e",
-            help="sequential, threads, interpreters, processes or coroutines.",
+            help="sequential, threads, stealing, interpreters, processes or coroutines.",
         ),
     ] = "threads",
     workers: Annotated[int, typer.Option("--workers", "-n", help="How many batches at once.")] = 2,
@@ -63,12 +66,63 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse the input at the first broken record.")
     ] = False,
+    placement: Annotated[
+        str,
+        typer.Option(
+            metavar="spread|none", help="spread: keep each worker on one CPU, in turn over them."
+        ),
+    ] = "none",
+    order: Annotated[
+        str,
+        typer.Option(
+            metavar="input|priority",
+            help="priority: batches with urgent tasks first, within a bounded look-ahead.",
+        ),
+    ] = "input",
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep in FILE what is done: after a kill or a crash the same command goes on "
+            "where it was, and --output holds each task once.",
+        ),
+    ] = None,
+    retries: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Run a batch again so often when its worker dies, its deadline passes or it fails "
+            "as a whole; then the tasks that do it are searched and set aside.",
+        ),
+    ] = 2,
+    backoff: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", help="Before the first retry; twice as long before each next one."
+        ),
+    ] = 0.05,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also run batches again whose tasks failed.")
+    ] = False,
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Stop a batch that runs longer. Needs --executor processes."
+        ),
+    ] = None,
+    no_progress: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="End the run when no batch came back for so long, and say why."
+        ),
+    ] = None,
     baseline: Annotated[
         bool | None,
         typer.Option(
             "--baseline/--no-baseline",
-            help="Also measure a sequential run, for the speed-up. Default: yes, but not for a "
-            "workload of your own, which may do things that must not be done twice.",
+            help="Also measure a sequential run, for the speed-up. Default: yes, but not with a "
+            "journal, nor for a workload of your own, which may do things that must not be done "
+            "twice.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -81,6 +135,8 @@ def run(
 
     _check_input(file, generate, format, batch_size)
     get(executor)  # a wrong name is told before anything is started
+    orders: dict[str, Order] = {"input": "input", "priority": "priority"}
+    placements: dict[str, Placement] = {"spread": "spread", "none": "none"}
     chosen = find(interpreter) if interpreter else _running()
     job: Job = {
         "input": None if file is None else str(file),
@@ -94,12 +150,27 @@ def run(
         "today": today().isoformat(),
         "strict": strict,
         "output": None if output is None else str(output),
+        "deadline_s": deadline,
+        "retries": retries,
+        "backoff_s": backoff,
+        "retry_failed": retry_failed,
+        "watchdog_s": no_progress,
+        "journal": None if journal is None else str(journal),
+        "order": _one_of(orders, order, "--order"),
+        "placement": _one_of(placements, placement, "--placement"),
     }
-    wants_baseline = ":" not in workload if baseline is None else baseline
+    by_itself = ":" not in workload and journal is None
+    wants_baseline = by_itself if baseline is None else baseline
     with _standard_input(job), RunView(job, chosen, quiet=as_json) as view:
         report = _measure(job, chosen, view, wants_baseline=wants_baseline)
         view.report(report, as_json=as_json)
     _judge(report, chosen)
+
+
+def _one_of(known: dict[str, T], name: str, option: str) -> T:
+    if name in known:
+        return known[name]
+    raise UsageError(f"unknown {name!r}", place=option, remedy=f"one of {', '.join(known)}")
 
 
 def _measure(
@@ -111,12 +182,15 @@ def _measure(
     report.update(interpreter=interpreter.spec, speedup=None, baseline_wall_s=None)
     if job["executor"] == "sequential":
         report.update(speedup=1.0, baseline_wall_s=report["wall_s"])
-    elif wants_baseline and not report["interrupted"]:
+    elif wants_baseline and not report["interrupted"] and not report["resumed_tasks"]:
         view.baseline()
         with tempfile.TemporaryDirectory(prefix="todobatch-") as folder:
             # Rows are written here too, where the job wrote them: it is to be the same work.
             output = None if job["output"] is None else str(Path(folder) / "rows.jsonl")
-            alone = job | {"executor": "sequential", "workers": 1, "output": output}
+            alone = job | {
+                "executor": "sequential", "workers": 1, "output": output,
+                "deadline_s": None, "watchdog_s": None, "journal": None, "placement": "none",
+            }  # fmt: skip
             try:
                 base = run_job(alone, interpreter, view.on_baseline_event)
             except KeyboardInterrupt:

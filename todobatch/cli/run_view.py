@@ -72,6 +72,11 @@ class RunView:
                     self._skipped.append(event)
                 place = escape(f"{event['file']}:{event['line']}")
                 self._err.print(f"skipped {place}: {escape(event['cause'])}")
+            case "resumed":
+                self._err.print(
+                    f"going on with the journal: {event['tasks']} tasks were done before "
+                    f"(run {event['runs']}; due dates as of {event['today']})"
+                )
             case "progress":
                 self._progress.update(self._bar, completed=event["tasks"])
             case "interrupting":
@@ -126,7 +131,7 @@ class RunView:
 
     def _totals(self, report: dict[str, Any]) -> None:
         wall = report["wall_s"]
-        rate = report["tasks"] / wall if wall else 0.0
+        rate = (report["tasks"] - report["resumed_tasks"]) / wall if wall else 0.0
         use = report["cpu_s"] / (wall * self._cpus) if wall else 0.0
         lines = [
             (
@@ -150,6 +155,7 @@ class RunView:
             lines.append(f"left out  {named}")
         if report["output"]:
             lines.append(f"output    {report['output']}")
+        lines.extend(_recovery(report))
         if report["interrupted"]:
             lines.append("interrupted by Ctrl-C")
         self._out.print()
@@ -180,6 +186,23 @@ class RunView:
             {key: event[key] for key in ("file", "line", "cause")} for event in self._skipped
         ]
         return document
+
+
+def _recovery(report: dict[str, Any]) -> list[str]:
+    """What was done about faults, and by the journal; nothing where there is nothing to tell."""
+    lines = []
+    if report["retried"] or report["replaced"]:
+        lines.append(
+            f"faults    {report['replaced']} workers replaced, {report['retried']} runs of batches "
+            f"or parts of them again, {report['set_aside']} tasks set aside"
+        )
+    if report["journal"]:
+        before = report["resumed_tasks"]
+        lines.append(
+            f"journal   {report['journal']}: {before} tasks done before, "
+            f"{report['tasks'] - before} now, run {report['runs']}"
+        )
+    return lines
 
 
 def _speedup(report: dict[str, Any]) -> str:

@@ -83,7 +83,7 @@ class TaskBatchProcessor(ABC):
             except TASK_ERRORS as error:
                 rows.append(None)
                 failures.append(_failure(batch, offset, error))
-        return self._result(batch, rows, failures, started)
+        return self.result_of(batch, rows, failures, started)
 
     async def process_task_async(self, task: Task) -> Json:
         """Work on one task within an event loop. Default: `process_task`, which blocks the loop."""
@@ -102,11 +102,16 @@ class TaskBatchProcessor(ABC):
             except TASK_ERRORS as error:
                 rows.append(None)
                 failures.append(_failure(batch, offset, error))
-        return self._result(batch, rows, failures, started)
+        return self.result_of(batch, rows, failures, started)
 
-    def _result(
+    def result_of(
         self, batch: Batch, rows: list[Json], failures: list[TaskFailure], started: float
     ) -> ProcessingResult:
+        """The batch's result from a row a task, with None for those in `failures`.
+
+        `process_batch` ends with this, and so does putting a batch together again that was run in
+        parts. `started` is `time.perf_counter()` when the batch began.
+        """
         failed = {failure.task - batch.first for failure in failures}
         tasks: Sequence[Task] = batch.tasks
         done: Sequence[Json] = rows

@@ -25,6 +25,8 @@ from todobatch.lab.interpreters.discovery import Interpreter
 from todobatch.lab.interpreters.uv import uv_executable
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "worker-requirements.txt"
+PEER_REQUIREMENTS = REQUIREMENTS.with_name("peers-requirements.txt")
+"""Other people's pools, for `todobatch drill` only."""
 
 REENABLE_GIL = ("hiredis",)
 """Extensions that turn the GIL back on when something imports them, as redis-py does if it can."""
@@ -33,11 +35,16 @@ REENABLE_GIL = ("hiredis",)
 _MISLEADING = ("PYTHONHOME", "PYTHONEXECUTABLE", "PYTHONPLATLIBDIR", "__PYVENV_LAUNCHER__")
 
 _PROOF = """
-import sys
-import psutil, pyperf, pytodotxt
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
 back_on = getattr(sys, "_is_gil_enabled", lambda: True)()
 print("on" if back_on else "off")
 """
+_IMPORTS = {
+    REQUIREMENTS: ("psutil", "pyperf", "pytodotxt"),
+    PEER_REQUIREMENTS: ("deadpool", "joblib", "loky", "mpire"),
+}
 
 
 def worker_environment(
@@ -64,9 +71,12 @@ def worker_environment(
     return env
 
 
-def support_folder(interpreter: Interpreter) -> Path:
-    """The folder with the workers' dependencies for an interpreter; made when it is not there."""
-    name = _key(interpreter)
+def support_folder(interpreter: Interpreter, requirements: Path = REQUIREMENTS) -> Path:
+    """The folder with the workers' dependencies for an interpreter; made when it is not there.
+
+    `requirements` may be `PEER_REQUIREMENTS` instead. Raises BuildError when it cannot be made.
+    """
+    name = _key(interpreter, requirements)
     final = cache.cache_dir() / "support" / name
     if final.is_dir():
         return final
@@ -74,25 +84,25 @@ def support_folder(interpreter: Interpreter) -> Path:
         if not final.is_dir():
             with cache.staging(f"support-{name}") as aside:
                 made = aside / "packages"
-                _install(interpreter, made)
-                _prove(interpreter, made)
+                _install(interpreter, made, requirements)
+                _prove(interpreter, made, requirements)
                 cache.move_into_place(made, final)
     return final
 
 
-def _key(interpreter: Interpreter) -> str:
+def _key(interpreter: Interpreter, requirements: Path) -> str:
     facts = interpreter.facts
     flags = ("t" if facts["free_threaded_build"] else "") + ("d" if facts["debug_build"] else "")
     version = f"{facts['implementation']}-{facts['version']}{flags}"
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
     return f"{version}-{sysconfig.get_platform()}-{digest[:12]}"
 
 
-def _install(interpreter: Interpreter, to: Path) -> None:
+def _install(interpreter: Interpreter, to: Path, requirements: Path) -> None:
     said = []
     for name, command in _installers(interpreter):
         shutil.rmtree(to, ignore_errors=True)
-        where = ["--target", str(to), "--require-hashes", "-r", str(REQUIREMENTS)]
+        where = ["--target", str(to), "--require-hashes", "-r", str(requirements)]
         done = subprocess.run(
             [*command, *where],
             check=False,
@@ -106,8 +116,8 @@ def _install(interpreter: Interpreter, to: Path) -> None:
             return
         said.append(f"{name}: {' '.join(done.stderr.split())[-600:]}")
     raise BuildError(
-        f"the workers' dependencies could not be installed ({'; '.join(said) or 'no installer'})",
-        place=f"{REQUIREMENTS.name} for {interpreter.executable}",
+        f"what it needs could not be installed ({'; '.join(said) or 'no installer'})",
+        place=f"{requirements.name} for {interpreter.executable}",
         remedy="look at the network and at the package index that uv or pip is set to",
     )
 
@@ -123,20 +133,20 @@ def _installers(interpreter: Interpreter) -> Iterator[tuple[str, list[str]]]:
         yield "pip", [*pip, "--python", python, "install", "--quiet", "--no-input"]
 
 
-def _prove(interpreter: Interpreter, packages: Path) -> None:
+def _prove(interpreter: Interpreter, packages: Path, requirements: Path = REQUIREMENTS) -> None:
     """They import, and on a free-threaded build the GIL stays off with all of them loaded."""
     for name in REENABLE_GIL:
         if (packages / name).exists():
             raise BuildError(f"{name} came in, and importing it turns the GIL back on")
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     done = subprocess.run(
-        [str(interpreter.executable), "-c", _PROOF],
+        [str(interpreter.executable), "-c", _PROOF, *_IMPORTS[requirements]],
         check=False,
         capture_output=True,
         text=True,
         env={**env, "PYTHONPATH": str(packages)},
     )
-    place = f"the workers' dependencies for {interpreter.executable}"
+    place = f"{requirements.name} for {interpreter.executable}"
     if done.returncode != 0:
         raise BuildError(f"they do not import: {' '.join(done.stderr.split())[-600:]}", place=place)
     if interpreter.facts["free_threaded_build"] and done.stdout.strip() != "off":

@@ -1,0 +1,144 @@
+"""What does a journal cost, in time and in memory? ``python benchmarks/peers/journal.py``
+
+Time: jobs of tasks that compute for some 100 us each, with `--output`, with and without a
+journal by turns, the first of each pair drawn by lot. Printed: the ratio of the two with its 95 %
+interval (at most 1.05 is promised), and the share of its time that the run spent saving.
+
+Memory: one job of 5,000,000 generated tasks with a journal and an output. Printed: what the process
+that does the work holds at each tenth of the run; from the first tenth to the last it may grow by
+10 % (and hold 250 MB). Exit code 1 when a promise is broken.
+"""
+
+import argparse
+import json
+import math
+import random
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from todobatch import Task
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = Path(sysconfig.get_path("scripts")) / "todobatch"
+MOST_COST = 1.05
+MOST_GROWTH = 1.10
+MOST_BYTES = 250_000_000
+MOST_S = 3_000.0
+EVERY_S = 0.1
+
+
+def hundred(task: Task) -> int:
+    """The workload: some 100 us of computing."""
+    total = task.priority
+    for n in range(1_400):
+        total += n * n
+    return total
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    options.add_argument("--pairs", type=int, default=8)
+    options.add_argument("--tasks", type=int, default=100_000, help="in a job whose time counts")
+    options.add_argument("--stream", type=int, default=5_000_000, help="0: no look at the memory")
+    options.add_argument("--executor", default="threads")
+    options.add_argument("--interpreter")
+    args = options.parse_args()
+    job = [str(COMMAND), "run", "--executor", args.executor, "--json", "--no-baseline"]
+    if args.interpreter:
+        job += ["--interpreter", args.interpreter]
+    kept = True
+    if args.pairs:
+        kept = cost(job, args.tasks, args.pairs)
+    if args.stream:
+        kept = memory(job, args.stream) and kept
+    return 0 if kept else 1
+
+
+def cost(job: list[str], tasks: int, pairs: int) -> bool:
+    from todobatch.lab.estimate import ratio_of
+
+    job = [*job, "--generate", str(tasks), "-w", "benchmarks.peers.journal:hundred"]
+    dice, logs, shares, per_task = random.Random(0), [], [], []
+    for _ in range(pairs):
+        walls = {}
+        for journaled in dice.sample([False, True], 2):
+            with tempfile.TemporaryDirectory(prefix="todobatch-cost-") as folder:
+                extra = ["--output", f"{folder}/out.jsonl"]
+                extra += ["--journal", f"{folder}/j.db"] if journaled else []
+                done = run([*job, *extra])
+            walls[journaled] = done["wall_s"]
+            if journaled:
+                shares.append(done["journal_s"] / done["wall_s"])
+            else:
+                per_task.append(done["wall_s"] / tasks * min(done["workers"], done["cpus"]))
+        logs.append(math.log(walls[True] / walls[False]))
+    ratio = ratio_of(logs)
+    print(f"{pairs} pairs of {tasks} tasks, {sum(per_task) / pairs * 1e6:.0f} us each and worker")
+    print(
+        f"time with a journal ÷ without: {ratio.estimate:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
+    )
+    print(f"share of its time spent saving: {sum(shares) / pairs:.1%}, at most {max(shares):.1%}")
+    return not ratio.low > MOST_COST
+
+
+def run(command: list[str]) -> dict[str, Any]:
+    done = subprocess.run(
+        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=MOST_S
+    )
+    if done.returncode:
+        sys.exit(f"the job failed with {done.returncode}:\n{done.stderr[-2000:]}")
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def memory(job: list[str], tasks: int) -> bool:
+    with tempfile.TemporaryDirectory(prefix="todobatch-memory-") as folder:
+        out = Path(folder) / "out.jsonl"
+        command = [
+            *job, "--generate", str(tasks), "-w", "validate",
+            "--output", str(out), "--journal", f"{folder}/j.db",
+        ]  # fmt: skip
+        seen: list[tuple[int, int]] = []  # bytes of output by then, bytes of memory
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            while process.poll() is None:
+                time.sleep(EVERY_S)
+                if (held := held_by_child(process.pid)) and (part := size(out, ".part")):
+                    seen.append((part, held))
+            assert process.stdout is not None
+            document = json.loads(process.stdout.read())
+        total = size(out)
+        rows = out.read_bytes().count(b"\n")
+    at = [max((h for b, h in seen if b <= total * n / 10), default=0) for n in range(1, 11)]
+    print(f"{document['tasks']} tasks in {document['wall_s']:.0f} s, {rows} rows of output")
+    print("memory at each tenth, MB: " + " ".join(f"{each / 1e6:.1f}" for each in at))
+    first = next((each for each in at if each), 0)
+    if not first or not rows == document["tasks"] == tasks:
+        return False
+    print(f"last ÷ first tenth: {at[-1] / first:.3f}")
+    return at[-1] <= MOST_GROWTH * first and at[-1] <= MOST_BYTES
+
+
+def held_by_child(pid: int) -> int:
+    """Bytes that the process which does the work holds now; 0 before it is there."""
+    import psutil
+
+    try:
+        return sum(child.memory_info().rss for child in psutil.Process(pid).children())
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def size(path: Path, more: str = "") -> int:
+    whole = path.with_name(path.name + more)
+    return whole.stat().st_size if whole.exists() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Is anything lost or doubled by SIGKILL? ``python benchmarks/peers/killed.py``
+
+A job of 200,000 tasks with a journal is killed at 20 random moments, by turns the command, the
+process that does the work, and both at once, and each time the same command is given again. Then
+it may come to its end. Printed: when each kill came, how much was saved by then, and at the end how
+often each task stands in the output. Exit code 1 when a task is missing or stands there twice, or
+when digest, aggregate or counts are not those of a run that nobody killed.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+COMMAND = Path(sysconfig.get_path("scripts")) / "todobatch"
+SAME = ("digest", "result", "tasks", "failed", "batches", "failed_batches")
+WHOM = ("the command", "the process that works", "both")
+MOST_S = 600.0
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    options.add_argument("--tasks", type=int, default=200_000)
+    options.add_argument("--kills", type=int, default=20)
+    options.add_argument("--seed", type=int, default=0, help="of the moments")
+    options.add_argument("--workload", default="pipeline")
+    options.add_argument("--executor", default="threads")
+    options.add_argument("--workers", type=int, default=2)
+    options.add_argument("--interpreter")
+    args = options.parse_args()
+    job = [
+        str(COMMAND), "run", "--generate", str(args.tasks), "--workload", args.workload,
+        "--executor", args.executor, "--workers", str(args.workers), "--json", "--no-baseline",
+        *(["--interpreter", args.interpreter] if args.interpreter else []),
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="todobatch-killed-") as folder:
+        return show(job, args.tasks, args.kills, random.Random(args.seed), Path(folder))
+
+
+def show(job: list[str], tasks: int, kills: int, dice: random.Random, folder: Path) -> int:
+    begun = time.perf_counter()
+    whole = finish([*job, "--output", "whole.jsonl"], folder)
+    took = time.perf_counter() - begun
+    print(f"not killed: {tasks} tasks in {took:.1f} s, digest {whole['digest'][:16]}…")
+    command = [*job, "--journal", "j.db", "--output", "out.jsonl"]
+    spare = max(took - whole["wall_s"], 0.0)  # starting, and ending
+    for kill in range(kills):
+        # So long that all of them together do not come to the end of the job, as a rule.
+        moment = dice.uniform(0.0, spare + 2.0 * whole["wall_s"] / kills)
+        if not killed(command, folder, moment, WHOM[kill % len(WHOM)]):
+            print(f"kill {kill + 1:2}: the job had come to its end before it")
+            continue
+        print(
+            f"kill {kill + 1:2}: after {moment:5.2f} s, {WHOM[kill % len(WHOM)]:22}; "
+            f"{lines(folder / 'out.jsonl.part'):7} rows in the file"
+        )
+    last = finish(command, folder)
+    print(f"then run to its end: {last['resumed_tasks']} of {last['tasks']} tasks were done before")
+    times = Counter(
+        json.loads(line)["task"] for line in (folder / "out.jsonl").open(encoding="utf-8")
+    )
+    missing = tasks - len(times)
+    doubled = sum(count > 1 for count in times.values())
+    differing = [name for name in SAME if last[name] != whole[name]]
+    strange = set(times) != set(range(tasks))
+    same_rows = sorted(rows(folder / "out.jsonl")) == sorted(rows(folder / "whole.jsonl"))
+    print(f"tasks in the output: {len(times)}, missing: {missing}, doubled: {doubled}")
+    print(
+        f"digest {last['digest'][:16]}…, differing from the run not killed: {differing or 'none'}"
+    )
+    print(f"rows are the same as in the run not killed: {same_rows}")
+    return 1 if missing or doubled or differing or strange or not same_rows else 0
+
+
+def killed(command: list[str], folder: Path, moment: float, whom: str) -> bool:
+    """Run the command and kill it at the moment; False when it ended before."""
+    with (folder / "killed.log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    try:
+        process.wait(moment)
+    except subprocess.TimeoutExpired:
+        pids = [process.pid] if whom != WHOM[1] else []
+        if whom != WHOM[0]:
+            pids += [child.pid for child in psutil.Process(process.pid).children()]
+        for pid in pids:  # none, when it had not yet started the one that works
+            os.kill(pid, signal.SIGKILL)
+        if not pids:
+            process.kill()
+        process.wait(MOST_S)
+        return True
+    if process.returncode:
+        sys.exit(f"the job failed:\n{(folder / 'killed.log').read_text('utf-8')[-2000:]}")
+    return False
+
+
+def finish(command: list[str], folder: Path) -> dict[str, Any]:
+    done = subprocess.run(
+        command, cwd=folder, check=False, capture_output=True, text=True, timeout=MOST_S
+    )
+    if done.returncode:
+        sys.exit(f"the job failed with {done.returncode}:\n{done.stderr[-2000:]}")
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def rows(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+"""A workload with poison in it: ``--workload examples.poison:handle``.
+
+One task kills its worker as a crash in a C extension would, and one never comes to an end.
+"""
+
+import os
+import signal
+import threading
+
+from todobatch import Task
+
+
+def handle(task: Task) -> str:
+    """The title in capitals, unless the task is one of the two."""
+    if "segfault" in task.title:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "hangs" in task.title:
+        threading.Event().wait()
+    return task.title.upper()

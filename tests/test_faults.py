@@ -1,0 +1,401 @@
+"""What becomes of batches that do not come back: nothing lost, nothing twice, poison found."""
+
+import re
+import threading
+from collections import Counter
+from dataclasses import replace
+from itertools import count, islice
+from time import perf_counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.fake_executor import FOR_EVER, Flaky, Scripted
+from todobatch import Task, run_batches
+from todobatch.coordinator import MOST_WORKERS_NAMED, Tally, batched, urgent_first
+from todobatch.errors import MeasurementError, NoProgressError, UsageError
+from todobatch.executors import get
+from todobatch.faults import HOPELESS_AFTER, MOST_WAITING, Feed, Policy
+from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure, WorkerSeen
+from todobatch.processors import TaskBatchProcessor
+from todobatch.processors.base import failed_result
+
+
+def named(number: int, bad: set[int] = frozenset()) -> list[Task]:  # type: ignore[assignment]
+    """Tasks with a title each; those in `bad` fail by themselves."""
+    return [Task(f"bad {n}" if n in bad else f"task {n}", 1 + n % 10) for n in range(number)]
+
+
+def run(
+    tasks: list[Task], executor: Scripted, size: int = 10, **more: object
+) -> tuple[BatchReport, list[tuple[Batch, ProcessingResult]]]:
+    seen: list[tuple[Batch, ProcessingResult]] = []
+    report = run_batches(
+        tasks, Flaky(), executor=executor, batch_size=size, keep_rows=True, backoff_s=0.0,
+        on_batch=lambda batch, result: seen.append((batch, result)), **more,  # type: ignore[arg-type]
+    )  # fmt: skip
+    return report, seen
+
+
+def as_if_failed(tasks: list[Task], poison: set[int], size: int) -> BatchReport:
+    """The run in which these tasks simply fail."""
+    changed = [
+        Task(f"bad {task.title}", task.priority) if n in poison else task
+        for n, task in enumerate(tasks)
+    ]
+    return run_batches(changed, Flaky(), executor="sequential", batch_size=size)
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> tuple[int, int, set[int], dict[int, int]]:
+    """Tasks, batch size, those that fail by themselves, those that break (and how often)."""
+    count = draw(st.integers(1, 60))
+    places = st.integers(0, count - 1)
+    bad = draw(st.sets(places, max_size=5))
+    often = st.sampled_from([1, 2, 3, 4, 7, FOR_EVER])
+    return count, draw(st.integers(1, 25)), bad, draw(st.dictionaries(places, often, max_size=6))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    job=jobs(),
+    retries=st.integers(0, 3),
+    seed=st.integers(0, 1000),
+    holds=st.integers(1, 6),
+    loses=st.booleans(),
+)
+def test_each_task_is_in_the_results_once_whatever_breaks(
+    job: tuple[int, int, set[int], dict[int, int]], retries: int, seed: int, holds: int, loses: bool
+) -> None:
+    count, size, bad, breaks = job
+    tasks = named(count, bad)
+    executor = Scripted(
+        {tasks[n].title: often for n, often in breaks.items()}, seed=seed, holds=holds, loses=loses
+    )
+    report, seen = run(tasks, executor, size, retries=retries)
+
+    places = Counter(
+        place for batch, _ in seen for place in range(batch.first, batch.first + len(batch))
+    )
+    assert places == Counter(range(count))
+    assert sorted(batch.index for batch, _ in seen) == list(range(-(-count // size)))
+    # Each task has its own row, or is named as failed with its own title.
+    failed: dict[int, TaskFailure] = {}
+    for batch, result in seen:
+        assert result.batch == batch.index
+        assert result.rows is not None
+        mine = {failure.task: failure for failure in result.failures}
+        failed |= mine
+        for place, (task, row) in enumerate(
+            zip(batch.tasks, result.rows, strict=True), start=batch.first
+        ):
+            assert (row is None) == (place in mine)
+            assert place in mine or row == task.title
+    assert all(failure.title == tasks[n].title for n, failure in failed.items())
+    aside = {failure.task for failure in report.set_aside_tasks}
+    poison = {n for n, often in breaks.items() if often == FOR_EVER}
+    assert poison <= aside  # every one that breaks for ever is found …
+    assert set(failed) == aside | bad  # … and what is set aside is counted as failed, no more
+    assert aside <= set(breaks)  # nothing that never broke is set aside
+    assert report.failed == len(failed)
+    assert report.tasks == count
+    # The whole is what it would be, had those tasks failed by themselves.
+    expected = as_if_failed(tasks, aside, size)
+    assert (report.digest, report.result) == (expected.digest, expected.result)
+    assert executor.most_out <= holds
+
+
+def test_a_batch_that_broke_once_is_whole_afterwards() -> None:
+    tasks = named(30)
+    report, _ = run(tasks, Scripted({"task 12": 1}))
+    assert (report.failed, report.set_aside, report.retried, report.replaced) == (0, 0, 1, 1)
+    assert report.digest == as_if_failed(tasks, set(), 10).digest
+
+
+def test_poison_is_found_singly_with_its_error_and_its_neighbours_are_done() -> None:
+    tasks = named(40, bad={3})
+    executor = Scripted({"task 17": FOR_EVER, "task 33": FOR_EVER})
+    report, seen = run(tasks, executor, 20)
+    assert {failure.task: failure.title for failure in report.set_aside_tasks} == {
+        17: "task 17",
+        33: "task 33",
+    }
+    assert all(failure.error.startswith("it broke (") for failure in report.set_aside_tasks)
+    assert (report.set_aside, report.failed, report.failed_batches) == (2, 3, 2)
+    assert report.digest == as_if_failed(tasks, {17, 33}, 20).digest
+    first = next(result for batch, result in seen if batch.index == 0)
+    assert first.error is not None
+    assert "batch 0 (tasks 0 to 19): 2 of 20 tasks failed" in first.error
+    # A task alone gets as many runs as a batch: 3 whole, 5 while halving 20, and its own 3.
+    assert executor.runs["task 17"] <= 3 + 5 + 3
+    assert executor.runs["task 0"] <= 3 + 5
+
+
+def test_a_task_that_breaks_alone_now_and_then_is_tried_again_before_it_is_set_aside() -> None:
+    # 3 runs of the batch, 1 of each half on the way, and 2 of its own: the third one holds.
+    report, _ = run(named(8), Scripted({"task 5": 3 + 2 + 2}), 8)
+    assert (report.failed, report.set_aside) == (0, 0)
+
+
+def test_failed_tasks_are_run_again_only_when_that_is_asked_for() -> None:
+    tasks = named(10, bad={4})
+    executor = Scripted()
+    report, _ = run(tasks, executor)
+    assert (executor.runs["bad 4"], report.retried, report.failed) == (1, 0, 1)
+    executor = Scripted()
+    report, _ = run(tasks, executor, retry_failed=True)
+    assert (executor.runs["bad 4"], report.retried, report.failed, report.set_aside) == (3, 2, 1, 0)
+
+
+def test_a_row_that_is_no_json_costs_one_task() -> None:
+    class Odd(TaskBatchProcessor):
+        name = "odd"
+
+        def process_task(self, task: Task) -> Json:
+            return object() if task.title == "task 6" else task.title  # type: ignore[return-value]
+
+    report = run_batches(named(20), Odd(), executor="threads", batch_size=10, backoff_s=0.0)
+    assert [(f.task, "is not JSON" in f.error) for f in report.set_aside_tasks] == [(6, True)]
+    assert (report.tasks, report.failed, report.result) == (20, 1, {"rows": 19})
+
+
+def test_parts_of_a_batch_whose_processor_gives_no_rows_are_added_up() -> None:
+    class Own(Flaky):
+        def process_batch(self, tasks: object) -> ProcessingResult:
+            assert isinstance(tasks, Batch)
+            if any(task.title == "task 2" for task in tasks.tasks):
+                raise MemoryError
+            return ProcessingResult(
+                "own", len(tasks), 0.0, success=True, partial={"rows": len(tasks)}, digest=7
+            )
+
+    report = run_batches(named(9), Own(), executor="sequential", batch_size=9, backoff_s=0.0)
+    assert [failure.task for failure in report.set_aside_tasks] == [2]
+    assert (report.tasks, report.failed, report.result) == (9, 1, {"rows": 8})
+    assert int(report.digest, 16) % 7 == 0
+
+
+def test_where_everything_breaks_the_search_is_given_up_and_the_digest_does_not_show_it() -> None:
+    tasks = named(100)
+    executor = Scripted({task.title: FOR_EVER for task in tasks})
+    report, _ = run(tasks, executor, 10, retries=0)
+    assert (report.failed, report.set_aside) == (100, 100)
+    assert report.digest == as_if_failed(tasks, set(range(100)), 10).digest
+    searched = sum(1 for count in executor.runs.values() if count > 1)
+    assert searched >= 10 * HOPELESS_AFTER
+    assert searched < 100, "after some batches in vain, later ones are set aside whole"
+
+
+def test_other_batches_go_on_while_one_waits_to_be_run_again() -> None:
+    order: list[int] = []
+    executor = Scripted({"task 0": 1}, holds=1, on_run=lambda batch: order.append(batch.index))
+    feed_done = run_batches(named(50), Flaky(), executor=executor, batch_size=1, backoff_s=0.05)
+    assert feed_done.failed == 0
+    assert order.count(0) == 2
+    assert order[1] == 1, "the next one did not wait for the first one's backoff"
+
+
+def test_backoff_doubles_and_what_waits_is_bounded() -> None:
+    now = perf_counter()
+    feed = Feed(batched(named(3 * MOST_WAITING), 1), Flaky(), Policy(retries=9, backoff_s=1000.0))
+    for _ in range(MOST_WAITING + 1):
+        batch = next(feed)
+        assert feed.settle(failed_result("p", batch, "broken", fault="crashed")) is None
+    due = [entry[0] - now for entry in feed._waiting]
+    assert min(due) >= 30.0, "at most 30 s, however long the backoff"
+    assert next(feed).index == 0, "the one that waits longest need not wait on"
+    feed = Feed(batched(named(1), 1), Flaky(), Policy(retries=9, backoff_s=1.0))
+    batch = next(feed)
+    for times in range(4):
+        begun = perf_counter()
+        feed.settle(failed_result("p", batch, "broken", fault="crashed"))
+        (due_at, _, out) = feed._waiting.pop()
+        assert 2.0**times <= due_at - begun
+        feed._waiting.append((0.0, 0, out))
+        batch = next(feed)
+
+
+def test_a_second_result_of_a_batch_is_refused() -> None:
+    feed = Feed(batched(named(2), 1), Flaky(), Policy())
+    result = Flaky().process_batch(next(feed))
+    assert feed.settle(result) is not None
+    with pytest.raises(MeasurementError, match="batch 0, which was not out"):
+        feed.settle(result)
+
+
+def test_stopping_leaves_what_waits_and_gives_nothing_half_done() -> None:
+    stop = threading.Event()
+    executor = Scripted({"task 3": FOR_EVER}, on_run=lambda batch: stop.set(), holds=1)
+    report, seen = run(named(10), executor, 10, stop=stop.is_set)
+    assert report.interrupted
+    assert seen == []
+    assert report.tasks == 0
+
+
+def test_workers_account_holds_the_parts() -> None:
+    report, _ = run(named(20), Scripted({"task 3": FOR_EVER}), 20)
+    assert sum(worker.tasks for worker in report.worker_totals) == 19
+
+
+def test_the_account_of_workers_does_not_grow_with_those_that_were_replaced() -> None:
+    tally = Tally(Flaky())
+    result = Flaky().process_batch(Batch(0, (Task("a"),)))
+    for n in range(MOST_WORKERS_NAMED + 10):
+        tally.add(replace(result, seen=WorkerSeen(f"process-{n}", pid=1 + n)))
+    totals = tally.report("processes", 2, 1.0, 1.0).worker_totals
+    assert len(totals) == MOST_WORKERS_NAMED + 1
+    assert sum(worker.tasks for worker in totals) == MOST_WORKERS_NAMED + 10
+    assert next(worker.tasks for worker in totals if worker.worker == "others") == 10
+
+
+def test_what_executors_count_is_added_up_over_rounds() -> None:
+    class Counted(TaskBatchProcessor):
+        name = "counted"
+        runs = 0
+
+        def process_batch(self, tasks: object) -> ProcessingResult:
+            Counted.runs += 1
+            if Counted.runs == 1:
+                raise MemoryError
+            return super().process_batch(tasks)  # type: ignore[arg-type]
+
+        def process_task(self, task: Task) -> str:
+            return task.title
+
+    report = run_batches(
+        named(3), Counted(), executor="stealing", workers=2, batch_size=3, backoff_s=0.01
+    )
+    assert report.retried == 1, "a second round was needed"
+    assert sorted(each.worker for each in report.worker_stats) == ["thread-1", "thread-2"]
+    assert all(each.idle_s > 0 for each in report.worker_stats)
+
+
+def test_no_progress_is_an_error_that_names_what_is_out_and_the_remedy() -> None:
+    """The thread that hangs is let go when the test is over: it cannot be killed."""
+    go = threading.Event()
+
+    class Hangs(TaskBatchProcessor):
+        name = "hangs"
+
+        def process_task(self, task: Task) -> str:
+            if task.title == "task 7":
+                go.wait()
+            return task.title
+
+    try:
+        with pytest.raises(NoProgressError) as raised:
+            run_batches(named(40), Hangs(), batch_size=5, executor="threads", watchdog_s=0.3)
+    finally:
+        go.set()
+    text = str(raised.value)
+    # Short batches travel together: some may wait behind the one that hangs.
+    found = re.search(r"(\d+) tasks are done; still out: batch 1 \(tasks 5 to 9\) for ", text)
+    assert found is not None, text
+    assert int(found[1]) in range(0, 40, 5)
+    assert "executor threads" in text
+    assert "--executor processes" in text
+
+
+def test_a_slow_input_is_no_lack_of_progress() -> None:
+    """The feed waits longer than the watchdog allows, with nothing out."""
+    waiting = threading.Event()
+
+    def slow() -> "object":
+        yield from named(2)
+        waiting.wait(0.6)
+        yield Task("last")
+
+    report = run_batches(slow(), Flaky(), executor="sequential", batch_size=1, watchdog_s=0.2)  # type: ignore[arg-type]
+    assert report.tasks == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "place"),
+    [
+        ({"retries": -1}, "--retries"),
+        ({"backoff_s": -0.1}, "--backoff"),
+        ({"backoff_s": float("nan")}, "--backoff"),
+        ({"watchdog_s": 0.0}, "--no-progress"),
+    ],
+)
+def test_senseless_options_are_refused(options: dict[str, float], place: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        run_batches([Task("a")], "validate", executor="sequential", **options)  # type: ignore[arg-type]
+    assert raised.value.place == place
+
+
+def test_an_executor_that_has_no_deadlines_names_the_one_that_has() -> None:
+    assert not get("threads").capabilities.enforces_deadlines
+    with pytest.raises(UsageError, match="processes"):
+        run_batches([Task("a")], "validate", executor="threads", deadline_s=1.0)
+
+
+def test_an_exception_in_a_callback_is_raised_through_the_pump_too() -> None:
+    def take(result: ProcessingResult) -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        run_batches([Task("a")] * 500, "validate", batch_size=1, on_result=take, watchdog_s=60)
+    assert not [t for t in threading.enumerate() if t.name.startswith("todobatch-")]
+
+
+def test_what_reading_the_input_throws_comes_through_the_pump() -> None:
+    def broken() -> "object":
+        yield from named(5)
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        run_batches(broken(), "validate", watchdog_s=60)  # type: ignore[arg-type]
+
+
+# Order --------------------------------------------------------------------------------------------
+
+
+def of(*priorities: int) -> list[Batch]:
+    return list(batched((Task(str(n), p) for n, p in enumerate(priorities)), 1))
+
+
+def test_urgent_batches_go_first_and_equals_in_their_order() -> None:
+    assert [b.index for b in urgent_first(of(5, 1, 3, 1, 10), 5)] == [1, 3, 2, 0, 4]
+    # Only the next two are looked at.
+    assert [b.index for b in urgent_first(of(5, 4, 3, 2, 1), 2)] == [1, 2, 3, 4, 0]
+    batches = [
+        Batch(0, (Task("a", 1), Task("b", 9))),
+        Batch(1, (Task("c", 1), Task("d", 2))),
+        Batch(2, (Task("e", 1, done=True), Task("f", 1, done=True))),
+    ]
+    assert [b.index for b in urgent_first(batches, 3)] == [1, 0, 2]
+
+
+@given(
+    priorities=st.lists(st.integers(1, 10), max_size=80),
+    window=st.integers(1, 9),
+    passed=st.integers(0, 20),
+)
+def test_no_batch_starves_and_none_is_lost(priorities: list[int], window: int, passed: int) -> None:
+    out = [batch.index for batch in urgent_first(of(*priorities), window, passed)]
+    assert sorted(out) == list(range(len(priorities)))
+    for place, index in enumerate(out):
+        assert index < place + window, "no more than the window is read ahead"
+        assert place <= index + passed + window, "the bound that is documented"
+
+
+def test_a_starving_batch_goes_out_though_urgent_ones_never_end() -> None:
+    feed = urgent_first(batched((Task(str(n), 10 if n == 0 else 1) for n in count()), 1), 4)
+    places = [batch.index for batch in islice(feed, 40)]
+    assert places.index(0) == 16
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_order_changes_no_result(seed: int) -> None:
+    tasks = named(60, {7})
+    executor = Scripted({"task 30": FOR_EVER, "task 41": 1}, seed=seed)
+    report, seen = run(tasks, executor, 4, order="priority")
+    assert report.digest == as_if_failed(tasks, {30}, 4).digest
+    assert sorted(batch.index for batch, _ in seen) == list(range(15))
+
+
+def test_an_unknown_order_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown order 'magic'"):
+        run_batches([Task("a")], "validate", executor="sequential", order="magic")  # type: ignore[arg-type]
