@@ -361,6 +361,7 @@ class _Output:
         self._part = path.with_name(path.name + ".part") if plain else path
         self._rows = self._bytes = 0
         self._tail = b""
+        self._named = mark is not None  # whether the file's name is on the disk for sure
         self._placed = placed and not self._part.exists()
         here = path if self._placed else self._part
         try:
@@ -403,6 +404,9 @@ class _Output:
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
+            if not self._named:
+                _sync_folder(self._part.parent)
+                self._named = True
         except OSError as error:
             raise self._no_room(error) from error
         return {"bytes": self._bytes, "tail": hashlib.sha256(self._tail).hexdigest()}
