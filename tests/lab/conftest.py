@@ -26,6 +26,21 @@ def dies(task):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+calls = 0
+
+
+def dies_once(task):
+    global calls
+    calls += 1
+    if calls == 40:  # the warm-up has at most 16
+        try:
+            os.close(os.open("died", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return len(task.title)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return len(task.title)
+
+
 def different(task):
     return os.getpid()
 

@@ -118,6 +118,13 @@ def test_a_process_that_dies_leaves_a_void_sample_without_figures(
     assert sample.digest == ""
 
 
+def test_a_worker_that_was_replaced_makes_the_sample_void(sampler: Sampler, mine: str) -> None:
+    """All its tasks are done in the end, but the time is that of something else."""
+    sample = take(sampler, Cell(f"{mine}:dies_once", "3.14", "processes", 2))
+    assert sample.failed == 0
+    assert sample.void == "1 runs of batches were repeated, 1 workers replaced"
+
+
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_a_sample_that_hangs_is_ended_with_all_its_workers(
     sampler: Sampler, mine: str, executor: str

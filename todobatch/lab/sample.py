@@ -199,6 +199,11 @@ def why_void(
     if observed["failed"]:
         first = observed["errors"][0] if observed["errors"] else "no reason given"
         return f"{observed['failed']} tasks failed: {first}"
+    if observed["retried"]:
+        return (
+            f"{observed['retried']} runs of batches were repeated, {observed['replaced']} workers "
+            "replaced"
+        )
     if observed["batches"] != shape.batches:
         return f"{observed['batches']} batches came back of {shape.batches}"
     if shape.digest and observed["digest"] != shape.digest:

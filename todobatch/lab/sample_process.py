@@ -150,6 +150,8 @@ class Measurement:
             "peak_method": marks["peak"][1],
             "tasks": report.tasks,
             "failed": report.failed,
+            "retried": report.retried,
+            "replaced": report.replaced,
             "batches": report.batches,
             "digest": report.digest,
             "errors": list(report.errors[:3]),
