@@ -1,7 +1,9 @@
 """Where samples' processes come from: alike within a block, anew for the next, and no traces."""
 
+import gc
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -32,8 +34,11 @@ def tell(task):
 
 
 @pytest.fixture
-def sampler(interpreters: dict[str, Interpreter]) -> Sampler:
-    return Sampler(interpreters, {"kind": "generator", "seed": 5}, "2026-11-24", timeout_s=60.0)
+def sampler(interpreters: dict[str, Interpreter]) -> Iterator[Sampler]:
+    taking = Sampler(interpreters, {"kind": "generator", "seed": 5}, "2026-11-24", timeout_s=60.0)
+    gc.collect()  # nobody else's nursery is alive
+    yield taking
+    taking.close()
 
 
 def take(sampler: Sampler, workload: str, *, block: int = 0, interpreter: str = "3.14") -> Sample:
@@ -76,8 +81,9 @@ def test_each_sample_is_a_process_of_its_own_that_has_run_nothing(
 
 
 def test_a_nursery_that_is_killed_costs_one_sample(sampler: Sampler, mine: str) -> None:
+    others = {each.pid for each in _nurseries()}
     assert take(sampler, f"{mine}:length").void is None
-    (nursery,) = _nurseries()
+    (nursery,) = [each for each in _nurseries() if each.pid not in others]
     nursery.kill()
     void = take(sampler, f"{mine}:length").void
     assert void is not None
@@ -96,10 +102,11 @@ def test_an_interpreter_that_cannot_start_says_why(python314: Interpreter) -> No
 def test_close_ends_the_nurseries_and_a_second_one_does_nothing(
     sampler: Sampler, mine: str
 ) -> None:
+    others = {each.pid for each in _nurseries()}
     take(sampler, f"{mine}:length")
-    assert _nurseries()
+    assert {each.pid for each in _nurseries()} - others
     sampler.close()
-    assert not _nurseries()
+    assert not {each.pid for each in _nurseries()} - others
     sampler.close()
 
 
@@ -120,8 +127,9 @@ def test_memory_that_a_sample_shares_with_its_nursery_counts_as_its_own(
     sampler: Sampler, mine: str
 ) -> None:
     """A Python process with its modules has 10 MB or more; half of it would be a wrong figure."""
+    others = {each.pid for each in _nurseries()}
     alone = take(sampler, f"{mine}:length").peak_bytes
-    (nursery,) = _nurseries()
+    (nursery,) = [each for each in _nurseries() if each.pid not in others]
     in_full = nursery.memory_full_info()
     assert alone >= 0.9 * (in_full.rss - in_full.shared)
 

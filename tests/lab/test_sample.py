@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ SHAPE = WorkloadShape("validate", 8, 20)
 
 
 @pytest.fixture
-def sampler(interpreters: dict[str, Interpreter]) -> Sampler:
-    return Sampler(interpreters, {"kind": "generator", "seed": 5}, "2026-11-24", timeout_s=60.0)
+def sampler(interpreters: dict[str, Interpreter]) -> Iterator[Sampler]:
+    taking = Sampler(interpreters, {"kind": "generator", "seed": 5}, "2026-11-24", timeout_s=60.0)
+    yield taking
+    taking.close()
 
 
 def take(sampler: Sampler, cell: Cell, **shape: object) -> Sample:

@@ -111,6 +111,8 @@ def _take_pairs(
             "Samples do not come out as they should: bench would call them void.",
             error.remedy,
         )
+    finally:
+        sampler.close()
 
 
 def _defaults() -> tuple[list[Interpreter], list[str]]:

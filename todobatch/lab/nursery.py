@@ -121,7 +121,7 @@ def _close(control: socket.socket, process: "subprocess.Popen[bytes]") -> None:
 
 
 class Child:
-    """One process, in a session and process group of its own."""
+    """One process, in a process group of its own."""
 
     def __init__(self, nursery: Nursery, pid: int, stdin: int, stderr: int) -> None:
         self._nursery = nursery

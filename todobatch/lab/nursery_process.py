@@ -4,7 +4,7 @@
     controller ◄── its process id, later how it ended ───────── the same
 
 Each child is a fork of this process as it stands after its imports: a process of its own, in a
-session of its own, that has run nothing. See `todobatch.lab.nursery` for why.
+process group of its own, that has run nothing. See `todobatch.lab.nursery` for why.
 
 It ends when the controller does. It never has a second thread: such a process must not fork.
 psutil and pyperf are not imported at the top: worker processes import this module again.
@@ -39,6 +39,8 @@ def main() -> None:
             word, *rest = message.decode().split()
             if word == "fork":
                 pid = os.fork()
+                with suppress(OSError):  # in both, or one could be ended before it has its group
+                    os.setpgid(pid, pid or os.getpid())
                 if pid == 0:
                     alive.clear()
                     _become(control, fds, role)
@@ -81,7 +83,6 @@ def _become(control: socket.socket, fds: Sequence[int], role: Role) -> None:
 
     `fds` are standard input, standard error, and what the role takes.
     """
-    os.setsid()
     control.detach()
     nothing = os.open(os.devnull, os.O_WRONLY)
     for fd, standard in ((fds[0], 0), (nothing, 1), (fds[1], 2)):
