@@ -26,6 +26,7 @@ START_METHODS = {
     "processes": {"forkserver", "spawn"},
     "coroutines": {"coroutine"},
     "stealing": {"thread"},
+    "elastic": {"thread"},
     "wrapped threads": {"thread"},
     "wrapped processes": {"spawn"},
 }
@@ -287,7 +288,7 @@ def test_a_deadline_that_cannot_be_kept_is_refused_with_a_remedy(executor: Execu
 def test_capabilities_are_what_the_faults_show(executor: Executor, titled: Titled) -> None:
     """A killed worker: tried only where it is promised that nothing else is lost."""
     if not executor.capabilities.isolates_crashes:
-        in_one = {"sequential", "threads", "stealing", "interpreters", "coroutines"}
+        in_one = {"sequential", "threads", "stealing", "elastic", "interpreters", "coroutines"}
         assert executor.name in {*in_one, *WRAPPED}
         return
     titles = [[f"{n}", f"{n}+"] for n in range(30)]
@@ -336,7 +337,7 @@ def test_an_empty_batch_gives_a_result_too(executor: Executor) -> None:
     assert all(result.success and result.tasks == 0 for result in results)
 
 
-@pytest.mark.parametrize("name", ["threads", "stealing"])
+@pytest.mark.parametrize("name", ["threads", "stealing", "elastic"])
 def test_what_workers_did_is_data(name: str, titled: Titled) -> None:
     with EXECUTORS[name].open(contract_work.Picky(), 3) as run:
         assert stats_of(run) == ()

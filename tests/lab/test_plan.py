@@ -35,7 +35,7 @@ def test_quick_covers_both_interpreters_computing_and_waiting_within_its_budget(
     quick = drafted(mode="quick")
     assert {cell.interpreter for cell in quick.cells} == {"3.14", "3.14t"}
     assert {cell.workload for cell in quick.cells} == {"example8", "io-wait"}
-    assert {cell.executor for cell in quick.cells} == EXECUTORS.keys() - {"stealing"}
+    assert {cell.executor for cell in quick.cells} == EXECUTORS.keys() - {"stealing", "elastic"}
     assert {cell.workers for cell in quick.cells} == {1, 2, 4}
     assert quick.blocks >= 4
     assert quick.budget_s <= 150
@@ -43,6 +43,8 @@ def test_quick_covers_both_interpreters_computing_and_waiting_within_its_budget(
     assert [what for what, _ in quick.left_out] == [
         "stealing × example8",
         "stealing × io-wait",
+        "elastic × example8",
+        "elastic × io-wait",
         "coroutines × example8",
         "interpreters × io-wait",
     ]

@@ -51,7 +51,7 @@ def run(
         str,
         typer.Option(
             "--executor", "-e",
-            help="sequential, threads, stealing, interpreters, processes or coroutines.",
+            help="sequential, threads, stealing, elastic, interpreters, processes or coroutines.",
         ),
     ] = "threads",
     workers: Annotated[int, typer.Option("--workers", "-n", help="How many batches at once.")] = 2,

@@ -67,12 +67,16 @@ class WorkerStats:
     """How often it took batches from another worker."""
     stolen: int = 0
     """How many batches it took so."""
+    parked_s: Seconds = 0.0
+    """What it spent outside a pool that was smaller than its workers; not in `idle_s`."""
+    parkings: int = 0
+    """How often it was put there."""
 
 
 def stats_of(run: Run) -> tuple[WorkerStats, ...]:
     """A worker each, when a run is through; none where the executor does not keep count.
 
-    `threads` and `stealing` do.
+    `threads`, `stealing` and `elastic` do.
     """
     stats: tuple[WorkerStats, ...] = getattr(run, "stats", ())
     return stats

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from todobatch.errors import UsageError
 from todobatch.executors.base import Executor
 from todobatch.executors.coroutines import Coroutines
+from todobatch.executors.elastic import Elastic
 from todobatch.executors.interpreters import Interpreters
 from todobatch.executors.processes import Processes
 from todobatch.executors.sequential import Sequential
@@ -16,6 +17,7 @@ _ALL: tuple[Executor, ...] = (
     Sequential(),
     Threads(),
     Stealing(),
+    Elastic(),
     Interpreters(),
     Processes(),
     Coroutines(),

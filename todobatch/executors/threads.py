@@ -197,7 +197,7 @@ class Pass:
         broken: BaseException | None = None
         try:
             while working:
-                news = self._news.get()
+                news = self._next_news()
                 if news is None:
                     working -= 1
                 elif isinstance(news, BaseException):
@@ -212,6 +212,10 @@ class Pass:
                 working -= self._news.get() is None
         if broken is not None:
             raise broken
+
+    def _next_news(self) -> tuple[int, list[ProcessingResult]] | BaseException | None:
+        """Wait for the next chunk of results, a fault, or None for a worker that is through."""
+        return self._news.get()
 
     def _pull(self, share: int, wanted: int) -> list[Batch]:
         """The next batches; none when there are no more."""

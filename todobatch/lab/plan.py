@@ -56,6 +56,8 @@ MODES: Mapping[str, Mode] = {mode.name: mode for mode in (QUICK, FULL, CUSTOM)}
 _DULL_WHEN_QUICK = {
     ("example8", "stealing"): "its batches are alike, so there is nothing to steal; see --full",
     ("io-wait", "stealing"): "its batches are alike, so there is nothing to steal; see --full",
+    ("example8", "elastic"): "at best it finds the number of workers that is tried too; see --full",
+    ("io-wait", "elastic"): "at best it finds the number of workers that is tried too; see --full",
     ("example8", "coroutines"): "it never awaits, so they run it as sequential does; see --full",
     ("io-wait", "interpreters"): "they wait as threads do, and take longer to start; see --full",
 }

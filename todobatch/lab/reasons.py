@@ -12,7 +12,7 @@ from todobatch.lab.estimate import Good, log_ratios, ratio_of
 from todobatch.lab.schema import Cell, CellSummary, Comparison, Estimate
 from todobatch.units import show_percent, show_ratio, show_seconds
 
-GIL_THREADS = {"threads (GIL)", "stealing (GIL)"}
+GIL_THREADS = {"threads (GIL)", "stealing (GIL)", "elastic (GIL)"}
 COMPUTES = 0.7  # CPUs that a sequential run uses when it mostly computes
 WAITS = 0.3  # ... and when it mostly waits
 UNEXPLAINED = "neither GIL, copying nor waiting shows in its figures"

@@ -39,8 +39,8 @@ def approach(executor: str, *, gil_enabled: bool) -> str:
     """What it is called, from what the workers reported: threads have two names (design rule 4)."""
     if executor == "threads":
         return "threads (GIL)" if gil_enabled else "free-threads"
-    if executor == "stealing":
-        return "stealing (GIL)" if gil_enabled else "stealing"
+    if executor in {"stealing", "elastic"}:
+        return f"{executor} (GIL)" if gil_enabled else executor
     return executor
 
 

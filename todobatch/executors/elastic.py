@@ -1,0 +1,177 @@
+"""`elastic`: threads of which only as many work as pay: the pool sizes itself while it runs.
+
+    feed ──► worker 1 … worker size ──► results (queue) ──► caller ──► Sizer
+             worker size + 1 … n wait at the gate ◄──────────── size ────┘
+
+The caller's thread counts the tasks that come back, and after each window of time tells the rate to
+a `Sizer`, which says how many may work in the next. A worker that is too many parks at the gate
+before it pulls again; nobody is ended or started meanwhile.
+
+`_Elastic._gate` guards `_size`. Workers read it without the lock first: what they see may be a
+moment old, and then they run one chunk more or look once again.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator
+from queue import Empty
+from time import perf_counter
+
+from todobatch.executors.base import Worker, WorkerStats
+from todobatch.executors.threads import Pass, Threads
+from todobatch.model import Batch, ProcessingResult
+from todobatch.units import Ratio, Seconds
+
+WINDOW_S: Seconds = 0.05
+"""A rate is taken over so long at least, ..."""
+BATCHES_A_WORKER = 2
+"""... and over so many batches of each that works: fewer say little of a rate."""
+WORTH: Ratio = 0.3
+"""A larger size stays when it brings so much of what its workers would in the ideal case."""
+STALL_S: Seconds = 0.5
+"""When nothing has come back for so long, more may work: batches may be waiting for each other."""
+LEAST_HOLD, MOST_HOLD = 4, 64
+"""Windows until the next trial after one that did not pay; doubled each time it does not."""
+
+
+class Sizer:
+    """Says how many workers may work, from the rates that sizes have shown. No clock, no threads.
+
+    It climbs while a larger size pays: with half as many again, it has to bring `WORTH` of half as
+    much work again. When it does not, the size goes back, and after some windows a smaller one is
+    tried, which stays if it loses less than it saves by the same measure, then a larger one again.
+    Every second window is not judged: batches of the size before are still under way in it.
+    (Hill climbing on throughput, as in Hellerstein, Morrison and Eilebrecht, "Optimizing
+    concurrency levels in the .NET ThreadPool", 2008.)
+    """
+
+    def __init__(self, least: int, most: int) -> None:
+        self._least, self._most = least, most
+        self.size = least
+        self._settling = True
+        self._from: tuple[int, float] | None = None
+        """The size and rate that a trial began with; None while no trial is under way."""
+        self._upward = True
+        self._hold = self._wait = 0
+
+    def window(self, rate: float) -> int:
+        """The size for the next window, after one with this rate (tasks a second)."""
+        if self._settling:
+            self._settling = False
+        elif self._from is None and self._wait:
+            self._wait -= 1
+        elif self._from is None:
+            self._try(rate)
+        else:
+            self._judge(*self._from, rate)
+        return self.size
+
+    def stalled(self) -> int:
+        """The size for now, when there is no rate because nothing came back."""
+        self._from = None
+        self.size = min(self.size + max(1, self.size // 2), self._most)
+        self._settling = True
+        return self.size
+
+    def _try(self, rate: float) -> None:
+        step = max(1, self.size // 2) if self._upward else -max(1, self.size // 4)
+        size = min(max(self.size + step, self._least), self._most)
+        if size == self.size:
+            self._upward = not self._upward
+            return
+        self._from = self.size, rate
+        self.size, self._settling = size, True
+
+    def _judge(self, size: int, before: float, rate: float) -> None:
+        self._from = None
+        workers = self.size / size - 1
+        gain = (rate / before - 1) / workers if before > 0 else 1.0  # of the ideal, up or down
+        if gain >= WORTH if self.size > size else gain < WORTH:
+            self._hold = 0
+            return
+        self.size, self._settling = size, True
+        self._upward = not self._upward
+        self._hold = self._wait = min(max(2 * self._hold, LEAST_HOLD), MOST_HOLD)
+
+
+class _Elastic(Pass):
+    """One pass over an iterable of batches, by as many workers as pay."""
+
+    def __init__(self, batches: Iterable[Batch], workers: int) -> None:
+        super().__init__(batches, workers)
+        self._gate = threading.Condition()
+        self._sizer = Sizer(1, workers)
+        self._size = self._sizer.size
+        # Each worker writes its own place only.
+        self._parked_s = [0.0] * workers
+        self._parkings = [0] * workers
+
+    def work(self, worker: Worker, share: int) -> None:
+        """See `Pass.work`; who is through wakes those that are parked, for the feed is closed."""
+        super().work(worker, share)
+        with self._gate:
+            self._gate.notify_all()
+
+    def stats(self) -> tuple[WorkerStats, ...]:
+        """What each worker did, when all are through; parked is not idle."""
+        return tuple(
+            WorkerStats(
+                each.worker, max(each.idle_s - parked, 0.0), parked_s=parked, parkings=parkings
+            )
+            for each, parked, parkings in zip(
+                super().stats(), self._parked_s, self._parkings, strict=True
+            )
+        )
+
+    def results_as_they_come(self) -> Iterator[ProcessingResult]:
+        """See `Pass.results_as_they_come`; counts them, and resizes after each window."""
+        tasks = batches = 0
+        begun = perf_counter()
+        for result in super().results_as_they_come():
+            tasks += result.tasks
+            batches += 1
+            if batches >= BATCHES_A_WORKER * self._size:
+                took = perf_counter() - begun
+                if took >= WINDOW_S:
+                    self._resize(self._sizer.window(tasks / took))
+                    tasks = batches = 0
+                    begun = perf_counter()
+            yield result
+
+    def _next_news(self) -> tuple[int, list[ProcessingResult]] | BaseException | None:
+        while True:
+            try:
+                return self._news.get(timeout=STALL_S)
+            except Empty:
+                self._resize(self._sizer.stalled())
+
+    def _resize(self, size: int) -> None:
+        if size != self._size:
+            with self._gate:
+                self._size = size
+                self._gate.notify_all()
+
+    def _pull(self, share: int, wanted: int) -> list[Batch]:
+        if share >= self._size:
+            self._park(share)
+        return super()._pull(share, wanted)
+
+    def _park(self, share: int) -> None:
+        begun = perf_counter()
+        self._parkings[share] += 1
+        with self._gate:
+            while share >= self._size and not self._closed:
+                self._gate.wait()
+        self._parked_s[share] += perf_counter() - begun
+
+    def _close(self) -> None:
+        super()._close()
+        with self._gate:
+            self._gate.notify_all()
+
+
+class Elastic(Threads):
+    """A pool of threads that sizes itself between one and the workers that it may have."""
+
+    name = "elastic"
+    summary = "threads, of which only as many work as pay, found out while they run"
+    pass_over = _Elastic
