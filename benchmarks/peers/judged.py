@@ -47,6 +47,7 @@ WAYS = (
     THREADS,
     Way("threads, spread", "threads", "spread", (), "whether others need the CPUs"),
     Way("stealing", "stealing", "none", ("stealing.py",), "none"),
+    Way("elastic", "elastic", "none", ("elastic.py",), "none"),
     Way("processes", "processes", "none", ("processes.py", "pool.py", "link.py", "wire.py"),
         "tasks, results and processor must pickle"),
     Way("interpreters", "interpreters", "none",

@@ -1,4 +1,4 @@
-"""Known pairs for todobatch and its peers: ``python benchmarks/peers/pairs.py``
+"""Known pairs for todobatch and its peers: ``python -m benchmarks.peers.pairs``
 
 Pairs without a difference, and with 2, 5 and 10 % more work in B, twenty of each (four kinds of
 work, five times), are given to
@@ -167,6 +167,11 @@ def ask_pyperf(pair: Pair, interpreter: Interpreter, options: Sequence[str]) -> 
             command = [python, str(script), pair.work, str(effect), *options, "--quiet"]
             _output([*command, "--inherit-environ", "PYTHONPATH", "-o", files[-1]], env=env)
         said = _output([python, "-m", "pyperf", "compare_to", *files], env=env)
+    return pyperf_verdict(said)
+
+
+def pyperf_verdict(said: str) -> str:
+    """Of what ``pyperf compare_to`` printed for one benchmark."""
     if found := re.search(r"\d (slower|faster)|x (slower|faster)", said):
         return found[1] or found[2]
     if "not significant" in said.lower():
@@ -208,14 +213,14 @@ def ask_asv(pairs: Sequence[Pair], interpreter: Interpreter) -> Iterator[Answer]
         for tool, factor in ASV_FACTORS.items():
             said = _output([*asv, "compare", "a", "b", "--factor", factor], cwd=folder, env=env)
             for pair, name in zip(pairs, names, strict=True):
-                verdict = _asv_verdict(said, name)
+                verdict = asv_verdict(said, name)
                 print(
                     f"{tool}: {pair.work} +{pair.effect} %: {verdict}, {wall_s:.1f} s", flush=True
                 )
                 yield Answer(tool, pair.work, pair.effect, pair.repeat, verdict, wall_s)
 
 
-def _asv_verdict(said: str, name: str) -> str:
+def asv_verdict(said: str, name: str) -> str:
     """A line of asv compare: ``| + | 1.00±0.01ms | 1.10±0.02ms | 1.10 | bench.Work…('json/10') |``.
 
     ``+`` is worse, ``-`` better; ``~`` and nothing are not significant or below the factor.
