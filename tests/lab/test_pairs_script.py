@@ -10,12 +10,12 @@ from benchmarks.peers.pairs import Answer
 COMPARED = """
 All benchmarks:
 
-| Change | Before [d2d376d3] <a> | After [ea6956b1] <b> |   Ratio | Benchmark (Parameter)           |
-|--------|-----------------------|----------------------|---------|---------------------------------|
-| +      | 520±2μs               | 580±2μs              |    1.12 | bench.Work.time_work('json/10') |
-|        | 520±3μs               | 519±4μs              |    1    | bench.Work.time_work('json/0')  |
-| -      | 520±3μs               | 419±4μs              |    0.81 | bench.Work.time_work('json/2')  |
-|        | 520±2μs               | 551±2μs              | ~1.06   | bench.Work.time_work('json/5')  |
+| Change | Before [d2d376d3] <a> | After [ea6956b1] <b> |   Ratio | Benchmark (Parameter)          |
+|--------|-----------------------|----------------------|---------|--------------------------------|
+| +      | 520±2μs               | 580±2μs              |    1.12 | bench.Work.time_work('json/10')|
+|        | 520±3μs               | 519±4μs              |    1    | bench.Work.time_work('json/0') |
+| -      | 520±3μs               | 419±4μs              |    0.81 | bench.Work.time_work('json/2') |
+|        | 520±2μs               | 551±2μs              | ~1.06   | bench.Work.time_work('json/5') |
 """
 
 
