@@ -92,6 +92,17 @@ def test_a_block_keeps_every_turn_and_both_sides_on_one_cpu(
         assert block.log_ratio == pytest.approx(centre(block), abs=1e-6)
 
 
+def test_tasks_of_a_second_are_not_taken_dozens_of_times(
+    mine: str, interpreters: dict[str, Interpreter]
+) -> None:
+    (Path.cwd() / "slow.py").write_text(
+        "import time\n\n\ndef slow(task):\n    time.sleep(0.3)\n    return 0\n"
+    )
+    outcome = compared("slow:slow", "slow:slow", interpreters, blocks=1)
+    assert outcome.tasks == 1
+    assert len(outcome.blocks[0].a_s) == versus.FEW_ROUNDS
+
+
 def centre(block: Block) -> float:
     """Hodges and Lehmann's, by its definition."""
     logs = [math.log(a / b) for a, b in zip(block.a_s, block.b_s, strict=True)]

@@ -52,6 +52,9 @@ PARALLEL_TURN_S: Seconds = 0.05
 ROUNDS_S: Seconds = 0.3
 """Turns of both sides in a block, together: more of them make a block little better."""
 LEAST_ROUNDS, MOST_ROUNDS = 12, 60
+LONG_TURN_S: Seconds = 0.25
+"""Of turns that last longer, because a single task does, a block has `FEW_ROUNDS`."""
+FEW_ROUNDS = 3
 MOST_BLOCKS = 200
 BUDGET_S: Seconds = 60.0
 MOST_TASKS = 200_000  # of a turn: all of them are in memory
@@ -132,8 +135,9 @@ class Versus:
         """
         begun = time.monotonic()
         tasks, turn_s = self._calibrate()
-        rounds = round(ROUNDS_S / (2 * turn_s))
-        rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, rounds))
+        rounds = FEW_ROUNDS
+        if turn_s < LONG_TURN_S:
+            rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, round(ROUNDS_S / (2 * turn_s))))
         blocks: list[Block] = []
         while True:
             blocks.append(self._block(len(blocks), tasks, rounds))
@@ -158,7 +162,7 @@ class Versus:
     def _calibrate(self) -> tuple[int, Seconds]:
         """Tasks of a turn, and how long the longer side's turn takes."""
         wished = TURN_S if self._one_worker() else PARALLEL_TURN_S
-        tasks = 8 * max(self.a.workers, self.b.workers)
+        tasks = max(self.a.workers, self.b.workers)
         with self._nurseries() as nurseries:
             while True:
                 turns = []
@@ -168,7 +172,7 @@ class Versus:
                 shorter, longer = sorted(turns)
                 if shorter >= wished / 2 or longer >= 4 * wished or tasks >= MOST_TASKS:
                     return tasks, longer
-                tasks = round(min(MOST_TASKS, tasks * min(50, wished / max(shorter, 1e-6))))
+                tasks = round(min(MOST_TASKS, tasks * min(100, wished / max(shorter, 1e-6))))
 
     def _block(self, number: int, tasks: int, rounds: int) -> Block:
         begun = time.monotonic()
