@@ -493,3 +493,12 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
     )
     assert done.stdout == "[]\n"
+
+
+def test_the_help_names_every_workload_and_executor(run_todobatch: RunTodobatch) -> None:
+    from todobatch.executors import EXECUTORS
+    from todobatch.processors import WORKLOADS
+
+    said = " ".join(run_todobatch("run", "--help", env={"COLUMNS": "200"}).stdout.split())
+    for name in (*WORKLOADS, *EXECUTORS):
+        assert name in said
