@@ -43,8 +43,8 @@ def run(
         str,
         typer.Option(
             "--workload", "-w",
-            help="validate, process, report, pipeline, example8, alloc, hot-object, native, io-wait, "
-            "http, hybrid, payload, skewed, or package.module:function of your own.",
+            help="validate, process, report, pipeline, example8, alloc, hot-object, native, "
+            "io-wait, http, hybrid, payload, skewed, or package.module:function of your own.",
         ),
     ] = "pipeline",
     executor: Annotated[
