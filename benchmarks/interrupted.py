@@ -2,7 +2,7 @@
 
 A small run of `todobatch bench` is broken in each of these ways, then taken up again:
 
-* killed: SIGKILL to the command and all that it started;
+* killed: SIGKILL to the command; what it started has to end by itself;
 * full disk: its folder stands on a file system too small for it (a tmpfs, mounted for this; without
   the right to mount one, a limit on the size of files), which is made larger afterwards;
 * torn line: the last line of samples.jsonl is cut off in the middle, as a power cut leaves it;
@@ -13,7 +13,6 @@ end of how many planned. Exit code 1 when one is missing.
 """
 
 import argparse
-import os
 import resource
 import signal
 import subprocess
@@ -64,10 +63,10 @@ def main() -> int:
 
 
 def killed(folder: Path) -> tuple[str, list[int]]:
-    """SIGKILL in the middle, to the whole process group."""
+    """SIGKILL in the middle."""
     process = start("bench", *SMALL, "-o", folder)
     wait_for(lambda: len(taken(folder)) >= 5, process)
-    os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     process.communicate()
     return "nothing: it was killed", resumed(folder)
 
@@ -88,7 +87,7 @@ def torn_line(folder: Path) -> tuple[str, list[int]]:
     """The last line loses its second half."""
     process = start("bench", *SMALL, "-o", folder)
     wait_for(lambda: len(taken(folder)) >= 5, process)
-    os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     process.communicate()
     samples = folder / store.SAMPLES
     data = samples.read_bytes()
@@ -161,7 +160,11 @@ def start(*arguments: object) -> "subprocess.Popen[str]":
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
     """Its exit code and all that it printed."""
-    said, _ = process.communicate(timeout=TIMEOUT_S)
+    try:
+        said, _ = process.communicate(timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
     return process.returncode, said
 
 
@@ -170,6 +173,7 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") ->
     end = time.monotonic() + TIMEOUT_S
     while not condition():
         if process.poll() is not None or time.monotonic() > end:
+            process.kill()
             raise SystemExit(f"interrupted.py: it ended too early:\n{process.communicate()[0]}")
         time.sleep(0.01)
 

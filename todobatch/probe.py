@@ -56,8 +56,8 @@ def tree_context_switches() -> tuple[int, int] | tuple[()]:
                     lines = dict(line.split(b":", 1) for line in file if b"ctxt_switches" in line)
             except OSError:
                 continue  # that thread has ended
-            voluntary += int(lines[b"voluntary_ctxt_switches"])
-            involuntary += int(lines[b"nonvoluntary_ctxt_switches"])
+            voluntary += int(lines.get(b"voluntary_ctxt_switches", 0))
+            involuntary += int(lines.get(b"nonvoluntary_ctxt_switches", 0))
     return voluntary, involuntary
 
 

@@ -1,8 +1,8 @@
 """How near executors come to the machine's limit: ``python benchmarks/peers/ceiling.py``
 
-The ceiling is what independent single-threaded processes reach at the same time, one on each
-CPU, each with its share of the same batches: nothing is handed out, shared or copied. In a block,
-all live at once, forks of one process, and take turns in an order that is drawn; the ceiling's turn
+The ceiling is what independent single-threaded processes reach at the same time, one kept on each
+CPU, each with as many like batches as its share: nothing is handed out, shared or copied. In a
+block, all live at once, forks of one process, and take turns in a drawn order; the ceiling's turn
 is as long as that of its slowest process. Printed is the ceiling's time ÷ the executor's: the share
 of the machine that the executor uses. Loads: the document's reference load, and tasks of ten
 microseconds, both in batches of 100.
@@ -78,6 +78,8 @@ def main() -> int:
     print("|---|---|---|---:|---:|---|", flush=True)
     missed = 0
     cpus = len(runtime.cpus_allowed())
+    if not cpus:
+        raise SystemExit("ceiling.py: this system keeps no process on a CPU")
     for executor, spec, goals in ROWS:
         for (workload, task_s), goal in zip(LOADS.items(), goals, strict=True):
             share = max(1, round(options.turn / task_s / BATCH))  # of one CPU

@@ -76,9 +76,9 @@ def loads(scale: float) -> tuple[Load, ...]:
 
     return (
         load("balanced", "example8", 32, 100),
-        load("skewed", "skewed", 40, 20),
+        load("skewed", "skewed", 2_000, 20),
         load("tiny tasks, one a batch", "benchmarks.peers.known:ten_microseconds", 20_000, 1),
-        load("large results", "payload", 40, 10),
+        load("large results", "payload", 2_800, 10),
         load("20 workers", "example8", 80, 40, 20),
         load("100 workers", "example8", 200, 16, 100),
     )
@@ -98,35 +98,40 @@ def main() -> int:
     print("\n| load | way | time of threads ÷ its time | CPU time of threads ÷ its | |")
     print("|---|---|---:|---:|---|", flush=True)
     interpreter = find(options.interpreter)
-    samplers = {
-        placement: Sampler(
-            {options.interpreter: interpreter}, {"kind": "generator", "seed": options.seed},
-            "2026-11-25", placement=placement,
-        )
-        for placement in ("none", "spread")
-    }  # fmt: skip
+    sampler = Sampler(
+        {options.interpreter: interpreter}, {"kind": "generator", "seed": options.seed},
+        "2026-11-25",
+    )  # fmt: skip
     for load in loads(options.scale):
         taken: dict[Way, list[Sample]] = {way: [] for way in WAYS}
         for block in range(options.blocks):
             lot = random.Random(f"{options.seed}/{load.name}/{block}")
             for way in lot.sample(WAYS, len(WAYS)):
-                taken[way].append(take(samplers[way.placement], load, way, options, block))
+                taken[way].append(take(sampler, load, way, options, block, taken))
         for way in WAYS[1:]:
             wall, cpu = (ratio(taken[THREADS], taken[way], name) for name in ("wall_s", "cpu_s"))
             print(
                 f"| {load.name} | {way.name} | {shown(wall)} | {shown(cpu)} | {verdict(wall)} |",
                 flush=True,
             )
-    for sampler in samplers.values():
-        sampler.close()
+    sampler.close()
     return 0
 
 
-def take(sampler: Sampler, load: Load, way: Way, options: argparse.Namespace, block: int) -> Sample:
-    """One sample; a void one ends it all."""
+def take(
+    sampler: Sampler,
+    load: Load,
+    way: Way,
+    options: argparse.Namespace,
+    block: int,
+    taken: dict[Way, list[Sample]],
+) -> Sample:
+    """One sample, with the output of those before it; a void one ends it all."""
     cell = Cell(load.workload, options.interpreter, way.executor, load.workers)
-    shape = WorkloadShape(load.workload, load.batches, load.batch_size)
-    sample = sampler.take(Slot(block, 0, cell), shape, number=0)
+    before = next((each for samples in taken.values() for each in samples), None)
+    digest = "" if before is None else before.digest
+    shape = WorkloadShape(load.workload, load.batches, load.batch_size, digest=digest)
+    sample = sampler.take(Slot(block, 0, cell, way.placement), shape, number=0)
     if sample.void is not None:
         raise MeasurementError(sample.void, place=f"{load.name}, {way.name}", remedy="see there")
     return sample

@@ -68,6 +68,8 @@ class Answer:
     repeat: int
     said: str
     wall_s: float
+    settings: str = ""
+    """What stood in place of pyperf's defaults."""
 
 
 def main() -> int:
@@ -104,7 +106,13 @@ def _kept(path: Path) -> list[Answer]:
 
 
 def _ask(pairs: Sequence[Pair], options: argparse.Namespace) -> Iterator[Answer]:
-    kept = {(each.tool, each.work, each.effect, each.repeat) for each in _kept(options.output)}
+    earlier = _kept(options.output)
+    if any(each.settings != options.pyperf_options for each in earlier):
+        raise SystemExit(
+            f"pairs.py: {options.output} has answers by other --pyperf-options; "
+            "name another --output"
+        )
+    kept = {(each.tool, each.work, each.effect, each.repeat) for each in earlier}
     interpreter = find(INTERPRETER)
     tools = options.tools.split(",")
     askers: dict[str, Callable[[Pair], str]] = {
@@ -125,11 +133,18 @@ def _ask(pairs: Sequence[Pair], options: argparse.Namespace) -> Iterator[Answer]
                 said = askers[tool](pair)
                 wall_s = time.monotonic() - begun
                 print(f"{tool}: {pair.work} +{pair.effect} %: {said}, {wall_s:.1f} s", flush=True)
-                yield Answer(tool, pair.work, pair.effect, pair.repeat, said, wall_s)
-        first = some[0]
-        done = (next(iter(ASV_FACTORS)), first.work, first.effect, first.repeat) in kept
-        if "asv" in tools and not done:
-            yield from ask_asv(some, interpreter)
+                yield Answer(
+                    tool, pair.work, pair.effect, pair.repeat, said, wall_s, options.pyperf_options
+                )
+        lacking = [
+            pair
+            for pair in some
+            if any((t, pair.work, pair.effect, pair.repeat) not in kept for t in ASV_FACTORS)
+        ]
+        if "asv" in tools and lacking:
+            for answer in ask_asv(lacking, interpreter, options.pyperf_options):
+                if (answer.tool, answer.work, answer.effect, answer.repeat) not in kept:
+                    yield answer
 
 
 def ask_todobatch(pair: Pair) -> str:
@@ -194,7 +209,7 @@ class Work:
 """
 
 
-def ask_asv(pairs: Sequence[Pair], interpreter: Interpreter) -> Iterator[Answer]:
+def ask_asv(pairs: Sequence[Pair], interpreter: Interpreter, settings: str) -> Iterator[Answer]:
     """``asv continuous`` on two commits that differ in the work of every pair."""
     names = [f"{pair.work}/{pair.effect}" for pair in pairs]
     with (
@@ -217,7 +232,7 @@ def ask_asv(pairs: Sequence[Pair], interpreter: Interpreter) -> Iterator[Answer]
                 print(
                     f"{tool}: {pair.work} +{pair.effect} %: {verdict}, {wall_s:.1f} s", flush=True
                 )
-                yield Answer(tool, pair.work, pair.effect, pair.repeat, verdict, wall_s)
+                yield Answer(tool, pair.work, pair.effect, pair.repeat, verdict, wall_s, settings)
 
 
 def asv_verdict(said: str, name: str) -> str:
@@ -323,20 +338,19 @@ def _share(answers: Sequence[Answer]) -> str:
 
 
 def _times(answers: Sequence[Answer]) -> list[str]:
-    """Each peer's time for a pair ÷ todobatch's, paired."""
-    by_tool: dict[str, dict[tuple[str, int, int], float]] = {}
+    """Each peer's time ÷ todobatch's, paired by repeat: asv has one time for all pairs of one."""
+    took: dict[str, dict[int, float]] = {}
     for each in answers:
-        key = (each.work, each.effect, each.repeat)
-        by_tool.setdefault(each.tool, {})[key] = each.wall_s
-    ours = by_tool.pop("todobatch", {})
+        mine = took.setdefault(each.tool, {})
+        mine[each.repeat] = mine.get(each.repeat, 0.0) + each.wall_s
+    ours = took.pop("todobatch", {})
     lines = [""]
-    for tool, theirs in by_tool.items():
-        common = sorted(ours.keys() & theirs.keys())
-        if common:
-            ratio = ratio_of([math.log(theirs[key] / ours[key]) for key in common])
+    for tool, theirs in took.items():
+        if common := sorted(ours.keys() & theirs.keys()):
+            ratio = ratio_of([math.log(theirs[repeat] / ours[repeat]) for repeat in common])
             lines.append(
-                f"{tool} takes {ratio.estimate:.1f} times [{ratio.low:.1f}, {ratio.high:.1f}] as "
-                "long as todobatch for the same pair."
+                f"{tool} takes {ratio.estimate:.2f} times [{ratio.low:.2f}, {ratio.high:.2f}] as "
+                "long as todobatch for the same pairs."
             )
     return lines
 

@@ -91,6 +91,37 @@ def test_a_nursery_that_is_killed_costs_one_sample(sampler: Sampler, mine: str) 
     assert take(sampler, f"{mine}:length").void is None
 
 
+def test_a_nursery_that_dies_during_a_sample_costs_that_one(
+    sampler: Sampler, mine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (Path.cwd() / "kills.py").write_text(
+        "import os, signal\n\n\ndef parent(task):\n"
+        "    if os.path.exists('spare'):\n        return 0\n"
+        "    open('spare', 'w').close()\n    os.kill(os.getppid(), signal.SIGKILL)\n"
+        "    return 0\n"
+    )
+    void = take(sampler, "kills:parent").void
+    assert void is not None
+    assert "the process that bears samples ended with code -9" in void
+    assert take(sampler, "kills:parent").void is None
+
+
+def test_a_dead_nursery_says_the_same_each_time(python314: Interpreter) -> None:
+    nursery = Nursery(python314, worker_environment(python314), "side")
+    reader, writer = os.pipe()
+    child = nursery.bear(writer)
+    os.close(writer)
+    (process,) = [each for each in _nurseries() if each.pid == nursery._process.pid]
+    process.kill()
+    for _ in range(2):
+        with pytest.raises(MeasurementError, match="ended with code -9"):
+            child.wait(0.0)
+    assert child.end() is False
+    assert os.read(reader, 1) == b""  # the child is gone too
+    os.close(reader)
+    nursery.close()
+
+
 def test_an_interpreter_that_cannot_start_says_why(python314: Interpreter) -> None:
     broken = {**worker_environment(python314), "PYTHONPATH": "/nowhere"}
     nursery = Nursery(python314, broken)

@@ -63,7 +63,7 @@ def test_the_table_counts_alarms_and_differences_found() -> None:
     assert "| tool | A/A false alarms | +5 % found | called faster | s a pair |" in text
     assert "| todobatch | 0 of 1 [0, 98 %] | 1 of 1 [3, 100 %] | 0 | 2.0 |" in text
     assert "| other | 1 of 1 [3, 100 %] | 0 of 1 [0, 98 %] | 1 | 8.0 |" in text
-    assert "other takes 4.0 times" in text
+    assert "other takes 4.00 times" in text
 
 
 @pytest.mark.parametrize("work", known.WORKS)

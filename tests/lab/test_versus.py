@@ -123,6 +123,40 @@ def test_two_approaches_on_two_interpreters(
     assert all(block.cpu is None for block in outcome.blocks)
 
 
+def test_a_side_that_prints_more_than_a_pipe_holds_goes_on(
+    mine: str, interpreters: dict[str, Interpreter]
+) -> None:
+    (Path.cwd() / "loud.py").write_text(
+        "import sys\n\n\ndef loud(task):\n    sys.stderr.write('x' * 70_000)\n    return 0\n"
+    )
+    assert compared("loud:loud", "loud:loud", interpreters, blocks=1).same_output
+
+
+def test_a_side_clears_up_behind_itself(
+    sums: str,
+    interpreters: dict[str, Interpreter],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    compared(f"{sums}:once", f"{sums}:once", interpreters, executor="processes", workers=2,
+             blocks=1)  # fmt: skip
+    assert not list(tmp_path.glob("pymp-*"))
+
+
+@pytest.mark.parametrize(
+    ("slower", "limit", "is_beyond"),
+    [(0.015, 0.01, True), (0.005, 0.01, False), (0.08, 0.05, True), (0.03, 0.05, False),
+     (-0.10, 0.05, False)],
+)  # fmt: skip
+def test_a_limit_is_judged_whatever_the_verdict_is_called(
+    slower: float, limit: float, is_beyond: bool
+) -> None:
+    logs = [-math.log1p(slower) + 0.0005 * (-1) ** n for n in range(12)]
+    assert versus.beyond(logs, limit) is is_beyond
+    assert versus.beyond(logs[:1], limit) is None
+
+
 def test_another_output_is_told(sums: str, interpreters: dict[str, Interpreter]) -> None:
     assert not compared(f"{sums}:once", f"{sums}:another", interpreters, blocks=1).same_output
 
@@ -148,7 +182,7 @@ def test_a_side_that_hangs_is_ended(
     mine: str, interpreters: dict[str, Interpreter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(versus, "TURN_TIMEOUT_S", 1.0)
-    with pytest.raises(MeasurementError, match="a turn took longer than 1 s"):
+    with pytest.raises(MeasurementError, match="took longer than 4 s"):
         compared(f"{mine}:hangs", f"{mine}:length", interpreters)
 
 

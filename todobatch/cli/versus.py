@@ -13,7 +13,7 @@ from todobatch.cli.shares import share_of
 from todobatch.errors import EXIT_GATE, UsageError
 
 if TYPE_CHECKING:
-    from todobatch.lab.versus import Outcome
+    from todobatch.lab.versus import Outcome, Versus
 
 FORMATS = ("text", "json")
 
@@ -39,8 +39,13 @@ def versus(
         typer.Option("--input", metavar="FILE", help="Your own tasks instead of generated ones.",
                      show_default=False),
     ] = None,
+    input_format: Annotated[
+        str | None,
+        typer.Option(help="Format of --input when its name does not tell.", show_default=False),
+    ] = None,
     budget: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Begin no block that would not fit in.")
+        float, typer.Option(metavar="SECONDS",
+                            help="Begin no block but the first that would not fit in.")
     ] = 60.0,
     target: Annotated[
         str, typer.Option(metavar="PERCENT", help="Stop undecided once it is known to ± this.")
@@ -70,12 +75,14 @@ def versus(
     gate = None if fail_on_slower is None else share_of(fail_on_slower, "--fail-on-slower")
     if not budget > 0:
         raise UsageError(f"a budget of {budget} s", place="--budget", remedy="more than 0 seconds")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a workload of one's own is looked for in the current folder
+
+    import statistics  # noqa: F401 - with ours, before a user's module of that name is found
 
     from todobatch.lab import versus as lab
     from todobatch.lab.schema import Cell
 
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a workload of one's own is looked for in the current folder
     sides = zip(
         (a, b),
         _two(interpreters, "--interpreters"),
@@ -83,24 +90,47 @@ def versus(
         _numbers(workers),
         strict=True,
     )
-    outcome = lab.prepare(
+    prepared = lab.prepare(
         *(Cell(*side) for side in sides),
         input_file=input_file,
+        input_format=input_format,
         seed=random.SystemRandom().randrange(2**32) if seed is None else seed,
         budget_s=budget,
         target=share_of(target, "--target"),
+        limit=gate,
         say=lambda text: typer.echo(text, err=True),
-    ).run(_show_progress if sys.stderr.isatty() else lambda _: None)
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")
+    )
+    outcome = _run(prepared)
     if format_ == "json":
         typer.echo(json.dumps(outcome.as_json()))
     else:
         for line in _lines(outcome):
             typer.echo(line)
-    if gate is not None and outcome.verdict == "slower" and outcome.ratio.low > 1 + gate:
+    if outcome.beyond_limit:
         typer.echo(f"todobatch: B is slower by more than {fail_on_slower}", err=True)
         raise typer.Exit(EXIT_GATE)
+
+
+def _run(prepared: "Versus") -> "Outcome":
+    """Run it, with a line of progress on a terminal; Ctrl-C prints what was known by then."""
+    seen: list[Outcome] = []
+
+    def on_block(outcome: "Outcome") -> None:
+        seen[:] = [outcome]
+        if sys.stderr.isatty():
+            text = f"block {len(outcome.blocks)}: B takes {_ratio(outcome)} as long as A"
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+
+    try:
+        return prepared.run(on_block)
+    except KeyboardInterrupt:
+        for line in _lines(seen[0]) if seen else ():
+            typer.echo(line, err=True)
+        raise
+    finally:
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K")
 
 
 def _two(text: str, option: str) -> tuple[str, str]:
@@ -123,12 +153,6 @@ def _numbers(text: str) -> tuple[int, int]:
         ) from None
 
 
-def _show_progress(outcome: "Outcome") -> None:
-    text = f"block {len(outcome.blocks)}: B takes {_ratio(outcome)} as long as A"
-    sys.stderr.write(f"\r\x1b[K{text}")
-    sys.stderr.flush()
-
-
 def _lines(outcome: "Outcome") -> list[str]:
     from todobatch.units import show_seconds
 
@@ -138,6 +162,8 @@ def _lines(outcome: "Outcome") -> list[str]:
         "equivalent": "no difference to act on (within 2 %)",
         "cannot tell": "cannot tell; a larger --budget may",
     }[outcome.verdict]
+    if outcome.beyond_limit is not None:
+        what += f"; it is {'' if outcome.beyond_limit else 'not '}beyond the limit"
     blocks = len(outcome.blocks)
     turns = sum(len(block.a_s) for block in outcome.blocks)
     lines = [

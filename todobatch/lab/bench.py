@@ -197,7 +197,7 @@ def availability(interpreter: Interpreter) -> dict[str, str | None]:
             env=worker_environment(interpreter),
         )
         return cast(dict[str, str | None], json.loads(done.stdout))
-    except (subprocess.SubprocessError, ValueError) as error:
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
         said = getattr(error, "stderr", "") or str(error)
         raise InterpreterMissingError(
             f"it cannot run todobatch: {str(said).strip().splitlines()[-1:]}",

@@ -226,7 +226,8 @@ def pairs_of(a: Series, b: Series) -> list[tuple[Point, Point]]:
 def gate_on_slower(outcome: Outcome, limit: Ratio, option: str) -> Gate:
     """Fails for cells that are surely slower by more than the limit, interval and all."""
     rows = outcome.rows
-    failed = [r.name for r in rows if r.verdict == "slower" and r.ratio.low > 1 + limit]
+    told = {"slower", "equivalent"}  # within 2 % may still be beyond a limit of 1 %
+    failed = [r.name for r in rows if r.verdict in told and r.ratio.low > 1 + limit]
     undecided = sum(row.verdict == "cannot tell" for row in rows)
     return Gate(option, limit, None, len(rows), undecided, tuple(failed))
 
@@ -248,7 +249,8 @@ def gate_on_efficiency(outcome: Outcome, limit: Ratio, workers: int | None, opti
             place="--fail-on-efficiency-drop",
             remedy="compare run folders in which such cells and sequential were measured",
         )
-    failed = [r.name for r in rows if r.verdict == "slower" and r.ratio.high < 1 - limit]
+    told = {"slower", "equivalent"}
+    failed = [r.name for r in rows if r.verdict in told and r.ratio.high < 1 - limit]
     undecided = sum(row.verdict == "cannot tell" for row in rows)
     return Gate(option, limit, workers, len(rows), undecided, tuple(failed))
 

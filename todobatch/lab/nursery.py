@@ -40,6 +40,8 @@ class Nursery:
         role: Literal["sample", "side"] = "sample",
     ) -> None:
         self._interpreter = interpreter
+        self._dead: MeasurementError | None = None
+        """Why it bears no more, once it has died or an answer of it was not read."""
         self._control, theirs = socket.socketpair()
         self._control.settimeout(START_TIMEOUT_S)
         try:
@@ -84,6 +86,8 @@ class Nursery:
 
     def _ask(self, request: bytes, *fds: int) -> str:
         """Its answer, a line. Raises MeasurementError when it has died."""
+        if self._dead is not None:
+            raise self._dead
         said = b""
         try:
             socket.send_fds(self._control, [request], fds)
@@ -91,21 +95,36 @@ class Nursery:
                 if not (more := self._control.recv(64)):
                     break
                 said += more
-        except OSError:  # it is gone, or says nothing for a minute
+        except TimeoutError:
             said = b""
+            self._dead = self._error(f"said nothing for {START_TIMEOUT_S:.0f} s")
+        except OSError:
+            said = b""
+        except BaseException:  # Ctrl-C: what it answers now would be taken for another answer
+            self._dead = self._error("was interrupted")
+            raise
         if said.endswith(b"\n"):
             return said.decode().strip()
-        raise self._gone()
+        if self._dead is None:
+            self._dead = self._gone()
+        self._process.kill()
+        raise self._dead
 
     def _gone(self) -> MeasurementError:
         self._process.kill()
         _, printed = self._process.communicate()
         last = printed[-STDERR_KEPT:].decode(errors="replace").strip().splitlines()[-1:]
+        return self._error(
+            f"ended with code {self._process.returncode}" + "".join(f": {line}" for line in last)
+        )
+
+    def _error(self, what: str) -> MeasurementError:
         return MeasurementError(
-            f"the process that bears samples ended with code {self._process.returncode}"
-            + "".join(f": {line}" for line in last),
+            f"the process that bears samples {what}",
             place=f"interpreter {self._interpreter.spec}",
-            remedy="measure again; if it stays, look whether something kills it (memory, limits)",
+            remedy="if it could not import something, look for modules of yours with the name of "
+            "one of Python's; otherwise measure again, and look whether something kills it "
+            "(memory, limits)",
         )
 
 
@@ -137,18 +156,20 @@ class Child:
         return self.returncode
 
     def end(self) -> bool:
-        """End it with its whole group, workers that outlived it included.
+        """End it with its whole group, workers that outlived it included; raises nothing.
 
-        Gives whether it was still alive.
+        Gives whether it was still alive, as far as a nursery that still lives can tell.
         """
         try:
             hung = self.wait(0.0) is None
-        finally:
-            with suppress(ProcessLookupError):  # the usual end: nobody is left in it
-                os.killpg(self.pid, signal.SIGKILL)
-            self.stdin.close()
-            self.stderr.close()
+        except MeasurementError:
+            hung = False
+        with suppress(ProcessLookupError, PermissionError):  # the usual end: nobody is left in it
+            os.killpg(self.pid, signal.SIGKILL)
+        self.stdin.close()
+        self.stderr.close()
         begun = time.monotonic()
-        while self.wait(1.0) is None and time.monotonic() - begun < START_TIMEOUT_S:
-            pass
+        with suppress(MeasurementError):
+            while self.wait(1.0) is None and time.monotonic() - begun < START_TIMEOUT_S:
+                pass
         return hung

@@ -59,7 +59,7 @@ def main() -> None:
                 control.sendall(answer.encode() + b"\n")
     finally:
         for pid in alive:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
 
 

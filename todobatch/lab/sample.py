@@ -43,6 +43,7 @@ class Slot:
     block: int
     position: int
     cell: Cell
+    placement: Placement = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,6 @@ class Sampler:
     today: str
     timeout_s: Seconds = 300.0
     extra_environment: Mapping[str, str] = field(default_factory=dict)
-    placement: Placement = "none"
     _nurseries: dict[tuple[int, str], Nursery] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )
@@ -80,7 +80,7 @@ class Sampler:
     def take(self, slot: Slot, shape: WorkloadShape, *, number: int) -> Sample:
         """Take one sample and judge it. What went wrong is in its `void`; nothing is raised."""
         load = os.getloadavg()[0]
-        taken = self.run(slot.cell, shape, block=slot.block)
+        taken = self.run(slot.cell, shape, block=slot.block, placement=slot.placement)
         interpreter = self.interpreters[slot.cell.interpreter]
         observed = taken.observed or {}
         workers = observed.get("worker_totals", [])
@@ -115,7 +115,14 @@ class Sampler:
             void=taken.trouble or why_void(observed, interpreter, shape),
         )
 
-    def run(self, cell: Cell, shape: WorkloadShape, *, block: int = -1) -> Taken:
+    def run(
+        self,
+        cell: Cell,
+        shape: WorkloadShape,
+        *,
+        block: int = -1,
+        placement: Placement = "none",
+    ) -> Taken:
         """Run one sample's process to its end, whatever end that is."""
         started = dt.datetime.now(tz=dt.UTC).isoformat(timespec="milliseconds")
         begun = time.monotonic()
@@ -128,13 +135,14 @@ class Sampler:
             "batch_size": shape.batch_size,
             "source": self.source,
             "today": self.today,
-            "placement": self.placement,
+            "placement": placement,
         }
         said = {"observed": b"", "pyperf": b"", "stderr": b""}
         try:
             trouble = self._follow(cell.interpreter, block, spec, said, begun)
         except MeasurementError as error:  # the nursery is gone: the next sample gets a new one
-            self.close()
+            if gone := self._nurseries.pop((block, cell.interpreter), None):
+                gone.close()
             trouble = error.cause
         return Taken(
             observed=_json(said["observed"]) if trouble is None else None,
@@ -164,7 +172,6 @@ class Sampler:
                 hung = child.end()
         if not in_time:
             return f"it took longer than {self.timeout_s:.0f} s and was ended"
-        assert child.returncode is not None
         if child.returncode and not hung:  # what hung after it had said all was ended by us
             return how_it_ended(child.returncode, said["stderr"])
         return None
@@ -302,15 +309,15 @@ def _read_all(
 def how_it_ended(code: int, stderr: bytes) -> str:
     """What a process's exit code and what it printed last say, on one line without folders."""
     how = f"was killed ({signal_name(-code)})" if code < 0 else f"ended with code {code}"
-    printed = _gist(stderr.decode(errors="replace"))
+    printed = gist(stderr)
     return f"its process {how}: {printed}" if printed else f"its process {how} without a word"
 
 
-def _gist(printed: str) -> str:
+def gist(said: bytes) -> str:
     """What was printed last on one line, without a traceback's frames and without folders."""
     told = [
         line.strip()
-        for line in printed.splitlines()
+        for line in said.decode(errors="replace").splitlines()
         if line.strip() and not line.startswith((" ", "Traceback "))
     ]
     return without_folders(" / ".join(told))[-MESSAGE_KEPT:]

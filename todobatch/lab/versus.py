@@ -25,18 +25,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError, MeasurementError, UsageError
 from todobatch.executors import get
 from todobatch.executors.base import MAX_WORKERS
-from todobatch.lab import sequential
+from todobatch.lab import machine, sequential
 from todobatch.lab.bench import availability, inspect_file
 from todobatch.lab.estimate import ratio_of
 from todobatch.lab.interpreters import Interpreter, find_all, worker_environment
 from todobatch.lab.nursery import Child, Nursery
-from todobatch.lab.sample import how_it_ended
+from todobatch.lab.sample import END_TIMEOUT_S, STDERR_KEPT, gist, how_it_ended
 from todobatch.lab.schema import Cell, Estimate, Verdict
 from todobatch.lab.side_process import SideSpec
 from todobatch.lab.tasks import TaskSource
@@ -59,6 +59,10 @@ MOST_BLOCKS = 200
 BUDGET_S: Seconds = 60.0
 MOST_TASKS = 200_000  # of a turn: all of them are in memory
 TURN_TIMEOUT_S: Seconds = 120.0
+
+
+Shape: TypeAlias = tuple[int, int]
+"""Batches of a turn, and tasks in each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,9 @@ class Outcome:
     """B's time ÷ A's, with its 95 % interval."""
     verdict: Verdict
     """On B: ``'faster'``, ``'slower'``, ``'equivalent'`` or ``'cannot tell'``."""
+    beyond_limit: bool | None
+    """Whether B is slower by more than the limit, at 5 % and at any time; None: not decided, or no
+    limit was given."""
     took_s: Seconds
 
     @property
@@ -103,7 +110,22 @@ class Outcome:
         fields["ratio"] = {
             name: value if math.isfinite(value) else None for name, value in fields["ratio"].items()
         }
+        for side in ("a", "b"):
+            if "/" in (spec := fields[side]["interpreter"]):
+                fields[side]["interpreter"] = machine.portable(Path(spec))
         return {**fields, "same_output": self.same_output}
+
+
+def beyond(logs: Sequence[float], limit: Ratio) -> bool | None:
+    """Whether B is slower than A by more than `limit`; None while that is not decided.
+
+    From log(A's time ÷ B's) of each block, by the same evidence as verdicts, against "it is slower
+    by exactly that".
+    """
+    at = -math.log1p(limit)
+    if len(logs) < 2 or sequential.p_value(logs, at) > LEVEL:
+        return None
+    return math.log(ratio_of(logs).estimate) < at
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,55 +148,78 @@ class Versus:
     """Tasks a batch; None: a turn is one batch with one worker, four a worker with more."""
     decide: bool = True
     """Stop as soon as it is decided; otherwise go on until the target or the budget."""
+    limit: Ratio | None = None
+    """Go on until it is decided whether B is slower by more than this."""
 
     def run(self, on_block: Callable[[Outcome], None] = lambda _: None) -> Outcome:
         """Take blocks until it is decided, the target reached or the budget spent.
 
-        Raises MeasurementError when a side fails, dies, hangs, or runs with another GIL than its
-        interpreter has. Ctrl-C ends both sides.
+        The first block is taken whatever the budget. Raises MeasurementError when a side fails,
+        dies, hangs, or runs with another GIL than its interpreter has. Ctrl-C ends both sides.
         """
         begun = time.monotonic()
-        tasks, turn_s = self._calibrate()
+        shape, turn_s = self._calibrate()
         rounds = FEW_ROUNDS
         if turn_s < LONG_TURN_S:
             rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, round(ROUNDS_S / (2 * turn_s))))
         blocks: list[Block] = []
         while True:
-            blocks.append(self._block(len(blocks), tasks, rounds))
-            outcome = self._outcome(blocks, tasks, time.monotonic() - begun)
+            blocks.append(self._block(len(blocks), shape, rounds))
+            outcome = self._outcome(blocks, shape, time.monotonic() - begun)
             on_block(outcome)
-            logs = [block.log_ratio for block in blocks]
             spent = time.monotonic() - begun
             if (
-                (self.decide and sequential.settled(logs, LEVEL, self.target))
-                or sequential.precise(logs, self.target)
+                self._decided([block.log_ratio for block in blocks])
                 or len(blocks) >= self.blocks
                 or spent + blocks[-1].took_s > self.budget_s
             ):
                 return outcome
 
-    def _outcome(self, blocks: Sequence[Block], tasks: int, took_s: Seconds) -> Outcome:
+    def _decided(self, logs: Sequence[float]) -> bool:
+        if self.limit is not None:
+            return beyond(logs[: -sequential.CONFIRMING], self.limit) is not None
+        if self.decide and sequential.settled(logs, LEVEL, self.target):
+            return True
+        return sequential.precise(logs, self.target)
+
+    def _outcome(self, blocks: Sequence[Block], shape: Shape, took_s: Seconds) -> Outcome:
         logs = [block.log_ratio for block in blocks]
         ratio = ratio_of([-each for each in logs])
         verdict = sequential.verdict(logs, LEVEL)
-        return Outcome(self.a, self.b, tasks, self.seed, tuple(blocks), ratio, verdict, took_s)
+        over = None if self.limit is None else beyond(logs, self.limit)
+        return Outcome(
+            self.a, self.b, math.prod(shape), self.seed, tuple(blocks), ratio, verdict, over, took_s
+        )
 
-    def _calibrate(self) -> tuple[int, Seconds]:
-        """Tasks of a turn, and how long the longer side's turn takes."""
+    def _calibrate(self) -> tuple[Shape, Seconds]:
+        """What a turn is, and how long the longer side's takes."""
         wished = TURN_S if self._one_worker() else PARALLEL_TURN_S
-        tasks = max(self.a.workers, self.b.workers)
+        shape = self._shape(1)
         with self._nurseries() as nurseries:
             while True:
                 turns = []
                 for which in (0, 1):
-                    with self._side(nurseries, which, tasks, None) as side:
+                    with self._side(nurseries, which, shape, None) as side:
                         turns.append(side.turn()["wall_s"])
                 shorter, longer = sorted(turns)
-                if shorter >= wished / 2 or longer >= 4 * wished or tasks >= MOST_TASKS:
-                    return tasks, longer
-                tasks = round(min(MOST_TASKS, tasks * min(100, wished / max(shorter, 1e-6))))
+                larger = self._shape(math.prod(shape) * min(100, wished / max(shorter, 1e-6)))
+                enough = shorter >= wished / 2 or longer >= 4 * wished
+                if enough or math.prod(larger) <= math.prod(shape):
+                    return shape, longer
+                shape = larger
 
-    def _block(self, number: int, tasks: int, rounds: int) -> Block:
+    def _shape(self, tasks: float) -> Shape:
+        """Batches, and tasks in each, for about so many tasks.
+
+        The same for both sides: an output's digest depends on how tasks are cut into batches.
+        """
+        tasks = min(tasks, MOST_TASKS)
+        even = 1 if self._one_worker() else 4 * max(self.a.workers, self.b.workers)
+        if self.batch_size is None:
+            return even, max(1, round(tasks / even))
+        return even * max(1, round(tasks / even / self.batch_size)), self.batch_size
+
+    def _block(self, number: int, shape: Shape, rounds: int) -> Block:
         begun = time.monotonic()
         lot = random.Random(f"{self.seed}/{number}")
         cpu = None
@@ -184,8 +229,8 @@ class Versus:
         lot.shuffle(order)
         with (
             self._nurseries() as nurseries,
-            self._side(nurseries, order[0], tasks, cpu) as first,
-            self._side(nurseries, order[1], tasks, cpu) as second,
+            self._side(nurseries, order[0], shape, cpu) as first,
+            self._side(nurseries, order[1], shape, cpu) as second,
         ):
             sides = [first, second] if order == [0, 1] else [second, first]
             outputs = [side.ready()["digest"] for side in sides]
@@ -221,20 +266,16 @@ class Versus:
 
     @contextmanager
     def _side(
-        self, nurseries: Mapping[str, Nursery], which: int, tasks: int, cpu: int | None
+        self, nurseries: Mapping[str, Nursery], which: int, shape: Shape, cpu: int | None
     ) -> Iterator["Side"]:
         """Side 0 is A, side 1 is B."""
         cell = (self.a, self.b)[which]
-        # The same for both: an output's digest depends on how tasks are cut into batches.
-        batches = 1 if self._one_worker() else 4 * max(self.a.workers, self.b.workers)
-        if self.batch_size is not None:
-            batches = max(batches, tasks // self.batch_size)
         spec: SideSpec = {
             "workload": cell.workload,
             "executor": cell.executor,
             "workers": cell.workers,
-            "batches": batches,
-            "batch_size": max(1, tasks // batches),
+            "batches": shape[0],
+            "batch_size": shape[1],
             "source": self.source,
             "today": self.today,
             "cpu": cpu,
@@ -251,9 +292,11 @@ def prepare(
     b: Cell,
     *,
     input_file: Path | None,
+    input_format: str | None,
     seed: int,
     budget_s: Seconds,
     target: Ratio,
+    limit: Ratio | None,
     say: Callable[[str], None],
 ) -> Versus:
     """Find the interpreters, look at the tasks, and refuse what cannot be compared.
@@ -272,7 +315,7 @@ def prepare(
             )
     source: TaskSource = {"kind": "generator", "seed": seed}
     if input_file is not None:
-        source = inspect_file(input_file, None, today, say)
+        source = inspect_file(input_file, input_format, today, say)
     specs = list(dict.fromkeys((a.interpreter, b.interpreter)))
     found = dict(zip(specs, find_all(specs), strict=True))
     for cell in (a, b):
@@ -282,7 +325,9 @@ def prepare(
                 place=f"executor {cell.executor} on {cell.interpreter}",
                 remedy="choose another executor or interpreter",
             )
-    return Versus(a, b, found, source, seed, today.isoformat(), target=target, budget_s=budget_s)
+    return Versus(
+        a, b, found, source, seed, today.isoformat(), target=target, budget_s=budget_s, limit=limit
+    )
 
 
 @contextmanager
@@ -298,6 +343,8 @@ def started(
             os.close(writer)
         try:
             yield Side(child, reader, spec, cell, interpreter)
+            child.stdin.close()  # it ends by itself, and clears up what it has made
+            child.wait(END_TIMEOUT_S)
         finally:
             child.end()
     finally:
@@ -315,12 +362,15 @@ class Side:
         self._cell = cell
         self._interpreter = interpreter
         self._ready: dict[str, Any] | None = None
+        self._sources = [reader, child.stderr.fileno()]
+        self._printed = b""
         self._send(json.dumps(spec).encode() + b"\n")
 
     def ready(self) -> dict[str, Any]:
         """What it saw when it was warm."""
         if self._ready is None:
-            self._ready = self._answer()
+            # Two turns of its own, and as many of the other side's where both share a CPU.
+            self._ready = self._answer(4 * TURN_TIMEOUT_S)
         return self._ready
 
     def turn(self) -> dict[str, Any]:
@@ -343,16 +393,26 @@ class Side:
         except BrokenPipeError:
             raise self._died() from None
 
-    def _answer(self) -> dict[str, Any]:
+    def _answer(self, timeout: Seconds | None = None) -> dict[str, Any]:
         said = b""
-        end = time.monotonic() + TURN_TIMEOUT_S
+        timeout = TURN_TIMEOUT_S if timeout is None else timeout
+        end = time.monotonic() + timeout
         while not said.endswith(b"\n"):
             left = end - time.monotonic()
-            if left <= 0 or not select.select([self._reader], [], [], left)[0]:
-                raise self._failed(f"a turn took longer than {TURN_TIMEOUT_S:.0f} s")
-            if not (more := os.read(self._reader, 65_536)):
-                raise self._died()
-            said += more
+            ready = select.select(self._sources, [], [], left)[0] if left > 0 else []
+            if not ready:
+                printed = gist(self._printed)
+                what = "a turn" if self._ready else "warming up"
+                cause = f"{what} took longer than {timeout:.0f} s"
+                raise self._failed(f"{cause}: {printed}" if printed else cause)
+            if self._reader in ready:
+                if not (more := os.read(self._reader, 65_536)):
+                    raise self._died()
+                said += more
+            elif not (more := os.read(ready[0], 65_536)):
+                self._sources.remove(ready[0])
+            else:  # or it would wait for ever, when it prints more than a pipe holds
+                self._printed = (self._printed + more)[-STDERR_KEPT:]
         seen: dict[str, Any] = json.loads(said)
         if seen["failed"]:
             raise self._failed(f"{seen['failed']} tasks failed: {seen['error']}")
@@ -364,8 +424,10 @@ class Side:
     def _died(self) -> MeasurementError:
         code = self._child.wait(5.0)
         os.set_blocking(self._child.stderr.fileno(), False)
-        printed = self._child.stderr.read() or b""
-        return self._failed(how_it_ended(code or 0, printed))
+        self._printed += self._child.stderr.read() or b""
+        if code is None:
+            return self._failed("its process went silent, and did not end")
+        return self._failed(how_it_ended(code, self._printed))
 
     def _failed(self, cause: str) -> MeasurementError:
         cell = self._cell
