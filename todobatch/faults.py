@@ -313,10 +313,13 @@ def _whole(processor: TaskBatchProcessor, batch: Batch, search: _Search) -> Proc
     failures = sorted(search.failures + search.aside, key=lambda failure: failure.task)
     parts = search.parts
     started = min((part.started for part in parts), default=perf_counter())
-    result = processor.result_of(batch, search.rows, failures, started)
-    if any(rows_of(part) is None for part in parts) or _broken(result):
+    result: ProcessingResult | None = None
+    if search.aside and all(rows_of(part) is not None for part in parts):
+        result = processor.result_of(batch, search.rows, failures, started)
+    if result is None or _broken(result):
         # Its processor has a `process_batch` of its own that gives no rows, or an aggregate that
-        # can be made of the parts and not of the whole.
+        # can be made of the parts and not of the whole: where no task was set aside, making that
+        # of the whole is what broke the worker, and would break this process.
         result = _merged(processor, batch, search, failures, parts, started)
     return replace(
         result, duration=sum(part.duration for part in parts), seen=replace(result.seen, pid=0)

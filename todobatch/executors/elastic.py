@@ -14,7 +14,7 @@ moment old, and then they run one chunk more or look once again.
 import threading
 from collections.abc import Iterable, Iterator
 from queue import Empty
-from time import perf_counter
+from time import perf_counter, process_time
 
 from todobatch.executors.base import Worker, WorkerStats
 from todobatch.executors.threads import Pass, Threads
@@ -28,7 +28,10 @@ BATCHES_A_WORKER = 2
 WORTH: Ratio = 0.3
 """A larger size stays when it brings so much of what its workers would in the ideal case."""
 STALL_S: Seconds = 0.5
-"""When nothing has come back for so long, more may work: batches may be waiting for each other."""
+"""When nothing has come back for so long, and hardly a CPU was used, more may work: batches may be
+waiting for each other, or for something slow."""
+WAITING: Ratio = 0.2
+"""CPUs that are hardly used."""
 LEAST_HOLD, MOST_HOLD = 4, 64
 """Windows until the next trial after one that did not pay; doubled each time it does not."""
 
@@ -139,10 +142,12 @@ class _Elastic(Pass):
 
     def _next_news(self) -> tuple[int, list[ProcessingResult]] | BaseException | None:
         while True:
+            used = process_time()
             try:
                 return self._news.get(timeout=STALL_S)
             except Empty:
-                self._resize(self._sizer.stalled())
+                if process_time() - used < WAITING * STALL_S:  # otherwise they are long, and work
+                    self._resize(self._sizer.stalled())
 
     def _resize(self, size: int) -> None:
         if size != self._size:

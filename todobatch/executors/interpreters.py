@@ -21,7 +21,7 @@ from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import wire
 from todobatch.executors.base import Capabilities, Executor, Run
-from todobatch.executors.link import Page, serve
+from todobatch.executors.link import Page, reserve, serve
 from todobatch.executors.pool import Host, Pool
 from todobatch.model import describe_exception
 from todobatch.processors.base import TaskBatchProcessor
@@ -89,7 +89,7 @@ class _Interpreter(Host):
     def __init__(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> None:
         self._error = "ended"
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the worker
-        self._file.truncate(Page.SIZE)
+        reserve(self._file)
         self._token = os.pipe()
         os.write(self._token[1], b".")
         self.link, self._theirs = socket.socketpair()
@@ -138,7 +138,7 @@ class _Interpreter(Host):
                 interpreter.exec("import sys; sys.path[:] = path")
                 interpreter.call(
                     _serve,
-                    os.dup(self._theirs.fileno()),
+                    self._theirs.fileno(),
                     self._file.fileno(),
                     self._token,
                     processor,
@@ -176,8 +176,11 @@ def _serve(
     keep_rows: bool,
 ) -> None:
     me = importlib.import_module("concurrent.interpreters").get_current()
-    with socket.socket(fileno=link) as end:
+    end = socket.socket(fileno=link)
+    try:
         page = Page(file, token)
         label = f"interpreter-{me.id}"
         serve(end, page, processor, path, label, "interpreter", keep_rows=keep_rows)
         page.close()
+    finally:
+        end.detach()  # the thread that is in here closes it, whatever happens to the interpreter

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
+from typing import IO
 
 from todobatch.executors import wire
 from todobatch.executors.base import Worker
@@ -46,7 +47,9 @@ class Page:
     SIZE = mmap.PAGESIZE
     TAKEN, RUNNING, SINCE, FLAGS = 0, 1, 2, 8
     NUMBER_OF_FLAGS = 64
-    IDLE, UNPICKLING = 0, -1  # as RUNNING; otherwise the batch's place in the message, from 1
+    IDLE, UNPICKLING, SENDING = 0, -1, -2
+    """As RUNNING; otherwise the batch's place in the message, from 1. Sending may have to wait for
+    the caller: no deadline holds then, and no batch is to blame for its end."""
 
     def __init__(self, file: int, token: tuple[int, int] | None = None) -> None:
         self._file = file
@@ -129,6 +132,12 @@ class Page:
         return self.FLAGS + message % self.NUMBER_OF_FLAGS
 
 
+def reserve(file: IO[bytes]) -> None:
+    """Give a page's file its size, on the disk: a hole in it could not be filled on a full one."""
+    file.write(bytes(Page.SIZE))
+    file.flush()
+
+
 def serve(
     link: socket.socket,
     page: "Page",
@@ -188,13 +197,14 @@ def _work(
             result = failed_result(worker.processor.processor_id, batch, cause)
         results.append(result)
         if place == len(batches) or perf_counter() - flushed > FLUSH_S:
-            _send_results(link, worker, number, first, batches[first:place], results)
+            _send_results(link, page, worker, number, first, batches[first:place], results)
             first, flushed = place, perf_counter()
             results.clear()
 
 
 def _send_results(
     link: socket.socket,
+    page: Page,
     worker: Worker,
     number: int,
     first: int,
@@ -211,6 +221,7 @@ def _send_results(
                 for batch, result in zip(batches, results, strict=True)
             ]
         )
+    page.begin(Page.SENDING)
     _send(link, number, first, first + len(results), data, perf_counter() - begun)
 
 

@@ -22,6 +22,7 @@ with it, and those batches run again: a batch gives one result, but may run more
 import atexit
 import selectors
 import socket
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,7 +39,10 @@ from todobatch.units import Seconds
 
 START_TIMEOUT_S: Seconds = 60.0
 START_ATTEMPTS = 3
-"""How often in a row workers may die before they are up, until no more are started."""
+"""How often in a row workers may die before they are up, until no more are started, and how often
+each is tried to be started at all, ..."""
+RETRY_START_S: Seconds = 0.05
+"""... after such a pause, and twice as long each further time."""
 END_GRACE_S: Seconds = 5.0
 """What a batch under way may still take when the workers are ended; then its worker is killed."""
 
@@ -50,6 +54,7 @@ QUEUED = 3
 MOST_UNTAKEN = Page.NUMBER_OF_FLAGS - 4
 
 READ_BYTES = 1 << 18
+_WITHOUT_DEADLINE = {Page.IDLE, Page.SENDING}
 
 
 class Host(ABC):
@@ -399,11 +404,16 @@ class Pool:
     def _add_worker(self) -> None:
         taken = [worker.cpu for worker in self._workers]
         cpu = min(self._cpus, key=taken.count, default=None)
-        try:
-            host = self._start_host(cpu)
-        except (OSError, RuntimeError) as error:  # the system's limits
+        for attempt in range(START_ATTEMPTS):
+            try:
+                host = self._start_host(cpu)
+                break
+            except (OSError, RuntimeError, EOFError) as error:
+                # The system's limits, which may be passing; a fork server that died is started anew.
+                self._why = describe_exception(error)
+                time.sleep(RETRY_START_S * 2**attempt)
+        else:
             self._failed_starts += 1
-            self._why = describe_exception(error)
             return
         worker = _Worker(host, host.link, host.page, perf_counter(), cpu)
         self._workers.append(worker)
@@ -421,7 +431,7 @@ class Pool:
             ends.append(now + self._deadline)
             for worker in self._workers:
                 _, running, since = worker.page.running()
-                if running != Page.IDLE and not worker.overdue:
+                if running not in _WITHOUT_DEADLINE and not worker.overdue:
                     ends.append(since + self._deadline)
         return max(min(ends) - now, 0.0) + 0.001 if ends else None
 
@@ -436,7 +446,7 @@ class Pool:
                     worker.host.kill()
             elif (
                 self._deadline is not None
-                and running != Page.IDLE
+                and running not in _WITHOUT_DEADLINE
                 and not worker.overdue
                 and now - since > self._deadline
             ):

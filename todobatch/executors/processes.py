@@ -26,7 +26,7 @@ from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import wire
 from todobatch.executors.base import Capabilities, Executor, Run
-from todobatch.executors.link import Page, serve
+from todobatch.executors.link import Page, reserve, serve
 from todobatch.executors.pool import END_GRACE_S, Host, Pool
 from todobatch.model import describe_exception
 from todobatch.processors.base import TaskBatchProcessor
@@ -89,7 +89,7 @@ class _Process(Host):
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the worker
         self.link, theirs = socket.socketpair()
         try:
-            self._file.truncate(Page.SIZE)
+            reserve(self._file)
             self.link.setblocking(False)
             self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
                 target=_serve,

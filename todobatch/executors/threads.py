@@ -25,7 +25,7 @@ from typing import ClassVar
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors.base import Capabilities, Executor, Run, Worker, WorkerStats
-from todobatch.model import Batch, ProcessingResult
+from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
 
@@ -104,6 +104,8 @@ class _Crew:
         self._keep_rows = keep_rows
         self._inboxes: list[SimpleQueue[Pass | None]] = [SimpleQueue() for _ in range(workers)]
         self._ready = threading.Barrier(workers + 1)
+        self._trouble: BaseException | None = None
+        """Why a thread could not begin; whichever was last to say so."""
         self._threads = [
             threading.Thread(target=self._serve, args=(n,), name=f"todobatch-{n + 1}", daemon=True)
             for n in range(workers)
@@ -117,7 +119,11 @@ class _Crew:
         except RuntimeError:
             self._ready.abort()
             raise
-        self._ready.wait()
+        try:
+            self._ready.wait()
+        except threading.BrokenBarrierError:
+            assert self._trouble is not None
+            raise RuntimeError(describe_exception(self._trouble)) from self._trouble
 
     def end(self) -> None:
         """End them and wait for it."""
@@ -136,13 +142,18 @@ class _Crew:
 
     def _serve(self, number: int) -> None:
         try:
+            if self._cpus:
+                runtime.stay_on(self._cpus[number % len(self._cpus)])
+            label = f"thread-{number + 1}"
+            worker = Worker(self._processor, label, "thread", keep_rows=self._keep_rows)
+        except BaseException as error:  # who waits at the barrier must not wait for ever
+            self._trouble = error
+            self._ready.abort()
+            return
+        try:
             self._ready.wait()
         except threading.BrokenBarrierError:
             return  # not all of them could be started
-        if self._cpus:
-            runtime.stay_on(self._cpus[number % len(self._cpus)])
-        label = f"thread-{number + 1}"
-        worker = Worker(self._processor, label, "thread", keep_rows=self._keep_rows)
         while (job := self._inboxes[number].get()) is not None:
             job.work(worker, number)
 
