@@ -409,7 +409,7 @@ class Pool:
                 host = self._start_host(cpu)
                 break
             except (OSError, RuntimeError, EOFError) as error:
-                # The system's limits, which may be passing; a fork server that died is started anew.
+                # The system's limits, which may pass; a fork server that died is started anew.
                 self._why = describe_exception(error)
                 time.sleep(RETRY_START_S * 2**attempt)
         else:

@@ -81,7 +81,7 @@ def test_a_thread_that_cannot_begin_is_an_error_and_no_wait(
 def test_a_worker_that_cannot_be_replaced_at_once_is_replaced_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MARK", str(tmp_path / "died"))
+    mark = Task(str(tmp_path / "died"))
     started = processes._Process.__init__
     calls = 0
 
@@ -93,21 +93,19 @@ def test_a_worker_that_cannot_be_replaced_at_once_is_replaced_later(
         started(self, *args, **kwargs)
 
     monkeypatch.setattr(processes._Process, "__init__", refused_once)
-    report = run_batches(
-        [Task(f"{n}") for n in range(5)], DiesOnce(), executor="processes", workers=1, batch_size=1
-    )
+    report = run_batches([mark] * 5, DiesOnce(), executor="processes", workers=1, batch_size=1)
     assert (report.tasks, report.failed, report.replaced) == (5, 0, 1)
     assert calls == 3
 
 
 class DiesOnce(TaskBatchProcessor):
-    """The first task kills its worker, unless somebody did before."""
+    """The first task kills its worker, unless the file that is its title says that one did."""
 
     name = "dies-once"
 
     def process_task(self, task: Task) -> Json:
         try:
-            os.close(os.open(os.environ["MARK"], os.O_CREAT | os.O_EXCL))
+            os.close(os.open(task.title, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return 0
         os.kill(os.getpid(), signal.SIGKILL)
