@@ -105,7 +105,8 @@ class Executor(ABC):
             raise UsageError(
                 f"workers of {self.name} cannot be kept on a CPU each",
                 place="--placement",
-                remedy="use threads, stealing, interpreters or processes, or --placement none",
+                remedy="use threads, stealing, elastic, interpreters or processes, or "
+                "--placement none",
             )
         if placement == "spread" and not hasattr(os, "sched_setaffinity"):
             raise UsageError(
