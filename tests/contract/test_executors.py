@@ -208,6 +208,7 @@ def test_of_long_batches_few_are_taken_ahead(executor: Executor) -> None:
         results.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.thread_unsafe(reason="it counts the threads of the process")
 def test_leaving_early_ends_the_workers(executor: Executor, tasks: list[Task]) -> None:
     before = threading.active_count()
     with executor.open(TaskValidator(today=TODAY), 3) as run:
