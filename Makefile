@@ -23,6 +23,11 @@ MADE_FROM := requirements/bootstrap.txt requirements/dev.txt requirements/instal
 KEY := $(shell { cat $(MADE_FROM); echo '$(abspath $(VENV))'; $(PYTHON3) --version; } 2>&1 | cksum | tr ' ' -)
 READY := $(VENV)/.ready-$(KEY)
 
+# Each of these tests runs in four threads at once, what uses threads itself included.
+STRESSED := tests/contract/test_executors.py tests/executors/test_elastic.py \
+  tests/processors/test_processors.py -k "not processes and not interpreters" \
+  --parallel-threads=4 --iterations=2
+
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -54,12 +59,14 @@ check: $(READY) ## ruff and mypy --strict
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy --strict
 
-test: interpreters worker-test-env chromium ## all tests, the contract suite on each interpreter too
+test: interpreters worker-test-env chromium ## all tests, the contract suite on each interpreter too, and stress
 	@$(PYTHON) -m pytest $(PYTEST_FLAGS)
 	@set -e; for python in $(INTERPRETERS); do \
 	  echo "the contract suite on $$python itself:"; \
 	  $(PYTHON) tests/tools/run_on.py $$python tests/contract $(PYTEST_FLAGS); \
 	done
+	@echo "in parallel threads without a GIL, twice:"
+	@$(PYTHON) tests/tools/run_on.py 3.14t $(STRESSED) $(PYTEST_FLAGS)
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal \
   --custom-compile-command "make requirements"
