@@ -66,6 +66,7 @@ class Job(TypedDict):
     executor: str
     workers: int
     batch_size: int
+    cut: NotRequired[bool]
     today: str
     strict: bool
     output: str | None
@@ -158,6 +159,7 @@ class Engine:
                 processor,
                 executor=executor,
                 workers=job["workers"],
+                cut=job.get("cut", False),
                 keep_rows=output is not None,
                 on_batch=take,
                 on_ready=ready,
