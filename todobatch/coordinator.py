@@ -138,10 +138,10 @@ def run_batches(
 ) -> BatchReport:
     """Process a stream of tasks (or of ready-made batches) and report what it came to.
 
-    No batch size need be chosen: batches are of `DEFAULT_BATCH_SIZE` tasks, executors hand quick ones
-    out together, and with `cut` (the default where tasks are given without a `batch_size`, and more
-    than one worker) slow ones go out in parts: see `todobatch.faults`. `deadline_s` holds for each
-    part then. Results, output and digest are the same.
+    No batch size need be chosen: batches are of `DEFAULT_BATCH_SIZE` tasks, executors hand quick
+    ones out together, and with `cut` (the default where tasks are given without a `batch_size`)
+    slow ones go out in parts to more than one worker: see `todobatch.faults`. `deadline_s` holds
+    for each part then. Results, output and digest are the same.
 
     `processor` and `executor` may be given by name. `on_result` sees each batch's result once, in
     the calling thread, when there is nothing more to be done for it; `on_batch` sees it with the

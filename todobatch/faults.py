@@ -216,7 +216,7 @@ class Feed:
         return left if cost * left < 1.5 * PART_S else min(max(int(PART_S / cost), 1), left)
 
     def _measure(self, result: ProcessingResult) -> None:
-        if result.fault is None and result.tasks:
+        if result.fault is None and result.tasks and result.duration > 0:
             mean = result.duration / result.tasks
             # Slow ones count at once, quick ones bit by bit: too long a part is the worse mistake.
             old = self._cost
@@ -278,7 +278,10 @@ class Feed:
         return False
 
     def out_since(self) -> list[tuple[Batch, float]]:
-        """The batches that are out, and since when, the longest first; parts have the whole's index."""
+        """The batches that are out, and since when, the longest first.
+
+        A part has the index of its batch here.
+        """
         with self._lock:
             out = [
                 (replace(each.batch, index=each.case.batch.index), each.since)

@@ -335,8 +335,7 @@ def test_no_tiny_batch_is_lost_or_done_twice(executor: Executor, tasks: list[Tas
 def test_no_batch_is_stuck_behind_a_long_one_it_was_handed_out_with(
     name: str, tmp_path: Path
 ) -> None:
-    """After hundreds of tiny batches, several go to a worker at once; the last two wait for each
-    other."""
+    """Tiny batches go to a worker several at once; the last two wait for each other."""
     if EXECUTORS[name].available() is not None:
         return  # another test holds which work here
     count = 600

@@ -11,9 +11,10 @@ end of the input, who is idle takes from those who have pulled several: a long b
 that were pulled with it.
 
 `Pass._feed_lock` guards the iterator, `Pass._closed` and what is put into a worker's chunk; out of
-it batches are taken without a lock, for a deque's `popleft` and `pop` are whole, GIL or not. Each worker has a counting semaphore of
-its own: it takes a place before it pulls, and the caller gives that back when it has taken the
-results, so that results cannot pile up in front of a slow caller. The rest belongs to one thread.
+it batches are taken without a lock, for a deque's `popleft` and `pop` are whole, GIL or not. Each
+worker has a counting semaphore of its own: it takes a place before it pulls, and the caller gives
+that back when it has taken the results, so that results cannot pile up in front of a slow caller.
+The rest belongs to one thread.
 Whether the threads run side by side is up to the interpreter: see `runtime.gil_enabled`. All work
 with the same processor: copies of it, one a thread, were no faster without a GIL.
 """
