@@ -16,7 +16,7 @@ from tests.fake_executor import FOR_EVER, Flaky, Scripted
 from todobatch import Task, faults, run_batches
 from todobatch.coordinator import MOST_WORKERS_NAMED, Tally, batched, urgent_first
 from todobatch.errors import MeasurementError, NoProgressError, UsageError
-from todobatch.executors import get
+from todobatch.executors import Capabilities, get
 from todobatch.faults import HOPELESS_AFTER, MOST_WAITING, Feed, Policy
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure, WorkerSeen
 from todobatch.processors import TaskBatchProcessor
@@ -137,6 +137,25 @@ def test_slow_tasks_go_out_in_parts_and_quick_ones_in_whole_batches() -> None:
     run_batches(batched(tasks, 100), processor, executor=executor, workers=2)
     run_batches(tasks, processor, executor=executor, workers=1)
     assert parts == [100] * 12, "who has chosen a size gets it, and one worker needs no parts"
+
+
+def test_large_tasks_are_copied_in_parts() -> None:
+    tasks = [Task("x" * (faults.PART_BYTES // 4)) for _ in range(30)]
+    parts: list[int] = []
+    copying = Copying(holds=2, on_run=lambda batch: parts.append(len(batch)))
+    run_batches(tasks, Flaky(), executor=copying, workers=2)
+    assert (sum(parts), max(parts)) == (30, 4)
+    parts.clear()
+    run_batches(tasks, Flaky(), executor=Scripted(holds=1, on_run=copying.on_run), workers=2)
+    assert max(parts) == 29, "where nothing is copied, they are as any others"
+
+
+class Copying(Scripted):
+    """Says that it copies batches to its workers."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, needs_pickling=True)
 
 
 def test_a_batch_that_was_begun_is_finished_when_the_user_stops() -> None:

@@ -191,7 +191,10 @@ def run_batches(
             f"unknown order {order!r}", place="--order", remedy="'input' or 'priority'"
         )
     resumed = tally.tasks
-    feed = Feed(fresh, worker, policy, keep_rows=keep_rows, stop=stop, cut=cut and workers > 1)
+    feed = Feed(
+        fresh, worker, policy, keep_rows=keep_rows, stop=stop, cut=cut and workers > 1,
+        copies=chosen.capabilities.needs_pickling,
+    )  # fmt: skip
     times = _Times()
     opened = partial(
         chosen.open, InParts(worker), workers, keep_rows=keep_rows,

@@ -50,6 +50,9 @@ aside without a search, until one comes back. It bounds time where everything br
 POLL_S: Seconds = 0.02
 PART_S: Seconds = 0.03
 """Work in a part of a slow batch: long against what handing it over costs, 0.1 ms at most."""
+PART_BYTES = 1_000_000
+"""Of text in a part that is copied to its worker: so much is packed, sent and unpacked while others
+work, and in memory that is used again and again."""
 COPYING_AT_MOST: Ratio = 0.05
 """Of a part's time: when packing its rows takes more, batches go out whole from then on."""
 
@@ -145,9 +148,11 @@ class Feed:
         keep_rows: bool = False,
         stop: Callable[[], bool] | None = None,
         cut: bool = False,
+        copies: bool = False,
     ) -> None:
         # A `process_batch` of the user's own may give no rows, of which a whole could be made.
         self._cut = cut and type(processor).process_batch is TaskBatchProcessor.process_batch
+        self._copies = copies
         self._rest: tuple[_Case, int] | None = None
         """A batch of which parts are out, and how many of its tasks."""
         self._cost: Seconds | None = None
@@ -192,7 +197,7 @@ class Feed:
         """The next fresh batch, or the first part of it."""
         batch = next(self._fresh)
         case = _Case(batch)
-        if self._cut and self._part_size(len(batch)) < len(batch):
+        if self._cut and self._part_size(batch, len(batch)) < len(batch):
             case.search = _Search(len(batch), [None] * len(batch))
             self._rest = case, 0
             return self._part()
@@ -203,17 +208,21 @@ class Feed:
         assert self._rest is not None
         case, done = self._rest
         batch = case.batch
-        end = done + self._part_size(len(batch) - done)
+        end = done + self._part_size(batch, len(batch) - done)
         self._parts += 1
         part = Batch(-self._parts, batch.tasks[done:end], batch.first + done)
         self._rest = (case, end) if end < len(batch) else None
         return _Out(part, case)
 
-    def _part_size(self, left: int) -> int:
+    def _part_size(self, batch: Batch, left: int) -> int:
         cost = self._cost
         if cost is None:
-            return 1
-        return left if cost * left < 1.5 * PART_S else min(max(int(PART_S / cost), 1), left)
+            return min(left, 1)
+        size = left if cost * left < 1.5 * PART_S else int(PART_S / cost)
+        if self._copies and left:
+            text = max(len(str(task.title)) for task in (batch.tasks[0], batch.tasks[-1]))
+            size = min(size, PART_BYTES // max(text, 1))
+        return min(max(size, 1), left)
 
     def _measure(self, result: ProcessingResult) -> None:
         if result.fault is None and result.tasks and result.duration > 0:

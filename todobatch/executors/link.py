@@ -26,6 +26,9 @@ from todobatch.units import Seconds
 FLUSH_S: Seconds = 0.002
 """Results wait for those of the same message, but no longer than this if batches end meanwhile."""
 
+KEPT_BYTES = 1 << 22
+"""A worker receives into the same memory again and again, and keeps no more of it for ever."""
+
 TO_WORKER = struct.Struct("=QQd")  # bytes that follow, message, when it was handed out
 FROM_WORKER = struct.Struct("=QQIIdd")  # bytes, message, first batch, end, pickling s, when sent
 UP = 0  # the "message" that says that a worker is up, or why it cannot be
@@ -178,9 +181,14 @@ def serve(
         return
     try:
         _send(link, UP, 0, 0, b"", 0.0)
-        while head := _receive(link, TO_WORKER.size):
+        head, memory = bytearray(TO_WORKER.size), bytearray()
+        while _receive(link, memoryview(head)):
             size, number, handed_out = TO_WORKER.unpack(head)
-            data = _receive(link, size)
+            if len(memory) < size:
+                memory = bytearray(size)
+            elif len(memory) > KEPT_BYTES > size:
+                memory = bytearray(KEPT_BYTES)
+            data = _receive(link, memoryview(memory)[:size])
             if data is not None and page.take(number):
                 _work(link, page, worker, number, data, handed_out)
                 page.begin(page.IDLE)
@@ -193,7 +201,7 @@ def _work(
     page: Page,
     worker: Worker,
     number: int,
-    data: bytearray,
+    data: memoryview,
     handed_out: Seconds,
 ) -> None:
     """Run a message's batches; results go back together, but do not wait long for each other."""
@@ -270,13 +278,12 @@ def _send(
         link.sendall(data)
 
 
-def _receive(link: socket.socket, size: int) -> bytearray | None:
-    """So many bytes, or None where the caller has closed the socket."""
-    data = bytearray(size)
-    view = memoryview(data)
+def _receive(link: socket.socket, into: memoryview) -> memoryview | None:
+    """Fill the memory and give it back; None where the caller has closed the socket."""
+    view = into
     while view:
         got = link.recv_into(view)
         if not got:
             return None
         view = view[got:]
-    return data
+    return into

@@ -49,6 +49,9 @@ END_GRACE_S: Seconds = 5.0
 MESSAGE_S: Seconds = 0.002
 """Work in a message of several batches: long against what handing it over costs, some 50 us."""
 MOST_IN_MESSAGE = 32
+MESSAGE_BYTES = 1_000_000
+"""A message of several batches is no larger, by the size of the latest: memory that is used again
+is several times as quick as fresh memory, which the system has to clear first."""
 SHARE_S: Seconds = 0.005
 """When somebody is idle at the end of the input and a batch has run for so long, those that were
 sent along with it go to others."""
@@ -147,6 +150,8 @@ class Pool:
         self._selector = selectors.DefaultSelector()
         # One for all: `recv` would ask the system for so much memory each time.
         self._buffer = memoryview(bytearray(READ_BYTES))
+        self._bytes = 1.0
+        """Of a batch, by the latest messages."""
         self._workers: list[_Worker] = []
         self._failed_starts = 0
         self._why = ""
@@ -248,10 +253,12 @@ class Pool:
             return self._again.popleft()
         wanted = 1
         if self._cost is not None and self._cost < MESSAGE_S:
-            wanted = min(int(MESSAGE_S / self._cost), MOST_IN_MESSAGE)
+            wanted = min(
+                int(MESSAGE_S / self._cost), int(MESSAGE_BYTES / self._bytes), MOST_IN_MESSAGE
+            )
         batches: list[Batch] = []
         begun = perf_counter()
-        while len(batches) < wanted and not self._exhausted:
+        while len(batches) < max(wanted, 1) and not self._exhausted:
             try:
                 batch = next(feed, None)
             except Exception as error:  # the caller's to see, after what is under way
@@ -270,6 +277,7 @@ class Pool:
         except Exception as error:
             self._run_alone_or_fail(batches, describe_exception(error))
             return
+        self._bytes = max(len(data) / len(batches), 0.8 * self._bytes)
         self._post(worker, _Message(batches, data))
 
     def _post(self, worker: _Worker, message: _Message) -> None:
