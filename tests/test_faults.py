@@ -20,7 +20,8 @@ from todobatch.executors import Capabilities, get
 from todobatch.faults import HOPELESS_AFTER, MOST_WAITING, Feed, Policy
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure, WorkerSeen
 from todobatch.processors import TaskBatchProcessor
-from todobatch.processors.base import failed_result
+from todobatch.processors.base import failed_result, may_be_cut
+from todobatch.processors.catalogue import resolve
 
 
 def named(number: int, bad: set[int] = frozenset()) -> list[Task]:  # type: ignore[assignment]
@@ -139,6 +140,16 @@ def test_slow_tasks_go_out_in_parts_and_quick_ones_in_whole_batches() -> None:
     assert parts == [100] * 12, "who has chosen a size gets it, and one worker needs no parts"
 
 
+def test_a_function_is_run_in_parts_and_an_own_process_batch_where_it_says_so() -> None:
+    for processor, cut in ((OwnBatch(), False), (OwnBatchWithRows(), True)):
+        parts: list[int] = []
+        executor = Scripted(on_run=lambda batch, parts=parts: parts.append(len(batch)))  # type: ignore[misc]
+        run_batches(named(200), processor, executor=executor, workers=2)
+        assert (parts != [100, 100]) is cut
+    assert may_be_cut(resolve("examples.own_workload:slug"))
+    assert may_be_cut(resolve("http"))
+
+
 def test_large_tasks_are_copied_in_parts() -> None:
     tasks = [Task("x" * (faults.PART_BYTES // 4)) for _ in range(30)]
     parts: list[int] = []
@@ -188,6 +199,22 @@ class Slow(Flaky):
 
     def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> dict[str, Json]:
         return {"thirds": sum(task.priority / 3 for task in tasks)}
+
+
+class OwnBatch(Slow):
+    """Has a `process_batch` of its own, which may do what it likes."""
+
+    def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
+        return replace(super().process_batch(tasks), rows=None)
+
+
+class OwnBatchWithRows(Slow):
+    """Says that it gives rows."""
+
+    in_parts = True
+
+    def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
+        return super().process_batch(tasks)
 
 
 def test_a_batch_that_broke_once_is_whole_afterwards() -> None:

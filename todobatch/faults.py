@@ -36,6 +36,7 @@ from todobatch.processors.base import (
     TaskBatchProcessor,
     digest_of,
     failed_result,
+    may_be_cut,
 )
 from todobatch.processors.parts import partial_of, rows_of
 from todobatch.units import Ratio, Seconds
@@ -151,7 +152,7 @@ class Feed:
         copies: bool = False,
     ) -> None:
         # A `process_batch` of the user's own may give no rows, of which a whole could be made.
-        self._cut = cut and type(processor).process_batch is TaskBatchProcessor.process_batch
+        self._cut = cut and may_be_cut(processor)
         self._copies = copies
         self._rest: tuple[_Case, int] | None = None
         """A batch of which parts are out, and how many of its tasks."""
