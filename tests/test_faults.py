@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from tests.fake_executor import FOR_EVER, Flaky, Scripted
 from todobatch import Task, run_batches
-from todobatch.coordinator import MOST_WORKERS_NAMED, Tally, batched, urgent_first
+from todobatch.coordinator import Tally, batched, urgent_first
 from todobatch.errors import MeasurementError, NoProgressError, UsageError
 from todobatch.executors import get
+from todobatch.executors.base import MOST_WORKERS_NAMED
 from todobatch.faults import HOPELESS_AFTER, MOST_WAITING, Feed, Policy
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure, WorkerSeen
 from todobatch.processors import TaskBatchProcessor

@@ -19,7 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from queue import Empty, SimpleQueue
@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from todobatch import runtime
 from todobatch.collectors import ThreadSafeResultCollector
 from todobatch.errors import NoProgressError, UsageError
-from todobatch.executors import Executor, Run, WorkerStats, get, stats_of
+from todobatch.executors import Executor, Resize, Run, WorkerStats, get, resizes_of, stats_of
+from todobatch.executors.base import MOST_RESIZES_KEPT, MOST_WORKERS_NAMED, add_stats
 from todobatch.faults import Feed, Policy, Settled
 from todobatch.model import (
     HIGHEST_PRIORITY,
@@ -56,7 +57,6 @@ DEFAULT_BATCH_SIZE = 100
 TICK_S: Seconds = 0.1
 """How often the journal and the watchdog are thought of while nothing comes in."""
 HANDED_OVER_AT_MOST = 64
-MOST_WORKERS_NAMED = 2_000
 OUT_NAMED = 8
 LOOK_AHEAD_TASKS = 10_000
 """Tasks held at most, beside those under way, to find the urgent ones among them."""
@@ -210,6 +210,7 @@ def run_batches(
     return tally.report(
         chosen.name, workers, max(times.done, times.taken) - times.begun, times.pool_start_s,
         interrupted=feed.stopped, resumed=resumed, stats=tuple(times.stats.values()),
+        resizes=tuple(times.resizes),
     )  # fmt: skip
 
 
@@ -223,17 +224,16 @@ class _Times:
     """When the last result had been taken in."""
     stats: dict[str, WorkerStats] = field(default_factory=dict)
     """By worker, all rounds added up."""
+    resizes: list[Resize] = field(default_factory=list)
+    """Of all rounds, since `begun`: the first and the latest."""
 
-    def add(self, stats: Iterable[WorkerStats]) -> None:
+    def add(self, run: Run, began: float) -> None:
         """Take in what an executor counted in a round."""
-        for each in stats:
-            if (old := self.stats.get(each.worker)) is None:
-                self.stats[each.worker] = each
-                continue
-            counts = (f.name for f in fields(each) if f.name != "worker")
-            self.stats[each.worker] = replace(
-                each, **{name: getattr(old, name) + getattr(each, name) for name in counts}
-            )
+        for each in stats_of(run):
+            add_stats(self.stats, each)
+        for resize in resizes_of(run):
+            self.resizes.append(replace(resize, at_s=resize.at_s + began - self.begun))
+        del self.resizes[1 : len(self.resizes) - MOST_RESIZES_KEPT + 1]
 
 
 def _drive(
@@ -256,10 +256,11 @@ def _drive(
         times.begun = perf_counter()
         more = True
         while more:
+            began = perf_counter()
             for result in chain(run(feed), feed.lost()):
                 if (settled := feed.settle(result)) is not None:
                     yield settled
-            times.add(stats_of(run))
+            times.add(run, began)
             more = feed.another_round()
         times.done = perf_counter()
         if on_done is not None:
@@ -403,6 +404,7 @@ class Tally:
         interrupted: bool = False,
         resumed: int = 0,
         stats: tuple[WorkerStats, ...] = (),
+        resizes: tuple[Resize, ...] = (),
     ) -> BatchReport:
         """What it came to."""
         return BatchReport(
@@ -426,6 +428,7 @@ class Tally:
             replaced=self.replaced,
             resumed_tasks=resumed,
             worker_stats=stats,
+            resizes=resizes,
         )
 
     def state(self) -> dict[str, Any]:

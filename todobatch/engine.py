@@ -39,7 +39,7 @@ from todobatch.errors import (
     UnavailableError,
     UsageError,
 )
-from todobatch.executors import get
+from todobatch.executors import Elastic, get
 from todobatch.executors.base import Placement
 from todobatch.model import Batch, Json, ProcessingResult, Task, describe_exception
 from todobatch.processors import resolve
@@ -65,6 +65,7 @@ class Job(TypedDict):
     workload: str
     executor: str
     workers: int
+    """How many; with `least_workers` at most so many."""
     batch_size: int
     today: str
     strict: bool
@@ -77,6 +78,8 @@ class Job(TypedDict):
     journal: NotRequired[str | None]
     order: NotRequired[Order]
     placement: NotRequired[Placement]
+    least_workers: NotRequired[int | None]
+    """With the executor `elastic`: how many work at least."""
 
 
 class Engine:
@@ -127,7 +130,10 @@ class Engine:
 
     def _report_with(self, journal: "Journal | None", *, gil_at_start: bool) -> dict[str, Any]:
         job = self._job
-        executor = get(job["executor"]).placed(job.get("placement", "none"))
+        executor = get(job["executor"])
+        if isinstance(executor, Elastic):
+            executor = Elastic(job.get("least_workers") or executor.least)
+        executor = executor.placed(job.get("placement", "none"))
         executor.check(job["workers"], job.get("deadline_s"))
         if journal is not None:
             job["today"] = journal.job["today"]  # it goes on with the day that it began on
@@ -195,6 +201,7 @@ class Engine:
         return {
             "executor": report.executor,
             "workers": report.workers,
+            "least_workers": executor.least if isinstance(executor, Elastic) else None,
             "gil_enabled": gil_now,
             "gil_came_back": gil_now and not gil_at_start,
             "tasks": report.tasks,
@@ -221,7 +228,10 @@ class Engine:
             "set_aside_tasks": [asdict(failure) for failure in report.set_aside_tasks],
             "journal": None if journal is None else str(journal.path),
             "resumed_tasks": report.resumed_tasks,
-            "worker_stats": [asdict(each) for each in report.worker_stats],
+            "worker_stats": [
+                asdict(each) | {"efficiency": each.efficiency} for each in report.worker_stats
+            ],
+            "resizes": [asdict(each) for each in report.resizes],
             "runs": 1 if journal is None else journal.runs,
             "journal_s": 0.0 if journal is None else journal.save_s,
         }
