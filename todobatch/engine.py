@@ -47,6 +47,7 @@ from todobatch.sources import Source, generate, open_source
 from todobatch.units import Seconds
 
 if TYPE_CHECKING:
+    from todobatch.costs import Costs
     from todobatch.journal import Journal
 
 STDIN = 0
@@ -80,6 +81,7 @@ class Job(TypedDict):
     placement: NotRequired[Placement]
     least_workers: NotRequired[int | None]
     """With the executor `elastic`: how many work at least."""
+    costs: NotRequired[str | None]
 
 
 class Engine:
@@ -125,10 +127,15 @@ class Engine:
         return 0
 
     def _report(self, *, gil_at_start: bool) -> dict[str, Any]:
-        with _journal(self._job) or nullcontext() as journal:
-            return self._report_with(journal, gil_at_start=gil_at_start)
+        with (
+            _journal(self._job) or nullcontext() as journal,
+            _costs(self._job) or nullcontext() as costs,
+        ):
+            return self._report_with(journal, costs, gil_at_start=gil_at_start)
 
-    def _report_with(self, journal: "Journal | None", *, gil_at_start: bool) -> dict[str, Any]:
+    def _report_with(
+        self, journal: "Journal | None", costs: "Costs | None", *, gil_at_start: bool
+    ) -> dict[str, Any]:
         job = self._job
         executor = get(job["executor"])
         if isinstance(executor, Elastic):
@@ -176,6 +183,7 @@ class Engine:
                 watchdog_s=job.get("watchdog_s"),
                 journal=journal,
                 order=job.get("order", "input"),
+                costs=costs,
             )
         except BaseException:
             if output is not None:
@@ -226,6 +234,10 @@ class Engine:
             "replaced": report.replaced,
             "set_aside": report.set_aside,
             "set_aside_tasks": [asdict(failure) for failure in report.set_aside_tasks],
+            "order": job.get("order", "input"),
+            "costs": None
+            if costs is None
+            else {"file": str(costs.path), "before": costs.before, "measured": costs.measured},
             "journal": None if journal is None else str(journal.path),
             "resumed_tasks": report.resumed_tasks,
             "worker_stats": [
@@ -306,6 +318,22 @@ def _journal(job: Job) -> "Journal | None":
             "it is the input itself", place=f"--journal {name}", remedy="name another file"
         )
     return Journal(name, _identity(job, output))
+
+
+def _costs(job: Job) -> "Costs | None":
+    """The file of costs that the job is given. Raises what `Costs` raises, and UsageError."""
+    name = job.get("costs")
+    if name is None:
+        return None
+    from todobatch.costs import Costs
+
+    for what in ("input", "output", "journal"):
+        other = job.get(what)
+        if isinstance(other, str) and Path(other).resolve() == Path(name).resolve():
+            raise UsageError(
+                f"it is the {what} as well", place=f"--costs {name}", remedy="name two files"
+            )
+    return Costs(name, batch_size=job["batch_size"])
 
 
 def _identity(job: Job, output: Path | None) -> dict[str, Json]:

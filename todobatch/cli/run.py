@@ -83,10 +83,17 @@ def run(
     order: Annotated[
         str,
         typer.Option(
-            metavar="input|priority",
-            help="priority: batches with urgent tasks first, within a bounded look-ahead.",
+            metavar="input|priority|longest",
+            help="priority: batches with urgent tasks first; longest: those first that took "
+            "longest by --costs. Both within a bounded look-ahead.",
         ),
     ] = "input",
+    costs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Keep in FILE what each batch took, for --order longest."
+        ),
+    ] = None,
     journal: Annotated[
         Path | None,
         typer.Option(
@@ -153,7 +160,7 @@ def run(
         )
     if least is not None:
         Elastic(least).check(most)
-    orders: dict[str, Order] = {"input": "input", "priority": "priority"}
+    orders: dict[str, Order] = {"input": "input", "priority": "priority", "longest": "longest"}
     placements: dict[str, Placement] = {"spread": "spread", "none": "none"}
     chosen = find(interpreter) if interpreter else _running()
     job: Job = {
@@ -176,6 +183,7 @@ def run(
         "watchdog_s": no_progress,
         "journal": None if journal is None else str(journal),
         "order": _one_of(orders, order, "--order"),
+        "costs": None if costs is None else str(costs),
         "placement": _one_of(placements, placement, "--placement"),
     }
     by_itself = ":" not in workload and journal is None
@@ -220,6 +228,7 @@ def _measure(
             alone = job | {
                 "executor": "sequential", "workers": 1, "least_workers": None, "output": output,
                 "deadline_s": None, "watchdog_s": None, "journal": None, "placement": "none",
+                "costs": None, "order": "input",
             }  # fmt: skip
             try:
                 base = run_job(alone, interpreter, view.on_baseline_event)

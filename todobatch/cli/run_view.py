@@ -176,6 +176,12 @@ class RunView:
             lines.append(f"left out  {named}")
         if report["output"]:
             lines.append(f"output    {report['output']}")
+        if report["costs"]:
+            costs = report["costs"]
+            lines.append(
+                f"costs     {costs['file']}: {costs['measured']} batches measured, "
+                f"{costs['before']} known before"
+            )
         lines.extend(_recovery(report))
         if report["interrupted"]:
             lines.append("interrupted by Ctrl-C")
