@@ -135,6 +135,47 @@ def test_a_range_of_workers_is_for_the_pool_that_sizes_itself(run_todobatch: Run
     assert all(2 <= each["size"] <= 3 for each in others)
 
 
+def test_costs_of_one_run_order_the_next(run_todobatch: RunTodobatch, tmp_path: Path) -> None:
+    costs, rows = tmp_path / "costs.json", tmp_path / "rows.jsonl"
+    common = ("run", "--generate", "60", "--batch-size", "10", "-n", "1", "--costs", costs)
+    first = run_todobatch(*common, "--json")
+    assert first.returncode == 0, first.stderr
+    kept = json.loads(costs.read_text())
+    assert [row[:3] for row in kept["batches"]] == [[n, 10 * n, 10] for n in range(6)]
+    kept["batches"][4][3] = 1e6  # as if it had been the longest by far
+    del kept["batches"][2]
+    costs.write_text(json.dumps(kept))
+    second = run_todobatch(*common, "--order", "longest", "-o", rows, "--json")
+    assert second.returncode == 0, second.stderr
+    done = [json.loads(line)["task"] // 10 for line in rows.read_text().splitlines()]
+    assert list(dict.fromkeys(done))[:2] == [2, 4]  # what is not known, then the longest
+    before, after = _document(first.stdout), _document(second.stdout)
+    assert before["digest"] == after["digest"]
+    assert (before["order"], after["order"]) == ("input", "longest")
+    assert after["costs"] == {"file": str(costs), "before": 5, "measured": 6}
+    assert len(json.loads(costs.read_text())["batches"]) == 6
+
+
+def test_a_file_of_costs_that_does_not_fit_is_refused(
+    run_todobatch: RunTodobatch, project: Path
+) -> None:
+    run_todobatch("run", "todo.txt", "--no-baseline", "--batch-size", "2", "--costs", "c.json",
+                  cwd=project)  # fmt: skip
+    kept = (project / "c.json").read_text()
+    for arguments, code, part in (
+        (["--costs", "c.json"], 2, "batches[1]: batch 1 has 2 tasks from 2 on there"),
+        (["--costs", "c.json", "--batch-size", "2", "-w", "report"], 2, "costs of 'pipeline'"),
+        (["--costs", "mine.py"], 6, "mine.py, line 2"),
+        (["--costs", "todo.txt"], 2, "it is the input as well"),
+        (["--costs", "c.json", "-o", "c.json"], 2, "it is the output as well"),
+        (["--costs", "no/folder"], 2, "there is no such folder"),
+        (["--order", "longest"], 2, "give --costs FILE"),
+    ):
+        done = run_todobatch("run", "todo.txt", *arguments, cwd=project)
+        assert (done.returncode, part in done.stderr) == (code, True), done.stderr
+        assert (project / "c.json").read_text() == kept
+
+
 def test_a_broken_line_is_named_and_skipped_or_refused(
     run_todobatch: RunTodobatch, tmp_path: Path
 ) -> None:
