@@ -5,7 +5,8 @@ Time is made up here: an executor that only keeps books says when each batch wou
 
 import heapq
 import json
-from collections import Counter
+import tracemalloc
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -103,6 +104,30 @@ def test_a_starving_batch_goes_out_though_longer_ones_never_end() -> None:
     endless = (Batch(n, (Task(str(n)),), n) for n in count())
     out = islice(longest_first(endless, {0: 0.0}, 4), 40)
     assert [batch.index for batch in out].index(0) == 16
+
+
+class MostlyHigh(dict[int, float]):
+    """Costs of which one in twenty is low."""
+
+    def get(self, index: int, default: object = None) -> float:
+        return float(index % 20 > 0)
+
+
+def test_an_endless_stream_of_batches_that_starve_needs_no_more_memory() -> None:
+    """One in twenty goes out only because it has waited long enough."""
+
+    def held(most: int) -> int:
+        tracemalloc.start()
+        try:
+            endless = (Batch(n, (), n) for n in count())
+            ordered = longest_first(endless, MostlyHigh(), 4)
+            deque(islice(ordered, most), maxlen=0)
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    held(100)
+    assert held(20_000) < 2 * held(200)
 
 
 @given(

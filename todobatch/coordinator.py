@@ -142,6 +142,9 @@ def _best_first(
         oldest = next(iter(waiting))
         if given - waiting[oldest][1] >= limit:
             chosen = oldest
+            if len(heap) > 2 * len(waiting):  # what went out as the oldest must not pile up in it
+                heap = [entry for entry in heap if entry[1] in waiting]
+                heapq.heapify(heap)
         else:
             while heap[0][1] not in waiting:
                 heapq.heappop(heap)  # it went out as the oldest
