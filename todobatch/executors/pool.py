@@ -32,6 +32,7 @@ from time import perf_counter
 
 from todobatch.errors import TodobatchError
 from todobatch.executors import wire
+from todobatch.executors.base import WorkerStats, add_stats
 from todobatch.executors.link import FROM_WORKER, TO_WORKER, UP, Page
 from todobatch.model import Batch, Fault, ProcessingResult, describe_exception
 from todobatch.processors.base import failed_result
@@ -68,6 +69,8 @@ class Host(ABC):
 
     link: socket.socket
     page: Page
+    label: str
+    """What its worker calls itself, from when it is up."""
     sentinel: int | None = None
     """A descriptor that becomes readable when it has ended; None where the socket is all."""
 
@@ -119,6 +122,8 @@ class _Worker:
     outbox: deque[memoryview] = field(default_factory=deque)
     overdue: tuple[int, int] | None = None
     """Message and place of the batch for which it was killed."""
+    busy: Seconds = 0.0
+    """What it spent with the batches of this run."""
 
     def queued(self) -> int:
         """Messages that wait or run."""
@@ -163,6 +168,18 @@ class Pool:
         self._again: deque[list[Batch]] = deque()
         """To be handed out before what is fresh."""
         self._finished: list[ProcessingResult] = []
+        self.stats: tuple[WorkerStats, ...] = ()
+        self._gone: dict[str, WorkerStats] = {}
+        """The account of those that died in this run."""
+        self._begun = 0.0
+
+    def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
+        """See `Executor.open`."""
+        yield from self.run(batches)
+        stats = dict(self._gone)
+        for worker in self._workers:
+            add_stats(stats, self._account(worker))
+        self.stats = tuple(stats.values())
 
     def start(self) -> None:
         """Start the workers that are missing and wait until all have said that they are up."""
@@ -196,6 +213,10 @@ class Pool:
         """Run all batches."""
         feed = iter(batches)
         self._exhausted, self._broken = False, None
+        self._begun = perf_counter()
+        self._gone.clear()
+        for worker in self._workers:
+            worker.busy = 0.0
         if len(self._workers) < self._size:
             self.start()
         try:
@@ -226,6 +247,12 @@ class Pool:
                 pass
             worker.stray.update(worker.messages)
             worker.messages.clear()
+
+    def _account(self, worker: _Worker) -> WorkerStats:
+        """What it did since the run began, or since it was started."""
+        wall = perf_counter() - max(self._begun, worker.started)
+        busy = min(worker.busy, wall)  # of messages of a run that was left, only the end is ours
+        return WorkerStats(worker.host.label, busy, wall - busy)
 
     # Handing out ----------------------------------------------------------------------------------
 
@@ -416,8 +443,9 @@ class Pool:
                 self._fail(batch, describe_exception(error))
             return
         self._finished += results
-        mean = sum(each.duration + each.seen.deserialise_s for each in results) + pickling_s
-        mean /= len(results)
+        took = sum(each.duration + each.seen.deserialise_s for each in results) + pickling_s
+        worker.busy += took
+        mean = took / len(results)
         # Slow ones count at once, quick ones bit by bit: too long a message is the worse mistake.
         self._cost = max(mean, 1e-6, 0.0 if self._cost is None else 0.6 * self._cost + 0.4 * mean)
 
@@ -501,6 +529,8 @@ class Pool:
             self._failed_starts += 1
             self._why = self._why or f"it {ending}"
         self._keep_all_but_the_culprit(worker, ending)
+        if worker.up:
+            add_stats(self._gone, self._account(worker))
         self._selector.unregister(worker.link)
         if worker.host.sentinel is not None:
             self._selector.unregister(worker.host.sentinel)
@@ -510,7 +540,9 @@ class Pool:
             self._add_worker()
 
     def _keep_all_but_the_culprit(self, worker: _Worker, ending: str) -> None:
-        taken, running, _ = worker.page.running()
+        taken, running, since = worker.page.running()
+        if running not in _WITHOUT_DEADLINE:
+            worker.busy += perf_counter() - since
         fault: Fault = "crashed"
         cause = f"its worker {ending}"
         if worker.overdue:

@@ -17,6 +17,7 @@ What each worker stole, and how long it idled, is in `stats_of(run)`.
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from time import perf_counter
 
 from todobatch.executors.base import Worker, WorkerStats
@@ -56,7 +57,7 @@ class _Stealing(Pass):
     def stats(self) -> tuple[WorkerStats, ...]:
         """What each worker did, when all are through."""
         return tuple(
-            WorkerStats(each.worker, each.idle_s, steals, stolen)
+            replace(each, steals=steals, stolen=stolen)
             for each, steals, stolen in zip(
                 super().stats(), self._steals, self._stolen, strict=True
             )

@@ -21,15 +21,14 @@ with the same processor: copies of it, one a thread, were no faster without a GI
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from time import perf_counter
-from typing import ClassVar
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import Capabilities, Executor, Run, Worker, WorkerStats
+from todobatch.executors.base import Capabilities, Executor, Resize, Run, Worker, WorkerStats
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
@@ -86,7 +85,7 @@ class Threads(Executor):
         finally:
             crew.end()
 
-    pass_over: "ClassVar[type[Pass]]"
+    pass_over: "Callable[[Iterable[Batch], int], Pass]"
     """How its workers share an iterable of batches."""
 
 
@@ -95,7 +94,7 @@ class _Crew:
 
     def __init__(
         self,
-        pass_over: "type[Pass]",
+        pass_over: "Callable[[Iterable[Batch], int], Pass]",
         processor: TaskBatchProcessor,
         workers: int,
         cpus: tuple[int, ...],
@@ -104,6 +103,7 @@ class _Crew:
     ) -> None:
         self._cpus = cpus
         self.stats: tuple[WorkerStats, ...] = ()
+        self.resizes: tuple[Resize, ...] = ()
         self._pass_over = pass_over
         self._processor = processor
         self._keep_rows = keep_rows
@@ -143,7 +143,7 @@ class _Crew:
         for inbox in self._inboxes:
             inbox.put(job)
         yield from job.results_as_they_come()
-        self.stats = job.stats()
+        self.stats, self.resizes = job.stats(), job.resizes()
 
     def _serve(self, number: int) -> None:
         try:
@@ -211,9 +211,13 @@ class Pass:
         """What each worker did, when all are through."""
         wall = perf_counter() - self._begun
         return tuple(
-            WorkerStats(name, max(wall - busy, 0.0))
+            WorkerStats(name, busy, max(wall - busy, 0.0))
             for name, busy in zip(self._names, self._busy, strict=True)
         )
+
+    def resizes(self) -> tuple[Resize, ...]:
+        """How many of them worked, from when on; none where they all do."""
+        return ()
 
     def results_as_they_come(self) -> Iterator[ProcessingResult]:
         """Yield results until every worker is through; raise what the feed raised."""
