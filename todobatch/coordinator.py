@@ -172,7 +172,8 @@ def run_batches(
     *,
     executor: Executor | str = "threads",
     workers: int = 2,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = None,
+    cut: bool | None = None,
     keep_rows: bool = False,
     on_result: Callable[[ProcessingResult], None] | None = None,
     on_batch: Callable[[Batch, ProcessingResult], None] | None = None,
@@ -189,6 +190,11 @@ def run_batches(
     costs: "Costs | None" = None,
 ) -> BatchReport:
     """Process a stream of tasks (or of ready-made batches) and report what it came to.
+
+    No batch size need be chosen: batches are of `DEFAULT_BATCH_SIZE` tasks, executors hand quick
+    ones out together, and with `cut` (the default where tasks are given without a `batch_size`)
+    slow ones go out in parts to more than one worker: see `todobatch.faults`. `deadline_s` holds
+    for each part then. Results, output and digest are the same.
 
     `processor` and `executor` may be given by name. `on_result` sees each batch's result once, in
     the calling thread, when there is nothing more to be done for it; `on_batch` sees it with the
@@ -223,7 +229,10 @@ def run_batches(
         )
     chosen = get(executor) if isinstance(executor, str) else executor
     worker = resolve(processor) if isinstance(processor, str) else processor
-    fresh = _as_batches(tasks, batch_size)
+    size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
+    fresh, ready_made = _as_batches(tasks, size)
+    if cut is None:
+        cut = batch_size is None and not ready_made
     tally = Tally(worker)
     if costs is not None:
         fresh = costs.of(worker.processor_id).fitting(fresh)
@@ -234,7 +243,7 @@ def run_batches(
             tally.restore(journal.tally)
     fresh = _in_order(fresh, order, costs)
     resumed = tally.tasks
-    feed = Feed(fresh, worker, policy, keep_rows=keep_rows, stop=stop)
+    feed = Feed(fresh, worker, policy, keep_rows=keep_rows, stop=stop, cut=cut and workers > 1)
     times = _Times()
     opened = partial(
         chosen.open, InParts(worker), workers, keep_rows=keep_rows,
@@ -614,13 +623,15 @@ def run_batch_processing_system(
     return collector.get_all_results(), report.wall_s
 
 
-def _as_batches(tasks: Iterable[Task] | Iterable[Batch], size: int) -> Iterator[Batch]:
+def _as_batches(tasks: Iterable[Task] | Iterable[Batch], size: int) -> tuple[Iterator[Batch], bool]:
+    """The batches, and whether they were ready-made."""
     feed = iter(tasks)
     first = next(feed, None)
     if first is None:
-        return iter(())
+        return iter(()), False
     whole: Any = _put_back(first, feed)
-    return whole if isinstance(first, Batch) else batched(whole, size)
+    ready_made = isinstance(first, Batch)
+    return whole if ready_made else batched(whole, size), ready_made
 
 
 def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

@@ -68,6 +68,7 @@ class Job(TypedDict):
     workers: int
     """How many; with `least_workers` at most so many."""
     batch_size: int
+    cut: NotRequired[bool]
     today: str
     strict: bool
     output: str | None
@@ -171,6 +172,7 @@ class Engine:
                 processor,
                 executor=executor,
                 workers=job["workers"],
+                cut=job.get("cut", False),
                 keep_rows=output is not None,
                 on_batch=take,
                 on_ready=ready,

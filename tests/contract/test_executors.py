@@ -340,6 +340,24 @@ def test_no_tiny_batch_is_lost_or_done_twice(executor: Executor, tasks: list[Tas
     assert (report.batches, report.digest) == (2300, expected.digest)
 
 
+@pytest.mark.parametrize("name", sorted(set(EXECUTORS) - {"sequential", "coroutines"}))
+def test_no_batch_is_stuck_behind_a_long_one_it_was_handed_out_with(
+    name: str, tmp_path: Path
+) -> None:
+    """Tiny batches go to a worker several at once; the last two wait for each other."""
+    if EXECUTORS[name].available() is not None:
+        return  # another test holds which work here
+    count = 600
+    batches = [
+        Batch(n, (Task(str(tmp_path), priority=n, done=n < count - 2),), n) for n in range(count)
+    ]
+    with EXECUTORS[name].open(contract_work.Meeting(), 2) as run:
+        for _ in range(5):
+            assert sum(result.success for result in run(batches)) == count
+            for met in tmp_path.iterdir():
+                met.unlink()
+
+
 def test_an_empty_batch_gives_a_result_too(executor: Executor) -> None:
     batches = [Batch(n, (), 0) for n in range(9)]
     results = list(executor.run(TaskValidator(today=TODAY), batches, workers=2))

@@ -67,7 +67,13 @@ def run(
         str | None,
         typer.Option(help="3.14, 3.14t, … or a path. Default: the one todobatch runs on."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Tasks in a batch.")] = 100,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Tasks in a batch. Default: 100, of which slow ones are handed out in parts.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write each task's result, as JSON Lines.")
     ] = None,
@@ -144,7 +150,7 @@ def run(
 ) -> None:  # fmt: skip
     """Run a workload over tasks on one executor, and say what it took."""
     from todobatch.cli.run_view import RunView
-    from todobatch.coordinator import today
+    from todobatch.coordinator import DEFAULT_BATCH_SIZE, today
     from todobatch.executors import Elastic, get
     from todobatch.lab.interpreters import find
 
@@ -172,7 +178,8 @@ def run(
         "executor": executor,
         "workers": most,
         "least_workers": least,
-        "batch_size": batch_size,
+        "batch_size": DEFAULT_BATCH_SIZE if batch_size is None else batch_size,
+        "cut": batch_size is None,
         "today": today().isoformat(),
         "strict": strict,
         "output": None if output is None else str(output),
@@ -273,7 +280,7 @@ def _judge(report: dict[str, Any], interpreter: "Interpreter") -> None:
 
 
 def _check_input(
-    file: Path | None, generate: int | None, format_name: str | None, batch_size: int
+    file: Path | None, generate: int | None, format_name: str | None, batch_size: int | None
 ) -> None:
     if (file is None) == (generate is None):
         raise UsageError(
@@ -284,7 +291,7 @@ def _check_input(
         )  # fmt: skip
     if generate is not None and generate < 1:
         raise UsageError(f"{generate} tasks", place="--generate", remedy="1 or more")
-    if not 1 <= batch_size <= MOST_TASKS_A_BATCH:
+    if batch_size is not None and not 1 <= batch_size <= MOST_TASKS_A_BATCH:
         raise UsageError(
             f"{batch_size} tasks a batch",
             place="--batch-size",

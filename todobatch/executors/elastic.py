@@ -166,7 +166,7 @@ class _Elastic(Pass):
                 self._size = size
                 self._gate.notify_all()
 
-    def _pull(self, share: int, wanted: int) -> list[Batch]:
+    def _pull(self, share: int, wanted: int) -> bool:
         if share >= self._size:
             self._park(share)
         return super()._pull(share, wanted)

@@ -35,9 +35,10 @@ class Page:
     """What a worker is doing, in memory that it shares with the caller: numbers of 8 bytes.
 
     The worker writes `TAKEN`, `RUNNING` and `SINCE`, the caller the flags of messages that it took
-    back. `TAKEN` and flags change under `lock` only: it decides who gets a message. The other
-    numbers are stored whole, and are right when the worker is dead; while it lives they are a
-    moment old.
+    back, and `LAST` of `LAST_OF`: the batch after which the worker is to leave a message's rest to
+    others. These, `TAKEN`, and `RUNNING` where it goes on to the next batch of a message, change
+    under `lock` only: it decides who gets a message, or its rest. The numbers are stored whole, and
+    are right when the worker is dead; while it lives the others are a moment old.
 
     Between processes the lock is one of the page's file (fcntl(2)), which ends with the process
     that holds it. Within one process that does not work: there the lock is a byte in a pipe, given
@@ -45,7 +46,7 @@ class Page:
     """
 
     SIZE = mmap.PAGESIZE
-    TAKEN, RUNNING, SINCE, FLAGS = 0, 1, 2, 8
+    TAKEN, RUNNING, SINCE, LAST_OF, LAST, FLAGS = 0, 1, 2, 3, 4, 8
     NUMBER_OF_FLAGS = 64
     IDLE, UNPICKLING, SENDING = 0, -1, -2
     """As RUNNING; otherwise the batch's place in the message, from 1. Sending may have to wait for
@@ -101,6 +102,25 @@ class Page:
         self._times[self.SINCE] = now = perf_counter()
         self._numbers[self.RUNNING] = place
         return now
+
+    def go_on(self, message: int, place: int) -> float | None:
+        """In the worker: begin the next batch of a message; None when the rest is taken back."""
+        with self.lock():
+            if self._numbers[self.LAST_OF] == message and place > self._numbers[self.LAST]:
+                return None
+            return self.begin(place)
+
+    def take_rest(self, message: int, over_s: Seconds) -> int | None:
+        """In the caller: let a message end with the batch that runs, and give that one's place.
+
+        None, and nothing changed, where none has run for `over_s` seconds.
+        """
+        with self.lock(blocking=False) as held:
+            taken, place, since = self.running()
+            if not held or taken != message or place < 1 or perf_counter() - since < over_s:
+                return None
+            self._numbers[self.LAST], self._numbers[self.LAST_OF] = place, message
+            return place
 
     def take_back(self, message: int) -> bool:
         """In the caller: whether the worker has not taken it, and now never will."""
@@ -188,7 +208,13 @@ def _work(
     first = 0
     flushed = begun
     for place, batch in enumerate(batches, start=1):
-        now = page.begin(place)
+        now = page.begin(place) if place == 1 else page.go_on(number, place)
+        if now is None:
+            if results:
+                _send_results(
+                    link, page, worker, number, first, batches[first : place - 1], results
+                )
+            return
         queue = now - handed_out - unpickling
         try:
             result = worker.work(batch, queue, unpickling / len(batches))

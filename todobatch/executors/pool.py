@@ -47,9 +47,12 @@ RETRY_START_S: Seconds = 0.05
 END_GRACE_S: Seconds = 5.0
 """What a batch under way may still take when the workers are ended; then its worker is killed."""
 
-MESSAGE_S: Seconds = 0.0006
+MESSAGE_S: Seconds = 0.002
 """Work in a message of several batches: long against what handing it over costs, some 50 us."""
 MOST_IN_MESSAGE = 32
+SHARE_S: Seconds = 0.005
+"""When somebody is idle at the end of the input and a batch has run for so long, those that were
+sent along with it go to others."""
 QUEUED = 3
 """Messages a worker at once: one that it runs and two to come; long batches have one to come."""
 MOST_UNTAKEN = Page.NUMBER_OF_FLAGS - 4
@@ -89,6 +92,10 @@ class _Message:
     data: bytes
     done: int = 0
     """So many of them have given their result."""
+
+    def to_come(self) -> int:
+        """Batches without a result."""
+        return len(self.batches) - self.done
 
 
 @dataclass(slots=True, eq=False)
@@ -143,6 +150,8 @@ class Pool:
         self._did_not_start = did_not_start
         self._deadline = deadline_s
         self._selector = selectors.DefaultSelector()
+        # One for all: `recv` would ask the system for so much memory each time.
+        self._buffer = memoryview(bytearray(READ_BYTES))
         self._workers: list[_Worker] = []
         self._failed_starts = 0
         self._why = ""
@@ -256,8 +265,9 @@ class Pool:
                 return
             batches = self._next(feed)
             if not batches:
-                self._share_out(ready)
-                return
+                if not self._share_out(ready):
+                    return
+                continue
             self._send(worker, batches)
 
     def _next(self, feed: Iterator[Batch]) -> list[Batch]:
@@ -297,14 +307,30 @@ class Pool:
         worker.outbox.extend((memoryview(head), memoryview(message.data)))
         self._flush(worker)
 
-    def _share_out(self, ready: list[_Worker]) -> None:
-        """There is no more to hand out: let the idle have what waits behind others' batches."""
+    def _share_out(self, ready: list[_Worker]) -> bool:
+        """There is no more to hand out: let the idle have what waits behind others' batches.
+
+        True when some of that is in `_again` now.
+        """
         for idle in [worker for worker in ready if not worker.queued()]:
             longest = max(self._workers, key=_Worker.queued)
             message = self._take_back(longest) if longest.queued() > 1 else None
             if message is None:
-                return
+                return self._take_rest()
             self._post(idle, message)
+        return False
+
+    def _take_rest(self) -> bool:
+        """Take back what is stuck behind a long batch in its message."""
+        for worker in self._workers:
+            number = next(iter(worker.messages), 0)
+            if number and worker.messages[number].to_come() > 1:
+                last = worker.page.take_rest(number, SHARE_S)
+                if last is not None and (rest := worker.messages[number].batches[last:]):
+                    del worker.messages[number].batches[last:]
+                    self._again.extend([batch] for batch in rest)
+                    return True
+        return False
 
     def _take_back(self, worker: _Worker) -> _Message | None:
         """The message that its worker would take last, if it has not taken it."""
@@ -352,11 +378,11 @@ class Pool:
         """Take in what is there; false when the worker's end is closed."""
         inbox, is_open = worker.inbox, True
         try:
-            while more := worker.link.recv(READ_BYTES):
-                inbox += more
-                if len(more) < READ_BYTES and not to_the_end:
+            while got := worker.link.recv_into(self._buffer):
+                inbox += self._buffer[:got]
+                if got < READ_BYTES and not to_the_end:
                     break
-            is_open = bool(more)
+            is_open = bool(got)
         except BlockingIOError:
             pass
         except OSError:
@@ -455,6 +481,12 @@ class Pool:
         """Seconds until a batch or a start could be overdue, None where nothing ever is."""
         now = perf_counter()
         ends = [worker.started + START_TIMEOUT_S for worker in self._workers if not worker.up]
+        if (
+            self._exhausted
+            and not all(worker.queued() for worker in self._workers)
+            and any(m.to_come() > 1 for worker in self._workers for m in worker.messages.values())
+        ):
+            ends.append(now + SHARE_S)
         if self._deadline is not None:
             ends.append(now + self._deadline)
             for worker in self._workers:

@@ -38,8 +38,6 @@ class _Stealing(Pass):
     def __init__(self, batches: Iterable[Batch], workers: int) -> None:
         super().__init__(batches, workers)
         self._stocks: list[deque[Batch]] = [deque() for _ in range(workers)]
-        self._left = False
-        """The caller is through, or has left; written by its thread only."""
         # Each worker writes its own place only.
         self._wanted = [LEAST_STOCK] * workers
         self._steals = [0] * workers
@@ -138,11 +136,6 @@ class _Stealing(Pass):
         first = loot.pop()
         self._stocks[share].extend(reversed(loot))
         return first
-
-    def _close(self) -> None:
-        """Let no worker begin another batch, and wake those that wait for room."""
-        self._left = True
-        super()._close()
 
 
 class Stealing(Threads):
