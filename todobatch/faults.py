@@ -52,10 +52,10 @@ POLL_S: Seconds = 0.02
 PART_S: Seconds = 0.03
 """Work in a part of a slow batch: long against what handing it over costs, 0.1 ms at most."""
 PART_BYTES = 1_000_000
-"""Of text in a part that is copied to its worker: so much is packed, sent and unpacked while others
-work, and in memory that is used again and again."""
+"""Of text in a part that is copied, there or back: so much is packed, sent and unpacked while
+others work, and in memory that is used again and again."""
 COPYING_AT_MOST: Ratio = 0.05
-"""Of a part's time: when packing its rows takes more, batches go out whole from then on."""
+"""Of a part's time: when packing rows that nobody wants takes more, batches go out whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +158,8 @@ class Feed:
         """A batch of which parts are out, and how many of its tasks."""
         self._cost: Seconds | None = None
         """A task's, by the latest results."""
+        self._row = 0
+        """Text in a task's row, by the latest result, where rows are copied back."""
         self._fresh = fresh
         self._processor = processor
         self._policy = policy
@@ -221,8 +223,8 @@ class Feed:
             return min(left, 1)
         size = left if cost * left < 1.5 * PART_S else int(PART_S / cost)
         if self._copies and left:
-            text = max(len(str(task.title)) for task in (batch.tasks[0], batch.tasks[-1]))
-            size = min(size, PART_BYTES // max(text, 1))
+            text = max(_text(task.title) for task in (batch.tasks[0], batch.tasks[-1]))
+            size = min(size, PART_BYTES // max(text, self._row, 1))
         return min(max(size, 1), left)
 
     def _measure(self, result: ProcessingResult) -> None:
@@ -231,7 +233,9 @@ class Feed:
             # Slow ones count at once, quick ones bit by bit: too long a part is the worse mistake.
             old = self._cost
             self._cost = mean if old is None else max(mean, 0.6 * old + 0.4 * mean)
-            if result.batch < 0 and result.seen.serialise_s > COPYING_AT_MOST * result.duration:
+            if self._keep_rows:
+                self._row = max(map(_text, (result.rows or ())[:1]), default=0)
+            elif result.batch < 0 and result.seen.serialise_s > COPYING_AT_MOST * result.duration:
                 self._cut = result.duration < PART_S / 10  # of so little that says nothing
 
     def settle(self, result: ProcessingResult) -> Settled | None:
@@ -373,6 +377,10 @@ class Feed:
             case.batch, result, tuple(search.parts), tuple(search.aside), case.retried,
             case.replaced,
         )  # fmt: skip
+
+
+def _text(value: object) -> int:
+    return len(value) if isinstance(value, str) else 0
 
 
 def _broken(result: ProcessingResult) -> bool:

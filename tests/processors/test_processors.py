@@ -290,7 +290,7 @@ def test_the_digest_of_long_texts_depends_on_every_one_of_them() -> None:
     }
     assert len(digests) == 11
     with pytest.raises(TypeError):
-        digest_of(0, [long, object()], {})
+        digest_of(0, [long, object()], {})  # type: ignore[list-item]
 
 
 def test_the_digest_depends_on_position_and_content() -> None:
