@@ -124,6 +124,7 @@ def run_batches(
     keep_rows: bool = False,
     on_result: Callable[[ProcessingResult], None] | None = None,
     on_batch: Callable[[Batch, ProcessingResult], None] | None = None,
+    on_feed: Callable[[Feed], None] | None = None,
     on_ready: Callable[[], None] | None = None,
     on_done: Callable[[], None] | None = None,
     stop: Callable[[], bool] | None = None,
@@ -139,9 +140,11 @@ def run_batches(
 
     `processor` and `executor` may be given by name. `on_result` sees each batch's result once, in
     the calling thread, when there is nothing more to be done for it; `on_batch` sees it with the
-    batch. `on_ready` is called when the workers are up and the clock has not started, `on_done`
-    when the clock has stopped and the workers are still up. When `stop` returns true no further
-    batch is handed out, those under way finish, and the report says `interrupted`.
+    batch. `on_feed` gets, before anything is started, what knows which batches are out, for a
+    watcher in another thread (`Feed.out_since`). `on_ready` is called when the workers are up and
+    the clock has not started, `on_done` when the clock has stopped and the workers are still up.
+    When `stop` returns true no further batch is handed out, those under way finish, and the report
+    says `interrupted`.
 
     A batch that breaks (its worker dies, it runs longer than `deadline_s` seconds, it fails as a
     whole) is run again up to `retries` times, after `backoff_s` seconds and twice as long each
@@ -183,6 +186,8 @@ def run_batches(
         )
     resumed = tally.tasks
     feed = Feed(fresh, worker, policy, keep_rows=keep_rows, stop=stop)
+    if on_feed is not None:
+        on_feed(feed)
     times = _Times()
     opened = partial(
         chosen.open, InParts(worker), workers, keep_rows=keep_rows,
@@ -334,23 +339,32 @@ def _watch(
     if journal is not None:
         journal.save(tally.state())
         saved += f" and saved in {journal.path}"
+    raise no_progress(
+        executor, f"no batch came back for {limit:g} s; {saved}; still out: {still_out(feed)}"
+    )
+
+
+def still_out(feed: Feed) -> str:
+    """The batches that are out, and for how long, the longest first. From any thread."""
+    out = feed.out_since()
+    now = perf_counter()
     named = "; ".join(
         f"batch {batch.index} (tasks {batch.first} to {batch.first + len(batch) - 1}) "
         f"for {now - since:.1f} s"
         for batch, since in out[:OUT_NAMED]
     )
-    more = f"; and {len(out) - OUT_NAMED} more" if len(out) > OUT_NAMED else ""
+    return named + (f"; and {len(out) - OUT_NAMED} more" if len(out) > OUT_NAMED else "")
+
+
+def no_progress(executor: Executor, cause: str) -> NoProgressError:
+    """The error that a run without progress ends with, with the remedy for this executor."""
     remedy = (
         "give --deadline SECONDS, which stops a batch that hangs and finds the task in it"
         if executor.capabilities.enforces_deadlines
         else f"a batch that hangs on {executor.name} cannot be stopped: use --executor processes "
         "with --deadline SECONDS, which stops it and finds the task in it"
     )
-    raise NoProgressError(
-        f"no batch came back for {limit:g} s; {saved}; still out: {named}{more}",
-        place=f"executor {executor.name}",
-        remedy=remedy,
-    )
+    return NoProgressError(cause, place=f"executor {executor.name}", remedy=remedy)
 
 
 _COUNTS = (

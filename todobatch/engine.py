@@ -8,7 +8,9 @@ its workers. A first SIGINT stops handing out batches and lets those under way f
 ends it at once. Standard output and error stay free for what the user's own code prints.
 
 Events: `hello` (this interpreter), `skipped` (a broken record), `progress`, and last
-`report` or `error`.
+`report` or `error`. With a watchdog also `alive`, again and again as long as batches run, and
+`unwatched` when they are through: a batch that holds the GIL lets no thread here run, the watchdog
+neither, so that only the parent can notice.
 """
 
 import datetime as dt
@@ -19,7 +21,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +30,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from todobatch import probe, runtime
-from todobatch.coordinator import Order, batched, run_batches
+from todobatch.coordinator import Order, batched, run_batches, still_out
 from todobatch.errors import (
     EXIT_BUG,
     BrokenLineError,
@@ -41,6 +43,7 @@ from todobatch.errors import (
 )
 from todobatch.executors import get
 from todobatch.executors.base import Placement
+from todobatch.faults import Feed
 from todobatch.model import Batch, Json, ProcessingResult, Task, describe_exception
 from todobatch.processors import resolve
 from todobatch.sources import Source, generate, open_source
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 
 STDIN = 0
 PROGRESS_EVERY_S: Seconds = 0.1
+ALIVE_EVERY_S: Seconds = 0.5
 TAIL_BYTES = 4096
 """So much of the output's end is known to the journal by its digest, to tell another file."""
 
@@ -82,7 +86,8 @@ class Job(TypedDict):
 class Engine:
     """One job, from its description to its last event. Used by one thread but for `_skip`.
 
-    `_send_lock` guards the events: broken records are met by whichever worker reads the input.
+    `_send_lock` guards the events: broken records are met by whichever worker reads the input, and
+    `_alive` runs in a thread of its own.
     """
 
     def __init__(self, job: Job, events: int) -> None:
@@ -152,6 +157,7 @@ class Engine:
                 output.write(batch, result)
             self._progress(result)
 
+        heart = _Heart(self._alive)
         try:
             report = run_batches(
                 batched(self._tasks(), job["batch_size"]),
@@ -160,6 +166,7 @@ class Engine:
                 workers=job["workers"],
                 keep_rows=output is not None,
                 on_batch=take,
+                on_feed=heart.begin if job.get("watchdog_s") is not None else None,
                 on_ready=ready,
                 on_done=done,
                 stop=lambda: self._stopping,
@@ -175,6 +182,9 @@ class Engine:
             if output is not None:
                 output.keep_part()
             raise
+        finally:
+            if heart.end():
+                self._send("unwatched")
         empty = report.tasks == 0 and not report.interrupted
         complete = not report.interrupted and not empty
         if journal is not None and complete and output is not None and journal.phase == "running":
@@ -249,6 +259,9 @@ class Engine:
             self._told = now
             self._send("progress", tasks=self._done, failed=self._failed)
 
+    def _alive(self, feed: Feed) -> None:
+        self._send("alive", tasks=self._done, out=still_out(feed))
+
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
         del signum, frame
         if self._stopping:
@@ -271,6 +284,38 @@ class Engine:
         with self._send_lock:
             self._events.write(json.dumps({"event": event, **fields}) + "\n")
             self._events.flush()
+
+
+class _Heart:
+    """Calls `beat` now and then in a thread of its own, from `begin` to `end`.
+
+    `_ended` is set by the thread that ends it, and the other only waits for it.
+    """
+
+    def __init__(self, beat: Callable[[Feed], None]) -> None:
+        self._beat = beat
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, feed: Feed) -> None:
+        """Begin, with a first beat at once."""
+        self._beat(feed)
+        self._thread = threading.Thread(
+            target=self._go_on, args=(feed,), name="todobatch-heart", daemon=True
+        )
+        self._thread.start()
+
+    def end(self) -> bool:
+        """Stop and wait for it; whether it had begun."""
+        self._ended.set()
+        if self._thread is None:
+            return False
+        self._thread.join()
+        return True
+
+    def _go_on(self, feed: Feed) -> None:
+        while not self._ended.wait(ALIVE_EVERY_S):
+            self._beat(feed)
 
 
 def _journal(job: Job) -> "Journal | None":

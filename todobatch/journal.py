@@ -308,6 +308,19 @@ class Journal:
         )
 
 
+def saved_tasks(path: Path | str) -> int | None:
+    """How many tasks a journal that no run has open says are done; None where it does not tell."""
+    try:
+        db = sqlite3.connect(path, timeout=WAIT_FOR_LOCK_S)
+        try:
+            state = db.execute("SELECT state FROM journal").fetchone()[0]
+        finally:
+            db.close()
+        return int((json.loads(state)["tally"] or {}).get("tasks", 0))
+    except (sqlite3.Error, LookupError, TypeError, ValueError):
+        return None
+
+
 def _sha256(job: str, state: str) -> str:
     return hashlib.sha256(f"{job}\n{state}".encode()).hexdigest()
 

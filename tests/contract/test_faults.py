@@ -225,12 +225,14 @@ def test_handing_over_is_measured(isolating: Executor, titled: Titled) -> None:
         assert min(seen.queue_s, seen.deserialise_s, seen.serialise_s, seen.return_s) > 0
 
 
-def test_workers_end_when_their_caller_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["hang", "hold the GIL"])
+def test_workers_end_when_their_caller_is_killed(tmp_path: Path, how: str) -> None:
     """Even in the middle of a batch: they would hold the pipe open that this reads to its end."""
     script = tmp_path / "main.py"
     script.write_text(
         textwrap.dedent(
             """
+            import sys
             import contract_work
             from todobatch.executors import get
             from todobatch.model import Batch, Task
@@ -238,7 +240,7 @@ def test_workers_end_when_their_caller_is_killed(tmp_path: Path) -> None:
             def feed():
                 yield Batch(0, (Task("a"),))
                 for n in range(1, 9):
-                    yield Batch(n, (Task("hang"),), n)
+                    yield Batch(n, (Task(sys.argv[1]),), n)
 
             if __name__ == "__main__":
                 with get("processes").open(contract_work.Picky(), 2) as run:
@@ -250,13 +252,15 @@ def test_workers_end_when_their_caller_is_killed(tmp_path: Path) -> None:
     modules = Path(contract_work.__file__).parent
     path = os.pathsep.join([str(modules), *[each for each in sys.path if each]])
     with subprocess.Popen(
-        [sys.executable, str(script)],
+        [sys.executable, str(script), how],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},
         text=True,
     ) as caller:
         assert caller.stdout is not None
         assert caller.stdout.readline() == "up\n"
+        if how == "hold the GIL":
+            assert [caller.stdout.readline() for _ in range(2)] == 2 * ["holding\n"]
         caller.kill()
         assert not caller.stdout.read()  # returns when the last of them is gone
     assert caller.returncode == -signal.SIGKILL

@@ -3,7 +3,8 @@
 How they are handed over, and what happens when a worker dies or hangs, is in `pool`. Workers are
 started by a fork server where there is one, otherwise spawned: forking a process that has threads
 can deadlock, and a process that is spawned takes longer to be up. They end when their socket is
-closed, or when the process that started them is gone.
+closed, or when the process that started them is gone; where there is prctl(2), even if a batch
+holds the GIL then. They also end when the fork server does, and another one starts them anew.
 """
 
 import multiprocessing as mp
@@ -174,16 +175,49 @@ def _serve(
 ) -> None:
     """A worker process's whole life; `file`, a `_Descriptor` on the way here, holds its page."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator, which drains
-    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+    _end_with_parent(start_method)
     if cpu is not None:
         runtime.stay_on(cpu)
     label = f"process-{os.getpid()}"
     serve(link, Page(file), processor, path, label, start_method, keep_rows=keep_rows)
 
 
-def _end_with_parent() -> None:
-    """End this process when the one that started it is gone, even in the middle of a batch."""
+def _end_with_parent(start_method: str) -> None:
+    """End this process when the coordinator is gone, even in the middle of a batch.
+
+    A thread waits for that, and cannot do a thing while a batch holds the GIL. So the system is
+    asked too, where it can be: it kills this process when the fork server is gone, which ends when
+    its coordinator does and no worker holds on to it. A coordinator that ended before the system
+    was asked is noticed here, before there is any batch. What was spawned is not left to the
+    system: it would end with the thread that started it, which may be gone before its process.
+    """
     parent = mp.parent_process()
     assert parent is not None
-    wait([parent.sentinel])
+    if start_method == "forkserver":
+        _let_the_fork_server_end()
+        runtime.end_with_parent()
+    if wait([parent.sentinel], 0):
+        os._exit(1)
+    threading.Thread(
+        target=_end_when_ready, args=(parent.sentinel,), name="parent-watch", daemon=True
+    ).start()
+
+
+def _let_the_fork_server_end() -> None:
+    """Close this process's hold on the fork server, which lives as long as anybody has one.
+
+    multiprocessing gives it to each child, and no child uses it: one that starts processes of its
+    own starts a fork server of its own.
+    """
+    from multiprocessing import forkserver
+
+    server: Any = getattr(forkserver, "_forkserver", None)
+    hold = getattr(server, "_forkserver_alive_fd", None)
+    if hold is not None:
+        server._forkserver_alive_fd = None  # noqa: SLF001 - there is no public way
+        os.close(hold)
+
+
+def _end_when_ready(sentinel: int) -> None:
+    wait([sentinel])
     os._exit(1)

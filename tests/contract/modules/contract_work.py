@@ -42,6 +42,9 @@ class Picky(TaskBatchProcessor):
             time.sleep(0.5)
         if task.title == "hang":
             threading.Event().wait()
+        if task.title == "hold the GIL":
+            os.write(1, b"holding\n")
+            ctypes.PyDLL(None).sleep(600)
         if task.title.startswith("kill when there is "):
             path = Path(task.title.removeprefix("kill when there is "))
             while not path.exists():
