@@ -14,6 +14,7 @@ neither, so that only the parent can notice.
 """
 
 import datetime as dt
+import fcntl
 import hashlib
 import json
 import os
@@ -25,9 +26,9 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import IO, TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from todobatch import probe, runtime
 from todobatch.coordinator import Order, batched, run_batches, still_out
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
 STDIN = 0
 PROGRESS_EVERY_S: Seconds = 0.1
 ALIVE_EVERY_S: Seconds = 0.5
+WAIT_FOR_LOCK_S: Seconds = 3.0
+"""A run that was just killed may take a moment to let its output go."""
+LOCK_POLL_S: Seconds = 0.05
 TAIL_BYTES = 4096
 """So much of the output's end is known to the journal by its digest, to tell another file."""
 
@@ -383,9 +387,7 @@ def _output(name: str, source: str | None, journal: "Journal | None") -> "_Outpu
             place=f"--output {name}",
             remedy="with --journal the output must be a plain file",
         )
-    if journal is None or journal.output is None:
-        return _Output(path)
-    return _Output(path, journal.output, placed=journal.phase != "running")
+    return _Output(path, journal)
 
 
 class _Output:
@@ -394,25 +396,35 @@ class _Output:
     Until then they are in ``<path>.part``, so that an earlier complete file is never half replaced.
     What is no regular file (a device, a pipe) is written to as it is.
 
-    With the `mark` that a journal kept, what stands in the file beyond it is cut off, and writing
-    goes on there; `placed` says that the file may have its last name already.
+    What stands in the file beyond the mark that the journal kept is cut off, and writing goes on
+    there; the file may have its last name already.
+
+    The file is locked (flock(2)) as long as a run writes it. A second one beside it,
+    ``<path>.part.journal``, says which journal its rows belong to, so that no run without that
+    journal writes over them; it goes when the output is complete.
     """
 
-    def __init__(
-        self, path: Path, mark: dict[str, Any] | None = None, *, placed: bool = False
-    ) -> None:
+    def __init__(self, path: Path, journal: "Journal | None" = None) -> None:
         self.path = path
         plain = path.is_file() or not path.exists()
         self._part = path.with_name(path.name + ".part") if plain else path
+        self._owner = path.with_name(path.name + ".part.journal")
+        self._journal = journal
         self._rows = self._bytes = 0
         self._tail = b""
+        mark = None if journal is None else journal.output
         self._named = mark is not None  # whether the file's name is on the disk for sure
-        self._placed = placed and not self._part.exists()
+        placed = journal is not None and journal.phase != "running"
+        self._placed = placed and mark is not None and not self._part.exists()
         here = path if self._placed else self._part
         try:
-            self._file = here.open("wb" if mark is None else "r+b")
+            self._file = self._locked(here, fresh=mark is None) if plain else here.open("wb")
             if mark is not None:
-                self._go_on(mark)
+                try:
+                    self._go_on(mark)
+                except BaseException:
+                    self._file.close()
+                    raise
         except FileNotFoundError as error:
             if mark is None:
                 raise self._cannot(error) from error
@@ -467,18 +479,74 @@ class _Output:
         """Flush to disk and, when complete, move it into place."""
         try:
             self._file.flush()
-            if self._part != self.path:
+            plain = self._part != self.path
+            if plain:
                 os.fsync(self._file.fileno())
-            self._file.close()
-            if self._placed:
-                return
-            if complete and self._part != self.path:
-                self._part.replace(self.path)
+            if complete and plain and not self._placed:
+                self._part.replace(self.path)  # before its lock is given up
                 _sync_folder(self.path.parent)
-            else:
+            self._file.close()
+            if complete and plain:
+                self._owner.unlink(missing_ok=True)
+            elif not self._placed:
                 self.path = self._part
         except OSError as error:
             raise self._no_room(error) from error
+
+    def _locked(self, here: Path, *, fresh: bool) -> IO[bytes]:
+        """The file, open and locked; emptied when `fresh`, and known to be the journal's."""
+        self._refuse_anothers()
+        end = perf_counter() + WAIT_FOR_LOCK_S
+        while True:
+            file = open(os.open(here, os.O_RDWR | (os.O_CREAT if fresh else 0), 0o666), "r+b")  # noqa: SIM115
+            try:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if perf_counter() > end:
+                        raise self._in_use(here) from None
+                    sleep(LOCK_POLL_S)
+                    file.close()
+                    continue
+                except OSError:
+                    pass  # a file system that has no locks
+                if not _is_still(here, file):  # the run that had it has moved it into place
+                    file.close()
+                    continue
+                self._refuse_anothers()
+                if self._journal is None:
+                    self._owner.unlink(missing_ok=True)
+                elif not self._placed:
+                    self._owner.write_text(str(self._journal.path.resolve()), "utf-8")
+                if fresh:
+                    file.truncate()
+            except BaseException:
+                file.close()
+                raise
+            return file
+
+    def _refuse_anothers(self) -> None:
+        """Refuse to write over rows that a journal which is not ours knows of."""
+        try:
+            owner = Path(self._owner.read_text("utf-8"))
+            holds = self._part.stat().st_size > 0 and owner.is_file()
+        except (OSError, ValueError):
+            return
+        if holds and (self._journal is None or self._journal.path.resolve() != owner):
+            raise UsageError(
+                f"{self._part.name} holds the rows of a job that is not complete, which belong to "
+                f"the journal {owner}",
+                place=f"--output {self.path}",
+                remedy=f"go on with that job by --journal {owner}, or name another --output; to "
+                f"give it up, remove {self._part}",
+            )
+
+    def _in_use(self, here: Path) -> StoreError:
+        return StoreError(
+            "another run is writing it",
+            place=str(here),
+            remedy="wait until that one has ended, or end it, or name another --output",
+        )
 
     def _go_on(self, mark: dict[str, Any]) -> None:
         """Stand where the journal says that the rows it knows of end."""
@@ -509,11 +577,21 @@ class _Output:
         )
 
     def _no_room(self, error: OSError) -> StoreError:
+        # With a journal: earlier runs' too, and none that it does not know of yet.
+        saved = self._rows if self._journal is None else self._journal.saved_tasks
         return StoreError(
-            f"cannot be written: {error.strerror}; {self._rows} tasks are saved",
+            f"cannot be written: {error.strerror}; {saved} tasks are saved",
             place=str(self._part),
             remedy="make room or name another place with --output, and run again",
         )
+
+
+def _is_still(path: Path, file: IO[bytes]) -> bool:
+    """Whether the open file is the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

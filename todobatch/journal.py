@@ -141,6 +141,11 @@ class Journal:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    @property
+    def saved_tasks(self) -> int:
+        """Tasks that it says are done, by this run and earlier ones."""
+        return self._saved_tasks
+
     def close(self) -> None:
         """Let the file go. What was not saved is not in it."""
         try:
