@@ -1,5 +1,6 @@
 """What becomes of batches that do not come back: nothing lost, nothing twice, poison found."""
 
+import os
 import re
 import threading
 from collections import Counter
@@ -13,8 +14,14 @@ from hypothesis import strategies as st
 
 from tests.fake_executor import FOR_EVER, Flaky, Scripted
 from todobatch import Task, run_batches
-from todobatch.coordinator import MOST_WORKERS_NAMED, Tally, batched, urgent_first
-from todobatch.errors import MeasurementError, NoProgressError, UsageError
+from todobatch.coordinator import (
+    MOST_WORKERS_NAMED,
+    Tally,
+    batched,
+    urgent_first,
+    workers_left,
+)
+from todobatch.errors import MeasurementError, NoProgressError, StoreError, UsageError
 from todobatch.executors import get
 from todobatch.faults import HOPELESS_AFTER, MOST_WAITING, Feed, Policy
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure, WorkerSeen
@@ -338,6 +345,36 @@ def test_an_exception_in_a_callback_is_raised_through_the_pump_too() -> None:
     with pytest.raises(OSError, match="disk full"):
         run_batches([Task("a")] * 500, "validate", batch_size=1, on_result=take, watchdog_s=60)
     assert not [t for t in threading.enumerate() if t.name.startswith("todobatch-")]
+
+
+def test_an_error_is_told_although_a_batch_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full while another batch never ends: nobody waits for that one for ever."""
+    monkeypatch.setattr("todobatch.coordinator.END_AFTER_ERROR_S", 0.05)
+    go, hangs = threading.Event(), threading.Event()
+
+    class Hangs(TaskBatchProcessor):
+        name = "hangs"
+
+        def process_task(self, task: Task) -> str:
+            if task.title == "task 0":
+                hangs.set()
+                go.wait()
+            return task.title
+
+    def take(result: ProcessingResult) -> None:
+        hangs.wait()
+        raise StoreError("no space left")
+
+    try:
+        with pytest.raises(StoreError, match="no space left"):
+            run_batches(
+                named(500), Hangs(), executor="threads", batch_size=1, on_result=take, watchdog_s=60
+            )
+        assert workers_left(), "who calls must know, so as not to wait at the end of the process"
+    finally:
+        go.set()
+    while workers_left():  # the test's watchdog bounds it
+        os.sched_yield()
 
 
 def test_what_reading_the_input_throws_comes_through_the_pump() -> None:

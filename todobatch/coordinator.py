@@ -31,6 +31,7 @@ from todobatch import runtime
 from todobatch.collectors import ThreadSafeResultCollector
 from todobatch.errors import NoProgressError, UsageError
 from todobatch.executors import Executor, Run, WorkerStats, get, stats_of
+from todobatch.executors.base import THREADS_NAME
 from todobatch.faults import Feed, Policy, Settled
 from todobatch.model import (
     HIGHEST_PRIORITY,
@@ -56,6 +57,8 @@ DEFAULT_BATCH_SIZE = 100
 TICK_S: Seconds = 0.1
 """How often the journal and the watchdog are thought of while nothing comes in."""
 HANDED_OVER_AT_MOST = 64
+END_AFTER_ERROR_S: Seconds = 5.0
+"""What the batches under way may still take when the run ends with an error."""
 MOST_WORKERS_NAMED = 2_000
 OUT_NAMED = 8
 LOOK_AHEAD_TASKS = 10_000
@@ -271,6 +274,18 @@ def _drive(
             on_done()
 
 
+def workers_left() -> bool:
+    """Whether threads of a run are still there: they hang, or nobody waited for their batch.
+
+    They are daemons and end with the process, which must not wait for what they started.
+    """
+    mine = threading.current_thread()
+    return any(
+        each.daemon and each.name.startswith(THREADS_NAME) and each is not mine
+        for each in threading.enumerate()
+    )
+
+
 class _Pump:
     """Drives an iterator in a thread of its own: gives what it gives, and None when nothing comes.
 
@@ -284,7 +299,7 @@ class _Pump:
         self._handed: SimpleQueue[Settled | BaseException | None] = SimpleQueue()
         self._room = threading.Semaphore(HANDED_OVER_AT_MOST)
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="todobatch-pump", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{THREADS_NAME}pump", daemon=True)
         self._thread.start()
 
     def __iter__(self) -> "_Pump":
@@ -303,11 +318,16 @@ class _Pump:
         return item
 
     def close(self) -> None:
-        """Hand no more over; wait until the workers have ended, unless that may take for ever."""
+        """Hand no more over, and wait until the workers have ended.
+
+        Not for ever after an error: a batch may hang, and the error would never be told. Nor at all
+        after one that says that they hang, or that nobody will wait.
+        """
         self._closed = True
         self._room.release()
-        if not isinstance(sys.exc_info()[1], KeyboardInterrupt | NoProgressError):
-            self._thread.join()
+        error = sys.exc_info()[1]
+        if not isinstance(error, KeyboardInterrupt | NoProgressError):
+            self._thread.join(None if error is None else END_AFTER_ERROR_S)
 
     def _run(self) -> None:
         end: BaseException | None = None

@@ -31,12 +31,11 @@ from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from todobatch import probe, runtime
-from todobatch.coordinator import Order, batched, run_batches, still_out
+from todobatch.coordinator import Order, batched, run_batches, still_out, workers_left
 from todobatch.errors import (
     EXIT_BUG,
     BrokenLineError,
     EmptyInputError,
-    NoProgressError,
     StoreError,
     TodobatchError,
     UnavailableError,
@@ -115,7 +114,7 @@ class Engine:
         try:
             self._send("report", **self._report(gil_at_start=facts["gil_enabled"]))
         except TodobatchError as error:
-            self.workers_left = isinstance(error, NoProgressError)
+            self.workers_left = workers_left()
             return self._fail(error)
         except KeyboardInterrupt:
             self.workers_left = True

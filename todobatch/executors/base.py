@@ -27,6 +27,8 @@ from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.units import Seconds
 
 MAX_WORKERS = 1_000
+THREADS_NAME = "todobatch-"
+"""What the names of all threads begin with that run batches, or drive those that do."""
 UNWATCHED = "TODOBATCH_UNWATCHED"
 """Environment: set to 1, workers give no account of each batch. `benchmarks/watching.py` measures
 by it what that account costs; samples need it."""

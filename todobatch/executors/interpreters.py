@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import wire
-from todobatch.executors.base import Capabilities, Executor, Run
+from todobatch.executors.base import THREADS_NAME, Capabilities, Executor, Run
 from todobatch.executors.link import Page, reserve, serve
 from todobatch.executors.pool import Host, Pool
 from todobatch.model import describe_exception
@@ -96,7 +96,11 @@ class _Interpreter(Host):
         self.link.setblocking(False)
         self.page = Page(self._file.fileno(), self._token)
         self._thread = threading.Thread(
-            target=self._live, args=(processor, cpu), kwargs={"keep_rows": keep_rows}, daemon=True
+            target=self._live,
+            args=(processor, cpu),
+            kwargs={"keep_rows": keep_rows},
+            name=f"{THREADS_NAME}interpreter",
+            daemon=True,
         )
         try:
             self._thread.start()
