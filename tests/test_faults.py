@@ -1,5 +1,6 @@
 """What becomes of batches that do not come back: nothing lost, nothing twice, poison found."""
 
+import json
 import os
 import re
 import threading
@@ -26,7 +27,7 @@ from todobatch.executors import get
 from todobatch.faults import HOPELESS_AFTER, MOST_WAITING, Feed, Policy
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure, WorkerSeen
 from todobatch.processors import TaskBatchProcessor
-from todobatch.processors.base import failed_result
+from todobatch.processors.base import UNKNOWN_DIGEST, failed_result
 
 
 def named(number: int, bad: set[int] = frozenset()) -> list[Task]:  # type: ignore[assignment]
@@ -180,7 +181,103 @@ def test_parts_of_a_batch_whose_processor_gives_no_rows_are_added_up() -> None:
     report = run_batches(named(9), Own(), executor="sequential", batch_size=9, backoff_s=0.0)
     assert [failure.task for failure in report.set_aside_tasks] == [2]
     assert (report.tasks, report.failed, report.result) == (9, 1, {"rows": 8})
-    assert int(report.digest, 16) % 7 == 0
+    assert report.digest == "", "nobody knows what the whole batch would have given"
+
+
+def test_a_digest_that_is_not_known_stays_so_in_a_journal() -> None:
+    tally = Tally(Flaky())
+    whole = Flaky().process_batch(Batch(0, (Task("a"),)))
+    tally.add(replace(whole, digest=UNKNOWN_DIGEST))
+    again = Tally(Flaky())
+    again.restore(json.loads(json.dumps(tally.state())))
+    again.add(whole)
+    assert again.report("processes", 2, 1.0, 1.0).digest == ""
+
+
+class Odd(TaskBatchProcessor):
+    """Gives one batch a result that makes no sense."""
+
+    name = "odd"
+
+    def __init__(self, **wrong: object) -> None:
+        super().__init__()
+        self.wrong = wrong
+
+    def process_task(self, task: Task) -> str:
+        return task.title
+
+    def process_batch(self, tasks: object) -> ProcessingResult:
+        result = super().process_batch(tasks)  # type: ignore[arg-type]
+        if "task 3" not in {task.title for task in tasks.tasks}:  # type: ignore[attr-defined]
+            return result
+        return replace(result, **self.wrong)  # type: ignore[arg-type]
+
+    async def process_batch_async(self, tasks: object) -> ProcessingResult:
+        return self.process_batch(tasks)
+
+
+@pytest.mark.parametrize("executor", ["sequential", "processes", "coroutines"])
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"duration": float("nan")}, "a duration of nan"),
+        ({"duration": None}, "a duration of None"),
+        ({"duration": -1.0}, "a duration of -1.0"),
+        ({"duration": float("inf")}, "a duration of inf"),
+        ({"started": None}, "None as the time when it started"),
+        ({"tasks_processed": 3}, "3 tasks processed, of a batch of 1"),
+        ({"tasks_processed": -1}, "-1 tasks processed"),
+        ({"tasks_processed": 0.5}, "0.5 tasks processed"),
+        ({"tasks_processed": 0}, "success, and 0 of 1 tasks processed"),
+        ({"digest": "abc"}, "'abc' as its digest"),
+        ({"digest": -1}, "-1 as its digest"),
+        ({"partial": [1]}, "as its partial"),
+        ({"error": 3}, "int as its error"),
+        ({"rows": ("a", "b", "c")}, "tuple of 3 as its rows"),
+        ({"rows": 7}, "int as its rows"),
+        ({"rows": (b"bytes",)}, "rows that are not JSON"),
+        ({"failures": ("x",)}, "str among its failures"),
+        ({"failures": None}, "NoneType as its failures"),
+        ({"failures": (TaskFailure(99, "t", "e"),)}, "task 99, which is not in the batch"),
+        ({"failures": (TaskFailure(3, "t", "e"),)}, "1 tasks processed and 1 failed"),
+    ],
+)
+def test_a_result_that_makes_no_sense_costs_its_own_task_and_says_so(
+    wrong: dict[str, object], said: str, executor: str
+) -> None:
+    seen: list[ProcessingResult] = []
+    report = run_batches(
+        named(6), Odd(**wrong), executor=executor, workers=1, batch_size=1, retries=0,
+        keep_rows=True, on_result=seen.append,
+    )  # fmt: skip
+    assert (report.tasks, report.failed, report.batches) == (6, 1, 6)
+    (failed,) = [result for result in seen if not result.success]
+    assert failed.batch == 3
+    if "partial" not in wrong:  # a part keeps it as a dictionary, and cannot
+        assert said in str(failed.failures[0].error)
+        assert "process_batch gave" in str(failed.failures[0].error)
+    assert sum(worker.busy_s for worker in report.worker_totals) >= 0
+    assert report.result == {"rows": 5}
+
+
+@pytest.mark.parametrize(
+    ("batches", "cause"),
+    [
+        ([Batch(0, (Task("a"),)), Batch(0, (Task("b"),), 1)], "two batches have the index 0"),
+        ([Batch(n % 70, (Task("a"),), n) for n in range(200)], "two batches have the index 0"),
+        ([Batch(-1, (Task("a"),))], "a batch has the index -1"),
+        ([Batch(0, (Task("a"),)), Task("b")], "Task came after batches"),
+    ],
+)
+@pytest.mark.parametrize("executor", ["sequential", "threads", "processes"])
+def test_ready_made_batches_without_an_index_of_their_own_are_refused(
+    batches: list[Batch], cause: str, executor: str
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        run_batches(batches, "validate", executor=executor)
+    assert raised.value.cause == cause
+    assert raised.value.place == "the batches handed in"
+    assert "number them 0, 1, 2" in raised.value.remedy
 
 
 def test_where_everything_breaks_the_search_is_given_up_and_the_digest_does_not_show_it() -> None:

@@ -25,10 +25,11 @@ from tests.fake_executor import FOR_EVER, Flaky, Scripted
 from todobatch import Task, engine, run_batches
 from todobatch.coordinator import Tally
 from todobatch.errors import NewerSchemaError, StoreError, UsageError
-from todobatch.journal import Journal, Ranges
+from todobatch.journal import Journal
 from todobatch.lab.interpreters import Interpreter
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
+from todobatch.ranges import Ranges
 
 JOB: dict[str, Json] = {"generate": 60, "workload": "flaky", "today": "2026-11-24"}
 RUN = ["run", "--generate", "3000", "--journal", "j.db", "--output", "out.jsonl", "--json"]

@@ -45,9 +45,10 @@ from todobatch.model import (
     WorkerTotals,
     describe_exception,
 )
-from todobatch.processors.base import DIGEST_MODULUS, TaskBatchProcessor
+from todobatch.processors.base import DIGEST_MODULUS, UNKNOWN_DIGEST, TaskBatchProcessor
 from todobatch.processors.catalogue import resolve
 from todobatch.processors.parts import InParts
+from todobatch.ranges import Ranges
 from todobatch.units import Seconds
 
 if TYPE_CHECKING:
@@ -159,6 +160,8 @@ def run_batches(
 
     With ``order="priority"`` the most urgent batches within a look-ahead of `LOOK_AHEAD_TASKS`
     tasks go first: see `urgent_first`. The output, but for its order, and the digest are the same.
+
+    Ready-made batches must have an index each, 0 or more, and no two the same.
 
     A failing task or batch is in the report and stops nothing. Raises UsageError,
     ExecutorUnavailableError, StoreError of the journal, NoProgressError when no result came in for
@@ -402,7 +405,8 @@ class Tally:
         self._workers: dict[str, WorkerTotals] = {}
         self._failures: list[TaskFailure] = []
         self._errors: list[str] = []
-        self.digest = 0
+        self.digest: int | None = 0
+        """None when that of a batch is not known."""
         self.tasks = self.failed = self.batches = self.failed_batches = 0
         self.retried = self.replaced = self.set_aside = 0
         self._set_aside: list[TaskFailure] = []
@@ -419,7 +423,9 @@ class Tally:
         self.batches += 1
         self.tasks += result.tasks
         self.failed += result.tasks - result.tasks_processed
-        self.digest = (self.digest + result.digest) % DIGEST_MODULUS
+        if self.digest is not None:
+            known = result.digest != UNKNOWN_DIGEST
+            self.digest = (self.digest + result.digest) % DIGEST_MODULUS if known else None
         if not result.success:
             self.failed_batches += 1
             self._keep(result)
@@ -448,7 +454,7 @@ class Tally:
             failed_batches=self.failed_batches,
             wall_s=wall_s,
             pool_start_s=pool_start_s,
-            digest=f"{self.digest:064x}",
+            digest=self._digest(),
             result=MappingProxyType(self._processor.finish(self._partial or {})),
             failures=tuple(self._failures),
             errors=tuple(self._errors),
@@ -478,7 +484,7 @@ class Tally:
             )
         return {
             **{name: getattr(self, name) for name in _COUNTS},
-            "digest": f"{self.digest:064x}",
+            "digest": self._digest(),
             "partial": partial,
             "workers": [asdict(worker) for worker in self._workers.values()],
             "failures": [asdict(failure) for failure in self._failures],
@@ -490,7 +496,7 @@ class Tally:
         """Go on from what `state` gave."""
         for name in _COUNTS:
             setattr(self, name, state[name])
-        self.digest = int(state["digest"], 16)
+        self.digest = int(state["digest"], 16) if state["digest"] else None
         self._partial = state["partial"]
         self._workers = {
             worker["worker"]: WorkerTotals(**{**worker, "cpus": tuple(worker["cpus"])})
@@ -499,6 +505,9 @@ class Tally:
         self._failures = [TaskFailure(**failure) for failure in state["failures"]]
         self._set_aside = [TaskFailure(**failure) for failure in state["set_aside_tasks"]]
         self._errors = list(state["errors"])
+
+    def _digest(self) -> str:
+        return "" if self.digest is None else f"{self.digest:064x}"
 
     def _merge(self, result: ProcessingResult) -> None:
         if self._partial is None:
@@ -571,7 +580,30 @@ def _as_batches(tasks: Iterable[Task] | Iterable[Batch], size: int) -> Iterator[
     if first is None:
         return iter(())
     whole: Any = _put_back(first, feed)
-    return whole if isinstance(first, Batch) else batched(whole, size)
+    return _once_each(whole) if isinstance(first, Batch) else batched(whole, size)
+
+
+def _once_each(batches: Iterator[Any]) -> Iterator[Batch]:
+    """The same, and each is a batch with a number of its own. Raises UsageError."""
+    seen = Ranges()
+    for batch in batches:
+        if not isinstance(batch, Batch):
+            raise _not_ready_made(f"{type(batch).__name__} came after batches")
+        if not isinstance(batch.index, int) or batch.index < 0:
+            raise _not_ready_made(f"a batch has the index {batch.index!r}")
+        try:
+            seen.add(batch.index)
+        except ValueError:
+            raise _not_ready_made(f"two batches have the index {batch.index}") from None
+        yield batch
+
+
+def _not_ready_made(cause: str) -> UsageError:
+    return UsageError(
+        cause,
+        place="the batches handed in",
+        remedy="number them 0, 1, 2, … as todobatch.coordinator.batched does; or hand in tasks",
+    )
 
 
 def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -204,6 +204,7 @@ class Engine:
                 place=str(job["input"] or "--generate"),
                 remedy="give a file with at least one task, or name its format with --format",
             )
+        _check_json(report.result, processor.processor_id)
         gil_now = runtime.gil_enabled() or any(w.gil_after for w in report.worker_totals)
         return {
             "executor": report.executor,
@@ -287,6 +288,19 @@ class Engine:
         with self._send_lock:
             self._events.write(json.dumps({"event": event, **fields}) + "\n")
             self._events.flush()
+
+
+def _check_json(result: Mapping[str, Any], processor_id: str) -> None:
+    """Raise UsageError for an aggregate that cannot be told."""
+    try:
+        json.dumps(dict(result), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"its aggregate is not JSON: {describe_exception(error)}",
+            place=f"processor {processor_id}",
+            remedy="give dictionaries with strings as keys, lists, numbers and strings; the tasks "
+            "are done, and their rows are in --output where that was given",
+        ) from error
 
 
 class _Heart:
@@ -440,10 +454,10 @@ class _Output:
             line: dict[str, Any] = {"task": place, "title": task.title}
             if place in errors:
                 line["error"] = errors[place]
-            elif result.rows is None:
+            elif result.rows is None and not result.tasks_processed:
                 line["error"] = result.error
             else:
-                line["result"] = row
+                line["result"] = row  # null where a `process_batch` of the user's own gives no rows
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
         data = "".join(lines).encode("utf-8", "backslashreplace")
         try:

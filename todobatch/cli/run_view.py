@@ -148,7 +148,7 @@ class RunView:
             ),
             f"memory    {show_bytes(report['peak_bytes'])} at its peak, all processes",
             f"speed-up  {_speedup(report)}",
-            f"digest    {report['digest']}",
+            f"digest    {report['digest'] or 'not known: a batch was run in parts, without rows'}",
         ]
         if report["left_out"]:
             named = ", ".join(f"{count} × {what}" for what, count in report["left_out"].items())

@@ -24,6 +24,7 @@ from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError, UsageError
 from todobatch.model import Batch, ProcessingResult, WorkerSeen, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, failed_result
+from todobatch.processors.own import has_its_own_results, what_is_wrong
 from todobatch.units import Seconds
 
 MAX_WORKERS = 1_000
@@ -210,6 +211,7 @@ class Worker:
         self.label = label
         self._start_method = start_method
         self._keep_rows = keep_rows
+        self._own = has_its_own_results(processor)
         self._pid = os.getpid()
         runtime.current_cpu()  # what it needs is loaded now, not in the first batch's time
         self._unwatched: WorkerSeen | None = None
@@ -240,11 +242,11 @@ class Worker:
     ) -> ProcessingResult:
         """The result with the worker's own account in it, and without rows unless wanted.
 
-        What a user's own `process_batch` returned is made to speak of this batch.
+        What a user's own `process_batch` returned is made to speak of this batch, and a result that
+        makes no sense is a failed one that says so.
         """
-        if not isinstance(result, ProcessingResult):
-            kind = type(result).__name__
-            cause = f"process_batch gave {kind}, not a ProcessingResult"
+        if self._own and (wrong := what_is_wrong(result, batch, keep_rows=self._keep_rows)):
+            cause = f"process_batch gave {wrong}"
             result = failed_result(self.processor.processor_id, batch, cause)
         seen = self._unwatched or WorkerSeen(
             self.label,

@@ -24,6 +24,8 @@ from todobatch.model import (
 )
 
 DIGEST_MODULUS = 1 << 256
+UNKNOWN_DIGEST = -1
+"""Of a batch that was run in parts, by a `process_batch` of the user's own that gives no rows."""
 FAILURES_IN_MESSAGE = 3
 
 # What a task may throw without ending the worker. sys.exit() in a user's function is one of them.
