@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import signal
 import threading
 from collections import Counter
 from dataclasses import replace
 from itertools import count, islice
-from time import perf_counter
+from pathlib import Path
+from time import perf_counter, sleep
 
 import pytest
 from hypothesis import given, settings
@@ -533,3 +535,40 @@ def test_order_changes_no_result(seed: int) -> None:
 def test_an_unknown_order_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown order 'magic'"):
         run_batches([Task("a")], "validate", executor="sequential", order="magic")  # type: ignore[arg-type]
+
+
+# At the end of the input --------------------------------------------------------------------------
+
+
+class Waits(TaskBatchProcessor):
+    """The first task dies once; the second is done when the first has been."""
+
+    name = "waits"
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.folder = Path(folder)
+
+    def process_task(self, task: Task) -> str:
+        died, done = self.folder / "died", self.folder / "done"
+        if task.title == "dies once":
+            if not died.exists():
+                died.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            done.touch()
+        elif task.title == "waits for it":
+            while not done.exists():
+                sleep(0.001)
+        return task.title
+
+
+@pytest.mark.parametrize("backoff_s", [0.0, 0.2])
+def test_what_is_to_be_run_again_does_not_wait_for_the_last_batches(
+    tmp_path: Path, backoff_s: float
+) -> None:
+    """The input has ended, and a batch under way ends only when the other has been run again."""
+    report = run_batches(
+        [Task("waits for it"), Task("dies once")], Waits(str(tmp_path)),
+        executor="processes", workers=2, batch_size=1, backoff_s=backoff_s, watchdog_s=30.0,
+    )  # fmt: skip
+    assert (report.tasks, report.failed, report.retried, report.replaced) == (2, 0, 1, 1)

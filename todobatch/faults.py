@@ -216,6 +216,13 @@ class Feed:
             sleep(min(rest, POLL_S))
         return False
 
+    def due_in(self) -> Seconds | None:
+        """In how many seconds a batch may be run again, at once if 0; None where none waits."""
+        with self._lock:
+            if not self._waiting or self.stopped:
+                return None
+            return max(self._waiting[0][0] - perf_counter(), 0.0)
+
     def out_since(self) -> list[tuple[Batch, float]]:
         """The batches that are out, and since when, the longest first."""
         with self._lock:

@@ -145,11 +145,13 @@ class Executor(ABC):
     ) -> AbstractContextManager[Run]:
         """Bring up `workers` workers with the processor; use as a context manager.
 
-        What it gives may be called several times, one call after the other. `keep_rows` leaves each
-        task's row in the results; otherwise rows stay where they were made. A batch that runs
-        longer than `deadline_s` seconds is stopped, its worker replaced, and its result's `fault`
-        is "deadline". Raises ExecutorUnavailableError and, for a senseless number of workers or a
-        deadline that cannot be kept, UsageError.
+        What it gives may be called several times, one call after the other. Where batches that had
+        ended may have more later, a method `due_in` of theirs says in how many seconds, or None: an
+        executor may then ask them again while others are under way, but need not. `keep_rows`
+        leaves each task's row in the results; otherwise rows stay where they were made. A batch
+        that runs longer than `deadline_s` seconds is stopped, its worker replaced, and its result's
+        `fault` is "deadline". Raises ExecutorUnavailableError and, for a senseless number of
+        workers or a deadline that cannot be kept, UsageError.
         """
 
     def run(

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -28,7 +28,7 @@ from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import wire
 from todobatch.executors.base import Capabilities, Executor, Run
 from todobatch.executors.link import Page, reserve, serve
-from todobatch.executors.pool import END_GRACE_S, Host, Pool
+from todobatch.executors.pool import END_GRACE_S, Host, Pool, remedy_for
 from todobatch.model import describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
@@ -87,29 +87,28 @@ class _Process(Host):
     def __init__(
         self, context: BaseContext, processor: bytes, cpu: int | None, *, keep_rows: bool
     ) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the worker
-        self.link, theirs = socket.socketpair()
-        try:
+        with ExitStack() as undo:  # when something fails here, such as for want of descriptors
+            self._file = undo.enter_context(tempfile.TemporaryFile())
             reserve(self._file)
+            self.page = Page(self._file.fileno())
+            undo.callback(self.page.close)
+            self.link, theirs = socket.socketpair()
+            undo.enter_context(self.link)
             self.link.setblocking(False)
-            self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-                target=_serve,
-                args=(theirs, _Descriptor(self._file.fileno()), processor, [*sys.path], cpu),
-                kwargs={"start_method": context.get_start_method(), "keep_rows": keep_rows},
-            )
-            self._process.start()
-        except BaseException:
-            self.link.close()
-            self._file.close()
-            raise
-        finally:
-            theirs.close()
+            with theirs:
+                self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
+                    target=_serve,
+                    args=(theirs, _Descriptor(self._file.fileno()), processor, [*sys.path], cpu),
+                    kwargs={"start_method": context.get_start_method(), "keep_rows": keep_rows},
+                )
+                self._process.start()
+            undo.pop_all()
         self.sentinel = self._process.sentinel
-        self.page = Page(self._file.fileno())
 
-    def kill(self) -> None:
+    def kill(self) -> bool:
         """See `Host.kill`."""
         self._process.kill()
+        return True
 
     def how_it_ended(self) -> str:
         """See `Host.how_it_ended`."""
@@ -140,8 +139,11 @@ def _did_not_start(cause: str) -> ExecutorUnavailableError:
     return ExecutorUnavailableError(
         f"a worker process did not start: {cause}",
         place="executor processes",
-        remedy="what it printed stands above; a processor of your own must be importable "
-        "(not defined in __main__) and must pickle",
+        remedy=remedy_for(
+            cause,
+            "what it printed stands above; a processor of your own must be importable (not defined "
+            "in __main__) and must pickle",
+        ),
     )
 
 
