@@ -278,8 +278,9 @@ def test_workers_end_when_their_caller_is_killed(tmp_path: Path, how: str) -> No
         text=True,
     ) as caller:
         assert caller.stdout is not None
-        said = ["up\n", *(2 * ["holding\n"] if how == "hold the GIL" else [])]
-        assert sorted(caller.stdout.readline() for _ in said) == sorted(said)
+        waited_for = {"up\n", *(["holding\n"] if how == "hold the GIL" else [])}
+        while waited_for:  # from one worker, or from both
+            waited_for.discard(caller.stdout.readline())
         caller.kill()
-        assert not caller.stdout.read()  # returns when the last of them is gone
+        caller.stdout.read()  # returns when the last of them is gone
     assert caller.returncode == -signal.SIGKILL
