@@ -280,7 +280,9 @@ def test_workers_end_when_their_caller_is_killed(tmp_path: Path, how: str) -> No
         assert caller.stdout is not None
         waited_for = {"up\n", *(["holding\n"] if how == "hold the GIL" else [])}
         while waited_for:  # from one worker, or from both
-            waited_for.discard(caller.stdout.readline())
+            line = caller.stdout.readline()
+            assert line, "it ended by itself"
+            waited_for.discard(line)
         caller.kill()
         caller.stdout.read()  # returns when the last of them is gone
     assert caller.returncode == -signal.SIGKILL
