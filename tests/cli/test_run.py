@@ -458,6 +458,26 @@ def test_a_batch_that_holds_the_gil_is_no_progress_too(
     assert sorted(row["task"] for row in rows) == [0, 1, 2, 3]
 
 
+def test_an_aggregate_that_is_no_json_is_an_error_with_a_remedy(
+    run_todobatch: RunTodobatch, project: Path
+) -> None:
+    (project / "sums.py").write_text(
+        "from dataclasses import replace\n"
+        "from todobatch import TaskBatchProcessor\n"
+        "class Sums(TaskBatchProcessor):\n"
+        "    name = 'sums'\n"
+        "    def process_task(self, task):\n"
+        "        return task.title\n"
+        "    def process_batch(self, tasks):\n"
+        "        return replace(super().process_batch(tasks), partial={'seen': {1, 2}})\n"
+    )
+    done = run_todobatch("run", "todo.txt", "-w", "sums:Sums", "-o", "out.jsonl", cwd=project)
+    assert done.returncode == 2, done.stderr
+    assert "processor sums: its aggregate is not JSON: TypeError" in done.stderr
+    assert "the tasks are done, and their rows are in --output" in done.stderr
+    assert len((project / "out.jsonl").read_text().splitlines()) == 4
+
+
 def test_a_second_ctrl_c_ends_a_batch_that_holds_the_gil(project: Path) -> None:
     (project / "holds.txt").write_text("one\nboom now\n")
     process = subprocess.Popen(
