@@ -668,7 +668,7 @@ def test_the_help_names_every_workload_and_executor(run_todobatch: RunTodobatch)
     from todobatch.executors import EXECUTORS
     from todobatch.processors import WORKLOADS
 
-    shown = run_todobatch("run", "--help", env={"COLUMNS": "200"}).stdout
-    said = " ".join(shown.split()).replace("- ", "-")  # a name may be broken at its hyphen
+    said = " ".join(run_todobatch("run", "--help", env={"COLUMNS": "200"}).stdout.split())
+    said = said.replace("- ", "-")  # where a line was broken
     for name in (*WORKLOADS, *EXECUTORS):
         assert name in said

@@ -23,7 +23,7 @@ from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import failed_result
 from todobatch.units import Seconds
 
-FLUSH_S: Seconds = 0.002
+FLUSH_S: Seconds = 0.004
 """Results wait for those of the same message, but no longer than this if batches end meanwhile."""
 
 KEPT_BYTES = 1 << 22

@@ -49,7 +49,7 @@ RETRY_START_S: Seconds = 0.05
 END_GRACE_S: Seconds = 5.0
 """What a batch under way may still take when the workers are ended; then its worker is killed."""
 
-MESSAGE_S: Seconds = 0.002
+MESSAGE_S: Seconds = 0.004
 """Work in a message of several batches: long against what handing it over costs, some 50 us."""
 MOST_IN_MESSAGE = 32
 MESSAGE_BYTES = 1_000_000
