@@ -137,6 +137,8 @@ class _Worker:
     stray: set[int] = field(default_factory=set)
     """Messages of a run that the caller left, under way in the worker: nobody wants the results."""
     inbox: bytearray = field(default_factory=bytearray)
+    rest: memoryview | None = None
+    """Of a large message: the part of the inbox that is still to come."""
     outbox: deque[memoryview] = field(default_factory=deque)
     overdue: tuple[int, int] | None = None
     """Message and place of the batch for which it was killed."""
@@ -416,29 +418,43 @@ class Pool:
 
     def _receive(self, worker: _Worker, *, to_the_end: bool = False) -> bool:
         """Take in what is there; false when the worker's end is closed."""
-        inbox, is_open = worker.inbox, True
+        is_open = True
         try:
-            while got := worker.link.recv_into(self._buffer):
-                inbox += self._buffer[:got]
-                if got < READ_BYTES and not to_the_end:
+            while got := worker.link.recv_into(worker.rest or self._buffer):
+                if worker.rest:
+                    worker.rest = worker.rest[got:]
+                else:
+                    worker.inbox += self._buffer[:got]
+                if got < READ_BYTES and not worker.rest and not to_the_end:
                     break
             is_open = bool(got)
         except BlockingIOError:
             pass
         except OSError:
             is_open = False
-        at = 0
+        if worker.rest:
+            return is_open
+        worker.rest, inbox, at = None, worker.inbox, 0
+        needed = FROM_WORKER.size
         with memoryview(inbox) as view:
-            while len(view) - at >= FROM_WORKER.size:
+            while len(view) - at >= needed:
                 size, number, first, end, pickling, sent = FROM_WORKER.unpack_from(view, at)
-                if len(view) - at - FROM_WORKER.size < size:
+                needed += size
+                if len(view) - at < needed:
                     break
-                at += FROM_WORKER.size
                 back = perf_counter() - sent
-                with view[at : at + size] as data:
+                with view[at + FROM_WORKER.size : at + needed] as data:
                     self._take_in(worker, number, first, end, data, pickling, back)
-                at += size
+                at += needed
+                needed = FROM_WORKER.size
+        if at == len(inbox):
+            worker.inbox = bytearray()
+            return is_open
         del inbox[:at]
+        if needed - len(inbox) > READ_BYTES:  # the rest goes straight to its place
+            worker.inbox = bytearray(needed)
+            worker.inbox[: len(inbox)] = inbox
+            worker.rest = memoryview(worker.inbox)[len(inbox) :]
         return is_open
 
     def _take_in(
