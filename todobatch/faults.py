@@ -31,8 +31,8 @@ from typing import Any
 from todobatch.errors import MeasurementError, UsageError
 from todobatch.model import Batch, Json, ProcessingResult, Task, TaskFailure, describe_exception
 from todobatch.processors.base import (
-    DIGEST_MODULUS,
     TASK_ERRORS,
+    UNKNOWN_DIGEST,
     TaskBatchProcessor,
     digest_of,
     failed_result,
@@ -291,6 +291,13 @@ class Feed:
             sleep(min(rest, POLL_S))
         return False
 
+    def due_in(self) -> Seconds | None:
+        """In how many seconds a batch may be run again, at once if 0; None where none waits."""
+        with self._lock:
+            if not self._waiting or self.stopped:
+                return None
+            return max(self._waiting[0][0] - perf_counter(), 0.0)
+
     def out_since(self) -> list[tuple[Batch, float]]:
         """The batches that are out, and since when, the longest first.
 
@@ -431,7 +438,7 @@ def _merged(
             mine = partial_of(part)
             partial = mine if partial is None else processor.merge(partial, mine)
         if any(rows_of(part) is None for part in parts):
-            digest = sum(part.digest for part in parts) % DIGEST_MODULUS
+            digest = UNKNOWN_DIGEST  # nobody knows what the whole batch would have given
         else:
             digest = digest_of(batch.index, rows, partial or {})
     except TASK_ERRORS as error:

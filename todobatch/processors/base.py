@@ -24,6 +24,8 @@ from todobatch.model import (
 )
 
 DIGEST_MODULUS = 1 << 256
+UNKNOWN_DIGEST = -1
+"""Of a batch that was run in parts, by a `process_batch` of the user's own that gives no rows."""
 FAILURES_IN_MESSAGE = 3
 LONG_TEXT = 1_000
 """Characters from which on a text is hashed by itself."""
