@@ -150,10 +150,11 @@ class TaskBatchProcessor(ABC):
 
 def may_be_cut(processor: TaskBatchProcessor) -> bool:
     """Whether a batch may be run in parts, and its result be made of their rows."""
-    for each in type(processor).__mro__:
-        if "process_batch" in vars(each):
-            return each is TaskBatchProcessor or bool(vars(each).get("in_parts"))
-    return False
+    return all(
+        each is TaskBatchProcessor or bool(vars(each).get("in_parts"))
+        for name in ("process_batch", "process_batch_async")
+        for each in [next(kind for kind in type(processor).__mro__ if name in vars(kind))]
+    )
 
 
 def as_batch(tasks: Batch | Sequence[Task]) -> Batch:

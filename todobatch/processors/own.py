@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from todobatch.model import Batch, ProcessingResult, TaskFailure, describe_exception
-from todobatch.processors.base import TaskBatchProcessor
+from todobatch.processors.base import TaskBatchProcessor, may_be_cut
 
-_METHODS = ("process_batch", "process_batch_async", "result_of")
 _NUMBERS = (int, float)
 
 
 def has_its_own_results(processor: TaskBatchProcessor) -> bool:
     """Whether its results are made by code of its own."""
-    kind = type(getattr(processor, "inner", processor))
-    return any(getattr(kind, name) is not getattr(TaskBatchProcessor, name) for name in _METHODS)
+    inner: TaskBatchProcessor = getattr(processor, "inner", processor)
+    made_here = type(inner).result_of is TaskBatchProcessor.result_of
+    return not (made_here and may_be_cut(inner))
 
 
 def what_is_wrong(result: Any, batch: Batch, *, keep_rows: bool) -> str | None:
