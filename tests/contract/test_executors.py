@@ -125,6 +125,16 @@ def test_a_row_that_is_not_json_fails_its_batch_and_is_named(
     assert "'no json' is not JSON" in str(failed.error)
 
 
+def test_a_row_nested_too_deeply_fails_its_batch_and_no_worker(
+    executor: Executor, titled: Titled
+) -> None:
+    """A stack that is used up would end the process, and threads have less of it than others."""
+    results = list(executor.run(contract_work.Picky(), titled([["a", "deep"], ["b"]]), workers=2))
+    (failed,) = [result for result in results if not result.success]
+    assert (len(results), failed.batch, failed.fault) == (2, 0, None)
+    assert "the row of task 'deep' is not JSON: RecursionError" in str(failed.error)
+
+
 def test_a_processor_that_raises_fails_its_batches_and_nothing_else(
     executor: Executor, titled: Titled
 ) -> None:
