@@ -331,6 +331,7 @@ def test_an_executor_that_has_no_deadlines_names_the_one_that_has() -> None:
         run_batches([Task("a")], "validate", executor="threads", deadline_s=1.0)
 
 
+@pytest.mark.thread_unsafe(reason="it counts the threads of the process")
 def test_an_exception_in_a_callback_is_raised_through_the_pump_too() -> None:
     def take(result: ProcessingResult) -> None:
         raise OSError("disk full")

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable
 from itertools import pairwise
-from typing import ClassVar
 
 import pytest
 
@@ -73,7 +72,10 @@ class Together(TaskBatchProcessor):
     """Each task waits until two are under way: it needs a second worker, and so a stall's help."""
 
     name = "together"
-    barrier: ClassVar[threading.Barrier] = threading.Barrier(2)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.barrier = threading.Barrier(2)
 
     def process_task(self, task: Task) -> int:
         self.barrier.wait(60)

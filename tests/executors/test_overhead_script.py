@@ -10,6 +10,7 @@ from todobatch.executors import EXECUTORS
 ARGUMENTS = ["--rounds", "2", "--tasks", "300", "--seed", "7"]
 
 
+@pytest.mark.controller
 @pytest.mark.timeout(300)
 def test_the_script_sets_each_executor_beside_its_peers(
     capsys: pytest.CaptureFixture[str],

@@ -1,5 +1,7 @@
 """Run pytest on a measured interpreter: ``python tests/tools/run_on.py 3.14t tests/contract -q``.
 
+Tests that need the controller (marked so) are left out: what they need is not installed there.
+
 The interpreter gets todobatch's own worker environment and, beside it, the pinned test tools of
 requirements/worker-test.txt. Those live in the user's cache folder, in a folder named after what
 they were made from, so that they are installed once: ``run_on.py --prepare 3.14 3.14t``.
@@ -87,6 +89,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     command = [str(interpreter.executable), "-m", "pytest", "-p", "no:cacheprovider"]
+    command += ["-m", "not controller"]
     return subprocess.run([*command, *arguments[1:]], env=env, cwd=ROOT, check=False).returncode
 
 
