@@ -199,6 +199,7 @@ def test_batches_are_taken_only_as_workers_become_free(executor: Executor) -> No
         for received, _ in enumerate(itertools.islice(results, 200), start=1):
             assert latest + 1 - received <= MAX_IN_FLIGHT * workers
         results.close()  # type: ignore[attr-defined]
+    assert received == 200
     assert latest < 200 + MAX_IN_FLIGHT * workers
 
 
@@ -216,6 +217,7 @@ def test_of_long_batches_few_are_taken_ahead(executor: Executor) -> None:
         for received, _ in enumerate(itertools.islice(results, 30), start=1):
             assert latest + 1 - received <= 8 * workers
         results.close()  # type: ignore[attr-defined]
+    assert received == 30
 
 
 @pytest.mark.thread_unsafe(reason="it counts the threads of the process")

@@ -189,6 +189,7 @@ def test_batches_that_cannot_be_sent_do_not_pile_up(isolating: Executor) -> None
             assert not result.success
             assert taken + 1 - received <= MAX_IN_FLIGHT
         results.close()  # type: ignore[attr-defined]
+    assert received == 1_000
 
 
 def test_a_result_that_cannot_be_sent_fails_alone(isolating: Executor, titled: Titled) -> None:
