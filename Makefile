@@ -63,14 +63,27 @@ check: $(READY) ## ruff and mypy --strict
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy --strict
 
+# Two halves side by side, since the first mostly waits for the processes that it starts.
+FIRST_HALF := tests/lab tests/test_docs_commands.py
+define OTHER_HALF
+set -e; \
+$(PYTHON) -m pytest tests $(FIRST_HALF:%=--ignore=%) $(PYTEST_FLAGS); \
+for python in $(INTERPRETERS); do \
+  echo "the task path on $$python itself:"; \
+  $(PYTHON) tests/tools/run_on.py $$python $(TASK_PATH) $(PYTEST_FLAGS); \
+done; \
+echo "the same in parallel threads without a GIL, twice:"; \
+$(PYTHON) tests/tools/run_on.py 3.14t $(STRESSED) $(PYTEST_FLAGS)
+endef
+
 test: interpreters worker-test-env chromium ## all tests, the task path's on each interpreter too, and stress
-	@$(PYTHON) -m pytest $(PYTEST_FLAGS)
-	@set -e; for python in $(INTERPRETERS); do \
-	  echo "the task path on $$python itself:"; \
-	  $(PYTHON) tests/tools/run_on.py $$python $(TASK_PATH) $(PYTEST_FLAGS); \
-	done
-	@echo "the same in parallel threads without a GIL, twice:"
-	@$(PYTHON) tests/tools/run_on.py 3.14t $(STRESSED) $(PYTEST_FLAGS)
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	echo "the other half runs beside this one, is shown after it, and until then is in $$log"; \
+	($(OTHER_HALF)) >"$$log" 2>&1 & beside=$$!; \
+	$(PYTHON) -m pytest $(FIRST_HALF) $(PYTEST_FLAGS); first=$$?; \
+	wait $$beside; other=$$?; \
+	cat "$$log"; \
+	[ $$first -eq 0 ] && [ $$other -eq 0 ]
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal \
   --custom-compile-command "make requirements"
