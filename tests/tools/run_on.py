@@ -1,6 +1,7 @@
 """Run pytest on a measured interpreter: ``python tests/tools/run_on.py 3.14t tests/contract -q``.
 
-Tests that need the controller (marked so) are left out: what they need is not installed there.
+Left out by their markers: tests that need the controller, whose libraries are not installed there,
+and those that start interpreters themselves, which is the same wherever they are started from.
 
 The interpreter gets todobatch's own worker environment and, beside it, the pinned test tools of
 requirements/worker-test.txt. Those live in the user's cache folder, in a folder named after what
@@ -89,7 +90,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     command = [str(interpreter.executable), "-m", "pytest", "-p", "no:cacheprovider"]
-    command += ["-m", "not controller"]
+    command += ["-m", "not controller and not interpreters"]
     return subprocess.run([*command, *arguments[1:]], env=env, cwd=ROOT, check=False).returncode
 
 
