@@ -3,6 +3,7 @@
 import re
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count, islice
 from time import perf_counter
@@ -12,14 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fake_executor import FOR_EVER, Flaky, Scripted
-from todobatch import Task, run_batches
-from todobatch.coordinator import MOST_WORKERS_NAMED, Tally, batched, urgent_first
+from todobatch import Task, faults, run_batches
+from todobatch.coordinator import Tally, batched, urgent_first
 from todobatch.errors import MeasurementError, NoProgressError, UsageError
-from todobatch.executors import get
+from todobatch.executors import Capabilities, get
+from todobatch.executors.base import MOST_WORKERS_NAMED
 from todobatch.faults import HOPELESS_AFTER, MOST_WAITING, Feed, Policy
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure, WorkerSeen
 from todobatch.processors import TaskBatchProcessor
-from todobatch.processors.base import failed_result
+from todobatch.processors.base import failed_result, may_be_cut
+from todobatch.processors.catalogue import resolve
 
 
 def named(number: int, bad: set[int] = frozenset()) -> list[Task]:  # type: ignore[assignment]
@@ -57,23 +60,32 @@ def jobs(draw: st.DrawFn) -> tuple[int, int, set[int], dict[int, int]]:
     return count, draw(st.integers(1, 25)), bad, draw(st.dictionaries(places, often, max_size=6))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     job=jobs(),
     retries=st.integers(0, 3),
     seed=st.integers(0, 1000),
     holds=st.integers(1, 6),
     loses=st.booleans(),
+    part_s=st.sampled_from([None, 0.0, 2e-6, 1e-5]),
 )
 def test_each_task_is_in_the_results_once_whatever_breaks(
-    job: tuple[int, int, set[int], dict[int, int]], retries: int, seed: int, holds: int, loses: bool
+    job: tuple[int, int, set[int], dict[int, int]],
+    retries: int,
+    seed: int,
+    holds: int,
+    loses: bool,
+    part_s: float | None,
 ) -> None:
     count, size, bad, breaks = job
     tasks = named(count, bad)
     executor = Scripted(
         {tasks[n].title: often for n, often in breaks.items()}, seed=seed, holds=holds, loses=loses
     )
-    report, seen = run(tasks, executor, size, retries=retries)
+    with pytest.MonkeyPatch.context() as patch:
+        if part_s is not None:  # so short that many batches go out in parts
+            patch.setattr(faults, "PART_S", part_s)
+        report, seen = run(tasks, executor, size, retries=retries, cut=part_s is not None)
 
     places = Counter(
         place for batch, _ in seen for place in range(batch.first, batch.first + len(batch))
@@ -104,6 +116,106 @@ def test_each_task_is_in_the_results_once_whatever_breaks(
     expected = as_if_failed(tasks, aside, size)
     assert (report.digest, report.result) == (expected.digest, expected.result)
     assert executor.most_out <= holds
+
+
+def test_slow_tasks_go_out_in_parts_and_quick_ones_in_whole_batches() -> None:
+    tasks = named(400)
+    executor = Scripted(holds=2)
+    parts: list[int] = []
+    executor.on_run = lambda batch: parts.append(len(batch))
+    processor = Slow()
+    report = run_batches(tasks, processor, executor=executor, workers=2)
+    whole = run_batches(tasks, processor, executor=Scripted(), workers=2, batch_size=100)
+    assert (report.digest, report.result, report.batches) == (whole.digest, whole.result, 4)
+    assert parts[0] == 1, "until a result has come in nobody knows how long they take"
+    assert max(parts) <= faults.PART_S / Slow.seconds
+    assert sum(parts) == 400
+
+    parts.clear()
+    run_batches(tasks, Flaky(), executor=executor, workers=2)
+    assert parts[-3:] == [100, 100, 100]
+    parts.clear()
+    run_batches(tasks, processor, executor=executor, workers=2, batch_size=100)
+    run_batches(batched(tasks, 100), processor, executor=executor, workers=2)
+    run_batches(tasks, processor, executor=executor, workers=1)
+    assert parts == [100] * 12, "who has chosen a size gets it, and one worker needs no parts"
+
+
+def test_a_function_is_run_in_parts_and_an_own_process_batch_where_it_says_so() -> None:
+    for processor, cut in ((OwnBatch(), False), (OwnBatchWithRows(), True)):
+        parts: list[int] = []
+        executor = Scripted(on_run=lambda batch, parts=parts: parts.append(len(batch)))  # type: ignore[misc]
+        run_batches(named(200), processor, executor=executor, workers=2)
+        assert (parts != [100, 100]) is cut
+    assert may_be_cut(resolve("examples.own_workload:slug"))
+    assert may_be_cut(resolve("http"))
+
+
+def test_large_tasks_are_copied_in_parts() -> None:
+    tasks = [Task("x" * (faults.PART_BYTES // 4)) for _ in range(30)]
+    parts: list[int] = []
+    copying = Copying(holds=2, on_run=lambda batch: parts.append(len(batch)))
+    run_batches(tasks, Flaky(), executor=copying, workers=2)
+    assert (sum(parts), max(parts)) == (30, 4)
+    parts.clear()
+    run_batches(tasks, Flaky(), executor=Scripted(holds=1, on_run=copying.on_run), workers=2)
+    assert max(parts) == 29, "where nothing is copied, they are as any others"
+
+
+class Copying(Scripted):
+    """Says that it copies batches to its workers."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, needs_pickling=True)
+
+
+def test_a_batch_that_was_begun_is_finished_when_the_user_stops() -> None:
+    begun = threading.Event()
+    executor = Scripted(holds=2, on_run=lambda _batch: begun.set())
+    report = run_batches(named(400), Slow(), executor=executor, workers=2, stop=begun.is_set)
+    assert (report.interrupted, report.tasks, report.batches, report.failed) == (True, 100, 1, 0)
+
+
+def test_a_part_in_which_tasks_fail_is_run_again_when_that_is_asked_for() -> None:
+    tasks = named(40, bad={7})
+    executor = Scripted(holds=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(faults, "PART_S", 0.0)
+        report, _ = run(tasks, executor, 20, cut=True, retry_failed=True, retries=2)
+    assert (report.failed, report.retried, executor.runs["bad 7"]) == (1, 2, 3)
+    assert executor.runs["task 6"] == 1
+
+
+class Slow(Flaky):
+    """Says that a task took two milliseconds; its aggregate shows how it was rounded."""
+
+    seconds = 0.002
+
+    def result_of(
+        self, batch: Batch, rows: list[Json], failures: list[TaskFailure], started: float
+    ) -> ProcessingResult:
+        result = super().result_of(batch, rows, failures, started)
+        return replace(result, duration=self.seconds * len(batch))
+
+    def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> dict[str, Json]:
+        return {"thirds": sum(task.priority / 3 for task in tasks)}
+
+
+class OwnBatch(Slow):
+    """Has a `process_batch` of its own, which may do what it likes."""
+
+    def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
+        return replace(super().process_batch(tasks), rows=None)
+
+
+class OwnBatchWithRows(Slow):
+    """Says that it gives rows."""
+
+    in_parts = True
+
+    def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
+        return super().process_batch(tasks)
 
 
 def test_a_batch_that_broke_once_is_whole_afterwards() -> None:
@@ -359,7 +471,8 @@ def of(*priorities: int) -> list[Batch]:
 
 def test_urgent_batches_go_first_and_equals_in_their_order() -> None:
     assert [b.index for b in urgent_first(of(5, 1, 3, 1, 10), 5)] == [1, 3, 2, 0, 4]
-    # Only the next two are looked at.
+    # Only the next two are looked at, though their tasks are more than asked for.
+    assert [b.index for b in urgent_first(of(5, 4, 3, 2, 1), 1)] == [1, 2, 3, 4, 0]
     assert [b.index for b in urgent_first(of(5, 4, 3, 2, 1), 2)] == [1, 2, 3, 4, 0]
     batches = [
         Batch(0, (Task("a", 1), Task("b", 9))),
@@ -378,8 +491,8 @@ def test_no_batch_starves_and_none_is_lost(priorities: list[int], window: int, p
     out = [batch.index for batch in urgent_first(of(*priorities), window, passed)]
     assert sorted(out) == list(range(len(priorities)))
     for place, index in enumerate(out):
-        assert index < place + window, "no more than the window is read ahead"
-        assert place <= index + passed + window, "the bound that is documented"
+        assert index < place + max(window, 2), "no more than the window is read ahead"
+        assert place <= index + passed, "the bound that is documented"
 
 
 def test_a_starving_batch_goes_out_though_urgent_ones_never_end() -> None:

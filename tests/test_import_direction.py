@@ -1,7 +1,8 @@
 """The direction of imports that docs and design promise, read from the source with `ast`.
 
-    units, errors -> runtime, model -> sources, processors, collectors, probe -> executors
-      -> journal, faults -> coordinator -> todobatch, engine -> lab -> todobatch_reports -> cli
+    units, errors -> runtime, model -> sources, processors, collectors, probe
+      -> executors -> journal, faults, costs -> coordinator -> todobatch, engine -> lab
+      -> todobatch_reports -> cli
 
 A module may import from its own room and from rooms further left. `demos` stand beside the reports.
 """
@@ -26,7 +27,7 @@ LEFT_TO_RIGHT = (
     ("todobatch.runtime", "todobatch.model"),
     ("todobatch.sources", "todobatch.processors", "todobatch.collectors", "todobatch.probe"),
     ("todobatch.executors",),
-    ("todobatch.journal", "todobatch.faults"),
+    ("todobatch.journal", "todobatch.faults", "todobatch.costs"),
     ("todobatch.coordinator",),
     ("todobatch",),  # the public names, gathered
     ("todobatch.engine",),  # one job in a measured interpreter

@@ -19,9 +19,10 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
+from math import inf
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from types import MappingProxyType
@@ -30,7 +31,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from todobatch import runtime
 from todobatch.collectors import ThreadSafeResultCollector
 from todobatch.errors import NoProgressError, UsageError
-from todobatch.executors import Executor, Run, WorkerStats, get, stats_of
+from todobatch.executors import Executor, Resize, Run, WorkerStats, get, resizes_of, stats_of
+from todobatch.executors.base import MOST_RESIZES_KEPT, MOST_WORKERS_NAMED, add_stats
 from todobatch.faults import Feed, Policy, Settled
 from todobatch.model import (
     HIGHEST_PRIORITY,
@@ -50,17 +52,19 @@ from todobatch.processors.parts import InParts
 from todobatch.units import Seconds
 
 if TYPE_CHECKING:
+    from todobatch.costs import Costs
     from todobatch.journal import Journal  # at run time only where one is used: it loads SQLite
 
 DEFAULT_BATCH_SIZE = 100
 TICK_S: Seconds = 0.1
 """How often the journal and the watchdog are thought of while nothing comes in."""
 HANDED_OVER_AT_MOST = 64
-MOST_WORKERS_NAMED = 2_000
 OUT_NAMED = 8
 LOOK_AHEAD_TASKS = 10_000
-"""Tasks held at most, beside those under way, to find the urgent ones among them."""
-Order = Literal["input", "priority"]
+"""Tasks held, beside those under way, to find the urgent or the long ones among them: no further
+batch is read once there are so many, and two batches."""
+MOST_PASSED_WINDOWS = 4
+Order = Literal["input", "priority", "longest"]
 
 
 def batched(tasks: Iterable[Task], size: int = DEFAULT_BATCH_SIZE) -> Iterator[Batch]:
@@ -75,35 +79,83 @@ def batched(tasks: Iterable[Task], size: int = DEFAULT_BATCH_SIZE) -> Iterator[B
 
 
 def urgent_first(
-    batches: Iterable[Batch], window: int, most_passed: int | None = None
+    batches: Iterable[Batch], window_tasks: int = LOOK_AHEAD_TASKS, most_passed: int | None = None
 ) -> Iterator[Batch]:
-    """The most urgent of the next `window` batches, each time. Lazy; holds `window` batches.
+    """The most urgent of the batches that are next, each time. Lazy.
 
     A batch is as urgent as its most urgent tasks that are not done: more tasks of priority 1 come
-    first, then more of priority 2, and so on; of equals, the first one. A batch that has seen
-    `most_passed` later ones go before it (4 windows, unless said otherwise) goes next, whatever is
-    more urgent. So it goes out at most `most_passed` + `window` places after its own.
+    first, then more of priority 2, and so on; of equals, the first one.
+
+    It holds batches with `window_tasks` tasks (and fewer than one batch more), but two at least.
+    A batch that has seen batches behind it with `most_passed` tasks go before it (4 windows, unless
+    said otherwise) goes next, whatever is more urgent: so none starves. It goes out at most
+    `most_passed` tasks, and fewer than one batch more, after its own place.
     """
-    limit = 4 * window if most_passed is None else most_passed
+    return _best_first(batches, _urgency, window_tasks, most_passed)
+
+
+def longest_first(
+    batches: Iterable[Batch],
+    costs: Mapping[int, Seconds],
+    window_tasks: int = LOOK_AHEAD_TASKS,
+    most_passed: int | None = None,
+) -> Iterator[Batch]:
+    """The batch of those that are next that takes longest, each time. Lazy.
+
+    `costs` says by a batch's index what it took; one that it does not know goes before all it
+    knows, since it may be long, and of equals the first one goes first. Window and bound are those
+    of `urgent_first`.
+
+    Workers that take the longest of what is left whenever they are free are done after at most
+    4/3 - 1/(3 workers) of the shortest time there is, where the window holds all (R. L. Graham,
+    "Bounds on multiprocessing timing anomalies", 1969).
+    """
+    return _best_first(
+        batches, lambda batch: -costs.get(batch.index, inf), window_tasks, most_passed
+    )
+
+
+def _best_first(
+    batches: Iterable[Batch],
+    key: Callable[[Batch], Any],
+    window_tasks: int,
+    most_passed: int | None,
+) -> Iterator[Batch]:
+    """Of those in the window, the batch whose key is least; of equals, the first one."""
+    limit = MOST_PASSED_WINDOWS * window_tasks if most_passed is None else most_passed
     feed = enumerate(batches)
-    waiting: dict[int, Batch] = {}  # by place, the longest wait first
-    heap: list[tuple[tuple[int, ...], int]] = []
-    given = 0
+    waiting: dict[int, tuple[Batch, int]] = {}  # by place, and the tasks before it in the input
+    heap: list[tuple[Any, int]] = []
+    read = given = 0  # tasks; an empty batch counts as one
+    more = True
     while True:
-        for place, batch in islice(feed, window - len(waiting)):
-            waiting[place] = batch
-            heapq.heappush(heap, (_urgency(batch), place))
+        while more and (read - given < window_tasks or len(waiting) < 2):
+            place, batch = next(feed, (-1, None))
+            if batch is None:
+                more = False
+            else:
+                waiting[place] = batch, read
+                read += _weight(batch)
+                heapq.heappush(heap, (key(batch), place))
         if not waiting:
             return
         oldest = next(iter(waiting))
-        if given - oldest >= limit:
+        if given - waiting[oldest][1] >= limit:
             chosen = oldest
+            if len(heap) > 2 * len(waiting):  # what went out as the oldest must not pile up in it
+                heap = [entry for entry in heap if entry[1] in waiting]
+                heapq.heapify(heap)
         else:
             while heap[0][1] not in waiting:
                 heapq.heappop(heap)  # it went out as the oldest
             chosen = heapq.heappop(heap)[1]
-        given += 1
-        yield waiting.pop(chosen)
+        batch, _ = waiting.pop(chosen)
+        given += _weight(batch)
+        yield batch
+
+
+def _weight(batch: Batch) -> int:
+    return max(len(batch), 1)
 
 
 def _urgency(batch: Batch) -> tuple[int, ...]:
@@ -120,7 +172,8 @@ def run_batches(
     *,
     executor: Executor | str = "threads",
     workers: int = 2,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = None,
+    cut: bool | None = None,
     keep_rows: bool = False,
     on_result: Callable[[ProcessingResult], None] | None = None,
     on_batch: Callable[[Batch, ProcessingResult], None] | None = None,
@@ -134,8 +187,14 @@ def run_batches(
     watchdog_s: Seconds | None = None,
     journal: "Journal | None" = None,
     order: Order = "input",
+    costs: "Costs | None" = None,
 ) -> BatchReport:
     """Process a stream of tasks (or of ready-made batches) and report what it came to.
+
+    No batch size need be chosen: batches are of `DEFAULT_BATCH_SIZE` tasks, executors hand quick
+    ones out together, and with `cut` (the default where tasks are given without a `batch_size`)
+    slow ones go out in parts to more than one worker: see `todobatch.faults`. `deadline_s` holds
+    for each part then. Results, output and digest are the same.
 
     `processor` and `executor` may be given by name. `on_result` sees each batch's result once, in
     the calling thread, when there is nothing more to be done for it; `on_batch` sees it with the
@@ -152,7 +211,9 @@ def run_batches(
     and what is done is saved in it as it goes. Batches must have the indices 0, 1, 2, … in it.
 
     With ``order="priority"`` the most urgent batches within a look-ahead of `LOOK_AHEAD_TASKS`
-    tasks go first: see `urgent_first`. The output, but for its order, and the digest are the same.
+    tasks go first: see `urgent_first`. With ``order="longest"`` those go first that took longest by
+    `costs`: see `longest_first`. The output, but for its order, and the digest are the same.
+    What batches take is noted in `costs`, whatever the order; whoever opened it saves it.
 
     A failing task or batch is in the report and stops nothing. Raises UsageError,
     ExecutorUnavailableError, StoreError of the journal, NoProgressError when no result came in for
@@ -168,21 +229,24 @@ def run_batches(
         )
     chosen = get(executor) if isinstance(executor, str) else executor
     worker = resolve(processor) if isinstance(processor, str) else processor
-    fresh = _as_batches(tasks, batch_size)
+    size = DEFAULT_BATCH_SIZE if batch_size is None else batch_size
+    fresh, ready_made = _as_batches(tasks, size)
+    if cut is None:
+        cut = batch_size is None and not ready_made
     tally = Tally(worker)
+    if costs is not None:
+        fresh = costs.of(worker.processor_id).fitting(fresh)
     if journal is not None:
         before = journal.before
         fresh = (batch for batch in fresh if batch.index not in before)
         if journal.tally is not None:
             tally.restore(journal.tally)
-    if order == "priority":
-        fresh = urgent_first(fresh, max(LOOK_AHEAD_TASKS // batch_size, 2))
-    elif order != "input":
-        raise UsageError(
-            f"unknown order {order!r}", place="--order", remedy="'input' or 'priority'"
-        )
+    fresh = _in_order(fresh, order, costs)
     resumed = tally.tasks
-    feed = Feed(fresh, worker, policy, keep_rows=keep_rows, stop=stop)
+    feed = Feed(
+        fresh, worker, policy, keep_rows=keep_rows, stop=stop, cut=cut and workers > 1,
+        copies=chosen.capabilities.needs_pickling,
+    )  # fmt: skip
     times = _Times()
     opened = partial(
         chosen.open, InParts(worker), workers, keep_rows=keep_rows,
@@ -194,6 +258,8 @@ def run_batches(
         for settled in driven:
             if settled is not None:
                 tally.add(settled.result, settled)
+                if costs is not None and _measures(settled):
+                    costs.note(settled.batch, settled.result.duration)
                 if on_result is not None:
                     on_result(settled.result)
                 if on_batch is not None:
@@ -210,7 +276,34 @@ def run_batches(
     return tally.report(
         chosen.name, workers, max(times.done, times.taken) - times.begun, times.pool_start_s,
         interrupted=feed.stopped, resumed=resumed, stats=tuple(times.stats.values()),
+        resizes=tuple(times.resizes),
     )  # fmt: skip
+
+
+def _in_order(batches: Iterator[Batch], order: Order, costs: "Costs | None") -> Iterator[Batch]:
+    if order == "input":
+        return batches
+    if order == "priority":
+        return urgent_first(batches)
+    if order != "longest":
+        raise UsageError(
+            f"unknown order {order!r}", place="--order", remedy="'input', 'priority' or 'longest'"
+        )
+    if costs is None:
+        raise UsageError(
+            "nothing says which batches take long",
+            place="--order longest",
+            remedy="give --costs FILE: a run that is given it writes what batches took, and later "
+            "ones go by it",
+        )
+    return longest_first(batches, costs.known)
+
+
+def _measures(settled: Settled) -> bool:
+    """Whether its duration is what its batch takes: it came back whole, and cost no worker."""
+    result = settled.result
+    came_back = result.success or result.tasks_processed or result.failures
+    return bool(came_back) and not settled.set_aside and not settled.replaced
 
 
 @dataclass(slots=True)
@@ -223,17 +316,16 @@ class _Times:
     """When the last result had been taken in."""
     stats: dict[str, WorkerStats] = field(default_factory=dict)
     """By worker, all rounds added up."""
+    resizes: list[Resize] = field(default_factory=list)
+    """Of all rounds, since `begun`: the first and the latest."""
 
-    def add(self, stats: Iterable[WorkerStats]) -> None:
+    def add(self, run: Run, began: float) -> None:
         """Take in what an executor counted in a round."""
-        for each in stats:
-            if (old := self.stats.get(each.worker)) is None:
-                self.stats[each.worker] = each
-                continue
-            counts = (f.name for f in fields(each) if f.name != "worker")
-            self.stats[each.worker] = replace(
-                each, **{name: getattr(old, name) + getattr(each, name) for name in counts}
-            )
+        for each in stats_of(run):
+            add_stats(self.stats, each)
+        for resize in resizes_of(run):
+            self.resizes.append(replace(resize, at_s=resize.at_s + began - self.begun))
+        del self.resizes[1 : len(self.resizes) - MOST_RESIZES_KEPT + 1]
 
 
 def _drive(
@@ -256,10 +348,11 @@ def _drive(
         times.begun = perf_counter()
         more = True
         while more:
+            began = perf_counter()
             for result in chain(run(feed), feed.lost()):
                 if (settled := feed.settle(result)) is not None:
                     yield settled
-            times.add(stats_of(run))
+            times.add(run, began)
             more = feed.another_round()
         times.done = perf_counter()
         if on_done is not None:
@@ -403,6 +496,7 @@ class Tally:
         interrupted: bool = False,
         resumed: int = 0,
         stats: tuple[WorkerStats, ...] = (),
+        resizes: tuple[Resize, ...] = (),
     ) -> BatchReport:
         """What it came to."""
         return BatchReport(
@@ -426,6 +520,7 @@ class Tally:
             replaced=self.replaced,
             resumed_tasks=resumed,
             worker_stats=stats,
+            resizes=resizes,
         )
 
     def state(self) -> dict[str, Any]:
@@ -531,13 +626,15 @@ def run_batch_processing_system(
     return collector.get_all_results(), report.wall_s
 
 
-def _as_batches(tasks: Iterable[Task] | Iterable[Batch], size: int) -> Iterator[Batch]:
+def _as_batches(tasks: Iterable[Task] | Iterable[Batch], size: int) -> tuple[Iterator[Batch], bool]:
+    """The batches, and whether they were ready-made."""
     feed = iter(tasks)
     first = next(feed, None)
     if first is None:
-        return iter(())
+        return iter(()), False
     whole: Any = _put_back(first, feed)
-    return whole if isinstance(first, Batch) else batched(whole, size)
+    ready_made = isinstance(first, Batch)
+    return whole if ready_made else batched(whole, size), ready_made
 
 
 def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

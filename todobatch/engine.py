@@ -39,7 +39,7 @@ from todobatch.errors import (
     UnavailableError,
     UsageError,
 )
-from todobatch.executors import get
+from todobatch.executors import Elastic, get
 from todobatch.executors.base import Placement
 from todobatch.model import Batch, Json, ProcessingResult, Task, describe_exception
 from todobatch.processors import resolve
@@ -47,6 +47,7 @@ from todobatch.sources import Source, generate, open_source
 from todobatch.units import Seconds
 
 if TYPE_CHECKING:
+    from todobatch.costs import Costs
     from todobatch.journal import Journal
 
 STDIN = 0
@@ -65,7 +66,9 @@ class Job(TypedDict):
     workload: str
     executor: str
     workers: int
+    """How many; with `least_workers` at most so many."""
     batch_size: int
+    cut: NotRequired[bool]
     today: str
     strict: bool
     output: str | None
@@ -77,6 +80,9 @@ class Job(TypedDict):
     journal: NotRequired[str | None]
     order: NotRequired[Order]
     placement: NotRequired[Placement]
+    least_workers: NotRequired[int | None]
+    """With the executor `elastic`: how many work at least."""
+    costs: NotRequired[str | None]
 
 
 class Engine:
@@ -122,12 +128,20 @@ class Engine:
         return 0
 
     def _report(self, *, gil_at_start: bool) -> dict[str, Any]:
-        with _journal(self._job) or nullcontext() as journal:
-            return self._report_with(journal, gil_at_start=gil_at_start)
+        with (
+            _journal(self._job) or nullcontext() as journal,
+            _costs(self._job) or nullcontext() as costs,
+        ):
+            return self._report_with(journal, costs, gil_at_start=gil_at_start)
 
-    def _report_with(self, journal: "Journal | None", *, gil_at_start: bool) -> dict[str, Any]:
+    def _report_with(
+        self, journal: "Journal | None", costs: "Costs | None", *, gil_at_start: bool
+    ) -> dict[str, Any]:
         job = self._job
-        executor = get(job["executor"]).placed(job.get("placement", "none"))
+        executor = get(job["executor"])
+        if isinstance(executor, Elastic):
+            executor = Elastic(job.get("least_workers") or executor.least)
+        executor = executor.placed(job.get("placement", "none"))
         executor.check(job["workers"], job.get("deadline_s"))
         if journal is not None:
             job["today"] = journal.job["today"]  # it goes on with the day that it began on
@@ -158,6 +172,7 @@ class Engine:
                 processor,
                 executor=executor,
                 workers=job["workers"],
+                cut=job.get("cut", False),
                 keep_rows=output is not None,
                 on_batch=take,
                 on_ready=ready,
@@ -170,6 +185,7 @@ class Engine:
                 watchdog_s=job.get("watchdog_s"),
                 journal=journal,
                 order=job.get("order", "input"),
+                costs=costs,
             )
         except BaseException:
             if output is not None:
@@ -195,6 +211,7 @@ class Engine:
         return {
             "executor": report.executor,
             "workers": report.workers,
+            "least_workers": executor.least if isinstance(executor, Elastic) else None,
             "gil_enabled": gil_now,
             "gil_came_back": gil_now and not gil_at_start,
             "tasks": report.tasks,
@@ -219,9 +236,16 @@ class Engine:
             "replaced": report.replaced,
             "set_aside": report.set_aside,
             "set_aside_tasks": [asdict(failure) for failure in report.set_aside_tasks],
+            "order": job.get("order", "input"),
+            "costs": None
+            if costs is None
+            else {"file": str(costs.path), "before": costs.before, "measured": costs.measured},
             "journal": None if journal is None else str(journal.path),
             "resumed_tasks": report.resumed_tasks,
-            "worker_stats": [asdict(each) for each in report.worker_stats],
+            "worker_stats": [
+                asdict(each) | {"efficiency": each.efficiency} for each in report.worker_stats
+            ],
+            "resizes": [asdict(each) for each in report.resizes],
             "runs": 1 if journal is None else journal.runs,
             "journal_s": 0.0 if journal is None else journal.save_s,
         }
@@ -296,6 +320,22 @@ def _journal(job: Job) -> "Journal | None":
             "it is the input itself", place=f"--journal {name}", remedy="name another file"
         )
     return Journal(name, _identity(job, output))
+
+
+def _costs(job: Job) -> "Costs | None":
+    """The file of costs that the job is given. Raises what `Costs` raises, and UsageError."""
+    name = job.get("costs")
+    if name is None:
+        return None
+    from todobatch.costs import Costs
+
+    for what in ("input", "output", "journal"):
+        other = job.get(what)
+        if isinstance(other, str) and Path(other).resolve() == Path(name).resolve():
+            raise UsageError(
+                f"it is the {what} as well", place=f"--costs {name}", remedy="name two files"
+            )
+    return Costs(name, batch_size=job["batch_size"])
 
 
 def _identity(job: Job, output: Path | None) -> dict[str, Json]:

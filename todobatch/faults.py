@@ -10,6 +10,11 @@ whole, with no task to name. It is run again up to `retries` times, each time af
 backoff. Broken still, it is cut in halves that are run as batches of their own; a half that breaks
 is cut on at once, until a single task breaks each of its `retries` + 1 runs: that one is set aside.
 
+A batch whose tasks are slow, as the latest results tell, goes out in parts of `PART_S` of work in
+the first place where the caller allows it, so that all workers are busy to the end and a batch size
+need not be chosen; until a result has come in, tasks go out singly. A part that breaks is run again
+as a batch is, and then cut in halves.
+
 The batch is then put together again from the rows of its parts, so that its result, aggregate and
 digest are those of a batch in which just the tasks set aside had failed. A batch's own result is
 given once, whatever it took; tasks in it may have been *run* more than once.
@@ -31,9 +36,10 @@ from todobatch.processors.base import (
     TaskBatchProcessor,
     digest_of,
     failed_result,
+    may_be_cut,
 )
 from todobatch.processors.parts import partial_of, rows_of
-from todobatch.units import Seconds
+from todobatch.units import Ratio, Seconds
 
 LONGEST_BACKOFF_S: Seconds = 30.0
 MOST_WAITING = 1_000
@@ -43,6 +49,13 @@ HOPELESS_AFTER = 3
 """After so many batches in a row of which searching saved no task, later ones that break are set
 aside without a search, until one comes back. It bounds time where everything breaks."""
 POLL_S: Seconds = 0.02
+PART_S: Seconds = 0.03
+"""Work in a part of a slow batch: long against what handing it over costs, 0.1 ms at most."""
+PART_BYTES = 1_000_000
+"""Of text in a part that is copied to its worker: so much is packed, sent and unpacked while others
+work, and in memory that is used again and again."""
+COPYING_AT_MOST: Ratio = 0.05
+"""Of a part's time: when packing its rows takes more, batches go out whole from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +107,25 @@ class _Case:
 class _Out:
     """A batch, or a part of one, that is out or waits to go out again."""
 
-    __slots__ = ("batch", "case", "runs", "since")
+    __slots__ = ("batch", "case", "runs", "searched", "since")
 
-    def __init__(self, batch: Batch, case: _Case) -> None:
+    def __init__(self, batch: Batch, case: _Case, *, searched: bool = False) -> None:
         self.batch = batch
         self.case = case
+        self.searched = searched
+        """Part of one that broke: it is cut on at once when it breaks."""
         self.runs = 0
         self.since = 0.0
 
 
 @dataclass(slots=True)
 class _Search:
-    """What is known of a batch whose tasks are being searched for those that break it."""
+    """What is known of a batch that is run in parts."""
 
     left: int
     rows: list[Json]
+    broke: bool = False
+    """Some part of it did, or the whole."""
     failures: list[TaskFailure] = field(default_factory=list)
     aside: list[TaskFailure] = field(default_factory=list)
     parts: list[ProcessingResult] = field(default_factory=list)
@@ -119,7 +136,8 @@ class Feed:
 
     Iterated by the executor, one thread at a time; `settle` and what follows it belong to the
     thread that takes the results. `_lock` guards `_out` and `_waiting`; the fresh batches are read
-    outside it, for reading may take its time.
+    outside it, for reading may take its time. `_rest` belongs to the thread that iterates, `_cost`
+    is written by the one that settles.
     """
 
     def __init__(
@@ -130,7 +148,16 @@ class Feed:
         *,
         keep_rows: bool = False,
         stop: Callable[[], bool] | None = None,
+        cut: bool = False,
+        copies: bool = False,
     ) -> None:
+        # A `process_batch` of the user's own may give no rows, of which a whole could be made.
+        self._cut = cut and may_be_cut(processor)
+        self._copies = copies
+        self._rest: tuple[_Case, int] | None = None
+        """A batch of which parts are out, and how many of its tasks."""
+        self._cost: Seconds | None = None
+        """A task's, by the latest results."""
         self._fresh = fresh
         self._processor = processor
         self._policy = policy
@@ -152,18 +179,60 @@ class Feed:
     def __next__(self) -> Batch:
         if self._stop is not None and self._stop():
             self.stopped = True
-            raise StopIteration
+            if self._rest is None:  # otherwise a batch has been begun, and is finished
+                raise StopIteration
         now = perf_counter()
-        with self._lock:
-            out = self._due(now)
+        out: _Out | None = None
+        if not self.stopped:
+            with self._lock:
+                out = self._due(now)
         if out is None:
-            batch = next(self._fresh)
-            out = _Out(batch, _Case(batch))
+            out = self._part() if self._rest is not None else self._first()
         out.runs += 1
         out.since = now
         with self._lock:
             self._out[out.batch.index] = out
         return out.batch
+
+    def _first(self) -> _Out:
+        """The next fresh batch, or the first part of it."""
+        batch = next(self._fresh)
+        case = _Case(batch)
+        if self._cut and self._part_size(batch, len(batch)) < len(batch):
+            case.search = _Search(len(batch), [None] * len(batch))
+            self._rest = case, 0
+            return self._part()
+        return _Out(batch, case)
+
+    def _part(self) -> _Out:
+        """The next part of the batch of which parts are out."""
+        assert self._rest is not None
+        case, done = self._rest
+        batch = case.batch
+        end = done + self._part_size(batch, len(batch) - done)
+        self._parts += 1
+        part = Batch(-self._parts, batch.tasks[done:end], batch.first + done)
+        self._rest = (case, end) if end < len(batch) else None
+        return _Out(part, case)
+
+    def _part_size(self, batch: Batch, left: int) -> int:
+        cost = self._cost
+        if cost is None:
+            return min(left, 1)
+        size = left if cost * left < 1.5 * PART_S else int(PART_S / cost)
+        if self._copies and left:
+            text = max(len(str(task.title)) for task in (batch.tasks[0], batch.tasks[-1]))
+            size = min(size, PART_BYTES // max(text, 1))
+        return min(max(size, 1), left)
+
+    def _measure(self, result: ProcessingResult) -> None:
+        if result.fault is None and result.tasks and result.duration > 0:
+            mean = result.duration / result.tasks
+            # Slow ones count at once, quick ones bit by bit: too long a part is the worse mistake.
+            old = self._cost
+            self._cost = mean if old is None else max(mean, 0.6 * old + 0.4 * mean)
+            if result.batch < 0 and result.seen.serialise_s > COPYING_AT_MOST * result.duration:
+                self._cut = result.duration < PART_S / 10  # of so little that says nothing
 
     def settle(self, result: ProcessingResult) -> Settled | None:
         """Take a result in: what its batch came to, or None when more is to be run for it.
@@ -179,6 +248,8 @@ class Feed:
                 place="the executor",
                 remedy="each batch must give exactly one result; this is a fault in the executor",
             )
+        if self._cut:
+            self._measure(result)
         case = out.case
         case.replaced += result.fault is not None
         broken = _broken(result)
@@ -217,9 +288,15 @@ class Feed:
         return False
 
     def out_since(self) -> list[tuple[Batch, float]]:
-        """The batches that are out, and since when, the longest first."""
+        """The batches that are out, and since when, the longest first.
+
+        A part has the index of its batch here.
+        """
         with self._lock:
-            out = [(each.batch, each.since) for each in self._out.values()]
+            out = [
+                (replace(each.batch, index=each.case.batch.index), each.since)
+                for each in self._out.values()
+            ]
         return sorted(out, key=lambda pair: pair[1])
 
     def _due(self, now: float) -> _Out | None:
@@ -240,7 +317,7 @@ class Feed:
     def _search(self, out: _Out, result: ProcessingResult) -> Settled | None:
         """Begin to look for the tasks that break a batch."""
         case = out.case
-        case.search = search = _Search(len(out.batch), [None] * len(out.batch))
+        case.search = search = _Search(len(out.batch), [None] * len(out.batch), broke=True)
         if len(out.batch) > 1 and self._hopeless < HOPELESS_AFTER:
             self._halve(out)
             return None
@@ -250,17 +327,21 @@ class Feed:
     def _settle_part(
         self, out: _Out, search: _Search, result: ProcessingResult, *, broken: bool
     ) -> Settled | None:
-        if not broken:
+        search.broke = search.broke or broken
+        again = broken and not (out.searched and len(out.batch) > 1)
+        if out.runs <= self._policy.retries and (
+            again or (not broken and self._policy.retry_failed and result.failures)
+        ):
+            self._again(out)
+        elif not broken:
             search.parts.append(result)
             search.failures.extend(result.failures)
             search.left -= len(out.batch)
             offset = out.batch.first - out.case.batch.first
             for place, row in enumerate(rows_of(result) or (), start=offset):
                 search.rows[place] = row
-        elif len(out.batch) > 1:
+        elif len(out.batch) > 1 and (out.searched or self._hopeless < HOPELESS_AFTER):
             self._halve(out)
-        elif out.runs <= self._policy.retries:
-            self._again(out)
         else:
             self._set_aside(search, out.batch, result)
         return None if search.left else self._put_together(out.case, search)
@@ -274,7 +355,7 @@ class Feed:
             self._parts += 1
             part = Batch(-self._parts, tasks, first)
             out.case.retried += 1
-            self._push(perf_counter(), _Out(part, out.case))
+            self._push(perf_counter(), _Out(part, out.case, searched=True))
 
     def _set_aside(self, search: _Search, batch: Batch, result: ProcessingResult) -> None:
         cause = _cause(result, batch)
@@ -314,7 +395,7 @@ def _whole(processor: TaskBatchProcessor, batch: Batch, search: _Search) -> Proc
     parts = search.parts
     started = min((part.started for part in parts), default=perf_counter())
     result: ProcessingResult | None = None
-    if search.aside and all(rows_of(part) is not None for part in parts):
+    if (search.aside or not search.broke) and all(rows_of(part) is not None for part in parts):
         result = processor.result_of(batch, search.rows, failures, started)
     if result is None or _broken(result):
         # Its processor has a `process_batch` of its own that gives no rows, or an aggregate that

@@ -202,8 +202,11 @@ class BatchReport(_ByFields):
     resumed_tasks: int = 0
     """Of `tasks`, those that a journal says were done by an earlier run, before `wall_s`."""
     worker_stats: tuple[Any, ...] = ()
-    """Idle time and steals of each worker, as `todobatch.executors.WorkerStats`, where the executor
-    keeps count; several rounds are added up."""
+    """What each worker did in this run, as `todobatch.executors.WorkerStats`: time with and without
+    batches, steals, parkings; several rounds are added up."""
+    resizes: tuple[Any, ...] = ()
+    """The sizes of a pool that sizes itself, as `todobatch.executors.Resize`: its beginning and the
+    latest ones, at most 1,000."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(

@@ -1,14 +1,20 @@
 """What handing a task over costs: ``python benchmarks/peers/overhead.py --interpreter 3.14t``
 
 20,000 trivial tasks (each gives its priority) on 2 workers: todobatch's executors at their default
-settings, beside the pools of the standard library, and joblib and mpire where the interpreter has
-them. All get the same `Task` objects. Ours also time, count and digest each batch; the peers return
-the numbers and no more. Peers that are slow without chunks get chunks of 100 tasks.
+settings, beside the pools of the standard library, joblib, mpire and deadpool-executor. All get the
+same `Task` objects. Ours also time, count and digest each batch; the peers return the numbers and
+no more. Beside a peer's own way stands, where it is slow without, one with chunks of 100 tasks, by
+its option or made by hand.
+
+With ``--payload 1000`` (kB a task) the tasks are large instead, 200 MB in all, on the way to the
+worker, and with ``--back`` on the way back: what gives no such task is left out, and the table is
+in MB/s.
 
 Each way runs once a round, in an order drawn by lot, in a fresh child process of the chosen
-interpreter, which brings its workers up, warms them with 2,000 tasks, and times one pass. Compared
-are ratios within a round (`todobatch.lab.estimate`): the table gives the median time and the ratio
-to the fastest peer of the same kind with its 95 % interval; below 1 is faster than that peer.
+interpreter, which brings its workers up, warms them with a tenth of the tasks, and times one pass.
+Compared are ratios within a round (`todobatch.lab.estimate`): the table gives the median and the
+ratio of the times to the fastest peer of the same kind with its 95 % interval; below 1 is faster
+than that peer.
 """
 
 import argparse
@@ -17,12 +23,15 @@ import importlib.util
 import json
 import math
 import multiprocessing
+import os
 import platform
 import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent import futures
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -32,14 +41,27 @@ from todobatch import runtime
 from todobatch.coordinator import batched, run_batches
 from todobatch.executors import EXECUTORS, get
 from todobatch.lab.sample_process import Warmed
-from todobatch.model import Task
+from todobatch.model import ProcessingResult, Task
 from todobatch.processors import TaskBatchProcessor
 from todobatch.sources.generator import generate
 
 ROOT = Path(__file__).resolve().parents[2]
-CHUNK = 100
-WARM_TASKS = 2_000
+PAYLOAD_BYTES = 200_000_000
 CHILD_TIMEOUT_S = 120
+SIZE = "TODOBATCH_PAYLOAD_BYTES"
+"""Environment: what `large` gives, in every worker."""
+
+
+def trivial(task: Task) -> int:
+    return task.priority
+
+
+def length(task: Task) -> int:
+    return len(task.title)
+
+
+def large(task: Task) -> str:
+    return task.title[:1] * int(os.environ[SIZE])
 
 
 class Trivial(TaskBatchProcessor):
@@ -48,19 +70,43 @@ class Trivial(TaskBatchProcessor):
     name = "trivial"
 
     def process_task(self, task: Task) -> int:
-        return task.priority
+        return trivial(task)
 
 
-def trivial(task: Task) -> int:
-    return task.priority
+class Length(TaskBatchProcessor):
+    """Looks at a large task."""
+
+    name = "length"
+
+    def process_task(self, task: Task) -> int:
+        return length(task)
 
 
-def trivial_chunk(tasks: Sequence[Task]) -> int:
-    return sum([trivial(task) for task in tasks])
+class Large(TaskBatchProcessor):
+    """Gives back much."""
+
+    name = "large"
+
+    def process_task(self, task: Task) -> str:
+        return large(task)
 
 
-def chunks(tasks: Sequence[Task]) -> list[Sequence[Task]]:
-    return [tasks[at : at + CHUNK] for at in range(0, len(tasks), CHUNK)]
+Work = Callable[[Task], Any]
+PROCESSORS: dict[Work, type[TaskBatchProcessor]] = {trivial: Trivial, length: Length, large: Large}
+
+
+def several(work: Work, tasks: Sequence[Task]) -> list[Any]:
+    return [work(task) for task in tasks]
+
+
+def chunks(tasks: Sequence[Task], size: int) -> list[Sequence[Task]]:
+    return [tasks[at : at + size] for at in range(0, len(tasks), size)]
+
+
+def by_hand(pool: Any, work: Work, tasks: Sequence[Task], chunk: int) -> Iterable[Any]:
+    """Of any pool that has a `map`: a call a chunk."""
+    for results in pool.map(partial(several, work), chunks(tasks, chunk)):
+        yield from results
 
 
 def interpreters_pool(workers: int) -> Any:
@@ -71,9 +117,10 @@ def loky(workers: int) -> Any:
     return importlib.import_module("joblib").Parallel(workers, backend="loky")
 
 
-def by_loky(pool: Any, tasks: Sequence[Task]) -> Iterable[int]:
-    delayed = importlib.import_module("joblib").delayed(trivial)
-    results: Iterable[int] = pool(delayed(task) for task in tasks)
+def by_loky(pool: Any, work: Work, tasks: Sequence[Task], chunk: int) -> Iterable[Any]:
+    del chunk  # it finds out by itself
+    delayed = importlib.import_module("joblib").delayed(work)
+    results: Iterable[Any] = pool(delayed(task) for task in tasks)
     return results
 
 
@@ -82,77 +129,165 @@ def mpire(workers: int) -> Any:
     return pools.WorkerPool(workers, start_method="forkserver", keep_alive=True)
 
 
-# Peer -> kind, what makes it, how it works through tasks, what it needs beyond Python 3.11.
-PEERS: dict[str, tuple[str, Callable[[int], Any], Callable[[Any, Sequence[Task]], Any], str]] = {
-    "ThreadPoolExecutor.map": (
-        *("threads", futures.ThreadPoolExecutor),
-        *(lambda pool, tasks: pool.map(trivial, tasks), ""),
-    ),
-    "ThreadPoolExecutor.map, chunked by hand": (
-        *("threads", futures.ThreadPoolExecutor),
-        *(lambda pool, tasks: pool.map(trivial_chunk, chunks(tasks)), ""),
-    ),
-    "ProcessPoolExecutor.map, chunk 100": (
-        *("processes", futures.ProcessPoolExecutor),
-        *(lambda pool, tasks: pool.map(trivial, tasks, chunksize=CHUNK), ""),
-    ),
-    "Pool.imap_unordered, chunk 100": (
-        *("processes", multiprocessing.Pool),
-        *(lambda pool, tasks: pool.imap_unordered(trivial, tasks, CHUNK), ""),
-    ),
-    "joblib loky": ("processes", loky, by_loky, "joblib"),
-    "mpire, chunk 100": (  # a task goes in a tuple, or it would be taken for arguments
-        *("processes", mpire),
-        *(lambda pool, tasks: pool.map(trivial, [(t,) for t in tasks], chunk_size=CHUNK), "mpire"),
-    ),
-    "InterpreterPoolExecutor.map, chunked by hand": (
-        *("interpreters", interpreters_pool),
-        *(lambda pool, tasks: pool.map(trivial_chunk, chunks(tasks)), "concurrent.interpreters"),
+def by_mpire(pool: Any, work: Work, tasks: Sequence[Task], chunk: int) -> Iterable[Any]:
+    # A task goes in a tuple, or it would be taken for arguments.
+    results: Iterable[Any] = pool.imap(work, [(task,) for task in tasks], chunk_size=chunk)
+    return results
+
+
+def deadpool(workers: int) -> Any:
+    return importlib.import_module("deadpool").Deadpool(max_workers=workers)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One of other people's pools, and a way of using it."""
+
+    kind: str
+    make: Callable[[int], Any]
+    way: Callable[[Any, Work, Sequence[Task], int], Iterable[Any]]
+    """Of the pool, the work, the tasks and the size of a chunk."""
+    needs: str = ""
+    """A module beyond the standard library of Python 3.11."""
+
+
+def _map(pool: Any, work: Work, tasks: Sequence[Task], chunk: int) -> Iterable[Any]:
+    del chunk
+    results: Iterable[Any] = pool.map(work, tasks)
+    return results
+
+
+def _chunked(pool: Any, work: Work, tasks: Sequence[Task], chunk: int) -> Iterable[Any]:
+    results: Iterable[Any] = pool.map(work, tasks, chunksize=chunk)
+    return results
+
+
+def _unordered(pool: Any, work: Work, tasks: Sequence[Task], chunk: int) -> Iterable[Any]:
+    results: Iterable[Any] = pool.imap_unordered(work, tasks, chunk)
+    return results
+
+
+PEERS = {
+    "ThreadPoolExecutor.map": Peer("threads", futures.ThreadPoolExecutor, _map),
+    "ThreadPoolExecutor.map, chunked by hand": Peer("threads", futures.ThreadPoolExecutor, by_hand),
+    "ProcessPoolExecutor.map, chunked": Peer("processes", futures.ProcessPoolExecutor, _chunked),
+    "Pool.imap_unordered, chunked": Peer("processes", multiprocessing.Pool, _unordered),
+    "joblib loky": Peer("processes", loky, by_loky, "joblib"),
+    "mpire, chunked": Peer("processes", mpire, by_mpire, "mpire"),
+    "deadpool, chunked by hand": Peer("processes", deadpool, by_hand, "deadpool"),
+    "InterpreterPoolExecutor.map, chunked by hand": Peer(
+        "interpreters", interpreters_pool, by_hand, "concurrent.interpreters"
     ),
 }
-KINDS = {"stealing": "threads"}  # of our executors, where the name is not the kind
+KINDS = {"stealing": "threads", "elastic": "threads"}
+"""Of our executors, where the name is not the kind."""
+COPYING = ("processes", "interpreters")
 
 
-def child(name: str, count: int, workers: int) -> None:
+@dataclass(frozen=True)
+class Load:
+    """What is handed over; it is made anew in each child."""
+
+    count: int
+    payload: int = 0
+    """Bytes a task; 0 for trivial ones."""
+    back: bool = False
+
+    @property
+    def work(self) -> Work:
+        return (large if self.back else length) if self.payload else trivial
+
+    @property
+    def chunk(self) -> int:
+        """What a peer is given at once: 100 tasks, or about a megabyte."""
+        return min(max(1_000_000 // self.payload, 1), 100) if self.payload else 100
+
+    def tasks(self) -> list[Task]:
+        if not self.payload:
+            return list(generate(self.count))
+        letters = "abcdefgh"
+        size = 1 if self.back else self.payload
+        return [Task(letters[n % 8] * size) for n in range(self.count)]
+
+    def amount(self, results: Iterable[Any]) -> int:
+        """What came of it, to be compared: every task counts."""
+        return sum(len(each) if self.back else each for each in results)
+
+    @property
+    def expected(self) -> int:
+        if self.payload:
+            return self.count * self.payload
+        return sum(task.priority for task in self.tasks())
+
+
+def child(name: str, load: Load, workers: int) -> None:
     """Time one pass, and print the seconds as JSON."""
-    tasks = list(generate(count))
+    os.environ[SIZE] = str(load.payload)
+    tasks, few = load.tasks(), max(load.count // 10, 1)
+    amount = 0
     if name in EXECUTORS:
-        warm = Warmed(get(name), list(batched(tasks[:WARM_TASKS])))
-        report = run_batches(tasks, Trivial(), executor=warm, workers=workers)
-        assert report.tasks == count
+
+        def take(result: ProcessingResult) -> None:
+            nonlocal amount
+            amount += load.amount(result.rows or ())
+
+        processor = PROCESSORS[load.work]()
+        warm = Warmed(get(name), list(batched(tasks[:few])))
+        report = run_batches(
+            tasks, processor, executor=warm, workers=workers, keep_rows=load.back, on_result=take
+        )
+        took = report.wall_s
+        assert report.tasks == load.count
         assert not report.failed
-        print(json.dumps(report.wall_s))
-        return
-    _, make, way, _ = PEERS[name]
-    with make(workers) as pool:
-        sum(way(pool, tasks[:WARM_TASKS]))
-        begun = perf_counter()
-        total = sum(way(pool, tasks))
-        print(json.dumps(perf_counter() - begun))
-    assert total == sum(task.priority for task in tasks)
+        assert amount == (load.expected if load.back else 0)
+    else:
+        peer = PEERS[name]
+        with peer.make(workers) as pool:
+            load.amount(peer.way(pool, load.work, tasks[:few], load.chunk))
+            begun = perf_counter()
+            amount = load.amount(peer.way(pool, load.work, tasks, load.chunk))
+            took = perf_counter() - begun
+        assert amount == load.expected
+    print(json.dumps(took))
 
 
 def facts() -> None:
     """What can run in this interpreter, as JSON."""
-    peers = {name: need for name, (*_, need) in PEERS.items()}
-    missing = {n: need for n, need in peers.items() if need and not importlib.util.find_spec(need)}
+    missing = {
+        name: peer.needs
+        for name, peer in PEERS.items()
+        if peer.needs and not importlib.util.find_spec(peer.needs)
+    }
     ours = [name for name, executor in EXECUTORS.items() if executor.available() is None]
     build = "GIL" if runtime.gil_enabled() else "free-threaded"
     print(json.dumps([ours, missing, f"Python {platform.python_version()}, {build}"]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    from todobatch.errors import BuildError
     from todobatch.lab import interpreters
     from todobatch.lab.estimate import ratio_of
+    from todobatch.lab.interpreters.support import PEER_REQUIREMENTS, support_folder
 
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--interpreter", default="3.14t")
-    for option, default in (("rounds", 12), ("tasks", 20_000), ("workers", 2), ("seed", 1)):
+    parser.add_argument("--payload", type=int, default=0, metavar="KB", help="of each task")
+    parser.add_argument("--back", action="store_true", help="the payload is the result")
+    parser.add_argument("--tasks", type=int, help="20,000, or as many as make up 200 MB")
+    for option, default in (("rounds", 12), ("workers", 2), ("seed", 1)):
         parser.add_argument(f"--{option}", type=int, default=default)
     told = parser.parse_args(arguments)
+    payload = told.payload * 1000
+    count = told.tasks or (PAYLOAD_BYTES // payload if payload else 20_000)
+    load = Load(count, payload, told.back)
     interpreter = interpreters.find(told.interpreter)
     env = interpreters.worker_environment(interpreter)
-    env["PYTHONPATH"] = f"{ROOT}:{env['PYTHONPATH']}"
+    paths = [str(ROOT), env["PYTHONPATH"]]
+    try:
+        paths.append(str(support_folder(interpreter, PEER_REQUIREMENTS)))
+    except BuildError as error:  # then those that need nothing are compared
+        print(error, file=sys.stderr)
+    env["PYTHONPATH"] = os.pathsep.join(paths)
 
     def ask(call: str) -> Any:
         code = f"from benchmarks.peers.overhead import *; {call}"
@@ -164,14 +299,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     ours, missing, about = ask("facts()")
     ways = [*ours, *(name for name in PEERS if name not in missing)]
+    kind_of = {w: PEERS[w].kind if w in PEERS else KINDS.get(w, w) for w in ways}
+    if payload:
+        ways = [way for way in ways if kind_of[way] in COPYING]
     times: dict[str, list[float]] = {way: [] for way in ways}
     lot = random.Random(told.seed)
-    for _ in range(told.rounds):
+    for number in range(told.rounds):
         for way in lot.sample(ways, len(ways)):
-            times[way].append(ask(f"child({way!r}, {told.tasks}, {told.workers})"))
-    print(f"{about}, {told.workers} workers, {told.tasks:,} tasks, {told.rounds} rounds\n")
-    print("| kind | way | us a task | ratio to the fastest peer of its kind |\n|---|---|---|---|")
-    kind_of = {w: PEERS[w][0] if w in PEERS else KINDS.get(w, w) for w in ways}
+            times[way].append(ask(f"child({way!r}, {load!r}, {told.workers})"))
+        print(f"round {number + 1} of {told.rounds}", file=sys.stderr)
+    of = f" of {told.payload:,} kB {'back' if told.back else 'there'}" if payload else ""
+    print(f"{about}, {told.workers} workers, {count:,} tasks{of}, {told.rounds} rounds\n")
+    unit = "MB/s" if payload else "us a task"
+    print(f"| kind | way | {unit} | ratio to the fastest peer of its kind |\n|---|---|---:|---|")
     for way in sorted(ways, key=lambda w: (kind_of[w], w in PEERS, median(times[w]))):
         peers = [w for w in ways if w in PEERS and kind_of[w] == kind_of[way]]
         ratio = "-"
@@ -179,7 +319,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             fastest = min(peers, key=lambda w: median(times[w]))
             r = ratio_of([math.log(a / b) for a, b in zip(times[way], times[fastest], strict=True)])
             ratio = f"{r.estimate:.2f} ({r.low:.2f} to {r.high:.2f}), to {fastest}"
-        print(f"| {kind_of[way]} | {way} | {median(times[way]) / told.tasks * 1e6:.2f} | {ratio} |")
+        took = median(times[way])
+        shown = f"{count * payload / took / 1e6:.0f}" if payload else f"{took / count * 1e6:.2f}"
+        print(f"| {kind_of[way]} | {way} | {shown} | {ratio} |")
     for name, need in missing.items():
         print(f"\nLeft out: {name}, which needs {need}.")
     return 0

@@ -105,6 +105,77 @@ def test_the_summary_has_banner_workers_totals_and_a_measured_speedup(
     assert "against a sequential run of the same batches" in done.stdout
 
 
+def test_the_report_has_what_each_worker_did(run_todobatch: RunTodobatch) -> None:
+    done = run_todobatch(
+        "run", "--generate", "400", "-n", "2", "-e", "processes", "--no-baseline", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    document = _document(done.stdout)
+    totals = {each["worker"]: each for each in document["worker_totals"]}
+    assert len(document["worker_stats"]) == 2
+    for each in document["worker_stats"]:
+        assert each["busy_s"] >= totals.get(each["worker"], {"busy_s": 0.0})["busy_s"]
+        whole = each["busy_s"] + each["idle_s"] + each["parked_s"]
+        assert each["efficiency"] == pytest.approx(each["busy_s"] / whole)
+    assert (document["least_workers"], document["resizes"]) == (None, [])
+
+
+def test_a_range_of_workers_is_for_the_pool_that_sizes_itself(run_todobatch: RunTodobatch) -> None:
+    common = ("run", "--generate", "400", "--no-baseline", "--workers", "2-3")
+    done = run_todobatch(*common)
+    assert done.returncode == 0, done.stderr
+    assert "pipeline on elastic, 2 to 3 workers" in done.stderr
+    assert "size      2" in done.stdout
+    document = _document(run_todobatch(*common, "-e", "elastic", "--json").stdout)
+    assert (document["executor"], document["least_workers"], document["workers"]) == (
+        "elastic", 2, 3,
+    )  # fmt: skip
+    first, *others = document["resizes"]
+    assert first == {"at_s": 0.0, "size": 2, "rate": None} | {"at_s": first["at_s"]}
+    assert all(2 <= each["size"] <= 3 for each in others)
+
+
+def test_costs_of_one_run_order_the_next(run_todobatch: RunTodobatch, tmp_path: Path) -> None:
+    costs, rows = tmp_path / "costs.json", tmp_path / "rows.jsonl"
+    common = ("run", "--generate", "60", "--batch-size", "10", "-n", "1", "--costs", costs)
+    first = run_todobatch(*common, "--json")
+    assert first.returncode == 0, first.stderr
+    kept = json.loads(costs.read_text())
+    assert [row[:3] for row in kept["batches"]] == [[n, 10 * n, 10] for n in range(6)]
+    kept["batches"][4][3] = 1e6  # as if it had been the longest by far
+    del kept["batches"][2]
+    costs.write_text(json.dumps(kept))
+    second = run_todobatch(*common, "--order", "longest", "-o", rows, "--json")
+    assert second.returncode == 0, second.stderr
+    done = [json.loads(line)["task"] // 10 for line in rows.read_text().splitlines()]
+    assert list(dict.fromkeys(done))[:2] == [2, 4]  # what is not known, then the longest
+    before, after = _document(first.stdout), _document(second.stdout)
+    assert before["digest"] == after["digest"]
+    assert (before["order"], after["order"]) == ("input", "longest")
+    assert after["costs"] == {"file": str(costs), "before": 5, "measured": 6}
+    assert len(json.loads(costs.read_text())["batches"]) == 6
+
+
+def test_a_file_of_costs_that_does_not_fit_is_refused(
+    run_todobatch: RunTodobatch, project: Path
+) -> None:
+    run_todobatch("run", "todo.txt", "--no-baseline", "--batch-size", "2", "--costs", "c.json",
+                  cwd=project)  # fmt: skip
+    kept = (project / "c.json").read_text()
+    for arguments, code, part in (
+        (["--costs", "c.json"], 2, "batches[1]: batch 1 has 2 tasks from 2 on there"),
+        (["--costs", "c.json", "--batch-size", "2", "-w", "report"], 2, "costs of 'pipeline'"),
+        (["--costs", "mine.py"], 6, "mine.py, line 2"),
+        (["--costs", "todo.txt"], 2, "it is the input as well"),
+        (["--costs", "c.json", "-o", "c.json"], 2, "it is the output as well"),
+        (["--costs", "no/folder"], 2, "there is no such folder"),
+        (["--order", "longest"], 2, "give --costs FILE"),
+    ):
+        done = run_todobatch("run", "todo.txt", *arguments, cwd=project)
+        assert (done.returncode, part in done.stderr) == (code, True), done.stderr
+        assert (project / "c.json").read_text() == kept
+
+
 def test_a_broken_line_is_named_and_skipped_or_refused(
     run_todobatch: RunTodobatch, tmp_path: Path
 ) -> None:
@@ -310,6 +381,14 @@ def test_a_crash_of_the_whole_process_is_an_error_with_a_remedy(
         (["--generate", "0"], 2, ["--generate: 0 tasks"]),
         (["--generate", "5", "--workers", "0"], 2, ["0 workers", "from 1 to 1000"]),
         (["--generate", "5", "--workers", "10000"], 2, ["10000 workers", "CPUs"]),
+        (["--generate", "5", "--workers", "many"], 2, ["'many'", "--workers", "such as 1-8"]),
+        (["--generate", "5", "--workers", "3-1"], 2, ["from 3 to 1 workers is no range"]),
+        (["--generate", "5", "--workers", "0-2"], 2, ["from 0 to 2 workers is no range"]),
+        (
+            ["--generate", "5", "--workers", "1-3", "-e", "threads"],
+            2,
+            ["threads has as many workers as it is told", "--executor elastic", "--workers 3"],
+        ),
         (["--generate", "5", "--batch-size", "0"], 2, ["--batch-size"]),
         (["--generate", "5", "--executor", "magic"], 2, ["'magic'", "threads"]),
         (["--generate", "5", "--workload", "magic"], 2, ["'magic'", "example8"]),
@@ -502,5 +581,6 @@ def test_the_help_names_every_workload_and_executor(run_todobatch: RunTodobatch)
     from todobatch.processors import WORKLOADS
 
     said = " ".join(run_todobatch("run", "--help", env={"COLUMNS": "200"}).stdout.split())
+    said = said.replace("- ", "-")  # where a line was broken
     for name in (*WORKLOADS, *EXECUTORS):
         assert name in said

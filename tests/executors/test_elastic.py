@@ -6,11 +6,12 @@ from itertools import pairwise
 
 import pytest
 
-from todobatch import Task, TaskBatchProcessor
+from todobatch import ProcessingResult, Task, TaskBatchProcessor, run_batches
 from todobatch.coordinator import batched
-from todobatch.executors import get
-from todobatch.executors.base import stats_of
-from todobatch.executors.elastic import LEAST_HOLD, Sizer
+from todobatch.errors import UsageError
+from todobatch.executors import Elastic, get, resizes_of, stats_of
+from todobatch.executors.base import MOST_RESIZES_KEPT
+from todobatch.executors.elastic import LEAST_HOLD, Sizer, _Elastic
 from todobatch.sources.generator import generate
 
 
@@ -86,7 +87,64 @@ def test_batches_that_wait_for_each_other_meet_all_the_same() -> None:
     with get("elastic").open(Together(), 3) as run:
         results = list(run(batched(generate(2), 1)))
         stats = stats_of(run)
+        resizes = resizes_of(run)
     assert [result.success for result in results] == [True, True]
     assert stats[0].parkings == 0
     assert stats[2].parkings >= 1
     assert stats[2].parked_s > 0
+    # The second worker came because nothing came back: there was no rate.
+    assert [(each.size, each.rate) for each in resizes[:2]] == [(1, None), (2, None)]
+    assert 0.0 == resizes[0].at_s < resizes[1].at_s
+
+
+def test_it_is_told_the_least_that_may_work() -> None:
+    with Elastic(2).placed("none").open(Together(), 3) as run:
+        results = list(run(batched(generate(2), 1)))  # they meet at once: two work from the start
+        resizes, stats = resizes_of(run), stats_of(run)
+    assert all(result.success for result in results)
+    assert [each.size for each in resizes] == [2]
+    assert [each.parkings for each in stats[:2]] == [0, 0]
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, 3), (4, 3), (-1, 1)])
+def test_a_range_that_is_none_is_refused(least: int, most: int) -> None:
+    with pytest.raises(UsageError, match=f"from {least} to {most} workers is no range"):
+        Elastic(least).check(most)
+
+
+def test_each_resize_is_data_with_the_rate_that_led_to_it() -> None:
+    job = _Elastic(iter(()), 8, 1)
+    job._resize(2, 100.0)
+    job._resize(2, 120.0)  # no change, no entry
+    job._resize(3, 150.0)
+    seen = job.resizes()
+    assert [(each.size, each.rate) for each in seen] == [(1, None), (2, 100.0), (3, 150.0)]
+    assert sorted(each.at_s for each in seen) == [each.at_s for each in seen]
+    for n in range(MOST_RESIZES_KEPT):
+        job._resize(4 + n % 2, 10.0)
+    kept = job.resizes()
+    assert len(kept) == MOST_RESIZES_KEPT
+    assert (kept[0].size, kept[1].size, kept[-1].size) == (1, 5, 5)
+
+
+def test_the_report_has_them_in_the_runs_own_time() -> None:
+    """Two rounds: in each the pool begins anew."""
+
+    class FailsOnce(TaskBatchProcessor):
+        name = "fails-once"
+        runs = 0
+
+        def process_batch(self, tasks: object) -> ProcessingResult:
+            FailsOnce.runs += 1
+            if FailsOnce.runs == 1:
+                raise MemoryError
+            return super().process_batch(tasks)  # type: ignore[arg-type]
+
+        def process_task(self, task: Task) -> str:
+            return task.title
+
+    report = run_batches([Task("a")], FailsOnce(), executor=Elastic(2), workers=3, backoff_s=0.01)
+    assert report.retried == 1
+    assert [each.size for each in report.resizes] in ([2, 2], [2])
+    assert all(0 <= each.at_s <= report.wall_s for each in report.resizes)
+    assert run_batches([Task("a")], "validate", executor="threads").resizes == ()

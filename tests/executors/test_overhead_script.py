@@ -24,12 +24,23 @@ def test_the_script_sets_each_executor_beside_its_peers(
         assert float(time) > 0
         compared = way in here and kind.strip("| ") in {"threads", "processes"}
         assert ("to" in ratio) is compared
-    shown = {way for _, way, *_ in rows}
-    for name, (*_, need) in overhead.PEERS.items():
-        assert (name in shown) is not (f"Left out: {name}, which needs {need}." in printed)
+    for name, peer in overhead.PEERS.items():
+        left_out = f"Left out: {name}, which needs {peer.needs}." in printed
+        assert left_out is not (f"| {name} |" in printed)
+
+
+@pytest.mark.controller
+@pytest.mark.timeout(300)
+def test_large_tasks_go_through_what_copies_them(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--payload", "100", "--back", "--tasks", "20", "--rounds", "2"]
+    assert overhead.main([*arguments, "--interpreter", sys.executable]) == 0
+    printed = capsys.readouterr().out
+    assert "| processes | processes |" in printed
+    assert "| processes | joblib loky |" in printed
+    assert "threads" not in printed
 
 
 def test_peers_must_give_the_right_sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overhead, "trivial_chunk", lambda tasks: 0)
+    monkeypatch.setattr(overhead, "several", lambda work, tasks: [0])
     with pytest.raises(AssertionError):
-        overhead.child("ThreadPoolExecutor.map, chunked by hand", 300, 2)
+        overhead.child("ThreadPoolExecutor.map, chunked by hand", overhead.Load(300), 2)

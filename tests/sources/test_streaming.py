@@ -11,7 +11,6 @@ import pytest
 from todobatch.model import Task
 from todobatch.sources import generate, open_source
 
-# CPython 3.14t crashes when two threads start tracemalloc at once (python/cpython#126315).
 pytestmark = pytest.mark.thread_unsafe(reason="tracemalloc counts what all threads take")
 
 LINE: dict[str, Callable[[Task], str]] = {

@@ -1,5 +1,6 @@
 """`todobatch run`: one job, one executor, one interpreter."""
 
+import re
 import shutil
 import sys
 import tempfile
@@ -48,18 +49,31 @@ def run(
         ),
     ] = "pipeline",
     executor: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--executor", "-e",
-            help="sequential, threads, stealing, elastic, interpreters, processes or coroutines.",
+            help="sequential, threads, stealing, elastic, interpreters, processes or coroutines. "
+            "Default: threads, or elastic where --workers is a range.",
         ),
-    ] = "threads",
-    workers: Annotated[int, typer.Option("--workers", "-n", help="How many batches at once.")] = 2,
+    ] = None,
+    workers: Annotated[
+        str,
+        typer.Option(
+            "--workers", "-n", metavar="N|MIN-MAX",
+            help="How many batches at once. A range is for elastic, which finds how many pay.",
+        ),
+    ] = "2",
     interpreter: Annotated[
         str | None,
         typer.Option(help="3.14, 3.14t, … or a path. Default: the one todobatch runs on."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Tasks in a batch.")] = 100,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Tasks in a batch. Default: 100, of which slow ones are handed out in parts.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write each task's result, as JSON Lines.")
     ] = None,
@@ -75,10 +89,17 @@ def run(
     order: Annotated[
         str,
         typer.Option(
-            metavar="input|priority",
-            help="priority: batches with urgent tasks first, within a bounded look-ahead.",
+            metavar="input|priority|longest",
+            help="priority: batches with urgent tasks first; longest: those first that took "
+            "longest by --costs. Both within a bounded look-ahead.",
         ),
     ] = "input",
+    costs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Keep in FILE what each batch took, for --order longest."
+        ),
+    ] = None,
     journal: Annotated[
         Path | None,
         typer.Option(
@@ -129,13 +150,23 @@ def run(
 ) -> None:  # fmt: skip
     """Run a workload over tasks on one executor, and say what it took."""
     from todobatch.cli.run_view import RunView
-    from todobatch.coordinator import today
-    from todobatch.executors import get
+    from todobatch.coordinator import DEFAULT_BATCH_SIZE, today
+    from todobatch.executors import Elastic, get
     from todobatch.lab.interpreters import find
 
     _check_input(file, generate, format, batch_size)
+    least, most = _how_many(workers)
+    executor = executor or ("threads" if least is None else "elastic")
     get(executor)  # a wrong name is told before anything is started
-    orders: dict[str, Order] = {"input": "input", "priority": "priority"}
+    if least is not None and executor != "elastic":
+        raise UsageError(
+            f"{executor} has as many workers as it is told, and no range of them",
+            place=f"--workers {workers}",
+            remedy=f"use --executor elastic, which sizes itself, or one number: --workers {most}",
+        )
+    if least is not None:
+        Elastic(least).check(most)
+    orders: dict[str, Order] = {"input": "input", "priority": "priority", "longest": "longest"}
     placements: dict[str, Placement] = {"spread": "spread", "none": "none"}
     chosen = find(interpreter) if interpreter else _running()
     job: Job = {
@@ -145,8 +176,10 @@ def run(
         "seed": seed,
         "workload": workload,
         "executor": executor,
-        "workers": workers,
-        "batch_size": batch_size,
+        "workers": most,
+        "least_workers": least,
+        "batch_size": DEFAULT_BATCH_SIZE if batch_size is None else batch_size,
+        "cut": batch_size is None,
         "today": today().isoformat(),
         "strict": strict,
         "output": None if output is None else str(output),
@@ -157,6 +190,7 @@ def run(
         "watchdog_s": no_progress,
         "journal": None if journal is None else str(journal),
         "order": _one_of(orders, order, "--order"),
+        "costs": None if costs is None else str(costs),
         "placement": _one_of(placements, placement, "--placement"),
     }
     by_itself = ":" not in workload and journal is None
@@ -165,6 +199,17 @@ def run(
         report = _measure(job, chosen, view, wants_baseline=wants_baseline)
         view.report(report, as_json=as_json)
     _judge(report, chosen)
+
+
+def _how_many(workers: str) -> tuple[int | None, int]:
+    """The least and the most, or None and how many. The executor judges the numbers."""
+    if found := re.fullmatch(r"(?:(\d+)-)?(-?\d+)", workers.replace(" ", "")):
+        return None if found[1] is None else int(found[1]), int(found[2])
+    raise UsageError(
+        f"{workers!r} is no number of workers",
+        place="--workers",
+        remedy="a whole number, such as 4, or a range, such as 1-8",
+    )
 
 
 def _one_of(known: dict[str, T], name: str, option: str) -> T:
@@ -188,8 +233,9 @@ def _measure(
             # Rows are written here too, where the job wrote them: it is to be the same work.
             output = None if job["output"] is None else str(Path(folder) / "rows.jsonl")
             alone = job | {
-                "executor": "sequential", "workers": 1, "output": output,
+                "executor": "sequential", "workers": 1, "least_workers": None, "output": output,
                 "deadline_s": None, "watchdog_s": None, "journal": None, "placement": "none",
+                "costs": None, "order": "input",
             }  # fmt: skip
             try:
                 base = run_job(alone, interpreter, view.on_baseline_event)
@@ -234,7 +280,7 @@ def _judge(report: dict[str, Any], interpreter: "Interpreter") -> None:
 
 
 def _check_input(
-    file: Path | None, generate: int | None, format_name: str | None, batch_size: int
+    file: Path | None, generate: int | None, format_name: str | None, batch_size: int | None
 ) -> None:
     if (file is None) == (generate is None):
         raise UsageError(
@@ -245,7 +291,7 @@ def _check_input(
         )  # fmt: skip
     if generate is not None and generate < 1:
         raise UsageError(f"{generate} tasks", place="--generate", remedy="1 or more")
-    if not 1 <= batch_size <= MOST_TASKS_A_BATCH:
+    if batch_size is not None and not 1 <= batch_size <= MOST_TASKS_A_BATCH:
         raise UsageError(
             f"{batch_size} tasks a batch",
             place="--batch-size",

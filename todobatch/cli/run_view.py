@@ -26,6 +26,7 @@ from todobatch.units import show_bytes, show_percent, show_ratio, show_seconds
 
 KEPT = 100
 FAILURES_SHOWN = 20
+SIZES_SHOWN = 16
 
 
 class RunView:
@@ -110,23 +111,41 @@ class RunView:
         gil = "GIL on" if facts["gil_enabled"] else "GIL off (free-threaded)"
         build = "free-threaded build, " if facts["free_threaded_build"] else ""
         workers = f"{job['workers']} worker{'s' if job['workers'] > 1 else ''}"
+        if job.get("least_workers") is not None:
+            workers = f"{job['least_workers']} to {workers}"
         return (
             f"todobatch run: Python {facts['version']}, {build}{gil}, {self._cpus} CPUs; "
             f"{job['workload']} on {job['executor']}, {workers}, batches of {job['batch_size']}"
         )
 
     def _workers(self, report: dict[str, Any]) -> None:
+        """A line each. Times are this run's; with a journal, counts are those of all runs."""
+        totals = {each["worker"]: each for each in report["worker_totals"]}
+        stats = {each["worker"]: each for each in report["worker_stats"]}
+        stole = any(each["steals"] for each in stats.values())
+        parked = any(each["parkings"] for each in stats.values())
+        names = ["worker", "batches", "tasks", "busy", "idle", "efficiency"]
+        names += ["steals"] * stole + ["parked"] * parked + ["CPUs it ran on"]
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("worker", "batches", "tasks", "busy", "CPUs it ran on"):
+        for name in names:
             table.add_column(name, justify="left" if name == "worker" else "right")
-        for worker in report["worker_totals"]:
-            table.add_row(
-                worker["worker"],
-                str(worker["batches"]),
-                str(worker["tasks"]),
-                show_seconds(worker["busy_s"]),
-                " ".join(map(str, worker["cpus"])) or "unknown",
-            )
+        for name in sorted(totals.keys() | stats.keys()):
+            total, its = totals.get(name), stats.get(name)
+            cells = [name, *(str(total[key] if total else 0) for key in ("batches", "tasks"))]
+            if its is None:  # of an earlier run
+                cells += [show_seconds(total["busy_s"]) if total else "", "", ""]
+            else:
+                cells += [
+                    show_seconds(its["busy_s"]),
+                    show_seconds(its["idle_s"]),
+                    show_percent(its["efficiency"]),
+                ]
+            if stole:
+                cells.append(str(its["steals"]) if its else "")
+            if parked:
+                cells.append(show_seconds(its["parked_s"]) if its and its["parkings"] else "")
+            cells.append(" ".join(map(str, total["cpus"])) or "unknown" if total else "")
+            table.add_row(*cells)
         self._out.print(table)
 
     def _totals(self, report: dict[str, Any]) -> None:
@@ -150,11 +169,19 @@ class RunView:
             f"speed-up  {_speedup(report)}",
             f"digest    {report['digest']}",
         ]
+        if report["resizes"]:
+            lines.append(f"size      {_sizes([each['size'] for each in report['resizes']])}")
         if report["left_out"]:
             named = ", ".join(f"{count} × {what}" for what, count in report["left_out"].items())
             lines.append(f"left out  {named}")
         if report["output"]:
             lines.append(f"output    {report['output']}")
+        if report["costs"]:
+            costs = report["costs"]
+            lines.append(
+                f"costs     {costs['file']}: {costs['measured']} batches measured, "
+                f"{costs['before']} known before"
+            )
         lines.extend(_recovery(report))
         if report["interrupted"]:
             lines.append("interrupted by Ctrl-C")
@@ -186,6 +213,15 @@ class RunView:
             {key: event[key] for key in ("file", "line", "cause")} for event in self._skipped
         ]
         return document
+
+
+def _sizes(sizes: list[int]) -> str:
+    """The sizes that a pool had, in order; in the middle they may be left out."""
+    half = SIZES_SHOWN // 2
+    if len(sizes) > SIZES_SHOWN:
+        shown = [*map(str, sizes[:half]), "…", *map(str, sizes[-half:])]
+        return f"{' → '.join(shown)} workers ({len(sizes) - 1} changes; --json has them)"
+    return f"{' → '.join(map(str, sizes))} workers"
 
 
 def _recovery(report: dict[str, Any]) -> list[str]:

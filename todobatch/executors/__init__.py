@@ -5,10 +5,13 @@ from todobatch.executors.base import (
     MAX_WORKERS,
     Capabilities,
     Executor,
+    Resize,
     Run,
     WorkerStats,
+    resizes_of,
     stats_of,
 )
+from todobatch.executors.elastic import Elastic
 from todobatch.executors.registry import EXECUTORS, get
 from todobatch.executors.wrapped import Wrapped
 
@@ -17,10 +20,13 @@ __all__ = [
     "MAX_IN_FLIGHT",
     "MAX_WORKERS",
     "Capabilities",
+    "Elastic",
     "Executor",
+    "Resize",
     "Run",
     "WorkerStats",
     "Wrapped",
     "get",
+    "resizes_of",
     "stats_of",
 ]

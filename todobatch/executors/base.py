@@ -14,17 +14,17 @@ iterable is advanced by one thread at a time. Leaving the block ends the workers
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal, Self, TypeAlias
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError, UsageError
 from todobatch.model import Batch, ProcessingResult, WorkerSeen, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, failed_result
-from todobatch.units import Seconds
+from todobatch.units import Ratio, Seconds
 
 MAX_WORKERS = 1_000
 UNWATCHED = "TODOBATCH_UNWATCHED"
@@ -33,6 +33,10 @@ by it what that account costs; samples need it."""
 MAX_IN_FLIGHT = 256
 """Batches a worker that may be taken from the input and not yet given back; so many only where
 they take some microseconds each, otherwise at most 8."""
+MOST_WORKERS_NAMED = 2_000
+"""Workers that are told apart in accounts; those that replace so many which died are "others"."""
+MOST_RESIZES_KEPT = 1_000
+"""Of a run whose pool sizes itself: its beginning and the latest."""
 
 Run: TypeAlias = Callable[[Iterable[Batch]], Iterator[ProcessingResult]]
 
@@ -58,11 +62,19 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStats:
-    """What one worker did in the latest run of an open executor, beyond its results."""
+    """What one worker did in the latest run of an open executor, beyond its results.
+
+    `busy_s`, `idle_s` and `parked_s` add up to the run's wall time, or to the part of it in which
+    the worker was there: one that died was there until then, and who replaces it from then on.
+    """
 
     worker: str
+    busy_s: Seconds
+    """What it spent with batches, also with runs of them that broke or were for nothing. With a GIL
+    this includes waiting for other threads, and in `coroutines` for whatever a batch awaits. Where
+    batches are copied it includes unpickling them and pickling results."""
     idle_s: Seconds
-    """Of the run's wall time, what it spent without a batch."""
+    """What it spent without a batch."""
     steals: int = 0
     """How often it took batches from another worker."""
     stolen: int = 0
@@ -72,14 +84,70 @@ class WorkerStats:
     parkings: int = 0
     """How often it was put there."""
 
+    @property
+    def efficiency(self) -> Ratio:
+        """Busy ÷ wall; 0 for a worker that was there for no time at all."""
+        wall = self.busy_s + self.idle_s + self.parked_s
+        return self.busy_s / wall if wall else 0.0
+
+    def plus(self, other: "WorkerStats") -> "WorkerStats":
+        """Both added up, under this one's name."""
+        counts = (each.name for each in fields(self) if each.name != "worker")
+        return WorkerStats(
+            self.worker, *(getattr(self, name) + getattr(other, name) for name in counts)
+        )
+
+
+def add_stats(into: dict[str, WorkerStats], each: WorkerStats) -> None:
+    """Take one in, by its worker; what there is of that worker already is added to."""
+    name = each.worker
+    if name not in into and len(into) >= MOST_WORKERS_NAMED:
+        name = "others"
+    old = into.get(name, WorkerStats(name, 0.0, 0.0))
+    into[name] = old.plus(each)
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """That a pool which sizes itself let so many work from then on; the first is its beginning."""
+
+    at_s: Seconds
+    """Since the run's begin."""
+    size: int
+    rate: float | None
+    """Tasks a second in the window before; None at the beginning, and where nothing came back."""
+
 
 def stats_of(run: Run) -> tuple[WorkerStats, ...]:
-    """A worker each, when a run is through; none where the executor does not keep count.
+    """A worker each, when a run is through; none before that.
 
-    `threads`, `stealing` and `elastic` do.
+    All executors here keep count. `Wrapped` knows the workers only that gave a result.
     """
     stats: tuple[WorkerStats, ...] = getattr(run, "stats", ())
     return stats
+
+
+def resizes_of(run: Run) -> tuple[Resize, ...]:
+    """The sizes of a pool that sizes itself, when a run is through; none for the others."""
+    resizes: tuple[Resize, ...] = getattr(run, "resizes", ())
+    return resizes
+
+
+class Counted:
+    """A `Run` made of a generator that returns what its workers did; so `stats_of` knows it."""
+
+    def __init__(
+        self,
+        run: Callable[
+            [Iterable[Batch]], Generator[ProcessingResult, None, tuple[WorkerStats, ...]]
+        ],
+    ) -> None:
+        self._run = run
+        self.stats: tuple[WorkerStats, ...] = ()
+
+    def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
+        """See `Executor.open`."""
+        self.stats = yield from self._run(batches)
 
 
 class Executor(ABC):

@@ -7,11 +7,12 @@ processor that never awaits runs here as it does in sequence.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from time import perf_counter
 
 from todobatch import runtime
-from todobatch.executors.base import Capabilities, Executor, Run, Worker
+from todobatch.executors.base import Capabilities, Counted, Executor, Run, Worker, WorkerStats
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.units import Seconds
@@ -52,9 +53,12 @@ class Coroutines(Executor):
         ]
         with asyncio.Runner() as runner:
 
-            def run(batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
+            def run(
+                batches: Iterable[Batch],
+            ) -> Generator[ProcessingResult, None, tuple[WorkerStats, ...]]:
                 loop = runner.get_loop()
                 job = _Run(iter(batches))
+                begun = perf_counter()
                 tasks = [loop.create_task(job.work(each)) for each in staff]
                 try:
                     while finished := runner.run(job.wait()):
@@ -65,11 +69,17 @@ class Coroutines(Executor):
                     for task in tasks:
                         task.cancel()
                     runner.run(_gather(tasks))
+                wall = perf_counter() - begun
+                return tuple(
+                    WorkerStats(each.label, busy, max(wall - busy, 0.0))
+                    for each, task in zip(staff, tasks, strict=True)
+                    for busy in (task.result(),)
+                )
 
-            yield run
+            yield Counted(run)
 
 
-async def _gather(tasks: list[asyncio.Task[None]]) -> None:
+async def _gather(tasks: list[asyncio.Task[Seconds]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
@@ -82,18 +92,22 @@ class _Run:
         self._news = asyncio.Event()
         self._working = 0
 
-    async def work(self, worker: Worker) -> None:
-        """A worker's share: pull, await, hand in, until there is no more."""
+    async def work(self, worker: Worker) -> Seconds:
+        """A worker's share: pull, await, hand in, until there is no more. Gives its busy time."""
         self._working += 1
+        busy: Seconds = 0.0
         try:
             for batch in self._feed:
+                begun = perf_counter()
                 result = await _process(worker, batch)
+                busy += perf_counter() - begun
                 self._finished.append(result)  # not in one line: `wait` changes the list meanwhile
                 self._news.set()
                 await asyncio.sleep(0)  # a batch that never awaits must not shut the others out
         finally:
             self._working -= 1
             self._news.set()
+        return busy
 
     async def wait(self) -> list[ProcessingResult]:
         """Results that have come in, as soon as there is one; empty when all are through."""

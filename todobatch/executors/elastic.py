@@ -12,11 +12,15 @@ moment old, and then they run one chunk more or look once again.
 """
 
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from queue import Empty
 from time import perf_counter, process_time
 
-from todobatch.executors.base import Worker, WorkerStats
+from todobatch.errors import UsageError
+from todobatch.executors.base import MOST_RESIZES_KEPT, Resize, Worker, WorkerStats
 from todobatch.executors.threads import Pass, Threads
 from todobatch.model import Batch, ProcessingResult
 from todobatch.units import Ratio, Seconds
@@ -99,11 +103,14 @@ class Sizer:
 class _Elastic(Pass):
     """One pass over an iterable of batches, by as many workers as pay."""
 
-    def __init__(self, batches: Iterable[Batch], workers: int) -> None:
+    def __init__(self, batches: Iterable[Batch], workers: int, least: int) -> None:
         super().__init__(batches, workers)
         self._gate = threading.Condition()
-        self._sizer = Sizer(1, workers)
+        self._sizer = Sizer(least, workers)
         self._size = self._sizer.size
+        self._beginning = Resize(0.0, self._size, None)
+        # Written and read by the caller's thread only.
+        self._resizes: deque[Resize] = deque(maxlen=MOST_RESIZES_KEPT - 1)
         # Each worker writes its own place only.
         self._parked_s = [0.0] * workers
         self._parkings = [0] * workers
@@ -117,13 +124,15 @@ class _Elastic(Pass):
     def stats(self) -> tuple[WorkerStats, ...]:
         """What each worker did, when all are through; parked is not idle."""
         return tuple(
-            WorkerStats(
-                each.worker, max(each.idle_s - parked, 0.0), parked_s=parked, parkings=parkings
-            )
+            replace(each, idle_s=max(each.idle_s - parked, 0.0), parked_s=parked, parkings=parkings)
             for each, parked, parkings in zip(
                 super().stats(), self._parked_s, self._parkings, strict=True
             )
         )
+
+    def resizes(self) -> tuple[Resize, ...]:
+        """The beginning and the latest, at most `MOST_RESIZES_KEPT`."""
+        return (self._beginning, *self._resizes)
 
     def results_as_they_come(self) -> Iterator[ProcessingResult]:
         """See `Pass.results_as_they_come`; counts them, and resizes after each window."""
@@ -135,7 +144,8 @@ class _Elastic(Pass):
             if batches >= BATCHES_A_WORKER * self._size:
                 took = perf_counter() - begun
                 if took >= WINDOW_S:
-                    self._resize(self._sizer.window(tasks / took))
+                    rate = tasks / took
+                    self._resize(self._sizer.window(rate), rate)
                     tasks = batches = 0
                     begun = perf_counter()
             yield result
@@ -147,15 +157,16 @@ class _Elastic(Pass):
                 return self._news.get(timeout=STALL_S)
             except Empty:
                 if process_time() - used < WAITING * STALL_S:  # otherwise they are long, and work
-                    self._resize(self._sizer.stalled())
+                    self._resize(self._sizer.stalled(), None)
 
-    def _resize(self, size: int) -> None:
+    def _resize(self, size: int, rate: float | None) -> None:
         if size != self._size:
+            self._resizes.append(Resize(perf_counter() - self._begun, size, rate))
             with self._gate:
                 self._size = size
                 self._gate.notify_all()
 
-    def _pull(self, share: int, wanted: int) -> list[Batch]:
+    def _pull(self, share: int, wanted: int) -> bool:
         if share >= self._size:
             self._park(share)
         return super()._pull(share, wanted)
@@ -175,8 +186,24 @@ class _Elastic(Pass):
 
 
 class Elastic(Threads):
-    """A pool of threads that sizes itself between one and the workers that it may have."""
+    """A pool of threads that sizes itself between `least` and the workers that it is opened with.
+
+    ``run_batches(…, executor=Elastic(2), workers=8)`` has from 2 to 8 of them work.
+    """
 
     name = "elastic"
     summary = "threads, of which only as many work as pay, found out while they run"
-    pass_over = _Elastic
+
+    def __init__(self, least: int = 1) -> None:
+        self.least = least
+        self.pass_over = partial(_Elastic, least=least)
+
+    def check(self, workers: int, deadline_s: Seconds | None = None) -> None:
+        """See `Executor.check`."""
+        super().check(workers, deadline_s)
+        if not 1 <= self.least <= workers:
+            raise UsageError(
+                f"from {self.least} to {workers} workers is no range",
+                place="--workers",
+                remedy="MIN-MAX with MIN from 1 to MAX, such as 1-8",
+            )

@@ -78,7 +78,7 @@ class Interpreters(Executor):
         pool = Pool(start, workers, self.cpus_to_use(), processor.processor_id, _did_not_start)
         try:
             pool.start()
-            yield pool.run
+            yield pool
         finally:
             pool.stop()
 
@@ -133,6 +133,7 @@ class _Interpreter(Host):
                 runtime.stay_on(cpu)
             # By name: the type checker looks at the oldest Python, which does not have it.
             interpreter = importlib.import_module("concurrent.interpreters").create()
+            self.label = f"interpreter-{interpreter.id}"
             try:
                 interpreter.prepare_main(path=tuple(sys.path))
                 interpreter.exec("import sys; sys.path[:] = path")

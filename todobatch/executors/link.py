@@ -23,8 +23,11 @@ from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import failed_result
 from todobatch.units import Seconds
 
-FLUSH_S: Seconds = 0.002
+FLUSH_S: Seconds = 0.004
 """Results wait for those of the same message, but no longer than this if batches end meanwhile."""
+
+KEPT_BYTES = 1 << 22
+"""A worker receives into the same memory again and again, and keeps no more of it for ever."""
 
 TO_WORKER = struct.Struct("=QQd")  # bytes that follow, message, when it was handed out
 FROM_WORKER = struct.Struct("=QQIIdd")  # bytes, message, first batch, end, pickling s, when sent
@@ -35,9 +38,10 @@ class Page:
     """What a worker is doing, in memory that it shares with the caller: numbers of 8 bytes.
 
     The worker writes `TAKEN`, `RUNNING` and `SINCE`, the caller the flags of messages that it took
-    back. `TAKEN` and flags change under `lock` only: it decides who gets a message. The other
-    numbers are stored whole, and are right when the worker is dead; while it lives they are a
-    moment old.
+    back, and `LAST` of `LAST_OF`: the batch after which the worker is to leave a message's rest to
+    others. These, `TAKEN`, and `RUNNING` where it goes on to the next batch of a message, change
+    under `lock` only: it decides who gets a message, or its rest. The numbers are stored whole, and
+    are right when the worker is dead; while it lives the others are a moment old.
 
     Between processes the lock is one of the page's file (fcntl(2)), which ends with the process
     that holds it. Within one process that does not work: there the lock is a byte in a pipe, given
@@ -45,7 +49,7 @@ class Page:
     """
 
     SIZE = mmap.PAGESIZE
-    TAKEN, RUNNING, SINCE, FLAGS = 0, 1, 2, 8
+    TAKEN, RUNNING, SINCE, LAST_OF, LAST, FLAGS = 0, 1, 2, 3, 4, 8
     NUMBER_OF_FLAGS = 64
     IDLE, UNPICKLING, SENDING = 0, -1, -2
     """As RUNNING; otherwise the batch's place in the message, from 1. Sending may have to wait for
@@ -101,6 +105,25 @@ class Page:
         self._times[self.SINCE] = now = perf_counter()
         self._numbers[self.RUNNING] = place
         return now
+
+    def go_on(self, message: int, place: int) -> float | None:
+        """In the worker: begin the next batch of a message; None when the rest is taken back."""
+        with self.lock():
+            if self._numbers[self.LAST_OF] == message and place > self._numbers[self.LAST]:
+                return None
+            return self.begin(place)
+
+    def take_rest(self, message: int, over_s: Seconds) -> int | None:
+        """In the caller: let a message end with the batch that runs, and give that one's place.
+
+        None, and nothing changed, where none has run for `over_s` seconds.
+        """
+        with self.lock(blocking=False) as held:
+            taken, place, since = self.running()
+            if not held or taken != message or place < 1 or perf_counter() - since < over_s:
+                return None
+            self._numbers[self.LAST], self._numbers[self.LAST_OF] = place, message
+            return place
 
     def take_back(self, message: int) -> bool:
         """In the caller: whether the worker has not taken it, and now never will."""
@@ -158,9 +181,14 @@ def serve(
         return
     try:
         _send(link, UP, 0, 0, b"", 0.0)
-        while head := _receive(link, TO_WORKER.size):
+        head, memory = bytearray(TO_WORKER.size), bytearray()
+        while _receive(link, memoryview(head)):
             size, number, handed_out = TO_WORKER.unpack(head)
-            data = _receive(link, size)
+            if len(memory) < size:
+                memory = bytearray(size)
+            elif len(memory) > KEPT_BYTES > size:
+                memory = bytearray(KEPT_BYTES)
+            data = _receive(link, memoryview(memory)[:size])
             if data is not None and page.take(number):
                 _work(link, page, worker, number, data, handed_out)
                 page.begin(page.IDLE)
@@ -173,7 +201,7 @@ def _work(
     page: Page,
     worker: Worker,
     number: int,
-    data: bytearray,
+    data: memoryview,
     handed_out: Seconds,
 ) -> None:
     """Run a message's batches; results go back together, but do not wait long for each other."""
@@ -188,7 +216,13 @@ def _work(
     first = 0
     flushed = begun
     for place, batch in enumerate(batches, start=1):
-        now = page.begin(place)
+        now = page.begin(place) if place == 1 else page.go_on(number, place)
+        if now is None:
+            if results:
+                _send_results(
+                    link, page, worker, number, first, batches[first : place - 1], results
+                )
+            return
         queue = now - handed_out - unpickling
         try:
             result = worker.work(batch, queue, unpickling / len(batches))
@@ -244,13 +278,12 @@ def _send(
         link.sendall(data)
 
 
-def _receive(link: socket.socket, size: int) -> bytearray | None:
-    """So many bytes, or None where the caller has closed the socket."""
-    data = bytearray(size)
-    view = memoryview(data)
+def _receive(link: socket.socket, into: memoryview) -> memoryview | None:
+    """Fill the memory and give it back; None where the caller has closed the socket."""
+    view = into
     while view:
         got = link.recv_into(view)
         if not got:
             return None
         view = view[got:]
-    return data
+    return into

@@ -32,6 +32,7 @@ from time import perf_counter
 
 from todobatch.errors import TodobatchError
 from todobatch.executors import wire
+from todobatch.executors.base import WorkerStats, add_stats
 from todobatch.executors.link import FROM_WORKER, TO_WORKER, UP, Page
 from todobatch.model import Batch, Fault, ProcessingResult, describe_exception
 from todobatch.processors.base import failed_result
@@ -46,9 +47,15 @@ RETRY_START_S: Seconds = 0.05
 END_GRACE_S: Seconds = 5.0
 """What a batch under way may still take when the workers are ended; then its worker is killed."""
 
-MESSAGE_S: Seconds = 0.0006
+MESSAGE_S: Seconds = 0.004
 """Work in a message of several batches: long against what handing it over costs, some 50 us."""
 MOST_IN_MESSAGE = 32
+MESSAGE_BYTES = 1_000_000
+"""A message of several batches is no larger, by the size of the latest: memory that is used again
+is several times as quick as fresh memory, which the system has to clear first."""
+SHARE_S: Seconds = 0.005
+"""When somebody is idle at the end of the input and a batch has run for so long, those that were
+sent along with it go to others."""
 QUEUED = 3
 """Messages a worker at once: one that it runs and two to come; long batches have one to come."""
 MOST_UNTAKEN = Page.NUMBER_OF_FLAGS - 4
@@ -62,6 +69,8 @@ class Host(ABC):
 
     link: socket.socket
     page: Page
+    label: str
+    """What its worker calls itself, from when it is up."""
     sentinel: int | None = None
     """A descriptor that becomes readable when it has ended; None where the socket is all."""
 
@@ -87,6 +96,10 @@ class _Message:
     done: int = 0
     """So many of them have given their result."""
 
+    def to_come(self) -> int:
+        """Batches without a result."""
+        return len(self.batches) - self.done
+
 
 @dataclass(slots=True, eq=False)
 class _Worker:
@@ -109,6 +122,8 @@ class _Worker:
     outbox: deque[memoryview] = field(default_factory=deque)
     overdue: tuple[int, int] | None = None
     """Message and place of the batch for which it was killed."""
+    busy: Seconds = 0.0
+    """What it spent with the batches of this run."""
 
     def queued(self) -> int:
         """Messages that wait or run."""
@@ -138,6 +153,10 @@ class Pool:
         self._did_not_start = did_not_start
         self._deadline = deadline_s
         self._selector = selectors.DefaultSelector()
+        # One for all: `recv` would ask the system for so much memory each time.
+        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._bytes = 1.0
+        """Of a batch, by the latest messages."""
         self._workers: list[_Worker] = []
         self._failed_starts = 0
         self._why = ""
@@ -149,6 +168,18 @@ class Pool:
         self._again: deque[list[Batch]] = deque()
         """To be handed out before what is fresh."""
         self._finished: list[ProcessingResult] = []
+        self.stats: tuple[WorkerStats, ...] = ()
+        self._gone: dict[str, WorkerStats] = {}
+        """The account of those that died in this run."""
+        self._begun = 0.0
+
+    def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
+        """See `Executor.open`."""
+        yield from self.run(batches)
+        stats = dict(self._gone)
+        for worker in self._workers:
+            add_stats(stats, self._account(worker))
+        self.stats = tuple(stats.values())
 
     def start(self) -> None:
         """Start the workers that are missing and wait until all have said that they are up."""
@@ -182,6 +213,10 @@ class Pool:
         """Run all batches."""
         feed = iter(batches)
         self._exhausted, self._broken = False, None
+        self._begun = perf_counter()
+        self._gone.clear()
+        for worker in self._workers:
+            worker.busy = 0.0
         if len(self._workers) < self._size:
             self.start()
         try:
@@ -213,6 +248,12 @@ class Pool:
             worker.stray.update(worker.messages)
             worker.messages.clear()
 
+    def _account(self, worker: _Worker) -> WorkerStats:
+        """What it did since the run began, or since it was started."""
+        wall = perf_counter() - max(self._begun, worker.started)
+        busy = min(worker.busy, wall)  # of messages of a run that was left, only the end is ours
+        return WorkerStats(worker.host.label, busy, wall - busy)
+
     # Handing out ----------------------------------------------------------------------------------
 
     def _hand_out(self, feed: Iterator[Batch]) -> None:
@@ -229,8 +270,9 @@ class Pool:
                 return
             batches = self._next(feed)
             if not batches:
-                self._share_out(ready)
-                return
+                if not self._share_out(ready):
+                    return
+                continue
             self._send(worker, batches)
 
     def _next(self, feed: Iterator[Batch]) -> list[Batch]:
@@ -238,10 +280,12 @@ class Pool:
             return self._again.popleft()
         wanted = 1
         if self._cost is not None and self._cost < MESSAGE_S:
-            wanted = min(int(MESSAGE_S / self._cost), MOST_IN_MESSAGE)
+            wanted = min(
+                int(MESSAGE_S / self._cost), int(MESSAGE_BYTES / self._bytes), MOST_IN_MESSAGE
+            )
         batches: list[Batch] = []
         begun = perf_counter()
-        while len(batches) < wanted and not self._exhausted:
+        while len(batches) < max(wanted, 1) and not self._exhausted:
             try:
                 batch = next(feed, None)
             except Exception as error:  # the caller's to see, after what is under way
@@ -260,6 +304,7 @@ class Pool:
         except Exception as error:
             self._run_alone_or_fail(batches, describe_exception(error))
             return
+        self._bytes = max(len(data) / len(batches), 0.8 * self._bytes)
         self._post(worker, _Message(batches, data))
 
     def _post(self, worker: _Worker, message: _Message) -> None:
@@ -270,14 +315,30 @@ class Pool:
         worker.outbox.extend((memoryview(head), memoryview(message.data)))
         self._flush(worker)
 
-    def _share_out(self, ready: list[_Worker]) -> None:
-        """There is no more to hand out: let the idle have what waits behind others' batches."""
+    def _share_out(self, ready: list[_Worker]) -> bool:
+        """There is no more to hand out: let the idle have what waits behind others' batches.
+
+        True when some of that is in `_again` now.
+        """
         for idle in [worker for worker in ready if not worker.queued()]:
             longest = max(self._workers, key=_Worker.queued)
             message = self._take_back(longest) if longest.queued() > 1 else None
             if message is None:
-                return
+                return self._take_rest()
             self._post(idle, message)
+        return False
+
+    def _take_rest(self) -> bool:
+        """Take back what is stuck behind a long batch in its message."""
+        for worker in self._workers:
+            number = next(iter(worker.messages), 0)
+            if number and worker.messages[number].to_come() > 1:
+                last = worker.page.take_rest(number, SHARE_S)
+                if last is not None and (rest := worker.messages[number].batches[last:]):
+                    del worker.messages[number].batches[last:]
+                    self._again.extend([batch] for batch in rest)
+                    return True
+        return False
 
     def _take_back(self, worker: _Worker) -> _Message | None:
         """The message that its worker would take last, if it has not taken it."""
@@ -325,11 +386,11 @@ class Pool:
         """Take in what is there; false when the worker's end is closed."""
         inbox, is_open = worker.inbox, True
         try:
-            while more := worker.link.recv(READ_BYTES):
-                inbox += more
-                if len(more) < READ_BYTES and not to_the_end:
+            while got := worker.link.recv_into(self._buffer):
+                inbox += self._buffer[:got]
+                if got < READ_BYTES and not to_the_end:
                     break
-            is_open = bool(more)
+            is_open = bool(got)
         except BlockingIOError:
             pass
         except OSError:
@@ -382,8 +443,9 @@ class Pool:
                 self._fail(batch, describe_exception(error))
             return
         self._finished += results
-        mean = sum(each.duration + each.seen.deserialise_s for each in results) + pickling_s
-        mean /= len(results)
+        took = sum(each.duration + each.seen.deserialise_s for each in results) + pickling_s
+        worker.busy += took
+        mean = took / len(results)
         # Slow ones count at once, quick ones bit by bit: too long a message is the worse mistake.
         self._cost = max(mean, 1e-6, 0.0 if self._cost is None else 0.6 * self._cost + 0.4 * mean)
 
@@ -427,6 +489,12 @@ class Pool:
         """Seconds until a batch or a start could be overdue, None where nothing ever is."""
         now = perf_counter()
         ends = [worker.started + START_TIMEOUT_S for worker in self._workers if not worker.up]
+        if (
+            self._exhausted
+            and not all(worker.queued() for worker in self._workers)
+            and any(m.to_come() > 1 for worker in self._workers for m in worker.messages.values())
+        ):
+            ends.append(now + SHARE_S)
         if self._deadline is not None:
             ends.append(now + self._deadline)
             for worker in self._workers:
@@ -461,6 +529,8 @@ class Pool:
             self._failed_starts += 1
             self._why = self._why or f"it {ending}"
         self._keep_all_but_the_culprit(worker, ending)
+        if worker.up:
+            add_stats(self._gone, self._account(worker))
         self._selector.unregister(worker.link)
         if worker.host.sentinel is not None:
             self._selector.unregister(worker.host.sentinel)
@@ -470,7 +540,9 @@ class Pool:
             self._add_worker()
 
     def _keep_all_but_the_culprit(self, worker: _Worker, ending: str) -> None:
-        taken, running, _ = worker.page.running()
+        taken, running, since = worker.page.running()
+        if running not in _WITHOUT_DEADLINE:
+            worker.busy += perf_counter() - since
         fault: Fault = "crashed"
         cause = f"its worker {ending}"
         if worker.overdue:

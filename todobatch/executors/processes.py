@@ -75,7 +75,7 @@ class Processes(Executor):
         pool = Pool(start, workers, cpus, name, _did_not_start, deadline_s)
         try:
             pool.start()
-            yield pool.run
+            yield pool
         finally:
             pool.stop()
 
@@ -103,6 +103,7 @@ class _Process(Host):
             raise
         finally:
             theirs.close()
+        self.label = f"process-{self._process.pid}"
         self.sentinel = self._process.sentinel
         self.page = Page(self._file.fileno())
 

@@ -1,9 +1,10 @@
 """`sequential`: one batch after the other in the calling thread. What every speed-up is against."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from time import perf_counter
 
-from todobatch.executors.base import Capabilities, Executor, Run, Worker
+from todobatch.executors.base import Capabilities, Counted, Executor, Run, Worker, WorkerStats
 from todobatch.model import Batch, ProcessingResult
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
@@ -41,8 +42,16 @@ class Sequential(Executor):
 
         worker = Worker(processor, "main", "main", keep_rows=keep_rows)
 
-        def run(batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
+        def run(
+            batches: Iterable[Batch],
+        ) -> Generator[ProcessingResult, None, tuple[WorkerStats, ...]]:
+            busy = 0.0
+            first = perf_counter()
             for batch in batches:
-                yield worker.work(batch)
+                begun = perf_counter()
+                result = worker.work(batch)
+                busy += perf_counter() - begun
+                yield result
+            return (WorkerStats(worker.label, busy, perf_counter() - first - busy),)
 
-        yield run
+        yield Counted(run)

@@ -17,6 +17,7 @@ What each worker stole, and how long it idled, is in `stats_of(run)`.
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from time import perf_counter
 
 from todobatch.executors.base import Worker, WorkerStats
@@ -37,8 +38,6 @@ class _Stealing(Pass):
     def __init__(self, batches: Iterable[Batch], workers: int) -> None:
         super().__init__(batches, workers)
         self._stocks: list[deque[Batch]] = [deque() for _ in range(workers)]
-        self._left = False
-        """The caller is through, or has left; written by its thread only."""
         # Each worker writes its own place only.
         self._wanted = [LEAST_STOCK] * workers
         self._steals = [0] * workers
@@ -58,7 +57,7 @@ class _Stealing(Pass):
     def stats(self) -> tuple[WorkerStats, ...]:
         """What each worker did, when all are through."""
         return tuple(
-            WorkerStats(each.worker, each.idle_s, steals, stolen)
+            replace(each, steals=steals, stolen=stolen)
             for each, steals, stolen in zip(
                 super().stats(), self._steals, self._stolen, strict=True
             )
@@ -137,11 +136,6 @@ class _Stealing(Pass):
         first = loot.pop()
         self._stocks[share].extend(reversed(loot))
         return first
-
-    def _close(self) -> None:
-        """Let no worker begin another batch, and wake those that wait for room."""
-        self._left = True
-        super()._close()
 
 
 class Stealing(Threads):

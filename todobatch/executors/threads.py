@@ -6,25 +6,29 @@
 
 Short batches are pulled several at a time, as many as make up `CHUNK_S` of work by what the
 worker's latest ones took, and their results are handed in together: so what threads share, the
-feed and the queue, is touched some times a millisecond at most, however short a batch is.
+feed and the queue, is touched some times a millisecond at most, however short a batch is. At the
+end of the input, who is idle takes from those who have pulled several: a long batch holds up none
+that were pulled with it.
 
-`Pass._feed_lock` guards the iterator and `Pass._closed`. Each worker has a counting semaphore of
-its own: it takes a place before it pulls, and the caller gives that back when it has taken the
-results, so that results cannot pile up in front of a slow caller. The rest belongs to one thread.
+`Pass._feed_lock` guards the iterator, `Pass._closed` and what is put into a worker's chunk; out of
+it batches are taken without a lock, for a deque's `popleft` and `pop` are whole, GIL or not. Each
+worker has a counting semaphore of its own: it takes a place before it pulls, and the caller gives
+that back when it has taken the results, so that results cannot pile up in front of a slow caller.
+The rest belongs to one thread.
 Whether the threads run side by side is up to the interpreter: see `runtime.gil_enabled`. All work
 with the same processor: copies of it, one a thread, were no faster without a GIL.
 """
 
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from time import perf_counter
-from typing import ClassVar
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import Capabilities, Executor, Run, Worker, WorkerStats
+from todobatch.executors.base import Capabilities, Executor, Resize, Run, Worker, WorkerStats
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
@@ -81,7 +85,7 @@ class Threads(Executor):
         finally:
             crew.end()
 
-    pass_over: "ClassVar[type[Pass]]"
+    pass_over: "Callable[[Iterable[Batch], int], Pass]"
     """How its workers share an iterable of batches."""
 
 
@@ -90,7 +94,7 @@ class _Crew:
 
     def __init__(
         self,
-        pass_over: "type[Pass]",
+        pass_over: "Callable[[Iterable[Batch], int], Pass]",
         processor: TaskBatchProcessor,
         workers: int,
         cpus: tuple[int, ...],
@@ -99,6 +103,7 @@ class _Crew:
     ) -> None:
         self._cpus = cpus
         self.stats: tuple[WorkerStats, ...] = ()
+        self.resizes: tuple[Resize, ...] = ()
         self._pass_over = pass_over
         self._processor = processor
         self._keep_rows = keep_rows
@@ -138,7 +143,7 @@ class _Crew:
         for inbox in self._inboxes:
             inbox.put(job)
         yield from job.results_as_they_come()
-        self.stats = job.stats()
+        self.stats, self.resizes = job.stats(), job.resizes()
 
     def _serve(self, number: int) -> None:
         try:
@@ -165,11 +170,14 @@ class Pass:
         self._feed = iter(batches)
         self._feed_lock = threading.Lock()
         self._closed = False
+        self._left = False
+        """The caller is through, or has left; written by its thread only."""
         self._rooms = [threading.Semaphore(CHUNKS_IN_FLIGHT) for _ in range(workers)]
         self._news: SimpleQueue[tuple[int, list[ProcessingResult]] | BaseException | None] = (
             SimpleQueue()
         )
         self._begun = perf_counter()
+        self._chunks: list[deque[Batch]] = [deque() for _ in range(workers)]
         # Each worker writes its own place only.
         self._names = [""] * workers
         self._busy = [0.0] * workers
@@ -178,16 +186,21 @@ class Pass:
         """A worker's share: pull, work, hand in, until there is no more."""
         self._names[share] = worker.label
         wanted = 1
+        take = self._chunks[share].popleft
         try:
-            while batches := self._pull(share, wanted):
+            while self._pull(share, wanted):
                 pulled = begun = perf_counter()
                 results: list[ProcessingResult] = []
-                for batch in batches:
+                while True:
+                    try:
+                        batch = take()
+                    except IndexError:  # all are done, or taken by others
+                        break
                     results.append(worker.work(batch, begun - pulled))
                     begun = perf_counter()
                 self._busy[share] += begun - pulled
                 self._news.put((share, results))
-                each = max((begun - pulled) / len(batches), 1e-6)
+                each = max((begun - pulled) / max(len(results), 1), 1e-6)
                 wanted = min(max(int(CHUNK_S / each), 1), 2 * wanted, MOST_IN_CHUNK)
         except BaseException as error:  # a fault of ours: the caller must see it, not a lost batch
             self._news.put(error)
@@ -198,9 +211,13 @@ class Pass:
         """What each worker did, when all are through."""
         wall = perf_counter() - self._begun
         return tuple(
-            WorkerStats(name, max(wall - busy, 0.0))
+            WorkerStats(name, busy, max(wall - busy, 0.0))
             for name, busy in zip(self._names, self._busy, strict=True)
         )
+
+    def resizes(self) -> tuple[Resize, ...]:
+        """How many of them worked, from when on; none where they all do."""
+        return ()
 
     def results_as_they_come(self) -> Iterator[ProcessingResult]:
         """Yield results until every worker is through; raise what the feed raised."""
@@ -228,11 +245,18 @@ class Pass:
         """Wait for the next chunk of results, a fault, or None for a worker that is through."""
         return self._news.get()
 
-    def _pull(self, share: int, wanted: int) -> list[Batch]:
-        """The next batches; none when there are no more."""
+    def _pull(self, share: int, wanted: int) -> bool:
+        """Put the next batches into the worker's chunk; false when there are no more."""
         self._rooms[share].acquire()
         with self._feed_lock:
-            return self._read(wanted)
+            mine = self._chunks[share]
+            mine.extend(self._read(wanted))
+            if not mine and not self._left:
+                for other in self._chunks:
+                    with suppress(IndexError):  # its owner was quicker
+                        mine.append(other.pop())
+                        break
+            return bool(mine)
 
     def _read(self, wanted: int) -> list[Batch]:
         """Batches from the feed, whose lock is held. Does not wait for a slow input to fill up."""
@@ -253,7 +277,8 @@ class Pass:
         return batches
 
     def _close(self) -> None:
-        """Let no worker take another batch, and wake those that wait for room."""
+        """Let no worker pull another batch, and wake those that wait for room."""
+        self._left = True
         with self._feed_lock:
             self._closed = True
         for room in self._rooms:

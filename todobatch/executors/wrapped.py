@@ -13,14 +13,24 @@ breaks when a worker dies, all batches under way are lost (each is a result with
 import os
 import pickle
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future
 from concurrent.futures import Executor as AnyPool
 from contextlib import contextmanager
 from queue import SimpleQueue
+from time import perf_counter
 
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import Capabilities, Executor, Run, Worker
+from todobatch.executors.base import (
+    Capabilities,
+    Counted,
+    Executor,
+    Run,
+    Worker,
+    WorkerStats,
+    add_stats,
+)
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.units import Seconds
@@ -88,17 +98,20 @@ class Wrapped(Executor):
         def submit(batch: Batch) -> "Future[ProcessingResult]":
             return pool.submit(_work, os.getpid(), sent, batch, keep_rows)
 
-        def run(batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
+        def run(
+            batches: Iterable[Batch],
+        ) -> Generator[ProcessingResult, None, tuple[WorkerStats, ...]]:
             nonlocal pool
             feed = iter(batches)
+            window = IN_FLIGHT_PER_WORKER * workers
+            busy: defaultdict[str, Seconds] = defaultdict(float)
+            begun = perf_counter()
             while True:
                 try:
-                    yield from _run(
-                        submit,
-                        feed,
-                        IN_FLIGHT_PER_WORKER * workers,
-                        processor.processor_id,
-                    )
+                    for result in _run(submit, feed, window, processor.processor_id):
+                        if result.seen.pid:
+                            busy[result.seen.worker] += result.duration
+                        yield result
                 except _PoolBrokenError as broken:
                     for batch in broken.lost:
                         cause = "the pool broke while it was under way"
@@ -106,10 +119,14 @@ class Wrapped(Executor):
                     pool.shutdown(wait=True, cancel_futures=True)
                     pool = self._start(workers)
                 else:
-                    return
+                    wall = perf_counter() - begun
+                    stats: dict[str, WorkerStats] = {}
+                    for name, took in busy.items():
+                        add_stats(stats, WorkerStats(name, took, max(wall - took, 0.0)))
+                    return tuple(stats.values())
 
         try:
-            yield run
+            yield Counted(run)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

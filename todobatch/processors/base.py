@@ -39,6 +39,9 @@ class TaskBatchProcessor(ABC):
     """
 
     name: ClassVar[str] = "custom"
+    in_parts: ClassVar[bool] = True
+    """Whether a batch of slow tasks may be run in parts: `process_batch` gives every task's row. A
+    class with a `process_batch` of its own has to say so itself."""
 
     def __init__(
         self, processor_id: str | int | None = None, *, today: dt.date | None = None
@@ -139,6 +142,14 @@ class TaskBatchProcessor(ABC):
             digest=digest,
             failures=tuple(failures),
         )
+
+
+def may_be_cut(processor: TaskBatchProcessor) -> bool:
+    """Whether a batch may be run in parts, and its result be made of their rows."""
+    for each in type(processor).__mro__:
+        if "process_batch" in vars(each):
+            return each is TaskBatchProcessor or bool(vars(each).get("in_parts"))
+    return False
 
 
 def as_batch(tasks: Batch | Sequence[Task]) -> Batch:

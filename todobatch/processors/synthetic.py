@@ -278,6 +278,7 @@ class FunctionProcessor(TaskBatchProcessor):
     """A user's function of one task. What it returns must be JSON; an ``async def`` is awaited."""
 
     name = "function"
+    in_parts = True
 
     def __init__(
         self,

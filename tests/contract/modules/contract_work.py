@@ -178,11 +178,15 @@ class Meeting(TaskBatchProcessor):
         return "met"
 
     def _arrive(self, task: Task) -> Path:
+        if task.done:  # it is not to meet anyone
+            return Path()
         folder = Path(task.title)
         (folder / str(task.priority)).touch()
         return folder
 
     def _met(self, folder: Path, deadline: float) -> bool:
+        if folder == Path():
+            return True
         if time.monotonic() > deadline:
             raise TimeoutError("nobody else came: these workers do not run side by side")
         return len(list(folder.iterdir())) >= self.wanted

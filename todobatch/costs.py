@@ -1,0 +1,191 @@
+"""What each batch took in an earlier run, in a small JSON file: what ``order="longest"`` goes by.
+
+    {"format": "todobatch costs", "version": 1, "processor": "pipeline", "batches": [
+    [0, 0, 100, 0.012345],
+    [1, 100, 100, 0.2]
+    ]}
+
+A batch is its index, its first task's place in the input, its tasks and its seconds: what
+processing it took its worker, in the run that counted. With a GIL that includes waiting for other
+threads. Only batches that came back whole are measured: what sets tasks aside or costs a worker
+stays as it was known, or unknown.
+
+The file is replaced as a whole, so a reader never finds half of one; of two runs that write the
+same file, the last one's costs are there. It has the first `MOST_BATCHES` batches at most.
+
+`Costs.known` belongs to whoever reads the input, one thread at a time; what is measured belongs to
+the thread that takes the results.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from todobatch.errors import NewerSchemaError, StoreError, UsageError
+from todobatch.model import Batch
+from todobatch.units import Seconds
+
+FORMAT = "todobatch costs"
+VERSION = 1
+MOST_BATCHES = 100_000
+"""Some 4 MB of file and 40 MB of memory; a larger `--batch-size` makes fewer batches."""
+_FIELDS = ("the batch's index", "its first task", "its number of tasks", "its seconds")
+
+
+class Costs:
+    """The costs in a file, and those that a run adds. Use as a context manager, which saves them.
+
+    A file that is not there holds none. With `batch_size` it must be of an input that was cut so.
+    Raises UsageError for a file of another batch size; StoreError for one that cannot be read or is
+    no such file; NewerSchemaError.
+    """
+
+    def __init__(self, path: Path | str, *, batch_size: int | None = None) -> None:
+        self.path = Path(path)
+        self.processor: str | None = None
+        """Whose costs they are; None in a new file."""
+        self._rows: dict[int, tuple[int, int, Seconds]] = {}
+        self._measured: dict[int, tuple[int, int, Seconds]] = {}
+        self._load(batch_size)
+        self.known: dict[int, Seconds] = {index: row[2] for index, row in self._rows.items()}
+        """Seconds by batch, as the file has them. `fitting` takes out what does not fit."""
+        self.before = len(self._rows)
+        """Batches that the file had."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            self.save()
+        except StoreError:
+            if error is None:  # otherwise what went wrong first is what must be told
+                raise
+
+    @property
+    def measured(self) -> int:
+        """Batches measured since it was opened."""
+        return len(self._measured)
+
+    def of(self, processor: str) -> Self:
+        """The same, for this processor. Raises UsageError when they are another one's."""
+        if self.processor is not None and self.processor != processor:
+            raise UsageError(
+                f"they are costs of {self.processor!r}, and this is {processor!r}",
+                place=f"--costs {self.path}",
+                remedy="name another file for this workload",
+            )
+        self.processor = processor
+        return self
+
+    def fitting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches as they are; what is known of others with their indices is forgotten."""
+        for batch in batches:
+            row = self._rows.get(batch.index)
+            if row is not None and row[:2] != (batch.first, len(batch)):
+                self.known.pop(batch.index, None)
+            yield batch
+
+    def note(self, batch: Batch, seconds: Seconds) -> None:
+        """A batch took so long."""
+        if 0 <= batch.index < MOST_BATCHES and 0 <= seconds < 1e15:
+            self._measured[batch.index] = (batch.first, len(batch), seconds)
+
+    def save(self) -> None:
+        """Write what is known and measured, the newest of each batch. Raises StoreError."""
+        known = self.known.copy()  # a worker that was left may read on
+        rows = {index: row for index, row in self._rows.items() if index in known}
+        rows |= self._measured
+        lines = [
+            json.dumps([index, first, tasks, round(seconds, 6)])
+            for index, (first, tasks, seconds) in sorted(rows.items())
+        ]
+        head = json.dumps({"format": FORMAT, "version": VERSION, "processor": self.processor})
+        text = f'{head[:-1]}, "batches": [\n' + ",\n".join(lines) + "\n]}\n"
+        target = self.path.resolve()  # a link is followed, not replaced
+        part = target.with_name(f"{target.name}.{os.getpid()}.part")
+        try:
+            try:
+                with part.open("w", encoding="utf-8") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the costs cannot be written: {error.strerror}",
+                place=f"--costs {self.path}",
+                remedy="name a file in a folder that exists and is yours; all else of the run is "
+                "done and saved",
+            ) from error
+
+    def _load(self, batch_size: int | None) -> None:
+        if not self.path.resolve().parent.is_dir() or self.path.is_dir():
+            raise UsageError(
+                "it is a folder" if self.path.is_dir() else "there is no such folder",
+                place=f"--costs {self.path}",
+                remedy="name a file in a folder that exists",
+            )
+        try:
+            text = self.path.read_text("utf-8")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._refused(f"cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise self._refused(f"it is no text in UTF-8: {error}") from error
+        try:
+            whole = json.loads(text)
+        except json.JSONDecodeError as error:
+            place = f", line {error.lineno}, column {error.colno}"
+            raise self._refused(f"it is no JSON: {error.msg}", place) from error
+        except (ValueError, RecursionError) as error:
+            raise self._refused(f"it is no JSON: {error}") from error
+        if not isinstance(whole, dict) or whole.get("format") != FORMAT:
+            raise self._refused(f'it has no "format": "{FORMAT}"')
+        version = whole.get("version")
+        if version != VERSION:
+            raise NewerSchemaError(
+                f"it has version {version!r}, and this todobatch knows {VERSION}",
+                place=f"--costs {self.path}",
+                remedy="use the todobatch that wrote it, or name another file",
+            )
+        self.processor, batches = whole.get("processor"), whole.get("batches")
+        if not isinstance(self.processor, str | None):
+            raise self._refused("it is no text", ", processor")
+        if not isinstance(batches, list):
+            raise self._refused("it is no list", ", batches")
+        for number, row in enumerate(batches):
+            self._take(row, f", batches[{number}]", batch_size)
+
+    def _take(self, row: Any, place: str, batch_size: int | None) -> None:
+        if not isinstance(row, list) or len(row) != len(_FIELDS):
+            raise self._refused(f"it is not [{', '.join(_FIELDS)}]", place)
+        for name, value in zip(_FIELDS, row, strict=True):
+            whole = name != _FIELDS[-1]
+            if type(value) not in ((int,) if whole else (int, float)) or not 0 <= value < 1e15:
+                kind = "whole number" if whole else "number"
+                raise self._refused(f"{name} is {value!r}, and no {kind} from 0 up", place)
+        index, first, tasks, seconds = row
+        if index >= MOST_BATCHES or index in self._rows:
+            why = "is there twice" if index in self._rows else f"is not below {MOST_BATCHES}"
+            raise self._refused(f"batch {index} {why}", place)
+        if batch_size is not None and not (first == index * batch_size and tasks <= batch_size):
+            raise UsageError(
+                f"batch {index} has {tasks} tasks from {first} on there, and with batches of "
+                f"{batch_size} it is from {index * batch_size} on",
+                place=f"--costs {self.path}{place}",
+                remedy="give the --batch-size that they were measured with, or name another file",
+            )
+        self._rows[index] = (first, tasks, float(seconds))
+
+    def _refused(self, cause: str, place: str = "") -> StoreError:
+        return StoreError(
+            cause,
+            place=f"--costs {self.path}{place}",
+            remedy="name another file; or remove this one if it is yours, to measure anew",
+        )
