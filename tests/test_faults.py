@@ -1,12 +1,16 @@
 """What becomes of batches that do not come back: nothing lost, nothing twice, poison found."""
 
+import json
+import os
 import re
+import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count, islice
-from time import perf_counter
+from pathlib import Path
+from time import perf_counter, sleep
 
 import pytest
 from hypothesis import given, settings
@@ -14,14 +18,14 @@ from hypothesis import strategies as st
 
 from tests.fake_executor import FOR_EVER, Flaky, Scripted
 from todobatch import Task, faults, run_batches
-from todobatch.coordinator import Tally, batched, urgent_first
-from todobatch.errors import MeasurementError, NoProgressError, UsageError
+from todobatch.coordinator import Tally, batched, urgent_first, workers_left
+from todobatch.errors import MeasurementError, NoProgressError, StoreError, UsageError
 from todobatch.executors import Capabilities, get
 from todobatch.executors.base import MOST_WORKERS_NAMED
 from todobatch.faults import HOPELESS_AFTER, MOST_WAITING, Feed, Policy
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure, WorkerSeen
 from todobatch.processors import TaskBatchProcessor
-from todobatch.processors.base import failed_result, may_be_cut
+from todobatch.processors.base import UNKNOWN_DIGEST, failed_result, may_be_cut
 from todobatch.processors.catalogue import resolve
 
 
@@ -296,7 +300,103 @@ def test_parts_of_a_batch_whose_processor_gives_no_rows_are_added_up() -> None:
     report = run_batches(named(9), Own(), executor="sequential", batch_size=9, backoff_s=0.0)
     assert [failure.task for failure in report.set_aside_tasks] == [2]
     assert (report.tasks, report.failed, report.result) == (9, 1, {"rows": 8})
-    assert int(report.digest, 16) % 7 == 0
+    assert report.digest == "", "nobody knows what the whole batch would have given"
+
+
+def test_a_digest_that_is_not_known_stays_so_in_a_journal() -> None:
+    tally = Tally(Flaky())
+    whole = Flaky().process_batch(Batch(0, (Task("a"),)))
+    tally.add(replace(whole, digest=UNKNOWN_DIGEST))
+    again = Tally(Flaky())
+    again.restore(json.loads(json.dumps(tally.state())))
+    again.add(whole)
+    assert again.report("processes", 2, 1.0, 1.0).digest == ""
+
+
+class Odd(TaskBatchProcessor):
+    """Gives one batch a result that makes no sense."""
+
+    name = "odd"
+
+    def __init__(self, **wrong: object) -> None:
+        super().__init__()
+        self.wrong = wrong
+
+    def process_task(self, task: Task) -> str:
+        return task.title
+
+    def process_batch(self, tasks: object) -> ProcessingResult:
+        result = super().process_batch(tasks)  # type: ignore[arg-type]
+        if "task 3" not in {task.title for task in tasks.tasks}:  # type: ignore[attr-defined]
+            return result
+        return replace(result, **self.wrong)  # type: ignore[arg-type]
+
+    async def process_batch_async(self, tasks: object) -> ProcessingResult:
+        return self.process_batch(tasks)
+
+
+@pytest.mark.parametrize("executor", ["sequential", "processes", "coroutines"])
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"duration": float("nan")}, "a duration of nan"),
+        ({"duration": None}, "a duration of None"),
+        ({"duration": -1.0}, "a duration of -1.0"),
+        ({"duration": float("inf")}, "a duration of inf"),
+        ({"started": None}, "None as the time when it started"),
+        ({"tasks_processed": 3}, "3 tasks processed, of a batch of 1"),
+        ({"tasks_processed": -1}, "-1 tasks processed"),
+        ({"tasks_processed": 0.5}, "0.5 tasks processed"),
+        ({"tasks_processed": 0}, "success, and 0 of 1 tasks processed"),
+        ({"digest": "abc"}, "'abc' as its digest"),
+        ({"digest": -1}, "-1 as its digest"),
+        ({"partial": [1]}, "as its partial"),
+        ({"error": 3}, "int as its error"),
+        ({"rows": ("a", "b", "c")}, "tuple of 3 as its rows"),
+        ({"rows": 7}, "int as its rows"),
+        ({"rows": (b"bytes",)}, "rows that are not JSON"),
+        ({"failures": ("x",)}, "str among its failures"),
+        ({"failures": None}, "NoneType as its failures"),
+        ({"failures": (TaskFailure(99, "t", "e"),)}, "task 99, which is not in the batch"),
+        ({"failures": (TaskFailure(3, "t", "e"),)}, "1 tasks processed and 1 failed"),
+    ],
+)
+def test_a_result_that_makes_no_sense_costs_its_own_task_and_says_so(
+    wrong: dict[str, object], said: str, executor: str
+) -> None:
+    seen: list[ProcessingResult] = []
+    report = run_batches(
+        named(6), Odd(**wrong), executor=executor, workers=1, batch_size=1, retries=0,
+        keep_rows=True, on_result=seen.append,
+    )  # fmt: skip
+    assert (report.tasks, report.failed, report.batches) == (6, 1, 6)
+    (failed,) = [result for result in seen if not result.success]
+    assert failed.batch == 3
+    if "partial" not in wrong:  # a part keeps it as a dictionary, and cannot
+        assert said in str(failed.failures[0].error)
+        assert "process_batch gave" in str(failed.failures[0].error)
+    assert sum(worker.busy_s for worker in report.worker_totals) >= 0
+    assert report.result == {"rows": 5}
+
+
+@pytest.mark.parametrize(
+    ("batches", "cause"),
+    [
+        ([Batch(0, (Task("a"),)), Batch(0, (Task("b"),), 1)], "two batches have the index 0"),
+        ([Batch(n % 70, (Task("a"),), n) for n in range(200)], "two batches have the index 0"),
+        ([Batch(-1, (Task("a"),))], "a batch has the index -1"),
+        ([Batch(0, (Task("a"),)), Task("b")], "Task came after batches"),
+    ],
+)
+@pytest.mark.parametrize("executor", ["sequential", "threads", "processes"])
+def test_ready_made_batches_without_an_index_of_their_own_are_refused(
+    batches: list[Batch], cause: str, executor: str
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        run_batches(batches, "validate", executor=executor)
+    assert raised.value.cause == cause
+    assert raised.value.place == "the batches handed in"
+    assert "number them 0, 1, 2" in raised.value.remedy
 
 
 def test_where_everything_breaks_the_search_is_given_up_and_the_digest_does_not_show_it() -> None:
@@ -477,6 +577,36 @@ def test_an_exception_in_a_callback_is_raised_through_the_pump_too() -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("todobatch-")]
 
 
+def test_an_error_is_told_although_a_batch_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full while another batch never ends: nobody waits for that one for ever."""
+    monkeypatch.setattr("todobatch.coordinator.END_AFTER_ERROR_S", 0.05)
+    go, hangs = threading.Event(), threading.Event()
+
+    class Hangs(TaskBatchProcessor):
+        name = "hangs"
+
+        def process_task(self, task: Task) -> str:
+            if task.title == "task 0":
+                hangs.set()
+                go.wait()
+            return task.title
+
+    def take(result: ProcessingResult) -> None:
+        hangs.wait()
+        raise StoreError("no space left")
+
+    try:
+        with pytest.raises(StoreError, match="no space left"):
+            run_batches(
+                named(500), Hangs(), executor="threads", batch_size=1, on_result=take, watchdog_s=60
+            )
+        assert workers_left(), "who calls must know, so as not to wait at the end of the process"
+    finally:
+        go.set()
+    while workers_left():  # the test's watchdog bounds it
+        os.sched_yield()
+
+
 def test_what_reading_the_input_throws_comes_through_the_pump() -> None:
     def broken() -> "object":
         yield from named(5)
@@ -537,3 +667,40 @@ def test_order_changes_no_result(seed: int) -> None:
 def test_an_unknown_order_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown order 'magic'"):
         run_batches([Task("a")], "validate", executor="sequential", order="magic")  # type: ignore[arg-type]
+
+
+# At the end of the input --------------------------------------------------------------------------
+
+
+class Waits(TaskBatchProcessor):
+    """The first task dies once; the second is done when the first has been."""
+
+    name = "waits"
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.folder = Path(folder)
+
+    def process_task(self, task: Task) -> str:
+        died, done = self.folder / "died", self.folder / "done"
+        if task.title == "dies once":
+            if not died.exists():
+                died.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            done.touch()
+        elif task.title == "waits for it":
+            while not done.exists():
+                sleep(0.001)
+        return task.title
+
+
+@pytest.mark.parametrize("backoff_s", [0.0, 0.2])
+def test_what_is_to_be_run_again_does_not_wait_for_the_last_batches(
+    tmp_path: Path, backoff_s: float
+) -> None:
+    """The input has ended, and a batch under way ends only when the other has been run again."""
+    report = run_batches(
+        [Task("waits for it"), Task("dies once")], Waits(str(tmp_path)),
+        executor="processes", workers=2, batch_size=1, backoff_s=backoff_s, watchdog_s=30.0,
+    )  # fmt: skip
+    assert (report.tasks, report.failed, report.retried, report.replaced) == (2, 0, 1, 1)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 
 LEFT_TO_RIGHT = (
-    ("todobatch.units", "todobatch.errors"),
+    ("todobatch.units", "todobatch.errors", "todobatch.ranges"),
     ("todobatch.runtime", "todobatch.model"),
     ("todobatch.sources", "todobatch.processors", "todobatch.collectors", "todobatch.probe"),
     ("todobatch.executors",),

@@ -1,5 +1,7 @@
 """The journal: what is in it stays, nothing twice, and what it refuses."""
 
+import errno
+import io
 import itertools
 import json
 import os
@@ -10,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,14 @@ from hypothesis import strategies as st
 
 from tests.conftest import COMMAND, ROOT, RunTodobatch
 from tests.fake_executor import FOR_EVER, Flaky, Scripted
-from todobatch import Task, run_batches
+from todobatch import Task, engine, run_batches
+from todobatch.coordinator import Tally
 from todobatch.errors import NewerSchemaError, StoreError, UsageError
-from todobatch.journal import Journal, Ranges
+from todobatch.journal import Journal
 from todobatch.lab.interpreters import Interpreter
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
+from todobatch.ranges import Ranges
 
 JOB: dict[str, Json] = {"generate": 60, "workload": "flaky", "today": "2026-11-24"}
 RUN = ["run", "--generate", "3000", "--journal", "j.db", "--output", "out.jsonl", "--json"]
@@ -150,7 +155,7 @@ def test_the_real_command_killed_again_and_again_comes_to_each_task_once(
     expected = run_todobatch(*RUN[:3], "-w", "mine:work", "--json", cwd=tmp_path)
     assert expected.returncode == 0, expected.stderr
     part, wal = tmp_path / "out.jsonl.part", tmp_path / "j.db-wal"
-    for _ in range(3):
+    for times in range(1, 4):
         (tmp_path / "runs").write_text("")
         (tmp_path / "limit").write_text("700")
         process = subprocess.Popen(
@@ -159,7 +164,7 @@ def test_the_real_command_killed_again_and_again_comes_to_each_task_once(
         )  # fmt: skip
         while not (
             (tmp_path / "runs").stat().st_size > 700
-            and part.stat().st_size
+            and part.read_bytes().count(b"\n") >= times * 600  # else results are still on their way
             and wal.stat().st_mtime_ns >= part.stat().st_mtime_ns
         ):
             assert process.poll() is None
@@ -528,3 +533,117 @@ def test_a_run_without_progress_ends_with_what_is_saved(
     assert found is not None, done.stderr
     assert "batch 1 (tasks 1 to 1) for " in done.stderr
     assert "use --executor processes with --deadline" in done.stderr
+
+
+# The output belongs to its journal ----------------------------------------------------------------
+
+
+def _interrupted(folder: Path, journal: str = "j.db") -> Path:
+    """A job of which one batch is saved; its output."""
+    out = folder / "out.jsonl"
+    batch = Batch(0, (Task("a"), Task("b")))
+    result = Flaky().process_batch(batch)
+    with Journal(folder / journal, JOB) as open_one:
+        output = engine._Output(out, open_one)
+        open_one.mark_output = output.mark
+        output.write(batch, replace(result, rows=("A", "B")))
+        open_one.note(0)
+        tally = Tally(Flaky())
+        tally.add(result)
+        open_one.save(tally.state())
+        output.keep_part()
+    return out
+
+
+def test_rows_of_a_journal_are_not_written_over(tmp_path: Path) -> None:
+    """Not by a run without one, nor by one with another; its own goes on."""
+    out = _interrupted(tmp_path)
+    part = tmp_path / "out.jsonl.part"
+    before = part.read_bytes()
+    assert before.count(b"\n") == 2
+    with pytest.raises(UsageError) as raised:
+        engine._Output(out)
+    assert f"belong to the journal {tmp_path / 'j.db'}" in raised.value.cause
+    assert raised.value.place == f"--output {out}"
+    assert "go on with that job by --journal" in raised.value.remedy
+    with (
+        Journal(tmp_path / "other.db", JOB) as other,
+        pytest.raises(UsageError, match="belong to the journal"),
+    ):
+        engine._Output(out, other)
+    assert part.read_bytes() == before
+    with Journal(tmp_path / "j.db", JOB) as journal:
+        output = engine._Output(out, journal)
+        output.finish(complete=True)
+    assert out.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.jsonl"]
+    engine._Output(out).finish(complete=True)  # what is complete may be replaced, as ever
+    assert out.read_bytes() == b""
+
+
+def test_rows_whose_journal_is_gone_belong_to_nobody(tmp_path: Path) -> None:
+    out = _interrupted(tmp_path)
+    (tmp_path / "j.db").rename(tmp_path / "k.db")
+    with Journal(tmp_path / "k.db", JOB) as moved:
+        engine._Output(out, moved).keep_part()
+    with pytest.raises(UsageError, match=re.escape(f"belong to the journal {tmp_path / 'k.db'}")):
+        engine._Output(out)
+    (tmp_path / "k.db").unlink()
+    engine._Output(out).finish(complete=True)
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.jsonl"]
+
+
+def test_two_runs_do_not_write_one_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("todobatch.engine.WAIT_FOR_LOCK_S", 0.05)
+    out = tmp_path / "out.jsonl"
+    batch = Batch(0, (Task("a"),))
+    first = engine._Output(out)
+    first.write(batch, replace(Flaky().process_batch(batch), rows=("A",)))
+    with pytest.raises(StoreError, match="another run is writing it") as raised:
+        engine._Output(out)
+    assert raised.value.place.endswith("out.jsonl.part")
+    first.finish(complete=True)
+    assert out.read_text().count("\n") == 1, "the refused one took nothing away"
+    engine._Output(out).keep_part()
+
+
+def test_a_lock_on_what_was_moved_into_place_is_not_taken_for_one_on_the_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run moves its file while the second waits for it: the second must not have it."""
+    out = tmp_path / "out.jsonl"
+    batch = Batch(0, (Task("a"),))
+    first = engine._Output(out)
+    first.write(batch, replace(Flaky().process_batch(batch), rows=("A",)))
+    monkeypatch.setattr(engine, "sleep", lambda seconds: first.finish(complete=True))
+    second = engine._Output(out)
+    second.keep_part()
+    assert out.read_text().count("\n") == 1
+    assert (tmp_path / "out.jsonl.part").read_text() == ""
+
+
+def test_a_full_output_counts_what_earlier_runs_saved_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = _interrupted(tmp_path)
+    batch = Batch(1, (Task("c"),), 2)
+    with Journal(tmp_path / "j.db", JOB) as journal:
+        output = engine._Output(out, journal)
+        with monkeypatch.context() as patch:
+            patch.setattr(output, "_file", io.BufferedWriter(Full()))
+            with pytest.raises(StoreError, match="No space left on device; 2 tasks are saved"):
+                output.write(batch, Flaky().process_batch(batch))
+        output.keep_part()
+
+
+class Full(io.RawIOBase):
+    """A file on a disk that is full."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

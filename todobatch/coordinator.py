@@ -32,7 +32,12 @@ from todobatch import runtime
 from todobatch.collectors import ThreadSafeResultCollector
 from todobatch.errors import NoProgressError, UsageError
 from todobatch.executors import Executor, Resize, Run, WorkerStats, get, resizes_of, stats_of
-from todobatch.executors.base import MOST_RESIZES_KEPT, MOST_WORKERS_NAMED, add_stats
+from todobatch.executors.base import (
+    MOST_RESIZES_KEPT,
+    MOST_WORKERS_NAMED,
+    THREADS_NAME,
+    add_stats,
+)
 from todobatch.faults import Feed, Policy, Settled
 from todobatch.model import (
     HIGHEST_PRIORITY,
@@ -46,9 +51,10 @@ from todobatch.model import (
     WorkerTotals,
     describe_exception,
 )
-from todobatch.processors.base import DIGEST_MODULUS, TaskBatchProcessor
+from todobatch.processors.base import DIGEST_MODULUS, UNKNOWN_DIGEST, TaskBatchProcessor
 from todobatch.processors.catalogue import resolve
 from todobatch.processors.parts import InParts
+from todobatch.ranges import Ranges
 from todobatch.units import Seconds
 
 if TYPE_CHECKING:
@@ -59,6 +65,8 @@ DEFAULT_BATCH_SIZE = 100
 TICK_S: Seconds = 0.1
 """How often the journal and the watchdog are thought of while nothing comes in."""
 HANDED_OVER_AT_MOST = 64
+END_AFTER_ERROR_S: Seconds = 5.0
+"""What the batches under way may still take when the run ends with an error."""
 OUT_NAMED = 8
 LOOK_AHEAD_TASKS = 10_000
 """Tasks held, beside those under way, to find the urgent or the long ones among them: no further
@@ -177,6 +185,7 @@ def run_batches(
     keep_rows: bool = False,
     on_result: Callable[[ProcessingResult], None] | None = None,
     on_batch: Callable[[Batch, ProcessingResult], None] | None = None,
+    on_feed: Callable[[Feed], None] | None = None,
     on_ready: Callable[[], None] | None = None,
     on_done: Callable[[], None] | None = None,
     stop: Callable[[], bool] | None = None,
@@ -198,9 +207,11 @@ def run_batches(
 
     `processor` and `executor` may be given by name. `on_result` sees each batch's result once, in
     the calling thread, when there is nothing more to be done for it; `on_batch` sees it with the
-    batch. `on_ready` is called when the workers are up and the clock has not started, `on_done`
-    when the clock has stopped and the workers are still up. When `stop` returns true no further
-    batch is handed out, those under way finish, and the report says `interrupted`.
+    batch. `on_feed` gets, before anything is started, what knows which batches are out, for a
+    watcher in another thread (`Feed.out_since`). `on_ready` is called when the workers are up and
+    the clock has not started, `on_done` when the clock has stopped and the workers are still up.
+    When `stop` returns true no further batch is handed out, those under way finish, and the report
+    says `interrupted`.
 
     A batch that breaks (its worker dies, it runs longer than `deadline_s` seconds, it fails as a
     whole) is run again up to `retries` times, after `backoff_s` seconds and twice as long each
@@ -214,6 +225,8 @@ def run_batches(
     tasks go first: see `urgent_first`. With ``order="longest"`` those go first that took longest by
     `costs`: see `longest_first`. The output, but for its order, and the digest are the same.
     What batches take is noted in `costs`, whatever the order; whoever opened it saves it.
+
+    Ready-made batches must have an index each, 0 or more, and no two the same.
 
     A failing task or batch is in the report and stops nothing. Raises UsageError,
     ExecutorUnavailableError, StoreError of the journal, NoProgressError when no result came in for
@@ -247,6 +260,8 @@ def run_batches(
         fresh, worker, policy, keep_rows=keep_rows, stop=stop, cut=cut and workers > 1,
         copies=chosen.capabilities.needs_pickling,
     )  # fmt: skip
+    if on_feed is not None:
+        on_feed(feed)
     times = _Times()
     opened = partial(
         chosen.open, InParts(worker), workers, keep_rows=keep_rows,
@@ -359,6 +374,18 @@ def _drive(
             on_done()
 
 
+def workers_left() -> bool:
+    """Whether threads of a run are still there: they hang, or nobody waited for their batch.
+
+    They are daemons and end with the process, which must not wait for what they started.
+    """
+    mine = threading.current_thread()
+    return any(
+        each.daemon and each.name.startswith(THREADS_NAME) and each is not mine
+        for each in threading.enumerate()
+    )
+
+
 class _Pump:
     """Drives an iterator in a thread of its own: gives what it gives, and None when nothing comes.
 
@@ -372,7 +399,7 @@ class _Pump:
         self._handed: SimpleQueue[Settled | BaseException | None] = SimpleQueue()
         self._room = threading.Semaphore(HANDED_OVER_AT_MOST)
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="todobatch-pump", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{THREADS_NAME}pump", daemon=True)
         self._thread.start()
 
     def __iter__(self) -> "_Pump":
@@ -391,11 +418,16 @@ class _Pump:
         return item
 
     def close(self) -> None:
-        """Hand no more over; wait until the workers have ended, unless that may take for ever."""
+        """Hand no more over, and wait until the workers have ended.
+
+        Not for ever after an error: a batch may hang, and the error would never be told. Nor at all
+        after one that says that they hang, or that nobody will wait.
+        """
         self._closed = True
         self._room.release()
-        if not isinstance(sys.exc_info()[1], KeyboardInterrupt | NoProgressError):
-            self._thread.join()
+        error = sys.exc_info()[1]
+        if not isinstance(error, KeyboardInterrupt | NoProgressError):
+            self._thread.join(None if error is None else END_AFTER_ERROR_S)
 
     def _run(self) -> None:
         end: BaseException | None = None
@@ -427,23 +459,32 @@ def _watch(
     if journal is not None:
         journal.save(tally.state())
         saved += f" and saved in {journal.path}"
+    raise no_progress(
+        executor, f"no batch came back for {limit:g} s; {saved}; still out: {still_out(feed)}"
+    )
+
+
+def still_out(feed: Feed) -> str:
+    """The batches that are out, and for how long, the longest first. From any thread."""
+    out = feed.out_since()
+    now = perf_counter()
     named = "; ".join(
         f"batch {batch.index} (tasks {batch.first} to {batch.first + len(batch) - 1}) "
         f"for {now - since:.1f} s"
         for batch, since in out[:OUT_NAMED]
     )
-    more = f"; and {len(out) - OUT_NAMED} more" if len(out) > OUT_NAMED else ""
+    return named + (f"; and {len(out) - OUT_NAMED} more" if len(out) > OUT_NAMED else "")
+
+
+def no_progress(executor: Executor, cause: str) -> NoProgressError:
+    """The error that a run without progress ends with, with the remedy for this executor."""
     remedy = (
         "give --deadline SECONDS, which stops a batch that hangs and finds the task in it"
         if executor.capabilities.enforces_deadlines
         else f"a batch that hangs on {executor.name} cannot be stopped: use --executor processes "
         "with --deadline SECONDS, which stops it and finds the task in it"
     )
-    raise NoProgressError(
-        f"no batch came back for {limit:g} s; {saved}; still out: {named}{more}",
-        place=f"executor {executor.name}",
-        remedy=remedy,
-    )
+    return NoProgressError(cause, place=f"executor {executor.name}", remedy=remedy)
 
 
 _COUNTS = (
@@ -461,7 +502,8 @@ class Tally:
         self._workers: dict[str, WorkerTotals] = {}
         self._failures: list[TaskFailure] = []
         self._errors: list[str] = []
-        self.digest = 0
+        self.digest: int | None = 0
+        """None when that of a batch is not known."""
         self.tasks = self.failed = self.batches = self.failed_batches = 0
         self.retried = self.replaced = self.set_aside = 0
         self._set_aside: list[TaskFailure] = []
@@ -478,7 +520,9 @@ class Tally:
         self.batches += 1
         self.tasks += result.tasks
         self.failed += result.tasks - result.tasks_processed
-        self.digest = (self.digest + result.digest) % DIGEST_MODULUS
+        if self.digest is not None:
+            known = result.digest != UNKNOWN_DIGEST
+            self.digest = (self.digest + result.digest) % DIGEST_MODULUS if known else None
         if not result.success:
             self.failed_batches += 1
             self._keep(result)
@@ -508,7 +552,7 @@ class Tally:
             failed_batches=self.failed_batches,
             wall_s=wall_s,
             pool_start_s=pool_start_s,
-            digest=f"{self.digest:064x}",
+            digest=self._digest(),
             result=MappingProxyType(self._processor.finish(self._partial or {})),
             failures=tuple(self._failures),
             errors=tuple(self._errors),
@@ -539,7 +583,7 @@ class Tally:
             )
         return {
             **{name: getattr(self, name) for name in _COUNTS},
-            "digest": f"{self.digest:064x}",
+            "digest": self._digest(),
             "partial": partial,
             "workers": [asdict(worker) for worker in self._workers.values()],
             "failures": [asdict(failure) for failure in self._failures],
@@ -551,7 +595,7 @@ class Tally:
         """Go on from what `state` gave."""
         for name in _COUNTS:
             setattr(self, name, state[name])
-        self.digest = int(state["digest"], 16)
+        self.digest = int(state["digest"], 16) if state["digest"] else None
         self._partial = state["partial"]
         self._workers = {
             worker["worker"]: WorkerTotals(**{**worker, "cpus": tuple(worker["cpus"])})
@@ -560,6 +604,9 @@ class Tally:
         self._failures = [TaskFailure(**failure) for failure in state["failures"]]
         self._set_aside = [TaskFailure(**failure) for failure in state["set_aside_tasks"]]
         self._errors = list(state["errors"])
+
+    def _digest(self) -> str:
+        return "" if self.digest is None else f"{self.digest:064x}"
 
     def _merge(self, result: ProcessingResult) -> None:
         if self._partial is None:
@@ -634,7 +681,30 @@ def _as_batches(tasks: Iterable[Task] | Iterable[Batch], size: int) -> tuple[Ite
         return iter(()), False
     whole: Any = _put_back(first, feed)
     ready_made = isinstance(first, Batch)
-    return whole if ready_made else batched(whole, size), ready_made
+    return _once_each(whole) if ready_made else batched(whole, size), ready_made
+
+
+def _once_each(batches: Iterator[Any]) -> Iterator[Batch]:
+    """The same, and each is a batch with a number of its own. Raises UsageError."""
+    seen = Ranges()
+    for batch in batches:
+        if not isinstance(batch, Batch):
+            raise _not_ready_made(f"{type(batch).__name__} came after batches")
+        if not isinstance(batch.index, int) or batch.index < 0:
+            raise _not_ready_made(f"a batch has the index {batch.index!r}")
+        try:
+            seen.add(batch.index)
+        except ValueError:
+            raise _not_ready_made(f"two batches have the index {batch.index}") from None
+        yield batch
+
+
+def _not_ready_made(cause: str) -> UsageError:
+    return UsageError(
+        cause,
+        place="the batches handed in",
+        remedy="number them 0, 1, 2, … as todobatch.coordinator.batched does; or hand in tasks",
+    )
 
 
 def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

@@ -8,10 +8,13 @@ its workers. A first SIGINT stops handing out batches and lets those under way f
 ends it at once. Standard output and error stay free for what the user's own code prints.
 
 Events: `hello` (this interpreter), `skipped` (a broken record), `progress`, and last
-`report` or `error`.
+`report` or `error`. With a watchdog also `alive`, again and again as long as batches run, and
+`unwatched` when they are through: a batch that holds the GIL lets no thread here run, the watchdog
+neither, so that only the parent can notice.
 """
 
 import datetime as dt
+import fcntl
 import hashlib
 import json
 import os
@@ -19,21 +22,20 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import IO, TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from todobatch import probe, runtime
-from todobatch.coordinator import Order, batched, run_batches
+from todobatch.coordinator import Order, batched, run_batches, still_out, workers_left
 from todobatch.errors import (
     EXIT_BUG,
     BrokenLineError,
     EmptyInputError,
-    NoProgressError,
     StoreError,
     TodobatchError,
     UnavailableError,
@@ -41,6 +43,7 @@ from todobatch.errors import (
 )
 from todobatch.executors import Elastic, get
 from todobatch.executors.base import Placement
+from todobatch.faults import Feed
 from todobatch.model import Batch, Json, ProcessingResult, Task, describe_exception
 from todobatch.processors import resolve
 from todobatch.sources import Source, generate, open_source
@@ -52,6 +55,10 @@ if TYPE_CHECKING:
 
 STDIN = 0
 PROGRESS_EVERY_S: Seconds = 0.1
+ALIVE_EVERY_S: Seconds = 0.5
+WAIT_FOR_LOCK_S: Seconds = 3.0
+"""A run that was just killed may take a moment to let its output go."""
+LOCK_POLL_S: Seconds = 0.05
 TAIL_BYTES = 4096
 """So much of the output's end is known to the journal by its digest, to tell another file."""
 
@@ -88,7 +95,8 @@ class Job(TypedDict):
 class Engine:
     """One job, from its description to its last event. Used by one thread but for `_skip`.
 
-    `_send_lock` guards the events: broken records are met by whichever worker reads the input.
+    `_send_lock` guards the events: broken records are met by whichever worker reads the input, and
+    `_alive` runs in a thread of its own.
     """
 
     def __init__(self, job: Job, events: int) -> None:
@@ -112,7 +120,7 @@ class Engine:
         try:
             self._send("report", **self._report(gil_at_start=facts["gil_enabled"]))
         except TodobatchError as error:
-            self.workers_left = isinstance(error, NoProgressError)
+            self.workers_left = workers_left()
             return self._fail(error)
         except KeyboardInterrupt:
             self.workers_left = True
@@ -166,6 +174,7 @@ class Engine:
                 output.write(batch, result)
             self._progress(result)
 
+        heart = _Heart(self._alive)
         try:
             report = run_batches(
                 batched(self._tasks(), job["batch_size"]),
@@ -175,6 +184,7 @@ class Engine:
                 cut=job.get("cut", False),
                 keep_rows=output is not None,
                 on_batch=take,
+                on_feed=heart.begin if job.get("watchdog_s") is not None else None,
                 on_ready=ready,
                 on_done=done,
                 stop=lambda: self._stopping,
@@ -191,6 +201,9 @@ class Engine:
             if output is not None:
                 output.keep_part()
             raise
+        finally:
+            if heart.end():
+                self._send("unwatched")
         empty = report.tasks == 0 and not report.interrupted
         complete = not report.interrupted and not empty
         if journal is not None and complete and output is not None and journal.phase == "running":
@@ -207,6 +220,7 @@ class Engine:
                 place=str(job["input"] or "--generate"),
                 remedy="give a file with at least one task, or name its format with --format",
             )
+        _check_json(report.result, processor.processor_id)
         gil_now = runtime.gil_enabled() or any(w.gil_after for w in report.worker_totals)
         return {
             "executor": report.executor,
@@ -273,6 +287,9 @@ class Engine:
             self._told = now
             self._send("progress", tasks=self._done, failed=self._failed)
 
+    def _alive(self, feed: Feed) -> None:
+        self._send("alive", tasks=self._done, out=still_out(feed))
+
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
         del signum, frame
         if self._stopping:
@@ -295,6 +312,51 @@ class Engine:
         with self._send_lock:
             self._events.write(json.dumps({"event": event, **fields}) + "\n")
             self._events.flush()
+
+
+def _check_json(result: Mapping[str, Any], processor_id: str) -> None:
+    """Raise UsageError for an aggregate that cannot be told."""
+    try:
+        json.dumps(dict(result), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"its aggregate is not JSON: {describe_exception(error)}",
+            place=f"processor {processor_id}",
+            remedy="give dictionaries with strings as keys, lists, numbers and strings; the tasks "
+            "are done, and their rows are in --output where that was given",
+        ) from error
+
+
+class _Heart:
+    """Calls `beat` now and then in a thread of its own, from `begin` to `end`.
+
+    `_ended` is set by the thread that ends it, and the other only waits for it.
+    """
+
+    def __init__(self, beat: Callable[[Feed], None]) -> None:
+        self._beat = beat
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, feed: Feed) -> None:
+        """Begin, with a first beat at once."""
+        self._beat(feed)
+        self._thread = threading.Thread(
+            target=self._go_on, args=(feed,), name="todobatch-heart", daemon=True
+        )
+        self._thread.start()
+
+    def end(self) -> bool:
+        """Stop and wait for it; whether it had begun."""
+        self._ended.set()
+        if self._thread is None:
+            return False
+        self._thread.join()
+        return True
+
+    def _go_on(self, feed: Feed) -> None:
+        while not self._ended.wait(ALIVE_EVERY_S):
+            self._beat(feed)
 
 
 def _journal(job: Job) -> "Journal | None":
@@ -378,9 +440,7 @@ def _output(name: str, source: str | None, journal: "Journal | None") -> "_Outpu
             place=f"--output {name}",
             remedy="with --journal the output must be a plain file",
         )
-    if journal is None or journal.output is None:
-        return _Output(path)
-    return _Output(path, journal.output, placed=journal.phase != "running")
+    return _Output(path, journal)
 
 
 class _Output:
@@ -389,25 +449,35 @@ class _Output:
     Until then they are in ``<path>.part``, so that an earlier complete file is never half replaced.
     What is no regular file (a device, a pipe) is written to as it is.
 
-    With the `mark` that a journal kept, what stands in the file beyond it is cut off, and writing
-    goes on there; `placed` says that the file may have its last name already.
+    What stands in the file beyond the mark that the journal kept is cut off, and writing goes on
+    there; the file may have its last name already.
+
+    The file is locked (flock(2)) as long as a run writes it. A second one beside it,
+    ``<path>.part.journal``, says which journal its rows belong to, so that no run without that
+    journal writes over them; it goes when the output is complete.
     """
 
-    def __init__(
-        self, path: Path, mark: dict[str, Any] | None = None, *, placed: bool = False
-    ) -> None:
+    def __init__(self, path: Path, journal: "Journal | None" = None) -> None:
         self.path = path
         plain = path.is_file() or not path.exists()
         self._part = path.with_name(path.name + ".part") if plain else path
+        self._owner = path.with_name(path.name + ".part.journal")
+        self._journal = journal
         self._rows = self._bytes = 0
         self._tail = b""
+        mark = None if journal is None else journal.output
         self._named = mark is not None  # whether the file's name is on the disk for sure
-        self._placed = placed and not self._part.exists()
+        placed = journal is not None and journal.phase != "running"
+        self._placed = placed and mark is not None and not self._part.exists()
         here = path if self._placed else self._part
         try:
-            self._file = here.open("wb" if mark is None else "r+b")
+            self._file = self._locked(here, fresh=mark is None) if plain else here.open("wb")
             if mark is not None:
-                self._go_on(mark)
+                try:
+                    self._go_on(mark)
+                except BaseException:
+                    self._file.close()
+                    raise
         except FileNotFoundError as error:
             if mark is None:
                 raise self._cannot(error) from error
@@ -424,10 +494,10 @@ class _Output:
             line: dict[str, Any] = {"task": place, "title": task.title}
             if place in errors:
                 line["error"] = errors[place]
-            elif result.rows is None:
+            elif result.rows is None and not result.tasks_processed:
                 line["error"] = result.error
             else:
-                line["result"] = row
+                line["result"] = row  # null where a `process_batch` of the user's own gives no rows
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
         data = "".join(lines).encode("utf-8", "backslashreplace")
         try:
@@ -462,18 +532,74 @@ class _Output:
         """Flush to disk and, when complete, move it into place."""
         try:
             self._file.flush()
-            if self._part != self.path:
+            plain = self._part != self.path
+            if plain:
                 os.fsync(self._file.fileno())
-            self._file.close()
-            if self._placed:
-                return
-            if complete and self._part != self.path:
-                self._part.replace(self.path)
+            if complete and plain and not self._placed:
+                self._part.replace(self.path)  # before its lock is given up
                 _sync_folder(self.path.parent)
-            else:
+            self._file.close()
+            if complete and plain:
+                self._owner.unlink(missing_ok=True)
+            elif not self._placed:
                 self.path = self._part
         except OSError as error:
             raise self._no_room(error) from error
+
+    def _locked(self, here: Path, *, fresh: bool) -> IO[bytes]:
+        """The file, open and locked; emptied when `fresh`, and known to be the journal's."""
+        self._refuse_anothers()
+        end = perf_counter() + WAIT_FOR_LOCK_S
+        while True:
+            file = open(os.open(here, os.O_RDWR | (os.O_CREAT if fresh else 0), 0o666), "r+b")  # noqa: SIM115
+            try:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if perf_counter() > end:
+                        raise self._in_use(here) from None
+                    sleep(LOCK_POLL_S)
+                    file.close()
+                    continue
+                except OSError:
+                    pass  # a file system that has no locks
+                if not _is_still(here, file):  # the run that had it has moved it into place
+                    file.close()
+                    continue
+                self._refuse_anothers()
+                if self._journal is None:
+                    self._owner.unlink(missing_ok=True)
+                elif not self._placed:
+                    self._owner.write_text(str(self._journal.path.resolve()), "utf-8")
+                if fresh:
+                    file.truncate()
+            except BaseException:
+                file.close()
+                raise
+            return file
+
+    def _refuse_anothers(self) -> None:
+        """Refuse to write over rows that a journal which is not ours knows of."""
+        try:
+            owner = Path(self._owner.read_text("utf-8"))
+            holds = self._part.stat().st_size > 0 and owner.is_file()
+        except (OSError, ValueError):
+            return
+        if holds and (self._journal is None or self._journal.path.resolve() != owner):
+            raise UsageError(
+                f"{self._part.name} holds the rows of a job that is not complete, which belong to "
+                f"the journal {owner}",
+                place=f"--output {self.path}",
+                remedy=f"go on with that job by --journal {owner}, or name another --output; to "
+                f"give it up, remove {self._part}",
+            )
+
+    def _in_use(self, here: Path) -> StoreError:
+        return StoreError(
+            "another run is writing it",
+            place=str(here),
+            remedy="wait until that one has ended, or end it, or name another --output",
+        )
 
     def _go_on(self, mark: dict[str, Any]) -> None:
         """Stand where the journal says that the rows it knows of end."""
@@ -504,11 +630,21 @@ class _Output:
         )
 
     def _no_room(self, error: OSError) -> StoreError:
+        # With a journal: earlier runs' too, and none that it does not know of yet.
+        saved = self._rows if self._journal is None else self._journal.saved_tasks
         return StoreError(
-            f"cannot be written: {error.strerror}; {self._rows} tasks are saved",
+            f"cannot be written: {error.strerror}; {saved} tasks are saved",
             place=str(self._part),
             remedy="make room or name another place with --output, and run again",
         )
+
+
+def _is_still(path: Path, file: IO[bytes]) -> bool:
+    """Whether the open file is the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

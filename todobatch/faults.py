@@ -31,8 +31,8 @@ from typing import Any
 from todobatch.errors import MeasurementError, UsageError
 from todobatch.model import Batch, Json, ProcessingResult, Task, TaskFailure, describe_exception
 from todobatch.processors.base import (
-    DIGEST_MODULUS,
     TASK_ERRORS,
+    UNKNOWN_DIGEST,
     TaskBatchProcessor,
     digest_of,
     failed_result,
@@ -52,10 +52,10 @@ POLL_S: Seconds = 0.02
 PART_S: Seconds = 0.03
 """Work in a part of a slow batch: long against what handing it over costs, 0.1 ms at most."""
 PART_BYTES = 1_000_000
-"""Of text in a part that is copied to its worker: so much is packed, sent and unpacked while others
-work, and in memory that is used again and again."""
+"""Of text in a part that is copied, there or back: so much is packed, sent and unpacked while
+others work, and in memory that is used again and again."""
 COPYING_AT_MOST: Ratio = 0.05
-"""Of a part's time: when packing its rows takes more, batches go out whole from then on."""
+"""Of a part's time: when packing rows that nobody wants takes more, batches go out whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +158,8 @@ class Feed:
         """A batch of which parts are out, and how many of its tasks."""
         self._cost: Seconds | None = None
         """A task's, by the latest results."""
+        self._row = 0
+        """Text in a task's row, by the latest result, where rows are copied back."""
         self._fresh = fresh
         self._processor = processor
         self._policy = policy
@@ -221,8 +223,8 @@ class Feed:
             return min(left, 1)
         size = left if cost * left < 1.5 * PART_S else int(PART_S / cost)
         if self._copies and left:
-            text = max(len(str(task.title)) for task in (batch.tasks[0], batch.tasks[-1]))
-            size = min(size, PART_BYTES // max(text, 1))
+            text = max(_text(task.title) for task in (batch.tasks[0], batch.tasks[-1]))
+            size = min(size, PART_BYTES // max(text, self._row, 1))
         return min(max(size, 1), left)
 
     def _measure(self, result: ProcessingResult) -> None:
@@ -231,7 +233,9 @@ class Feed:
             # Slow ones count at once, quick ones bit by bit: too long a part is the worse mistake.
             old = self._cost
             self._cost = mean if old is None else max(mean, 0.6 * old + 0.4 * mean)
-            if result.batch < 0 and result.seen.serialise_s > COPYING_AT_MOST * result.duration:
+            if self._keep_rows:
+                self._row = max(map(_text, (result.rows or ())[:1]), default=0)
+            elif result.batch < 0 and result.seen.serialise_s > COPYING_AT_MOST * result.duration:
                 self._cut = result.duration < PART_S / 10  # of so little that says nothing
 
     def settle(self, result: ProcessingResult) -> Settled | None:
@@ -286,6 +290,13 @@ class Feed:
             self.stopped = self._stop is not None and self._stop()
             sleep(min(rest, POLL_S))
         return False
+
+    def due_in(self) -> Seconds | None:
+        """In how many seconds a batch may be run again, at once if 0; None where none waits."""
+        with self._lock:
+            if not self._waiting or self.stopped:
+                return None
+            return max(self._waiting[0][0] - perf_counter(), 0.0)
 
     def out_since(self) -> list[tuple[Batch, float]]:
         """The batches that are out, and since when, the longest first.
@@ -375,6 +386,10 @@ class Feed:
         )  # fmt: skip
 
 
+def _text(value: object) -> int:
+    return len(value) if isinstance(value, str) else 0
+
+
 def _broken(result: ProcessingResult) -> bool:
     """Whether a batch did not come back, or failed with no task to name."""
     if result.fault is not None:
@@ -423,7 +438,7 @@ def _merged(
             mine = partial_of(part)
             partial = mine if partial is None else processor.merge(partial, mine)
         if any(rows_of(part) is None for part in parts):
-            digest = sum(part.digest for part in parts) % DIGEST_MODULUS
+            digest = UNKNOWN_DIGEST  # nobody knows what the whole batch would have given
         else:
             digest = digest_of(batch.index, rows, partial or {})
     except TASK_ERRORS as error:

@@ -20,14 +20,14 @@ thread.
 import hashlib
 import json
 import sqlite3
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, Self
 
 from todobatch.errors import NewerSchemaError, StoreError, UsageError
 from todobatch.model import Json
+from todobatch.ranges import Ranges
 from todobatch.units import Seconds
 
 APPLICATION_ID = 0x746F646F  # 'todo': what makes an SQLite file one of ours
@@ -43,51 +43,6 @@ MAY_DIFFER = frozenset({"today", "input"})
 Phase = Literal["running", "placing", "finished"]
 on_step: Callable[[str], None] = lambda _step: None  # noqa: E731 - replaced by tests
 """Called before each step that changes a file, with its name: where tests kill the process."""
-
-
-class Ranges:
-    """A set of whole numbers from 0 up, as ranges. Numbers that come nearly in order cost nothing.
-
-    Memory is that of the gaps: a batch that is waited for is one gap, whatever came after it.
-    """
-
-    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
-        self._starts: list[int] = []
-        self._ends: list[int] = []  # the first number after each range
-        for start, end in ranges:
-            if start >= end or (self._ends and start <= self._ends[-1]):
-                raise ValueError(f"no ranges in order: {start} to {end}")
-            self._starts.append(start)
-            self._ends.append(end)
-
-    def add(self, number: int) -> None:
-        """Take a number in. Raises ValueError when it is there already."""
-        at = bisect_right(self._starts, number)
-        if at and number < self._ends[at - 1]:
-            raise ValueError(f"{number} is there already")
-        joins_left = at > 0 and self._ends[at - 1] == number
-        joins_right = at < len(self._starts) and self._starts[at] == number + 1
-        if joins_left and joins_right:
-            self._ends[at - 1] = self._ends.pop(at)
-            del self._starts[at]
-        elif joins_left:
-            self._ends[at - 1] = number + 1
-        elif joins_right:
-            self._starts[at] = number
-        else:
-            self._starts.insert(at, number)
-            self._ends.insert(at, number + 1)
-
-    def __contains__(self, number: int) -> bool:
-        at = bisect_right(self._starts, number)
-        return at > 0 and number < self._ends[at - 1]
-
-    def __len__(self) -> int:
-        return sum(self._ends) - sum(self._starts)
-
-    def pairs(self) -> list[tuple[int, int]]:
-        """Each range as its first number and the first after it."""
-        return list(zip(self._starts, self._ends, strict=True))
 
 
 class Journal:
@@ -140,6 +95,11 @@ class Journal:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    @property
+    def saved_tasks(self) -> int:
+        """Tasks that it says are done, by this run and earlier ones."""
+        return self._saved_tasks
 
     def close(self) -> None:
         """Let the file go. What was not saved is not in it."""
@@ -306,6 +266,19 @@ class Journal:
             place=place,
             remedy="make room, and run the same command again: it goes on where it was",
         )
+
+
+def saved_tasks(path: Path | str) -> int | None:
+    """How many tasks a journal that no run has open says are done; None where it does not tell."""
+    try:
+        db = sqlite3.connect(path, timeout=WAIT_FOR_LOCK_S)
+        try:
+            state = db.execute("SELECT state FROM journal").fetchone()[0]
+        finally:
+            db.close()
+        return int((json.loads(state)["tally"] or {}).get("tasks", 0))
+    except (sqlite3.Error, LookupError, TypeError, ValueError):
+        return None
 
 
 def _sha256(job: str, state: str) -> str:

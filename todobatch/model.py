@@ -134,7 +134,8 @@ class ProcessingResult(_ByFields):
     partial: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """The batch's share of an aggregate, merged by the processor's `merge`."""
     digest: int = 0
-    """256-bit digest of position and output; the sum over batches is the run's digest."""
+    """256-bit digest of position and output; the sum over batches is the run's digest. -1 where it
+    cannot be known: see `BatchReport.digest`."""
     failures: tuple[TaskFailure, ...] = ()
     seen: WorkerSeen = field(default_factory=WorkerSeen)
     fault: Fault | None = None
@@ -171,7 +172,9 @@ class BatchReport(_ByFields):
 
     `tasks` were taken in, of which `failed` were not processed. `wall_s` runs from the first batch
     handed out to the last result taken in, with the workers already up; `pool_start_s` is what
-    bringing them up took. `digest` is the same for every approach that gave the same output.
+    bringing them up took. `digest` is the same for every approach that gave the same output, and
+    empty where it cannot be known: a `process_batch` of the user's own gave no rows, and one of its
+    batches had to be run in parts.
     """
 
     executor: str

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import TypedDict
 
+_PR_SET_PDEATHSIG = 1
+
 
 class RuntimeFacts(TypedDict):
     """What an interpreter says of itself when it is run."""
@@ -76,6 +78,22 @@ def _read(path: str) -> str:
 def stay_on(cpu: int) -> None:
     """Keep the calling thread, and threads that it starts from now on, on one CPU."""
     os.sched_setaffinity(0, {cpu})
+
+
+def end_with_parent() -> bool:
+    """Have the system kill this process when the thread that started it is gone.
+
+    prctl(2), PR_SET_PDEATHSIG: it needs no thread here, and so no GIL. False where there is no such
+    thing. Who was started by a parent that is gone by now must find that out in another way.
+    """
+    try:
+        import ctypes
+
+        ask = ctypes.CDLL(None).prctl
+    except (ImportError, OSError, AttributeError):
+        return False
+    arguments = [ctypes.c_ulong(each) for each in (signal.SIGKILL, 0, 0, 0)]
+    return bool(ask(_PR_SET_PDEATHSIG, *arguments) == 0)
 
 
 def current_cpu() -> int | None:

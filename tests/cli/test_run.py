@@ -30,6 +30,7 @@ def project(tmp_path: Path) -> Path:
         textwrap.dedent(
             '''
             """A user's own workload."""
+            import ctypes
             import os
             import pathlib
             import signal
@@ -50,6 +51,12 @@ def project(tmp_path: Path) -> Path:
             def die(task):
                 if "boom" in task.title:
                     os.kill(os.getpid(), signal.SIGKILL)
+                return task.title
+
+            def hold_the_gil(task):
+                if task.title == "boom now":
+                    pathlib.Path("started").touch()
+                    ctypes.PyDLL(None).sleep(600)
                 return task.title
 
             def wait_for_go(task):
@@ -502,6 +509,89 @@ def test_ctrl_c_finishes_what_is_under_way_and_keeps_it(project: Path) -> None:
     part = Path(document["output"])
     assert part.name == "out.jsonl.part"
     assert len(part.read_text().splitlines()) == document["tasks"]
+
+
+@pytest.mark.parametrize("executor", ["threads", "sequential", "coroutines"])
+def test_a_batch_that_holds_the_gil_is_no_progress_too(
+    run_todobatch: RunTodobatch, project: Path, executor: str
+) -> None:
+    """Only from outside can it be seen: no other thread of that process runs."""
+    (project / "holds.txt").write_text("one\ntwo\nboom now\nfour\n")
+    done = run_todobatch(
+        "run", "holds.txt", "-w", "mine:hold_the_gil", "-e", executor, "-n", "1",
+        "--batch-size", "1", "--no-progress", "0.5", "--journal", "j.db", "-o", "out.jsonl",
+        cwd=project,
+    )  # fmt: skip
+    assert done.returncode == 5, done.stderr
+    assert f"executor {executor}: no batch came back for 0.5 s" in done.stderr
+    assert "holds the GIL" in done.stderr
+    assert "tasks are done and saved in j.db" in done.stderr
+    assert "use --executor processes with --deadline" in done.stderr
+    # What was saved is gone on with, by an executor that can stop it.
+    again = run_todobatch(
+        "run", "holds.txt", "-w", "mine:hold_the_gil", "-e", "processes", "--deadline", "0.5",
+        "--batch-size", "1", "--retries", "0", "--journal", "j.db", "-o", "out.jsonl", "--json",
+        cwd=project,
+    )  # fmt: skip
+    document = _document(again.stdout)
+    assert (document["tasks"], document["failed"], document["set_aside"]) == (4, 1, 1)
+    rows = [json.loads(line) for line in (project / "out.jsonl").read_text().splitlines()]
+    assert sorted(row["task"] for row in rows) == [0, 1, 2, 3]
+
+
+def test_an_aggregate_that_is_no_json_is_an_error_with_a_remedy(
+    run_todobatch: RunTodobatch, project: Path
+) -> None:
+    (project / "sums.py").write_text(
+        "from dataclasses import replace\n"
+        "from todobatch import TaskBatchProcessor\n"
+        "class Sums(TaskBatchProcessor):\n"
+        "    name = 'sums'\n"
+        "    def process_task(self, task):\n"
+        "        return task.title\n"
+        "    def process_batch(self, tasks):\n"
+        "        return replace(super().process_batch(tasks), partial={'seen': {1, 2}})\n"
+    )
+    done = run_todobatch("run", "todo.txt", "-w", "sums:Sums", "-o", "out.jsonl", cwd=project)
+    assert done.returncode == 2, done.stderr
+    assert "processor sums: its aggregate is not JSON: TypeError" in done.stderr
+    assert "the tasks are done, and their rows are in --output" in done.stderr
+    assert len((project / "out.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_second_ctrl_c_ends_a_batch_that_holds_the_gil(project: Path) -> None:
+    (project / "holds.txt").write_text("one\nboom now\n")
+    process = subprocess.Popen(
+        [str(COMMAND), "run", "holds.txt", "-w", "mine:hold_the_gil", "--json"],
+        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        _wait_for((project / "started").exists, process)
+        (engine,) = _session_of_child(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "finishing the batches under way" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert not Path(f"/proc/{engine}").exists()
+
+
+def test_a_process_that_only_waits_its_turn_is_not_taken_for_one_that_hangs(
+    run_todobatch: RunTodobatch, project: Path
+) -> None:
+    """The watchdog's limit is far below what it takes all in all, and batches come back."""
+    done = run_todobatch(
+        "run", "--generate", "400", "-w", "example8", "-n", "40", "--batch-size", "1",
+        "--no-progress", "1", "--no-baseline", "--json", cwd=project,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert _document(done.stdout)["tasks"] == 400
 
 
 def test_a_full_disk_is_an_error_that_says_what_is_saved(project: Path) -> None:

@@ -201,6 +201,26 @@ def test_a_result_that_cannot_be_sent_fails_alone(isolating: Executor, titled: T
     assert "pickle" in str(failed.error)
 
 
+@pytest.mark.parametrize(
+    ("how", "fault", "culprit"),
+    [
+        *(("die in pickling", "crashed", place) for place in (100, 107, 119)),
+        ("hang in pickling", "deadline", 100),
+    ],
+)
+def test_a_result_that_breaks_its_worker_in_pickling_is_to_blame_and_no_other(
+    stopping: Executor, titled: Titled, how: str, fault: str, culprit: int
+) -> None:
+    """Short batches travel together, and so do their results: any of them may be the one."""
+    titles = [[f"{n}"] for n in range(300)]
+    titles[culprit] = [how]
+    work = contract_work.DeadlyPartial()
+    results = list(stopping.run(work, titled(titles), workers=1, deadline_s=DEADLINE_S))
+    by_batch = once_each(results, 300)
+    assert {n: each.fault for n, each in by_batch.items() if each.fault} == {culprit: fault}
+    assert sum(each.success for each in by_batch.values()) == 299
+
+
 def test_results_larger_than_any_pipe_pass_both_ways_at_once(isolating: Executor) -> None:
     text = "x" * 3_000_000
     batches = [Batch(n, (Task(text),), n) for n in range(12)]
@@ -226,12 +246,14 @@ def test_handing_over_is_measured(isolating: Executor, titled: Titled) -> None:
         assert min(seen.queue_s, seen.deserialise_s, seen.serialise_s, seen.return_s) > 0
 
 
-def test_workers_end_when_their_caller_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["hang", "hold the GIL"])
+def test_workers_end_when_their_caller_is_killed(tmp_path: Path, how: str) -> None:
     """Even in the middle of a batch: they would hold the pipe open that this reads to its end."""
     script = tmp_path / "main.py"
     script.write_text(
         textwrap.dedent(
             """
+            import sys
             import contract_work
             from todobatch.executors import get
             from todobatch.model import Batch, Task
@@ -239,7 +261,7 @@ def test_workers_end_when_their_caller_is_killed(tmp_path: Path) -> None:
             def feed():
                 yield Batch(0, (Task("a"),))
                 for n in range(1, 9):
-                    yield Batch(n, (Task("hang"),), n)
+                    yield Batch(n, (Task(sys.argv[1]),), n)
 
             if __name__ == "__main__":
                 with get("processes").open(contract_work.Picky(), 2) as run:
@@ -251,13 +273,17 @@ def test_workers_end_when_their_caller_is_killed(tmp_path: Path) -> None:
     modules = Path(contract_work.__file__).parent
     path = os.pathsep.join([str(modules), *[each for each in sys.path if each]])
     with subprocess.Popen(
-        [sys.executable, str(script)],
+        [sys.executable, str(script), how],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},
         text=True,
     ) as caller:
         assert caller.stdout is not None
-        assert caller.stdout.readline() == "up\n"
+        waited_for = {"up\n", *(["holding\n"] if how == "hold the GIL" else [])}
+        while waited_for:  # from one worker, or from both
+            line = caller.stdout.readline()
+            assert line, "it ended by itself"
+            waited_for.discard(line)
         caller.kill()
-        assert not caller.stdout.read()  # returns when the last of them is gone
+        caller.stdout.read()  # returns when the last of them is gone
     assert caller.returncode == -signal.SIGKILL

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from todobatch.cli import drill as drill_command
 from todobatch.errors import UsageError
 from todobatch.executors import EXECUTORS
 from todobatch.executors.base import Capabilities
-from todobatch.lab import drill, drill_show
+from todobatch.lab import drill, drill_show, drill_take
 from todobatch.lab.drill_child import DrillJob
 from todobatch.lab.drill_faults import FAULTS
 from todobatch.lab.drill_peers import PEERS
@@ -72,7 +73,7 @@ def judged(told: Story, fault: str = "killed", *, claims: bool = True, **how: An
 def test_no_executor_loses_a_task_to_a_fault_that_it_says_it_isolates(
     run_todobatch: RunTodobatch,
 ) -> None:
-    faults = ["exception", "poison", "killed", "segfault-always", "hung"]
+    faults = ["exception", "killed", "segfault-always", "gil-held", "aggregate-crash"]
     ours = ["threads", "processes"]
     done = run_todobatch(
         *("drill", "--json", "--tasks", str(TASKS), "--no-peers"),
@@ -95,7 +96,7 @@ def test_no_executor_loses_a_task_to_a_fault_that_it_says_it_isolates(
             assert row["remedy"].startswith("processes"), row
     assert rows["threads", "killed"]["lost"] > 0, "the whole process is killed, and all tasks left"
     assert rows["threads", "killed"]["recovery_s"] is None
-    assert rows["threads", "hung"]["ended"] == "broke", "the watchdog gives it up"
+    assert rows["threads", "gil-held"]["ended"] == "hung", "no watchdog of its own can run"
     assert found["failed"] == []
 
 
@@ -163,10 +164,19 @@ def doubles(work, tasks, job, tell):
 def forgets(work, tasks, job, tell):
     import no_such_pool
 
+def strikes_and_hangs(work, tasks, job, tell):
+    try:
+        work(job["struck"])
+    except ValueError:
+        time.sleep(600)
+
 def throws(work, tasks, job, tell):
     for number in tasks:
         tell.result(number, work(number))
 """
+
+
+FAKE_NAMES = ("hangs", "doubles", "forgets", "throws", "strikes_and_hangs")
 
 
 @pytest.fixture
@@ -174,7 +184,7 @@ def fakes(running: Interpreter, tmp_path: Path) -> drill.Taker:
     (tmp_path / "fake_pools.py").write_text(FAKES, "utf-8")
     env = worker_environment(running)
     env["PYTHONPATH"] = os.pathsep.join([env["PYTHONPATH"], str(tmp_path)])
-    entries = {name: f"fake_pools:{name}" for name in ("hangs", "doubles", "forgets", "throws")}
+    entries = {name: f"fake_pools:{name}" for name in FAKE_NAMES}
     return drill.Taker(Stage(running, env), TASKS, entries)
 
 
@@ -233,6 +243,60 @@ def test_every_peer_survives_a_task_that_only_takes_its_time(running: Interprete
             assert row.ended == "unavailable"
         else:
             assert (row.done, row.lost, row.ended) == (TASKS, 0, "finished"), row
+
+
+def test_what_lives_on_after_its_coordinator_breaks_the_word() -> None:
+    """A process group whose first process is killed and whose second one sleeps."""
+    with subprocess.Popen(
+        ["sh", "-c", "sleep 600 & echo; wait"], stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.kill()
+        process.wait()
+        (left,) = drill_take.alive_in(process.pid)
+        told = story()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(drill_take, "END_S", 0.1)
+            told.look_for_survivors(process.pid)
+    row = judged(told, "orphan")
+    assert (row.lost, row.ended, row.keeps_its_word) == (0, "hung", False)
+    assert row.note == "1 of its processes lived on 0.1 s after it was killed, and was ended"
+    assert not judged(told, "orphan", claims=False, peer="m:f").isolates
+    while left in drill_take.alive_in(process.pid):  # ended, and by nobody else
+        os.sched_yield()
+
+
+@pytest.mark.slow
+def test_no_worker_that_holds_the_gil_outlives_its_coordinator(running: Interpreter) -> None:
+    row = drill.Taker(Stage(running, worker_environment(running)), TASKS).take(
+        "processes", FAULTS["orphan"]
+    )
+    assert (row.done, row.lost, row.duplicated, row.ended) == (TASKS, 0, 0, "finished"), row
+    assert row.keeps_its_word
+
+
+def test_a_fault_that_there_is_nothing_to_strike_for_is_a_row_that_says_so(
+    running: Interpreter,
+) -> None:
+    taker = drill.Taker(Stage(running, worker_environment(running)), TASKS)
+    for executor, fault, why in (
+        ("threads", "fork-server-killed", drill.NO_FORK_SERVER),
+        ("wrapped-threads", "orphan", drill.NOT_A_NAME),
+        ("ThreadPoolExecutor", "aggregate-crash", drill.SUMS_NOTHING_UP),
+    ):
+        row = taker.take(executor, FAULTS[fault])
+        assert (row.tasks, row.ended, row.isolates, row.note) == (0, "unavailable", False, why)
+        assert row.keeps_its_word
+        assert row.remedy == ""
+
+
+def test_one_that_tells_of_nothing_after_the_strike_is_not_waited_for_for_long(
+    fakes: drill.Taker,
+) -> None:
+    row = replace(fakes, limits=Limits(30.0, 0.3)).take("strikes_and_hangs", FAULTS["poison"])
+    assert (row.ended, row.done, row.lost) == ("hung", 0, TASKS)
+    assert row.seconds < 30
 
 
 # The judge ----------------------------------------------------------------------------------------

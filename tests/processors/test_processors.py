@@ -272,6 +272,27 @@ def test_a_summary_that_fails_fails_the_batch_and_does_not_raise() -> None:
     assert "ZeroDivisionError" in str(result.error)
 
 
+def test_the_digest_of_long_texts_depends_on_every_one_of_them() -> None:
+    long, short = "x" * 5000, "y"
+    rows = [long, short, "\ud800" * 2000]
+    digests = {
+        digest_of(0, rows, {}),
+        digest_of(0, [rows[1], rows[0], rows[2]], {}),
+        digest_of(0, [long[:-1] + "z", *rows[1:]], {}),
+        digest_of(0, [long, "z", rows[2]], {}),
+        digest_of(0, [*rows[:2], "\ud801" * 2000], {}),
+        digest_of(0, rows, {"text": long}),
+        digest_of(0, rows, {"text": long + "x"}),
+        digest_of(0, rows, {"texts": long}),
+        digest_of(0, [long, 1, rows[2]], {}),
+        digest_of(0, [long, ["y"], rows[2]], {}),
+        digest_of(1, rows, {}),
+    }
+    assert len(digests) == 11
+    with pytest.raises(TypeError):
+        digest_of(0, [long, object()], {})  # type: ignore[list-item]
+
+
 def test_the_digest_depends_on_position_and_content() -> None:
     assert digest_of(0, [1], {}) != digest_of(1, [1], {})
     assert digest_of(0, [1], {}) != digest_of(0, ["1"], {})

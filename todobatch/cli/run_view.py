@@ -167,7 +167,7 @@ class RunView:
             ),
             f"memory    {show_bytes(report['peak_bytes'])} at its peak, all processes",
             f"speed-up  {_speedup(report)}",
-            f"digest    {report['digest']}",
+            f"digest    {report['digest'] or 'not known: a batch was run in parts, without rows'}",
         ]
         if report["resizes"]:
             lines.append(f"size      {_sizes([each['size'] for each in report['resizes']])}")

@@ -24,9 +24,12 @@ from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError, UsageError
 from todobatch.model import Batch, ProcessingResult, WorkerSeen, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, failed_result
+from todobatch.processors.own import has_its_own_results, what_is_wrong
 from todobatch.units import Ratio, Seconds
 
 MAX_WORKERS = 1_000
+THREADS_NAME = "todobatch-"
+"""What the names of all threads begin with that run batches, or drive those that do."""
 UNWATCHED = "TODOBATCH_UNWATCHED"
 """Environment: set to 1, workers give no account of each batch. `benchmarks/watching.py` measures
 by it what that account costs; samples need it."""
@@ -210,11 +213,13 @@ class Executor(ABC):
     ) -> AbstractContextManager[Run]:
         """Bring up `workers` workers with the processor; use as a context manager.
 
-        What it gives may be called several times, one call after the other. `keep_rows` leaves each
-        task's row in the results; otherwise rows stay where they were made. A batch that runs
-        longer than `deadline_s` seconds is stopped, its worker replaced, and its result's `fault`
-        is "deadline". Raises ExecutorUnavailableError and, for a senseless number of workers or a
-        deadline that cannot be kept, UsageError.
+        What it gives may be called several times, one call after the other. Where batches that had
+        ended may have more later, a method `due_in` of theirs says in how many seconds, or None: an
+        executor may then ask them again while others are under way, but need not. `keep_rows`
+        leaves each task's row in the results; otherwise rows stay where they were made. A batch
+        that runs longer than `deadline_s` seconds is stopped, its worker replaced, and its result's
+        `fault` is "deadline". Raises ExecutorUnavailableError and, for a senseless number of
+        workers or a deadline that cannot be kept, UsageError.
         """
 
     def run(
@@ -276,6 +281,7 @@ class Worker:
         self.label = label
         self._start_method = start_method
         self._keep_rows = keep_rows
+        self._own = has_its_own_results(processor)
         self._pid = os.getpid()
         runtime.current_cpu()  # what it needs is loaded now, not in the first batch's time
         self._unwatched: WorkerSeen | None = None
@@ -306,11 +312,11 @@ class Worker:
     ) -> ProcessingResult:
         """The result with the worker's own account in it, and without rows unless wanted.
 
-        What a user's own `process_batch` returned is made to speak of this batch.
+        What a user's own `process_batch` returned is made to speak of this batch, and a result that
+        makes no sense is a failed one that says so.
         """
-        if not isinstance(result, ProcessingResult):
-            kind = type(result).__name__
-            cause = f"process_batch gave {kind}, not a ProcessingResult"
+        if self._own and (wrong := what_is_wrong(result, batch, keep_rows=self._keep_rows)):
+            cause = f"process_batch gave {wrong}"
             result = failed_result(self.processor.processor_id, batch, cause)
         seen = self._unwatched or WorkerSeen(
             self.label,

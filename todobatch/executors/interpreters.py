@@ -15,14 +15,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import wire
-from todobatch.executors.base import Capabilities, Executor, Run
+from todobatch.executors.base import THREADS_NAME, Capabilities, Executor, Run
 from todobatch.executors.link import Page, reserve, serve
-from todobatch.executors.pool import Host, Pool
+from todobatch.executors.pool import Host, Pool, remedy_for
 from todobatch.model import describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
@@ -88,25 +88,41 @@ class _Interpreter(Host):
 
     def __init__(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> None:
         self._error = "ended"
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the worker
-        reserve(self._file)
-        self._token = os.pipe()
-        os.write(self._token[1], b".")
-        self.link, self._theirs = socket.socketpair()
-        self.link.setblocking(False)
-        self.page = Page(self._file.fileno(), self._token)
-        self._thread = threading.Thread(
-            target=self._live, args=(processor, cpu), kwargs={"keep_rows": keep_rows}, daemon=True
-        )
-        try:
-            self._thread.start()
-        except RuntimeError:
-            self._theirs.close()
-            self._let_go()
-            raise
+        self._given_up = False
+        self._lock = threading.Lock()
+        """Guards `_over` and `_left`: who is last lets go of what is open."""
+        self._over = self._left = False
+        with ExitStack() as undo:  # when something fails here, such as for want of descriptors
+            self._file = undo.enter_context(tempfile.TemporaryFile())
+            reserve(self._file)
+            self._token = os.pipe()
+            for end in self._token:
+                undo.callback(os.close, end)
+            os.write(self._token[1], b".")
+            self.page = Page(self._file.fileno(), self._token)
+            undo.callback(self.page.close)
+            self.link, self._theirs = socket.socketpair()
+            undo.enter_context(self.link)
+            undo.enter_context(self._theirs)
+            self.link.setblocking(False)
+            self._thread = self._started(processor, cpu, keep_rows=keep_rows)
+            undo.pop_all()
 
-    def kill(self) -> None:
-        """Nothing of that kind can be done to it."""
+    def _started(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> threading.Thread:
+        thread = threading.Thread(
+            target=self._live,
+            args=(processor, cpu),
+            kwargs={"keep_rows": keep_rows},
+            name=f"{THREADS_NAME}interpreter",
+            daemon=True,
+        )
+        thread.start()
+        return thread
+
+    def kill(self) -> bool:
+        """Nothing of that kind can be done to it: it is given up, and keeps what it has open."""
+        self._given_up = True
+        return False
 
     def how_it_ended(self) -> str:
         """See `Host.how_it_ended`."""
@@ -116,6 +132,11 @@ class _Interpreter(Host):
     def close(self) -> None:
         """See `Host.close`. Waits for the batch under way, since nothing can stop that."""
         self.link.close()
+        if self._given_up:
+            with self._lock:
+                self._left = not self._over
+            if self._left:
+                return
         self._thread.join()
         self._let_go()
 
@@ -152,15 +173,22 @@ class _Interpreter(Host):
             self._error = f"ended: {describe_exception(error)}"
         finally:
             self._theirs.close()
+            with self._lock:
+                self._over = True
+            if self._left:
+                self._let_go()
 
 
 def _did_not_start(cause: str) -> ExecutorUnavailableError:
     return ExecutorUnavailableError(
         f"a subinterpreter did not start: {cause}",
         place="executor interpreters",
-        remedy="every module that the processor imports must support subinterpreters, and the "
-        "processor must be importable (not defined in __main__) and must pickle; otherwise use "
-        "threads or processes",
+        remedy=remedy_for(
+            cause,
+            "every module that the processor imports must support subinterpreters, and the "
+            "processor must be importable (not defined in __main__) and must pickle; otherwise use "
+            "threads or processes",
+        ),
     )
 
 

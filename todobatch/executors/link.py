@@ -51,9 +51,10 @@ class Page:
     SIZE = mmap.PAGESIZE
     TAKEN, RUNNING, SINCE, LAST_OF, LAST, FLAGS = 0, 1, 2, 3, 4, 8
     NUMBER_OF_FLAGS = 64
-    IDLE, UNPICKLING, SENDING = 0, -1, -2
+    IDLE, UNPICKLING, SENDING, PICKLING = 0, -1, -2, -3
     """As RUNNING; otherwise the batch's place in the message, from 1. Sending may have to wait for
-    the caller: no deadline holds then, and no batch is to blame for its end."""
+    the caller: no deadline holds then, and no batch is to blame for its end. While several are
+    unpickled, or their results pickled, any of them may be."""
 
     def __init__(self, file: int, token: tuple[int, int] | None = None) -> None:
         self._file = file
@@ -245,7 +246,7 @@ def _send_results(
     batches: list[Batch],
     results: list[ProcessingResult],
 ) -> None:
-    begun = perf_counter()
+    begun = page.begin(Page.PICKLING)
     try:
         data = wire.pack_results(results)
     except Exception:

@@ -20,6 +20,8 @@ with it, and those batches run again: a batch gives one result, but may run more
 """
 
 import atexit
+import errno
+import os
 import selectors
 import socket
 import time
@@ -62,6 +64,19 @@ MOST_UNTAKEN = Page.NUMBER_OF_FLAGS - 4
 
 READ_BYTES = 1 << 18
 _WITHOUT_DEADLINE = {Page.IDLE, Page.SENDING}
+_ANY_OF_THEM = {Page.UNPICKLING, Page.PICKLING}
+"""What a worker is at when any batch of its message may be to blame for its end."""
+
+
+def remedy_for(cause: str, otherwise: str) -> str:
+    """What to do about a worker that did not start."""
+    if os.strerror(errno.EMFILE) in cause or os.strerror(errno.ENFILE) in cause:
+        return "use fewer workers, or raise the limit on open files (ulimit -n): each takes some"
+    return otherwise
+
+
+def _never() -> Seconds | None:
+    return None
 
 
 class Host(ABC):
@@ -75,8 +90,11 @@ class Host(ABC):
     """A descriptor that becomes readable when it has ended; None where the socket is all."""
 
     @abstractmethod
-    def kill(self) -> None:
-        """End it at once, where that can be done, whatever it is doing."""
+    def kill(self) -> bool:
+        """End it at once, whatever it is doing; false where that cannot be done.
+
+        One that cannot be ended is given up: `close` then does not wait for it.
+        """
 
     @abstractmethod
     def how_it_ended(self) -> str:
@@ -119,6 +137,8 @@ class _Worker:
     stray: set[int] = field(default_factory=set)
     """Messages of a run that the caller left, under way in the worker: nobody wants the results."""
     inbox: bytearray = field(default_factory=bytearray)
+    rest: memoryview | None = None
+    """Of a large message: the part of the inbox that is still to come."""
     outbox: deque[memoryview] = field(default_factory=deque)
     overdue: tuple[int, int] | None = None
     """Message and place of the batch for which it was killed."""
@@ -160,8 +180,12 @@ class Pool:
         self._workers: list[_Worker] = []
         self._failed_starts = 0
         self._why = ""
+        self._hangs = False
+        """Whether one hangs in its start, and cannot be ended."""
         self._cost: Seconds | None = None
         """What a batch takes a worker, by the latest ones."""
+        self._due_in: Callable[[], Seconds | None] = _never
+        """In how many seconds an input that had ended may have more."""
         self._exhausted = False
         self._broken: Exception | None = None
         """What reading the input raised."""
@@ -187,7 +211,7 @@ class Pool:
         while len(self._workers) < self._size and not self._failed_starts:
             self._add_worker()
         while not self._failed_starts and not all(worker.up for worker in self._workers):
-            self._wait(START_TIMEOUT_S)
+            self._wait(self._until_overdue())
             self._kill_overdue()
         if self._failed_starts:
             raise self._did_not_start(self._why)
@@ -200,6 +224,8 @@ class Pool:
         try:
             for worker in self._workers:
                 worker.link.close()  # who is idle ends by that
+                if self._hangs and not worker.up:
+                    worker.host.kill()  # it may hang in its start as another one does
             sentinels = [each.host.sentinel for each in self._workers if each.up]
             waiting = [each for each in sentinels if each is not None]
             while waiting and (over := wait(waiting, max(end - perf_counter(), 0.0))):
@@ -212,6 +238,7 @@ class Pool:
     def run(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
         """Run all batches."""
         feed = iter(batches)
+        self._due_in = getattr(batches, "due_in", _never)
         self._exhausted, self._broken = False, None
         self._begun = perf_counter()
         self._gone.clear()
@@ -227,13 +254,20 @@ class Pool:
                         break
                     self._wait(self._until_overdue())
                     self._kill_overdue()
+                    self._ask_again()
                     self._hand_out(feed)  # workers go on while the caller looks at the results
                 finished, self._finished = self._finished, []
                 yield from finished
+                self._ask_again()
             if self._broken is not None:
                 raise self._broken
         finally:
             self._abandon()
+
+    def _ask_again(self) -> None:
+        """The input had ended: has it anything more by now? See `Executor.open`."""
+        if self._exhausted and self._broken is None and self._due_in() == 0.0:
+            self._exhausted = False
 
     def _under_way(self) -> bool:
         return any(worker.messages for worker in self._workers)
@@ -384,29 +418,43 @@ class Pool:
 
     def _receive(self, worker: _Worker, *, to_the_end: bool = False) -> bool:
         """Take in what is there; false when the worker's end is closed."""
-        inbox, is_open = worker.inbox, True
+        is_open = True
         try:
-            while got := worker.link.recv_into(self._buffer):
-                inbox += self._buffer[:got]
-                if got < READ_BYTES and not to_the_end:
+            while got := worker.link.recv_into(worker.rest or self._buffer):
+                if worker.rest:
+                    worker.rest = worker.rest[got:]
+                else:
+                    worker.inbox += self._buffer[:got]
+                if got < READ_BYTES and not worker.rest and not to_the_end:
                     break
             is_open = bool(got)
         except BlockingIOError:
             pass
         except OSError:
             is_open = False
-        at = 0
+        if worker.rest:
+            return is_open
+        worker.rest, inbox, at = None, worker.inbox, 0
+        needed = FROM_WORKER.size
         with memoryview(inbox) as view:
-            while len(view) - at >= FROM_WORKER.size:
+            while len(view) - at >= needed:
                 size, number, first, end, pickling, sent = FROM_WORKER.unpack_from(view, at)
-                if len(view) - at - FROM_WORKER.size < size:
+                needed += size
+                if len(view) - at < needed:
                     break
-                at += FROM_WORKER.size
                 back = perf_counter() - sent
-                with view[at : at + size] as data:
+                with view[at + FROM_WORKER.size : at + needed] as data:
                     self._take_in(worker, number, first, end, data, pickling, back)
-                at += size
+                at += needed
+                needed = FROM_WORKER.size
+        if at == len(inbox):
+            worker.inbox = bytearray()
+            return is_open
         del inbox[:at]
+        if needed - len(inbox) > READ_BYTES:  # the rest goes straight to its place
+            worker.inbox = bytearray(needed)
+            worker.inbox[: len(inbox)] = inbox
+            worker.rest = memoryview(worker.inbox)[len(inbox) :]
         return is_open
 
     def _take_in(
@@ -466,16 +514,18 @@ class Pool:
     def _add_worker(self) -> None:
         taken = [worker.cpu for worker in self._workers]
         cpu = min(self._cpus, key=taken.count, default=None)
+        why = ""
         for attempt in range(START_ATTEMPTS):
             try:
                 host = self._start_host(cpu)
                 break
             except (OSError, RuntimeError, EOFError) as error:
                 # The system's limits, which may pass; a fork server that died is started anew.
-                self._why = describe_exception(error)
+                why = why or describe_exception(error)  # later ones may follow from the first
                 time.sleep(RETRY_START_S * 2**attempt)
         else:
             self._failed_starts += 1
+            self._why = why
             return
         worker = _Worker(host, host.link, host.page, perf_counter(), cpu)
         self._workers.append(worker)
@@ -486,9 +536,11 @@ class Pool:
         atexit.register(self.stop)  # before multiprocessing's own, which would wait for ever
 
     def _until_overdue(self) -> Seconds | None:
-        """Seconds until a batch or a start could be overdue, None where nothing ever is."""
+        """Seconds until a batch or a start could be overdue, or the input may have more again."""
         now = perf_counter()
         ends = [worker.started + START_TIMEOUT_S for worker in self._workers if not worker.up]
+        if self._exhausted and (due := self._due_in()):  # 0: there is more, and nobody has room
+            ends.append(now + due)
         if (
             self._exhausted
             and not all(worker.queued() for worker in self._workers)
@@ -506,12 +558,14 @@ class Pool:
     def _kill_overdue(self) -> None:
         """Kill what is overdue; the selector tells when it is dead."""
         now = perf_counter()
+        hanging: list[_Worker] = []
         for worker in self._workers:
             taken, running, since = worker.page.running()
             if not worker.up:
                 if now - worker.started > START_TIMEOUT_S:
                     self._why = f"it was not up after {START_TIMEOUT_S:g} s"
-                    worker.host.kill()
+                    if not worker.host.kill():
+                        hanging.append(worker)
             elif (
                 self._deadline is not None
                 and running not in _WITHOUT_DEADLINE
@@ -520,6 +574,9 @@ class Pool:
             ):
                 worker.overdue = (taken, running)
                 worker.host.kill()
+        for worker in hanging:  # one that hangs in its start would hang again
+            self._failed_starts, self._hangs = START_ATTEMPTS, True
+            self._remove(worker)
 
     def _bury(self, worker: _Worker) -> None:
         """Take in what a dead worker had sent, give up what it was running, keep the rest."""
@@ -531,13 +588,16 @@ class Pool:
         self._keep_all_but_the_culprit(worker, ending)
         if worker.up:
             add_stats(self._gone, self._account(worker))
+        self._remove(worker)
+        if self._failed_starts < START_ATTEMPTS:
+            self._add_worker()
+
+    def _remove(self, worker: _Worker) -> None:
         self._selector.unregister(worker.link)
         if worker.host.sentinel is not None:
             self._selector.unregister(worker.host.sentinel)
         self._workers.remove(worker)
         worker.host.close()
-        if self._failed_starts < START_ATTEMPTS:
-            self._add_worker()
 
     def _keep_all_but_the_culprit(self, worker: _Worker, ending: str) -> None:
         taken, running, since = worker.page.running()
@@ -551,7 +611,7 @@ class Pool:
         kept: list[list[Batch]] = []
         for number, message in worker.messages.items():
             left = message.batches[message.done :]
-            if number == taken and running == Page.UNPICKLING:
+            if number == taken and running in _ANY_OF_THEM:
                 self._run_alone_or_fail(left, cause, fault)
                 continue
             culprit = running - 1 - message.done

@@ -3,7 +3,8 @@
 How they are handed over, and what happens when a worker dies or hangs, is in `pool`. Workers are
 started by a fork server where there is one, otherwise spawned: forking a process that has threads
 can deadlock, and a process that is spawned takes longer to be up. They end when their socket is
-closed, or when the process that started them is gone.
+closed, or when the process that started them is gone; where there is prctl(2), even if a batch
+holds the GIL then. They also end when the fork server does, and another one starts them anew.
 """
 
 import multiprocessing as mp
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -27,7 +28,7 @@ from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import wire
 from todobatch.executors.base import Capabilities, Executor, Run
 from todobatch.executors.link import Page, reserve, serve
-from todobatch.executors.pool import END_GRACE_S, Host, Pool
+from todobatch.executors.pool import END_GRACE_S, Host, Pool, remedy_for
 from todobatch.model import describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
@@ -86,30 +87,29 @@ class _Process(Host):
     def __init__(
         self, context: BaseContext, processor: bytes, cpu: int | None, *, keep_rows: bool
     ) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the worker
-        self.link, theirs = socket.socketpair()
-        try:
+        with ExitStack() as undo:  # when something fails here, such as for want of descriptors
+            self._file = undo.enter_context(tempfile.TemporaryFile())
             reserve(self._file)
+            self.page = Page(self._file.fileno())
+            undo.callback(self.page.close)
+            self.link, theirs = socket.socketpair()
+            undo.enter_context(self.link)
             self.link.setblocking(False)
-            self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-                target=_serve,
-                args=(theirs, _Descriptor(self._file.fileno()), processor, [*sys.path], cpu),
-                kwargs={"start_method": context.get_start_method(), "keep_rows": keep_rows},
-            )
-            self._process.start()
-        except BaseException:
-            self.link.close()
-            self._file.close()
-            raise
-        finally:
-            theirs.close()
+            with theirs:
+                self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
+                    target=_serve,
+                    args=(theirs, _Descriptor(self._file.fileno()), processor, [*sys.path], cpu),
+                    kwargs={"start_method": context.get_start_method(), "keep_rows": keep_rows},
+                )
+                self._process.start()
+            undo.pop_all()
         self.label = f"process-{self._process.pid}"
         self.sentinel = self._process.sentinel
-        self.page = Page(self._file.fileno())
 
-    def kill(self) -> None:
+    def kill(self) -> bool:
         """See `Host.kill`."""
         self._process.kill()
+        return True
 
     def how_it_ended(self) -> str:
         """See `Host.how_it_ended`."""
@@ -140,8 +140,11 @@ def _did_not_start(cause: str) -> ExecutorUnavailableError:
     return ExecutorUnavailableError(
         f"a worker process did not start: {cause}",
         place="executor processes",
-        remedy="what it printed stands above; a processor of your own must be importable "
-        "(not defined in __main__) and must pickle",
+        remedy=remedy_for(
+            cause,
+            "what it printed stands above; a processor of your own must be importable (not defined "
+            "in __main__) and must pickle",
+        ),
     )
 
 
@@ -175,16 +178,49 @@ def _serve(
 ) -> None:
     """A worker process's whole life; `file`, a `_Descriptor` on the way here, holds its page."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator, which drains
-    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+    _end_with_parent(start_method)
     if cpu is not None:
         runtime.stay_on(cpu)
     label = f"process-{os.getpid()}"
     serve(link, Page(file), processor, path, label, start_method, keep_rows=keep_rows)
 
 
-def _end_with_parent() -> None:
-    """End this process when the one that started it is gone, even in the middle of a batch."""
+def _end_with_parent(start_method: str) -> None:
+    """End this process when the coordinator is gone, even in the middle of a batch.
+
+    A thread waits for that, and cannot do a thing while a batch holds the GIL. So the system is
+    asked too, where it can be: it kills this process when the fork server is gone, which ends when
+    its coordinator does and no worker holds on to it. A coordinator that ended before the system
+    was asked is noticed here, before there is any batch. What was spawned is not left to the
+    system: it would end with the thread that started it, which may be gone before its process.
+    """
     parent = mp.parent_process()
     assert parent is not None
-    wait([parent.sentinel])
+    if start_method == "forkserver":
+        _let_the_fork_server_end()
+        runtime.end_with_parent()
+    if wait([parent.sentinel], 0):
+        os._exit(1)
+    threading.Thread(
+        target=_end_when_ready, args=(parent.sentinel,), name="parent-watch", daemon=True
+    ).start()
+
+
+def _let_the_fork_server_end() -> None:
+    """Close this process's hold on the fork server, which lives as long as anybody has one.
+
+    multiprocessing gives it to each child, and no child uses it: one that starts processes of its
+    own starts a fork server of its own.
+    """
+    from multiprocessing import forkserver
+
+    server: Any = getattr(forkserver, "_forkserver", None)
+    hold = getattr(server, "_forkserver_alive_fd", None)
+    if hold is not None:
+        server._forkserver_alive_fd = None  # noqa: SLF001 - there is no public way
+        os.close(hold)
+
+
+def _end_when_ready(sentinel: int) -> None:
+    wait([sentinel])
     os._exit(1)

@@ -15,9 +15,9 @@ import pickle
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from concurrent.futures import Executor as AnyPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from time import perf_counter
 
@@ -86,14 +86,9 @@ class Wrapped(Executor):
         self.check(workers, deadline_s)
         try:
             sent = pickle.dumps(processor) if self._needs_pickling else processor
-            pool = self._start(workers)
         except Exception as error:
-            raise ExecutorUnavailableError(
-                f"its pool did not start: {describe_exception(error)}",
-                place=f"executor {self.name}",
-                remedy="the processor must pickle and be importable where the pool is one of "
-                "processes or interpreters; otherwise see the pool's own documentation",
-            ) from error
+            raise self._did_not_start(error) from error
+        pool = self._start(workers)
 
         def submit(batch: Batch) -> "Future[ProcessingResult]":
             return pool.submit(_work, os.getpid(), sent, batch, keep_rows)
@@ -116,7 +111,7 @@ class Wrapped(Executor):
                     for batch in broken.lost:
                         cause = "the pool broke while it was under way"
                         yield failed_result(processor.processor_id, batch, cause, fault="crashed")
-                    pool.shutdown(wait=True, cancel_futures=True)
+                    _shut_down(pool)
                     pool = self._start(workers)
                 else:
                     wall = perf_counter() - begun
@@ -128,13 +123,34 @@ class Wrapped(Executor):
         try:
             yield Counted(run)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            _shut_down(pool)
 
     def _start(self, workers: int) -> AnyPool:
-        pool = self._make(workers)
-        for future in [pool.submit(os.getpid) for _ in range(workers)]:
-            future.result()
+        """A pool that works, or ExecutorUnavailableError whatever its maker and it may throw."""
+        pool: AnyPool | None = None
+        try:
+            pool = self._make(workers)
+            for future in [pool.submit(os.getpid) for _ in range(workers)]:
+                future.result()
+        except Exception as error:
+            if pool is not None:
+                _shut_down(pool)
+            raise self._did_not_start(error) from error
         return pool
+
+    def _did_not_start(self, error: Exception) -> ExecutorUnavailableError:
+        return ExecutorUnavailableError(
+            f"its pool did not start: {describe_exception(error)}",
+            place=f"executor {self.name}",
+            remedy="the processor must pickle and be importable where the pool is one of "
+            "processes or interpreters; otherwise see the pool's own documentation",
+        )
+
+
+def _shut_down(pool: AnyPool) -> None:
+    """End a pool, broken or not: what it throws then hides no result and no other error."""
+    with suppress(Exception):
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 class _PoolBrokenError(Exception):
@@ -167,13 +183,16 @@ def _run(
             except BrokenExecutor:
                 lost.append(batch)
                 break
+            except Exception as refusal:  # it would not take this one; it may take others
+                yield failed_result(processor_id, batch, describe_exception(refusal))
+                continue
             pending[future] = batch
             future.add_done_callback(done.put)
         if not pending:
             break
         future = done.get()
         batch = pending.pop(future)
-        error = future.exception()
+        error = CancelledError() if future.cancelled() else future.exception()
         if isinstance(error, BrokenExecutor):
             lost.append(batch)
         elif error is not None:  # it could not be sent there or back

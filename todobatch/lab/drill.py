@@ -6,7 +6,7 @@ A child tells of each task as its result comes in; what it told before it died o
 Tasks are counted here from what was told, task by task, and then held against what the coordinator
 counted itself: where the two disagree the row says so, and counts as one that failed.
 
-Pairs run side by side, one a CPU, each followed by a thread of its own here. These threads share
+Pairs run side by side, two a CPU, each followed by a thread of its own here. These threads share
 nothing that changes but one event, which asks them to end their processes.
 """
 
@@ -21,9 +21,8 @@ from types import MappingProxyType
 
 from todobatch import runtime
 from todobatch.errors import BuildError, UsageError
-from todobatch.executors import EXECUTORS
 from todobatch.executors.base import Capabilities
-from todobatch.lab.drill_child import DrillJob
+from todobatch.lab.drill_child import OURS, WRAPPED, DrillJob
 from todobatch.lab.drill_faults import FAULTS, Fault, Need
 from todobatch.lab.drill_peers import PEERS
 from todobatch.lab.drill_take import QUIET_PATIENT_S, End, Limits, Stage, Story, take, take_killed
@@ -41,8 +40,15 @@ DEADLINE_S: Seconds = 1.0
 WATCHDOG_S: Seconds = 3.0
 RETRIES = 2
 BACKOFF_S: Seconds = 0.05
+PER_CPU = 2
+"""Pairs side by side on each CPU: most of a pair's time is waiting."""
 MOST_SIDE_BY_SIDE = 4
+HAVE_FORK_SERVERS = frozenset({"processes", "wrapped-processes"})
+"""Ours; whether a peer has one shows when it strikes."""
 
+SUMS_NOTHING_UP = "it sums nothing up"
+NOT_A_NAME = "todobatch run has no such executor"
+NO_FORK_SERVER = "it has no fork server"
 ERROR_KEPT = 120
 DEFAULT_LIMITS = Limits()
 
@@ -166,7 +172,7 @@ def drill(
     and with `peers` all of those. Raises UsageError for a name that is none and for a senseless
     number of tasks, and KeyboardInterrupt when all children have been ended.
     """
-    chosen = _names(executors, [*EXECUTORS, *(PEERS if peers or executors else ())], "--executors")
+    chosen = _names(executors, [*OURS, *(PEERS if peers or executors else ())], "--executors")
     struck_by = _names(faults, list(FAULTS), "--faults")
     if not LEAST_TASKS <= tasks <= MOST_TASKS:
         raise UsageError(
@@ -190,7 +196,7 @@ def drill(
 
 def _side_by_side(taker: "Taker", pairs: Sequence[tuple[str, Fault]], tell: Tell) -> Iterator[Row]:
     """Rows in the order of the pairs."""
-    at_once = max(1, min(runtime.cpus_available(), MOST_SIDE_BY_SIDE))
+    at_once = max(1, min(PER_CPU * runtime.cpus_available(), MOST_SIDE_BY_SIDE))
     with ThreadPoolExecutor(at_once, thread_name_prefix="drill") as pool:
         try:
             rows = [pool.submit(taker.take, name, fault) for name, fault in pairs]
@@ -217,7 +223,7 @@ class Taker:
         """One executor meets one fault."""
         begun = time.monotonic()
         entry = self.peers.get(executor)
-        claims = entry is None and isolates(EXECUTORS[executor].capabilities, fault)
+        claims = entry is None and isolates(OURS[executor].capabilities, fault)
         limits = replace(self.limits, quiet_s=QUIET_PATIENT_S) if claims else self.limits
         with tempfile.TemporaryDirectory(
             prefix="todobatch-drill-", ignore_cleanup_errors=True
@@ -236,12 +242,24 @@ class Taker:
                 "backoff_s": BACKOFF_S,
                 "watchdog_s": WATCHDOG_S,
             }
-            if self.missing and executor in PEERS and PEERS[executor].extra:
-                story = Story(ended="unavailable", why=self.missing)
+            if why := self._not_taken(executor, fault):
+                story = Story(ended="unavailable", why=why)
             else:
                 how = take_killed if fault.needs == "journal" else take
                 story = how(self.stage, job, limits)
         return judge(story, job, claims=claims, seconds=time.monotonic() - begun)
+
+    def _not_taken(self, executor: str, fault: Fault) -> str:
+        """Why there is no such row, or empty."""
+        if executor in self.peers:
+            if self.missing and executor in PEERS and PEERS[executor].extra:
+                return self.missing
+            return SUMS_NOTHING_UP if fault.where == "aggregate" else ""
+        if executor in WRAPPED and fault.needs == "journal":
+            return NOT_A_NAME
+        if fault.name == "fork-server-killed" and executor not in HAVE_FORK_SERVERS:
+            return NO_FORK_SERVER
+        return ""
 
 
 def judge(story: Story, job: DrillJob, *, claims: bool, seconds: Seconds) -> Row:
@@ -256,11 +274,12 @@ def judge(story: Story, job: DrillJob, *, claims: bool, seconds: Seconds) -> Row
     lost = len(tasks) - len(done) - len(aside)
     duplicated = sum(times - 1 for times in story.told.values())
     recovered = ran and lost == 0 and story.struck is not None
-    isolated = lost == duplicated == 0 if peer else claims
+    unhurt = lost == duplicated == 0 and story.struck is not None and not story.left_over
+    isolated = unhurt if peer else claims
     remedy = ""
-    if not ran and not peer:
+    if not ran and not peer and story.why not in {NOT_A_NAME, NO_FORK_SERVER}:
         remedy = "choose another interpreter with --interpreter, or another executor"
-    elif not peer and not claims:
+    elif ran and not peer and not claims:
         remedy = REMEDIES[fault.needs]
     since = story.struck if story.struck is not None else 0.0
     until = (

@@ -10,22 +10,44 @@ the fault: what it has told by then is what is known. It ends with its workers w
 
 import importlib
 import json
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypedDict
 
 from todobatch.coordinator import run_batches
-from todobatch.executors import EXECUTORS
+from todobatch.executors import EXECUTORS, Executor, Wrapped
 from todobatch.lab.drill_faults import FAULTS, Drilled, Strike, unable, work
 from todobatch.model import Batch, ProcessingResult, Task, describe_exception
 from todobatch.units import Seconds
 
 STDIN = 0
+
+
+def _process_pool(workers: int) -> ProcessPoolExecutor:
+    methods = multiprocessing.get_all_start_methods()
+    method = "forkserver" if "forkserver" in methods else "spawn"
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(method))
+
+
+WRAPPED: Mapping[str, Executor] = MappingProxyType(
+    {
+        each.name: each
+        for each in (
+            Wrapped(ThreadPoolExecutor, "wrapped-threads"),
+            Wrapped(_process_pool, "wrapped-processes", needs_pickling=True, cpu_parallel=True),
+        )
+    }
+)
+"""Pools of the standard library under our contract: what retrying makes of them, and cannot."""
+OURS: Mapping[str, Executor] = MappingProxyType({**EXECUTORS, **WRAPPED})
 
 
 class DrillJob(TypedDict):
@@ -83,7 +105,7 @@ Peer = Callable[[Callable[[int], Any], Iterable[int], DrillJob, Tell], None]
 
 def run_own(job: DrillJob, tell: Tell) -> None:
     """One of our executors, by way of the coordinator. A row in another task's place is none."""
-    executor = EXECUTORS[job["executor"]]
+    executor = OURS[job["executor"]]
     if reason := executor.available():
         tell.event("unavailable", reason=reason)
         return

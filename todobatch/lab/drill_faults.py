@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -51,6 +51,10 @@ class Fault:
     always: bool
     """It strikes whenever the task is tried, so that the task must be set aside."""
     act: Callable[[], Any]
+    where: Literal["task", "aggregate"] = "task"
+    """Whether it meets the task itself, or what sums up a batch that it is in."""
+    applies: Callable[[], bool] = lambda: True
+    """Asked in the worker, when it is the task's turn: whether there is anything to strike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,13 @@ class Strike:
 
 def work(number: int, strike: Strike) -> Any:
     """One task: meet the fault if it is this task's turn, else work. Gives the task's number."""
-    if number == strike.task and (fault := FAULTS[strike.fault]) and _strikes(fault, strike):
+    fault = FAULTS[strike.fault]
+    if (
+        number == strike.task
+        and fault.where == "task"
+        and fault.applies()
+        and _strikes(fault, strike)
+    ):
         outcome = fault.act()
         if outcome is not None:
             return outcome
@@ -89,6 +99,15 @@ class Drilled(TaskBatchProcessor):
         """See `work`."""
         done: Json = work(int(task.title), self._strike)
         return done
+
+    def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> Mapping[str, Json]:
+        """The usual one, in which a fault of the aggregate strikes."""
+        fault = FAULTS[self._strike.fault]
+        struck = str(self._strike.task)
+        here = fault.where == "aggregate" and any(task.title == struck for task in tasks)
+        if here and _strikes(fault, self._strike):
+            fault.act()
+        return super().summarise(tasks, rows)
 
 
 def struck_at(folder: Path) -> Seconds | None:
@@ -150,6 +169,26 @@ def _segfault() -> None:
 def _hang() -> NoReturn:
     while True:
         threading.Event().wait()
+
+
+def _hold_the_gil() -> None:
+    """No other thread runs until this is over, where there is a GIL."""
+    import ctypes
+
+    ctypes.PyDLL(None).sleep(int(WAIT_S))
+    raise TimeoutError("drill: nobody ended a task that holds the GIL")
+
+
+def _kill_fork_server() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+
+
+def _has_fork_server() -> bool:
+    """Whether this process was started by one; whose end would be somebody else's otherwise."""
+    try:
+        return b"multiprocessing.forkserver" in Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _wait_to_be_killed() -> NoReturn:
@@ -215,11 +254,24 @@ _ALL = (
     Fault(
         "oom-killed", "memory runs out, then SIGKILL, once", "crashes", False, _be_killed_for_memory
     ),
+    Fault(
+        "aggregate-crash", "summing up a batch with the task in it crashes, always", "crashes",
+        True, _segfault, where="aggregate",
+    ),
+    Fault(
+        "fork-server-killed", "what starts the workers gets SIGKILL, once", "crashes", False,
+        _kill_fork_server, applies=_has_fork_server,
+    ),
     Fault("hung", "a task waits for ever, once", "deadline", False, _hang),
     Fault("hung-always", "a task waits for ever, always", "deadline", True, _hang),
+    Fault("gil-held", "a task holds the GIL for ever, once", "deadline", False, _hold_the_gil),
     Fault(
         "coordinator-killed", "the run gets SIGKILL and is started again", "journal", False,
         _wait_to_be_killed,
+    ),
+    Fault(
+        "orphan", "the same while a task holds the GIL: no worker may live on", "journal", False,
+        _hold_the_gil,
     ),
 )  # fmt: skip
 FAULTS: Mapping[str, Fault] = MappingProxyType({fault.name: fault for fault in _ALL})

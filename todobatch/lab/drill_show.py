@@ -46,7 +46,7 @@ def lines(found: Drill) -> Iterator[str]:
     for row in found.broken_words:
         yield (
             f"FAILED: {row.executor} says that it isolates {row.fault}, and lost {row.lost} and "
-            f"doubled {row.duplicated} of {row.tasks} tasks"
+            f"doubled {row.duplicated} of {row.tasks} tasks" + (f": {row.note}" if row.note else "")
         )
     promised = sum(row.isolates and not row.peer for row in found.rows)
     if promised and not found.broken_words:

@@ -71,6 +71,8 @@ class Story:
     """When the fault struck first, by the same clock; None when it never did."""
     counted: tuple[int, int] | None = None
     """The coordinator's own count of tasks done and failed, where it got so far."""
+    left_over: int = 0
+    """Processes that lived on after the one that coordinates was killed."""
     ended: End = "finished"
     why: str = ""
 
@@ -96,6 +98,21 @@ class Story:
         """How it ended, unless it has said so itself."""
         if self.ended == "finished":
             self.ended, self.why = ended, why
+
+    def look_for_survivors(self, group: int) -> None:
+        """After the coordinator's end: whether others of its process group have ended too.
+
+        One that has not is ended here, and the story is that of a run that hangs.
+        """
+        end = time.monotonic() + END_S
+        while (alive := alive_in(group)) and time.monotonic() < end:
+            time.sleep(POLL_S)
+        self.left_over = len(alive)
+        if alive:
+            what = f"{len(alive)} of its processes lived on {END_S:g} s after it was killed"
+            self.end("hung", f"{what}, and {'was' if len(alive) == 1 else 'were'} ended")
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
 
     def _settle(self, event: Mapping[str, Any]) -> None:
         self.told.update(event["tasks"])
@@ -130,14 +147,30 @@ def take_killed(stage: Stage, job: DrillJob, limits: Limits) -> Story:
     )  # fmt: skip
 
 
+def alive_in(group: int) -> list[int]:
+    """The processes of a group that have not ended, but for a zombie; from /proc, see proc(5)."""
+    alive = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):  # it has ended meanwhile
+                state, _, its_group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+                if int(its_group) == group and state not in "ZX":
+                    alive.append(int(entry.name))
+    return alive
+
+
 def _peer_killed(stage: Stage, job: DrillJob, limits: Limits) -> Story:
     story = Story()
     mark = Path(job["folder"]) / MARK
     enough = job["tasks"] // 4  # of them back, so that there is something to do over
-    _child(stage, job, story, limits, until=lambda: mark.exists() and len(story.settled) >= enough)
-    if story.ended != "finished" or not mark.exists():
+    # The rest may wait behind a task that holds the GIL: then the first results are enough.
+    _child(
+        stage, job, story, limits, kill=True,
+        until=lambda: mark.exists() and (len(story.settled) >= enough or _waited(mark)),
+    )  # fmt: skip
+    if not (story.ended == "finished" or story.left_over) or not mark.exists():
         return story
-    story.struck = time.monotonic()  # leaving the first child has killed it
+    story.struck = time.monotonic()
     _child(stage, job, story, limits)
     return story
 
@@ -160,7 +193,11 @@ def _own_killed(stage: Stage, job: DrillJob, limits: Limits) -> Story:
         _follow(process, None, story, stage, limits, until=lambda: _under_way(mark, output))
         if process.poll() is None and (pid := coordinator_pid(folder)) is not None:
             story.struck = time.monotonic()
-            _kill_group(pid, process)
+            # The command would end what its coordinator leaves behind: it is stopped meanwhile.
+            process.send_signal(signal.SIGSTOP)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            story.look_for_survivors(pid)
     if story.struck is None:
         story.end(*_how_it_ended(process, folder))
         return story
@@ -174,21 +211,16 @@ def _own_killed(stage: Stage, job: DrillJob, limits: Limits) -> Story:
 def _under_way(mark: Path, output: Path) -> bool:
     """Whether the struck task waits and there are rows; after a while the first is enough."""
     try:
-        waited_s = time.time() - mark.stat().st_mtime
+        waited = _waited(mark)
         rows = output.with_name(f"{output.name}.part").stat().st_size
     except OSError:
         return False
-    return rows > 0 or waited_s > ROWS_WITHIN_S
+    return rows > 0 or waited
 
 
-def _kill_group(pid: int, process: "subprocess.Popen[bytes]") -> None:
-    """SIGKILL to a coordinator alone, and later to what it may have left behind."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(END_S)
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
+def _waited(mark: Path) -> bool:
+    """Whether the struck task has waited for so long that no more rows need be waited for."""
+    return time.time() - mark.stat().st_mtime > ROWS_WITHIN_S
 
 
 def _read(output: Path, story: Story, at: Seconds) -> None:
@@ -208,9 +240,15 @@ def _read(output: Path, story: Story, at: Seconds) -> None:
 
 
 def _child(
-    stage: Stage, job: DrillJob, story: Story, limits: Limits, until: Callable[[], bool] = _never
+    stage: Stage,
+    job: DrillJob,
+    story: Story,
+    limits: Limits,
+    until: Callable[[], bool] = _never,
+    *,
+    kill: bool = False,
 ) -> None:
-    """One `drill_child` from its start to its end."""
+    """One `drill_child` from its start to its end; `kill` it when `until` says so."""
     folder = Path(job["folder"])
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
@@ -219,8 +257,12 @@ def _child(
         with _started(command, stage.environment, folder, writer, json.dumps(job)) as process:
             os.close(writer)
             writer = -1
-            _follow(process, reader, story, stage, limits, until)
+            _follow(process, reader, story, stage, limits, until, folder)
             ended = process.poll() is not None
+            if kill and not ended and until():
+                process.kill()
+                process.wait()
+                story.look_for_survivors(process.pid)
         if ended:
             story.end(*_how_it_ended(process, folder))
     finally:
@@ -270,8 +312,12 @@ def _follow(
     stage: Stage,
     limits: Limits,
     until: Callable[[], bool] = _never,
+    folder: Path | None = None,
 ) -> None:
     """Hear events until the process has ended or must be; or `until` says so.
+
+    It must be when it is silent for too long after its first event, or, with the `folder` of the
+    mark, after the fault has struck.
 
     The end of the pipe proves nothing: workers that were forked hold it open. Events carry their
     own time, so that it matters little how often we look.
@@ -290,10 +336,17 @@ def _follow(
         if now - begun > limits.whole_s:
             story.end("hung", f"it had not ended after {limits.whole_s:g} s and was ended")
             return
-        if story.settled and now - last > limits.quiet_s:
+        since = last if story.settled else _struck_since(folder, last)
+        if since is not None and now - since > limits.quiet_s:
             story.end("hung", f"nothing came back for {limits.quiet_s:g} s, and it was ended")
             return
         stage.ending.wait(POLL_S)
+
+
+def _struck_since(folder: Path | None, last: Seconds) -> Seconds | None:
+    """Since when a process that has told of no task is silent after the strike, if it is."""
+    struck = None if folder is None else struck_at(folder)
+    return None if struck is None else max(struck, last)
 
 
 def _available(events: int | None) -> bytes:

@@ -24,7 +24,11 @@ from todobatch.model import (
 )
 
 DIGEST_MODULUS = 1 << 256
+UNKNOWN_DIGEST = -1
+"""Of a batch that was run in parts, by a `process_batch` of the user's own that gives no rows."""
 FAILURES_IN_MESSAGE = 3
+LONG_TEXT = 1_000
+"""Characters from which on a text is hashed by itself."""
 
 # What a task may throw without ending the worker. sys.exit() in a user's function is one of them.
 TASK_ERRORS = (Exception, SystemExit)
@@ -185,11 +189,27 @@ def digest_of(index: int, rows: Sequence[Json], partial: Mapping[str, Any]) -> i
 
     A run's digest is the sum of its batches' digests modulo 2**256, which does not depend on the
     order in which they finish (the additive set hash of Bellare and Micciancio, "A new paradigm for
-    collision-free hashing", 1997). Raises TypeError or ValueError when a row is not JSON, and
-    RecursionError when it is nested too deeply.
+    collision-free hashing", 1997). Raises TypeError or ValueError when a row is not JSON,
+    and RecursionError when it is nested too deeply.
+
+    Rows that are all text, the first of them long, and long texts in the aggregate stand there as
+    hashes of their own: to write them as JSON would take five times as long as to hash them.
     """
-    text = _canonical([index, rows, partial])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+    if rows and _is_long(rows[0]) and {*map(type, rows)} == {str}:
+        rows = [_hash(str(row)) for row in rows]
+    if any(map(_is_long, partial.values())):
+        partial = {
+            key: _hash(value) if _is_long(value) else value for key, value in partial.items()
+        }
+    return int.from_bytes(hashlib.sha256(_canonical([index, rows, partial]).encode()).digest())
+
+
+def _is_long(value: Any) -> bool:
+    return type(value) is str and len(value) >= LONG_TEXT
+
+
+def _hash(text: str) -> dict[str, Json]:
+    return {"sha256": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()}
 
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode

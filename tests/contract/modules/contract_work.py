@@ -44,6 +44,9 @@ class Picky(TaskBatchProcessor):
             time.sleep(0.5)
         if task.title == "hang":
             threading.Event().wait()
+        if task.title == "hold the GIL":
+            os.write(1, b"holding\n")
+            ctypes.PyDLL(None).sleep(600)
         if task.title.startswith("kill when there is "):
             path = Path(task.title.removeprefix("kill when there is "))
             while not path.exists():
@@ -128,6 +131,57 @@ class BadPartial(TaskBatchProcessor):
         if "lambda" not in {task.title for task in as_batch(tasks).tasks}:
             return result
         return replace(result, partial={"rows": lambda: 0})
+
+
+class DeadlyPartial(TaskBatchProcessor):
+    """Its result kills its worker, or hangs, while it is being pickled, when a task says so."""
+
+    name = "deadly-partial"
+
+    def process_task(self, task: Task) -> Json:
+        return task.title
+
+    def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
+        result = super().process_batch(tasks)
+        for title in ("die in pickling", "hang in pickling"):
+            if title in {task.title for task in as_batch(tasks).tasks}:
+                return replace(result, partial={"rows": Deadly(title)})
+        return result
+
+
+class Deadly:
+    """Something that cannot be pickled and does not say so."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def __reduce__(self) -> str:
+        if self.how.startswith("hang"):
+            threading.Event().wait()
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("it is dead")
+
+
+class NeverUp(TaskBatchProcessor):
+    """Hangs its worker's start, as an import would, until there is a file of that name."""
+
+    name = "never-up"
+
+    def __init__(self, go: str) -> None:
+        super().__init__()
+        self.go = go
+
+    def process_task(self, task: Task) -> Json:
+        return task.title
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _wait_for, (self.go,)
+
+
+def _wait_for(go: str) -> NeverUp:
+    while not Path(go).exists():
+        time.sleep(0.01)
+    return NeverUp(go)
 
 
 class Unloadable:

@@ -1,0 +1,93 @@
+"""Workers that do not come up are an error with a remedy: no wait for ever, and nothing left."""
+
+import os
+import resource
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import contract_work
+import pytest
+
+from todobatch.errors import ExecutorUnavailableError
+from todobatch.executors import EXECUTORS, Executor
+from todobatch.executors.base import THREADS_NAME
+from todobatch.executors.pool import START_ATTEMPTS
+
+POOLED = [name for name in ("interpreters", "processes") if not EXECUTORS[name].available()]
+
+
+@pytest.fixture(params=POOLED)
+def pooled(request: pytest.FixtureRequest) -> Executor:
+    return EXECUTORS[request.param]
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> Iterator[Path]:
+    """What lets workers that hang go on, at the end."""
+    path = tmp_path / "go"
+    yield path
+    path.touch()
+    while [each for each in threading.enumerate() if each.name == f"{THREADS_NAME}interpreter"]:
+        os.sched_yield()  # the test's watchdog bounds it
+
+
+def test_a_start_that_hangs_is_an_error(
+    pooled: Executor, go: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("todobatch.executors.pool.START_TIMEOUT_S", 0.5)
+    with (
+        pytest.raises(ExecutorUnavailableError, match=r"did not start: it was not up after 0\.5 s"),
+        pooled.open(contract_work.NeverUp(str(go)), 3),
+    ):
+        pass
+
+
+SCRIPT = """
+import os, resource, sys
+from todobatch.errors import ExecutorUnavailableError
+from todobatch.executors import EXECUTORS
+from todobatch.processors import resolve
+
+def opened():
+    return len(os.listdir("/proc/self/fd"))
+
+if __name__ == "__main__":
+    executor, work = EXECUTORS[sys.argv[1]], resolve("validate")
+    with executor.open(work, 1):
+        pass  # whatever is opened once only is open now
+    before = opened()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    try:
+        with executor.open(work, 200):
+            print("they are up")
+    except ExecutorUnavailableError as error:
+        print(error)
+    print(opened() - before, "left open")
+    with executor.open(work, 2):
+        print("two are fine")
+"""
+
+
+def test_more_workers_than_descriptors_are_an_error_and_nothing_is_left_open(
+    pooled: Executor, tmp_path: Path
+) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(SCRIPT)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 64
+    done = subprocess.run(
+        [sys.executable, str(script), pooled.name],
+        check=False, capture_output=True, text=True, timeout=100,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "did not start: OSError: [Errno 24] Too many open files" in done.stdout
+    assert "remedy: use fewer workers, or raise the limit on open files (ulimit -n)" in done.stdout
+    *_, left_open, fine = done.stdout.splitlines()
+    assert fine == "two are fine"
+    # multiprocessing forgets one pipe when it has no descriptor for a second one: see its
+    # `ForkServer.connect_to_new_process`. Each worker is tried to be started three times.
+    most = 2 * START_ATTEMPTS if pooled.name == "processes" else 0
+    assert int(left_open.removesuffix(" left open")) <= most

@@ -1,0 +1,49 @@
+"""A set of whole numbers that come nearly in order, such as those of the batches that are done."""
+
+from bisect import bisect_right
+from collections.abc import Iterable
+
+
+class Ranges:
+    """A set of whole numbers from 0 up, as ranges. Numbers that come nearly in order cost nothing.
+
+    Memory is that of the gaps: a batch that is waited for is one gap, whatever came after it.
+    """
+
+    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []  # the first number after each range
+        for start, end in ranges:
+            if start >= end or (self._ends and start <= self._ends[-1]):
+                raise ValueError(f"no ranges in order: {start} to {end}")
+            self._starts.append(start)
+            self._ends.append(end)
+
+    def add(self, number: int) -> None:
+        """Take a number in. Raises ValueError when it is there already."""
+        at = bisect_right(self._starts, number)
+        if at and number < self._ends[at - 1]:
+            raise ValueError(f"{number} is there already")
+        joins_left = at > 0 and self._ends[at - 1] == number
+        joins_right = at < len(self._starts) and self._starts[at] == number + 1
+        if joins_left and joins_right:
+            self._ends[at - 1] = self._ends.pop(at)
+            del self._starts[at]
+        elif joins_left:
+            self._ends[at - 1] = number + 1
+        elif joins_right:
+            self._starts[at] = number
+        else:
+            self._starts.insert(at, number)
+            self._ends.insert(at, number + 1)
+
+    def __contains__(self, number: int) -> bool:
+        at = bisect_right(self._starts, number)
+        return at > 0 and number < self._ends[at - 1]
+
+    def __len__(self) -> int:
+        return sum(self._ends) - sum(self._starts)
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Each range as its first number and the first after it."""
+        return list(zip(self._starts, self._ends, strict=True))
