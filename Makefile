@@ -23,9 +23,13 @@ MADE_FROM := requirements/bootstrap.txt requirements/dev.txt requirements/instal
 KEY := $(shell { cat $(MADE_FROM); echo '$(abspath $(VENV))'; $(PYTHON3) --version; } 2>&1 | cksum | tr ' ' -)
 READY := $(VENV)/.ready-$(KEY)
 
-# Each of these tests runs in four threads at once, what uses threads itself included.
-STRESSED := tests/contract/test_executors.py tests/executors/test_elastic.py \
-  tests/processors/test_processors.py -k "not processes and not interpreters" \
+# What the measured interpreters run themselves: all but the controller's. New tests are among it.
+CONTROLLER := lab cli reports test_docs_commands.py test_import_direction.py \
+  test_no_machine_traces.py test_no_skips.py test_package.py test_probe.py
+TASK_PATH := tests $(CONTROLLER:%=--ignore=tests/%)
+# Each test in four threads at once, twice (see tests/conftest.py for those that take less). What
+# tests other processes has just run without.
+STRESSED := $(TASK_PATH) -m "not controller and not interpreters and not slow" \
   --parallel-threads=4 --iterations=2
 
 help: ## list what can be made
@@ -59,14 +63,27 @@ check: $(READY) ## ruff and mypy --strict
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy --strict
 
-test: interpreters worker-test-env chromium ## all tests, the contract suite on each interpreter too, and stress
-	@$(PYTHON) -m pytest $(PYTEST_FLAGS)
-	@set -e; for python in $(INTERPRETERS); do \
-	  echo "the contract suite on $$python itself:"; \
-	  $(PYTHON) tests/tools/run_on.py $$python tests/contract $(PYTEST_FLAGS); \
-	done
-	@echo "in parallel threads without a GIL, twice:"
-	@$(PYTHON) tests/tools/run_on.py 3.14t $(STRESSED) $(PYTEST_FLAGS)
+# Two halves side by side, since the first mostly waits for the processes that it starts.
+FIRST_HALF := tests/lab tests/test_docs_commands.py
+define OTHER_HALF
+set -e; \
+$(PYTHON) -m pytest tests $(FIRST_HALF:%=--ignore=%) $(PYTEST_FLAGS); \
+for python in $(INTERPRETERS); do \
+  echo "the task path on $$python itself:"; \
+  $(PYTHON) tests/tools/run_on.py $$python $(TASK_PATH) $(PYTEST_FLAGS); \
+done; \
+echo "the same in parallel threads without a GIL, twice:"; \
+$(PYTHON) tests/tools/run_on.py 3.14t $(STRESSED) $(PYTEST_FLAGS)
+endef
+
+test: interpreters worker-test-env chromium ## all tests, the task path's on each interpreter too, and stress
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	echo "the other half runs beside this one, is shown after it, and until then is in $$log"; \
+	($(OTHER_HALF)) >"$$log" 2>&1 & beside=$$!; \
+	$(PYTHON) -m pytest $(FIRST_HALF) $(PYTEST_FLAGS); first=$$?; \
+	wait $$beside; other=$$?; \
+	cat "$$log"; \
+	[ $$first -eq 0 ] && [ $$other -eq 0 ]
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal \
   --custom-compile-command "make requirements"

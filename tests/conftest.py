@@ -80,6 +80,42 @@ def _reason(longrepr: object) -> str:
     return str(longrepr[2]) if isinstance(longrepr, tuple) else str(longrepr)
 
 
+# In parallel threads ------------------------------------------------------------------------------
+
+# A worker of theirs takes 20 to 200 ms to start: in two threads, once.
+STARTS_MUCH = {"processes", "interpreters", "wrapped processes"}
+# These change what all threads share; pytest-run-parallel knows, and uses one thread.
+FOR_ONE_THREAD = {"capsys", "monkeypatch"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs the controller, and what pytest-run-parallel is to run less or alone."""
+    in_threads = int(config.getoption("parallel_threads", default=1)) > 1
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "run_todobatch" in fixtures:
+            item.add_marker("controller")
+        if item.get_closest_marker("interpreters"):
+            item.add_marker(pytest.mark.thread_unsafe(reason="what it tests is in other processes"))
+        if not in_threads:
+            continue
+        if item.get_closest_marker("thread_unsafe") or fixtures & FOR_ONE_THREAD:
+            item.add_marker(pytest.mark.iterations(1))
+        elif getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.iterations(1))  # it repeats itself
+        elif STARTS_MUCH.intersection(_parameters(item)):
+            item.add_marker(pytest.mark.parallel_threads_limit(2))
+            item.add_marker(pytest.mark.iterations(1))
+
+
+def _parameters(item: pytest.Item) -> list[str]:
+    """What the test was parametrized with, executors by their names."""
+    parametrized = getattr(item, "callspec", None)
+    values = [] if parametrized is None else parametrized.params.values()
+    return [str(getattr(value, "name", value)) for value in values]
+
+
 # The measured interpreters ------------------------------------------------------------------------
 
 

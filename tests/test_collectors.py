@@ -22,9 +22,10 @@ EACH = 400
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
-def collector(request: pytest.FixtureRequest) -> ResultCollector:
-    made: ResultCollector = request.param()
-    return made
+def new(request: pytest.FixtureRequest) -> Callable[[], ResultCollector]:
+    """Makes collectors of one kind; each test makes its own, for it may run in several threads."""
+    kind: Callable[[], ResultCollector] = request.param
+    return kind
 
 
 def a_result(number: int) -> ProcessingResult:
@@ -52,7 +53,9 @@ def in_threads(work: Callable[[int], None], count: int = THREADS) -> None:
         raise broken[0]
 
 
-def test_every_result_is_kept_once_whoever_adds_it(collector: ResultCollector) -> None:
+def test_every_result_is_kept_once_whoever_adds_it(new: Callable[[], ResultCollector]) -> None:
+    collector = new()
+
     def add(n: int) -> None:
         for k in range(EACH):
             collector.add_result(a_result(n * EACH + k))
@@ -63,7 +66,9 @@ def test_every_result_is_kept_once_whoever_adds_it(collector: ResultCollector) -
     assert sorted(batches) == list(range(THREADS * EACH))
 
 
-def test_one_threads_results_stay_in_order(collector: ResultCollector) -> None:
+def test_one_threads_results_stay_in_order(new: Callable[[], ResultCollector]) -> None:
+    collector = new()
+
     def add(n: int) -> None:
         for k in range(EACH):
             collector.add_result(a_result(n * EACH + k))
@@ -76,8 +81,9 @@ def test_one_threads_results_stay_in_order(collector: ResultCollector) -> None:
 
 
 def test_readers_see_what_was_added_before_and_never_anything_twice(
-    collector: ResultCollector,
+    new: Callable[[], ResultCollector],
 ) -> None:
+    collector = new()
     added = [0] * THREADS  # each thread writes its own place
 
     def work(n: int) -> None:
@@ -98,7 +104,10 @@ def test_readers_see_what_was_added_before_and_never_anything_twice(
     assert collector.get_count() == THREADS // 2 * EACH
 
 
-def test_the_copy_is_a_copy_and_asking_takes_nothing_away(collector: ResultCollector) -> None:
+def test_the_copy_is_a_copy_and_asking_takes_nothing_away(
+    new: Callable[[], ResultCollector],
+) -> None:
+    collector = new()
     assert (collector.get_all_results(), collector.get_count()) == ([], 0)
     collector.add_result(a_result(1))
     collector.get_all_results().clear()
@@ -108,7 +117,10 @@ def test_the_copy_is_a_copy_and_asking_takes_nothing_away(collector: ResultColle
     assert collector.get_count() == 2
 
 
-def test_results_of_threads_that_have_ended_are_still_there(collector: ResultCollector) -> None:
+def test_results_of_threads_that_have_ended_are_still_there(
+    new: Callable[[], ResultCollector],
+) -> None:
+    collector = new()
     for round_ in range(3):  # the system may give a new thread an old one's name
         in_threads(lambda n, r=round_: collector.add_result(a_result(n + 10 * r)), count=2)  # type: ignore[misc]
     batches = sorted(result.batch for result in collector.get_all_results())
@@ -129,14 +141,16 @@ def test_a_thread_may_hold_its_own_list() -> None:
     assert sorted(result.batch for result in collector.get_all_results()) == [0, 1, 10, 11]
 
 
-def test_what_is_collected_cannot_be_changed(collector: ResultCollector) -> None:
+def test_what_is_collected_cannot_be_changed(new: Callable[[], ResultCollector]) -> None:
+    collector = new()
     collector.add_result(a_result(1))
     (result,) = collector.get_all_results()
     with pytest.raises(FrozenInstanceError):
         result.success = False  # type: ignore[misc]
 
 
-def test_each_of_them_collects_a_runs_results(collector: ResultCollector) -> None:
+def test_each_of_them_collects_a_runs_results(new: Callable[[], ResultCollector]) -> None:
+    collector = new()
     run_batches([Task("a")] * 40, "validate", batch_size=4, on_result=collector.add_result)
     assert sorted(result.batch for result in collector.get_all_results()) == list(range(10))
 

@@ -28,6 +28,9 @@ NOT_RUN_HERE = {
     ".venv/bin/python tests/tools/run_on.py 3.14t tests/contract -q": "make test runs that whole",
     "make requirements": "its outcome depends on what the registry holds today",
     ".ci/run": "CI itself",
+    "todobatch drill --executors threads,processes --faults poison,killed,hung --no-peers": (
+        "docs/how-to/drill.md runs it with the peers"
+    ),
     "todobatch drill --interpreter 3.14t": "minutes; tests/lab/test_drill.py drills parts of it",
     "pip install '.[lab,reports]' ./reports": "test_package.py, in an environment of its own",
     ".venv/bin/pre-commit install": "it changes the checkout's git hooks",
@@ -63,6 +66,9 @@ def commands(page: str) -> Iterator[Command]:
             in_block = True
         elif match := re.fullmatch(r"<!-- exit: (\d+) -->", text):
             exit_code = int(match[1])
+
+
+WITH_COMMANDS = [page for page in PAGES if any(commands(page.read_text("utf-8")))]
 
 
 def reason_not_to_run(command: str) -> str | None:
@@ -102,7 +108,7 @@ def names(page: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("page", PAGES, ids=names)
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=names)
 def test_every_command_of_the_page_works(page: Path, scratch: Path) -> None:
     env = {
         **os.environ,

@@ -6,7 +6,7 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -35,11 +35,16 @@ def named(number: int, bad: set[int] = frozenset()) -> list[Task]:  # type: igno
 
 
 def run(
-    tasks: list[Task], executor: Scripted, size: int = 10, **more: object
+    tasks: list[Task],
+    executor: Scripted,
+    size: int = 10,
+    processor: TaskBatchProcessor | None = None,
+    **more: object,
 ) -> tuple[BatchReport, list[tuple[Batch, ProcessingResult]]]:
     seen: list[tuple[Batch, ProcessingResult]] = []
     report = run_batches(
-        tasks, Flaky(), executor=executor, batch_size=size, keep_rows=True, backoff_s=0.0,
+        tasks, processor or Flaky(), executor=executor, batch_size=size, keep_rows=True,
+        backoff_s=0.0,
         on_batch=lambda batch, result: seen.append((batch, result)), **more,  # type: ignore[arg-type]
     )  # fmt: skip
     return report, seen
@@ -71,7 +76,7 @@ def jobs(draw: st.DrawFn) -> tuple[int, int, set[int], dict[int, int]]:
     seed=st.integers(0, 1000),
     holds=st.integers(1, 6),
     loses=st.booleans(),
-    part_s=st.sampled_from([None, 0.0, 2e-6, 1e-5]),
+    task_s=st.sampled_from([None, 1.0, 0.01, 0.004]),
 )
 def test_each_task_is_in_the_results_once_whatever_breaks(
     job: tuple[int, int, set[int], dict[int, int]],
@@ -79,17 +84,16 @@ def test_each_task_is_in_the_results_once_whatever_breaks(
     seed: int,
     holds: int,
     loses: bool,
-    part_s: float | None,
+    task_s: float | None,
 ) -> None:
     count, size, bad, breaks = job
     tasks = named(count, bad)
     executor = Scripted(
         {tasks[n].title: often for n, often in breaks.items()}, seed=seed, holds=holds, loses=loses
     )
-    with pytest.MonkeyPatch.context() as patch:
-        if part_s is not None:  # so short that many batches go out in parts
-            patch.setattr(faults, "PART_S", part_s)
-        report, seen = run(tasks, executor, size, retries=retries, cut=part_s is not None)
+    # Of tasks that take so long, many batches go out in parts.
+    processor = Flaky() if task_s is None else Took(task_s)
+    report, seen = run(tasks, executor, size, processor, retries=retries, cut=task_s is not None)
 
     places = Counter(
         place for batch, _ in seen for place in range(batch.first, batch.first + len(batch))
@@ -132,11 +136,11 @@ def test_slow_tasks_go_out_in_parts_and_quick_ones_in_whole_batches() -> None:
     whole = run_batches(tasks, processor, executor=Scripted(), workers=2, batch_size=100)
     assert (report.digest, report.result, report.batches) == (whole.digest, whole.result, 4)
     assert parts[0] == 1, "until a result has come in nobody knows how long they take"
-    assert max(parts) <= faults.PART_S / Slow.seconds
+    assert max(parts) <= faults.PART_S / processor.seconds
     assert sum(parts) == 400
 
     parts.clear()
-    run_batches(tasks, Flaky(), executor=executor, workers=2)
+    run_batches(tasks, Took(1e-6), executor=executor, workers=2)
     assert parts[-3:] == [100, 100, 100]
     parts.clear()
     run_batches(tasks, processor, executor=executor, workers=2, batch_size=100)
@@ -159,10 +163,10 @@ def test_large_tasks_are_copied_in_parts() -> None:
     tasks = [Task("x" * (faults.PART_BYTES // 4)) for _ in range(30)]
     parts: list[int] = []
     copying = Copying(holds=2, on_run=lambda batch: parts.append(len(batch)))
-    run_batches(tasks, Flaky(), executor=copying, workers=2)
+    run_batches(tasks, Took(1e-6), executor=copying, workers=2)
     assert (sum(parts), max(parts)) == (30, 4)
     parts.clear()
-    run_batches(tasks, Flaky(), executor=Scripted(holds=1, on_run=copying.on_run), workers=2)
+    run_batches(tasks, Took(1e-6), executor=Scripted(holds=1, on_run=copying.on_run), workers=2)
     assert max(parts) == 29, "where nothing is copied, they are as any others"
 
 
@@ -184,23 +188,30 @@ def test_a_batch_that_was_begun_is_finished_when_the_user_stops() -> None:
 def test_a_part_in_which_tasks_fail_is_run_again_when_that_is_asked_for() -> None:
     tasks = named(40, bad={7})
     executor = Scripted(holds=2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(faults, "PART_S", 0.0)
-        report, _ = run(tasks, executor, 20, cut=True, retry_failed=True, retries=2)
+    report, _ = run(tasks, executor, 20, Took(1.0), cut=True, retry_failed=True, retries=2)
     assert (report.failed, report.retried, executor.runs["bad 7"]) == (1, 2, 3)
     assert executor.runs["task 6"] == 1
 
 
-class Slow(Flaky):
-    """Says that a task took two milliseconds; its aggregate shows how it was rounded."""
+class Took(Flaky):
+    """Says how long a task took."""
 
-    seconds = 0.002
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
 
     def result_of(
         self, batch: Batch, rows: list[Json], failures: list[TaskFailure], started: float
     ) -> ProcessingResult:
         result = super().result_of(batch, rows, failures, started)
         return replace(result, duration=self.seconds * len(batch))
+
+
+class Slow(Took):
+    """Says that a task took two milliseconds; its aggregate shows how it was rounded."""
+
+    def __init__(self) -> None:
+        super().__init__(0.002)
 
     def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> dict[str, Json]:
         return {"thirds": sum(task.priority / 3 for task in tasks)}
@@ -509,6 +520,19 @@ def test_no_progress_is_an_error_that_names_what_is_out_and_the_remedy() -> None
     assert "--executor processes" in text
 
 
+def test_a_batch_is_out_from_when_it_came_in_and_not_from_when_it_was_waited_for() -> None:
+    came: list[float] = []
+
+    def slow() -> Iterator[Batch]:
+        came.append(perf_counter())
+        yield Batch(0, (Task("a"),))
+
+    feed = Feed(slow(), Flaky(), Policy())
+    next(feed)
+    ((_, since),) = feed.out_since()
+    assert since >= came[0]
+
+
 def test_a_slow_input_is_no_lack_of_progress() -> None:
     """The feed waits longer than the watchdog allows, with nothing out."""
     waiting = threading.Event()
@@ -543,6 +567,7 @@ def test_an_executor_that_has_no_deadlines_names_the_one_that_has() -> None:
         run_batches([Task("a")], "validate", executor="threads", deadline_s=1.0)
 
 
+@pytest.mark.thread_unsafe(reason="it counts the threads of the process")
 def test_an_exception_in_a_callback_is_raised_through_the_pump_too() -> None:
     def take(result: ProcessingResult) -> None:
         raise OSError("disk full")

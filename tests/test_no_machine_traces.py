@@ -92,7 +92,9 @@ def test_no_committed_file_is_larger_than_a_megabyte_and_a_half() -> None:
 
 
 def test_the_requirement_files_have_hashes_and_no_addresses() -> None:
-    for path in sorted((ROOT / "requirements").glob("*.txt")):
+    paths = sorted((ROOT / "requirements").glob("*.txt"))
+    assert paths
+    for path in paths:
         text = path.read_text("utf-8")
         assert "://" not in text, path
         lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]

@@ -1,6 +1,7 @@
 """The promise of tests/conftest.py: with ``--no-skips`` a test that did not run is a failure."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-CONFTEST = Path(__file__).with_name("conftest.py")
+TESTS = Path(__file__).parent
+CONFTEST = TESTS / "conftest.py"
 
 ESCAPES = {
     "skips": "import pytest\ndef test_it(): pytest.skip('no such thing here')",
@@ -55,3 +57,12 @@ def test_without_it_a_skip_is_a_skip(tmp_path: Path) -> None:
 def test_a_test_that_ran_passes_with_no_skips(tmp_path: Path) -> None:
     code, output = run_pytest(tmp_path, "def test_it(): assert 1 + 1 == 2", "--no-skips")
     assert (code, "1 passed" in output) == (0, True)
+
+
+def test_what_the_measured_interpreters_leave_out_is_a_short_list_of_what_there_is() -> None:
+    makefile = (TESTS.parent / "Makefile").read_text("utf-8").replace("\\\n", " ")
+    left_out = re.findall(r"^CONTROLLER := (.+)$", makefile, re.MULTILINE)[0].split()
+    assert [name for name in left_out if not (TESTS / name).exists()] == []
+    task_path = {path.name for path in TESTS.glob("test_*.py")} - set(left_out)
+    assert {"test_coordinator.py", "test_faults.py", "test_journal.py"} <= task_path
+    assert not {"contract", "demos", "executors", "processors", "sources"} & set(left_out)

@@ -113,6 +113,7 @@ class MostlyHigh(dict[int, float]):
         return float(index % 20 > 0)
 
 
+@pytest.mark.thread_unsafe(reason="tracemalloc counts what all threads take")
 def test_an_endless_stream_of_batches_that_starve_needs_no_more_memory() -> None:
     """One in twenty goes out only because it has waited long enough."""
 

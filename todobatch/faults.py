@@ -191,7 +191,7 @@ class Feed:
         if out is None:
             out = self._part() if self._rest is not None else self._first()
         out.runs += 1
-        out.since = now
+        out.since = perf_counter()  # not `now`: the input may have been waited for
         with self._lock:
             self._out[out.batch.index] = out
         return out.batch

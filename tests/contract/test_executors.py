@@ -134,6 +134,16 @@ def test_a_row_that_is_not_json_fails_its_batch_and_is_named(
     assert "'no json' is not JSON" in str(failed.error)
 
 
+def test_a_row_nested_too_deeply_fails_its_batch_and_no_worker(
+    executor: Executor, titled: Titled
+) -> None:
+    """A stack that is used up would end the process, and threads have less of it than others."""
+    results = list(executor.run(contract_work.Picky(), titled([["a", "deep"], ["b"]]), workers=2))
+    (failed,) = [result for result in results if not result.success]
+    assert (len(results), failed.batch, failed.fault) == (2, 0, None)
+    assert "the row of task 'deep' is not JSON: RecursionError" in str(failed.error)
+
+
 def test_a_processor_that_raises_fails_its_batches_and_nothing_else(
     executor: Executor, titled: Titled
 ) -> None:
@@ -198,6 +208,7 @@ def test_batches_are_taken_only_as_workers_become_free(executor: Executor) -> No
         for received, _ in enumerate(itertools.islice(results, 200), start=1):
             assert latest + 1 - received <= MAX_IN_FLIGHT * workers
         results.close()  # type: ignore[attr-defined]
+    assert received == 200
     assert latest < 200 + MAX_IN_FLIGHT * workers
 
 
@@ -215,6 +226,7 @@ def test_of_long_batches_few_are_taken_ahead(executor: Executor) -> None:
         for received, _ in enumerate(itertools.islice(results, 30), start=1):
             assert latest + 1 - received <= 8 * workers
         results.close()  # type: ignore[attr-defined]
+    assert received == 30
 
 
 @pytest.mark.thread_unsafe(reason="it counts the threads of the process")

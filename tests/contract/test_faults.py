@@ -189,6 +189,7 @@ def test_batches_that_cannot_be_sent_do_not_pile_up(isolating: Executor) -> None
             assert not result.success
             assert taken + 1 - received <= MAX_IN_FLIGHT
         results.close()  # type: ignore[attr-defined]
+    assert received == 1_000
 
 
 def test_a_result_that_cannot_be_sent_fails_alone(isolating: Executor, titled: Titled) -> None:
@@ -223,8 +224,8 @@ def test_a_result_that_breaks_its_worker_in_pickling_is_to_blame_and_no_other(
 def test_results_larger_than_any_pipe_pass_both_ways_at_once(isolating: Executor) -> None:
     text = "x" * 3_000_000
     batches = [Batch(n, (Task(text),), n) for n in range(12)]
-    results = isolating.run(contract_work.Picky(), batches, workers=2, keep_rows=True)
-    assert all(result.rows == (text,) for result in results)
+    results = list(isolating.run(contract_work.Picky(), batches, workers=2, keep_rows=True))
+    assert all(result.rows == (text,) for result in once_each(results, 12).values())
 
 
 def test_what_a_caller_left_behind_is_not_in_the_next_run(
@@ -241,7 +242,7 @@ def test_what_a_caller_left_behind_is_not_in_the_next_run(
 
 def test_handing_over_is_measured(isolating: Executor, titled: Titled) -> None:
     results = list(isolating.run(contract_work.Picky(), titled([["a"]] * 20), workers=2))
-    for seen in [result.seen for result in results]:
+    for seen in [result.seen for result in once_each(results, 20).values()]:
         assert min(seen.queue_s, seen.deserialise_s, seen.serialise_s, seen.return_s) > 0
 
 

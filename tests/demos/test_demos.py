@@ -132,6 +132,7 @@ def test_one_lock_over_check_and_act_never_claims_twice(each_python: "Interprete
     assert twice["one step"] == "0"
 
 
+@pytest.mark.thread_unsafe(reason="it is about a global that all threads share")
 def test_what_a_worker_process_changes_is_not_seen_here() -> None:
     threads, others = processes.see()
     assert threads.tasks == threads.in_the_global == threads.returned == 1_000
@@ -147,6 +148,7 @@ def test_processes_share_no_global_on_any_build(each_python: "Interpreter") -> N
     assert dict(rows) == {"threads": "1,000", "processes": "0"}
 
 
+@pytest.mark.thread_unsafe(reason="it compares times")
 def test_a_benchmark_that_starts_the_pool_times_the_start() -> None:
     start, wall_clock, counter = clocks.see()
     assert start.start_s > 0
@@ -155,6 +157,7 @@ def test_a_benchmark_that_starts_the_pool_times_the_start() -> None:
     assert wall_clock.measured_s < 0 < counter.measured_s
 
 
+@pytest.mark.thread_unsafe(reason="it compares times")
 def test_many_waits_are_for_coroutines_and_every_way_gives_the_same_output() -> None:
     few, many, coroutines = not_always.see_waits()
     assert few.digest == many.digest == coroutines.digest

@@ -122,7 +122,9 @@ def test_a_complete_run_shows_everything_and_pyperf_reads_it(
     code, output = finish(start(*options, "--blocks", "2", "-o", folder))
     assert code == 0, output
     assert str(folder) in output.splitlines()[-1]
-    assert all(len(line) <= 80 for line in output.splitlines() if line.startswith("threads (GIL)"))
+    rows = [line for line in output.splitlines() if line.startswith("threads (GIL)")]
+    assert rows
+    assert all(len(line) <= 80 for line in rows)
 
     shown = run_todobatch("show", folder)
     assert shown.returncode == 0, shown.stderr

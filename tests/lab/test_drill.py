@@ -237,6 +237,7 @@ def test_every_peer_survives_a_task_that_only_takes_its_time(running: Interprete
         running, lambda name, how_far: None,
         executors=list(PEERS), faults=["slow"], tasks=TASKS,
     )  # fmt: skip
+    assert [row.executor for row in found.rows] == list(PEERS)
     for row in found.rows:
         if row.executor == "InterpreterPoolExecutor" and sys.version_info < (3, 14):
             assert row.ended == "unavailable"

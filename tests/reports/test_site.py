@@ -84,6 +84,8 @@ def test_no_page_has_a_script_in_it(site_folder: Path) -> None:
 
 def test_every_figure_of_the_dashboard_is_the_runs(site_folder: Path, figures: Figures) -> None:
     text = (site_folder / "index.html").read_text("utf-8")
+    assert figures.summaries
+    assert figures.winners
     for summary in figures.summaries:
         if summary.speedup is not None and summary.cell.executor != "sequential":
             assert show_ratio(summary.speedup.estimate) in text

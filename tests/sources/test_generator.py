@@ -64,7 +64,9 @@ def test_every_task_is_sound_on_its_day(today: dt.date) -> None:
 
 
 def test_done_tasks_and_only_they_are_completed() -> None:
-    for task in generate(5_000):
+    tasks = list(generate(5_000))
+    assert {task.done for task in tasks} == {True, False}
+    for task in tasks:
         assert task.done == (task.status == "completed") == (task.completed is not None)
 
 

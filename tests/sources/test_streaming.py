@@ -11,6 +11,8 @@ import pytest
 from todobatch.model import Task
 from todobatch.sources import generate, open_source
 
+pytestmark = pytest.mark.thread_unsafe(reason="tracemalloc counts what all threads take")
+
 LINE: dict[str, Callable[[Task], str]] = {
     "todotxt": lambda task: f"{task.title} due:{task.created}\n",
     "jsonl": lambda task: json.dumps({"title": task.title, "due": str(task.created)}) + "\n",

@@ -190,7 +190,8 @@ def digest_of(index: int, rows: Sequence[Json], partial: Mapping[str, Any]) -> i
 
     A run's digest is the sum of its batches' digests modulo 2**256, which does not depend on the
     order in which they finish (the additive set hash of Bellare and Micciancio, "A new paradigm for
-    collision-free hashing", 1997). Raises TypeError or ValueError when a row is not JSON.
+    collision-free hashing", 1997). Raises TypeError or ValueError when a row is not JSON,
+    and RecursionError when it is nested too deeply.
 
     Rows that are all text, the first of them long, and long texts in the aggregate stand there as
     hashes of their own: to write them as JSON would take five times as long as to hash them.
@@ -253,6 +254,6 @@ def _first_not_json(batch: Batch, rows: Sequence[Json]) -> str | None:
     for task, row in zip(batch.tasks, rows, strict=True):
         try:
             json.dumps(row, sort_keys=True, allow_nan=False)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             return f"the row of task {task.title!r} is not JSON: {describe_exception(error)}"
     return None

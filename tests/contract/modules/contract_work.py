@@ -30,6 +30,8 @@ class Picky(TaskBatchProcessor):
             sys.exit("a task may not end a worker")
         if task.title == "no json":
             return object()  # type: ignore[return-value]
+        if task.title == "deep":
+            return nested(200_000)
         if task.title == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if task.title == "segfault":
@@ -55,6 +57,14 @@ class Picky(TaskBatchProcessor):
             while not path.exists():
                 time.sleep(0.001)
         return task.title
+
+
+def nested(depth: int) -> Json:
+    """A list in a list in a list …"""
+    row: list[Json] = []
+    for _ in range(depth):
+        row = [row]
+    return row
 
 
 class Raising(TaskBatchProcessor):
