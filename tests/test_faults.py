@@ -135,7 +135,7 @@ def test_slow_tasks_go_out_in_parts_and_quick_ones_in_whole_batches() -> None:
     report = run_batches(tasks, processor, executor=executor, workers=2)
     whole = run_batches(tasks, processor, executor=Scripted(), workers=2, batch_size=100)
     assert (report.digest, report.result, report.batches) == (whole.digest, whole.result, 4)
-    assert parts[0] == 1, "until a result has come in nobody knows how long they take"
+    assert parts[:2] == [1, 15], "until a result has come in nobody knows how long they take"
     assert max(parts) <= faults.PART_S / processor.seconds
     assert sum(parts) == 400
 

@@ -258,7 +258,7 @@ def run_batches(
     resumed = tally.tasks
     feed = Feed(
         fresh, worker, policy, keep_rows=keep_rows, stop=stop, cut=cut and workers > 1,
-        copies=chosen.capabilities.needs_pickling,
+        workers=workers, copies=chosen.capabilities.needs_pickling,
     )  # fmt: skip
     if on_feed is not None:
         on_feed(feed)

@@ -12,8 +12,8 @@ is cut on at once, until a single task breaks each of its `retries` + 1 runs: th
 
 A batch whose tasks are slow, as the latest results tell, goes out in parts of `PART_S` of work in
 the first place where the caller allows it, so that all workers are busy to the end and a batch size
-need not be chosen; until a result has come in, tasks go out singly. A part that breaks is run again
-as a batch is, and then cut in halves.
+need not be chosen; until a result has come in, a few tasks go out singly. A part that breaks is run
+again as a batch is, and then cut in halves.
 
 The batch is then put together again from the rows of its parts, so that its result, aggregate and
 digest are those of a batch in which just the tasks set aside had failed. A batch's own result is
@@ -149,11 +149,15 @@ class Feed:
         keep_rows: bool = False,
         stop: Callable[[], bool] | None = None,
         cut: bool = False,
+        workers: int = 1,
         copies: bool = False,
     ) -> None:
         # A `process_batch` of the user's own may give no rows, of which a whole could be made.
         self._cut = cut and may_be_cut(processor)
         self._copies = copies
+        self._workers = workers
+        self._blind = 0
+        """Parts that were cut when nothing was known of their tasks."""
         self._rest: tuple[_Case, int] | None = None
         """A batch of which parts are out, and how many of its tasks."""
         self._cost: Seconds | None = None
@@ -213,14 +217,15 @@ class Feed:
         batch = case.batch
         end = done + self._part_size(batch, len(batch) - done)
         self._parts += 1
+        self._blind += self._cost is None
         part = Batch(-self._parts, batch.tasks[done:end], batch.first + done)
         self._rest = (case, end) if end < len(batch) else None
         return _Out(part, case)
 
     def _part_size(self, batch: Batch, left: int) -> int:
         cost = self._cost
-        if cost is None:
-            return min(left, 1)
+        if cost is None:  # one for each worker and one to come, then twice as many, and so on
+            return min(left, 1 << max(self._blind // self._workers - 1, 0))
         size = left if cost * left < 1.5 * PART_S else int(PART_S / cost)
         if self._copies and left:
             text = max(_text(task.title) for task in (batch.tasks[0], batch.tasks[-1]))
