@@ -135,7 +135,8 @@ class Feed:
     """The batches that an executor is to run, each until it is settled.
 
     Iterated by the executor, one thread at a time; `settle` and what follows it belong to the
-    thread that takes the results. `_lock` guards `_out` and `_waiting`; the fresh batches are read
+    thread that takes the results. `_lock` guards `_waiting`; `_out` needs none, for each change of
+    a dict and its copy are whole, GIL or not. The fresh batches are read
     outside it, for reading may take its time. `_rest` belongs to the thread that iterates, `_cost`
     is written by the one that settles.
     """
@@ -189,15 +190,14 @@ class Feed:
                 raise StopIteration
         now = perf_counter()
         out: _Out | None = None
-        if not self.stopped:
+        if self._waiting and not self.stopped:
             with self._lock:
                 out = self._due(now)
         if out is None:
             out = self._part() if self._rest is not None else self._first()
         out.runs += 1
         out.since = perf_counter()  # not `now`: the input may have been waited for
-        with self._lock:
-            self._out[out.batch.index] = out
+        self._out[out.batch.index] = out
         return out.batch
 
     def _first(self) -> _Out:
@@ -249,8 +249,7 @@ class Feed:
         Raises MeasurementError for a result of a batch that is not out: it would count twice.
         """
         self.progress_at = perf_counter()
-        with self._lock:
-            out = self._out.pop(result.batch, None)
+        out = self._out.pop(result.batch, None)
         if out is None:
             raise MeasurementError(
                 f"a result came in for batch {result.batch}, which was not out",
@@ -276,8 +275,7 @@ class Feed:
 
     def lost(self) -> Iterator[ProcessingResult]:
         """After a round: a failed result for each batch that the executor never gave one for."""
-        with self._lock:
-            batches = [out.batch for out in self._out.values()]
+        batches = [out.batch for out in self._out.copy().values()]
         for batch in batches:
             yield failed_result(
                 self._processor.processor_id, batch, "the executor gave no result for it"
@@ -308,11 +306,10 @@ class Feed:
 
         A part has the index of its batch here.
         """
-        with self._lock:
-            out = [
-                (replace(each.batch, index=each.case.batch.index), each.since)
-                for each in self._out.values()
-            ]
+        out = [
+            (replace(each.batch, index=each.case.batch.index), each.since)
+            for each in self._out.copy().values()
+        ]
         return sorted(out, key=lambda pair: pair[1])
 
     def _due(self, now: float) -> _Out | None:
