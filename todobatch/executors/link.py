@@ -23,7 +23,7 @@ from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import failed_result
 from todobatch.units import Seconds
 
-FLUSH_S: Seconds = 0.004
+FLUSH_S: Seconds = 0.008
 """Results wait for those of the same message, but no longer than this if batches end meanwhile."""
 
 KEPT_BYTES = 1 << 22
@@ -114,17 +114,25 @@ class Page:
                 return None
             return self.begin(place)
 
-    def take_rest(self, message: int, over_s: Seconds) -> int | None:
-        """In the caller: let a message end with the batch that runs, and give that one's place.
+    def take_rest(
+        self, message: int, batches: int, *, least: int, over_s: Seconds
+    ) -> tuple[int, bool] | None:
+        """In the caller: let a message of so many batches end earlier, and give its new last place.
 
-        None, and nothing changed, where none has run for `over_s` seconds.
+        That is the batch that runs when it has run for `over_s` seconds, and true is given; else
+        the middle of what is left, if that is twice `least` batches or more. None, and nothing
+        changed, otherwise.
         """
         with self.lock(blocking=False) as held:
             taken, place, since = self.running()
-            if not held or taken != message or place < 1 or perf_counter() - since < over_s:
+            if not held or taken != message or place < 1:
                 return None
-            self._numbers[self.LAST], self._numbers[self.LAST_OF] = place, message
-            return place
+            stuck = perf_counter() - since >= over_s
+            if not stuck and batches - place < 2 * least:
+                return None
+            last = place if stuck else place + (batches - place) // 2
+            self._numbers[self.LAST], self._numbers[self.LAST_OF] = last, message
+            return last, stuck
 
     def take_back(self, message: int) -> bool:
         """In the caller: whether the worker has not taken it, and now never will."""

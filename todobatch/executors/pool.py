@@ -21,6 +21,7 @@ with it, and those batches run again: a batch gives one result, but may run more
 
 import atexit
 import errno
+import math
 import os
 import selectors
 import socket
@@ -49,7 +50,7 @@ RETRY_START_S: Seconds = 0.05
 END_GRACE_S: Seconds = 5.0
 """What a batch under way may still take when the workers are ended; then its worker is killed."""
 
-MESSAGE_S: Seconds = 0.004
+MESSAGE_S: Seconds = 0.008
 """Work in a message of several batches: long against what handing it over costs, some 50 us."""
 MOST_IN_MESSAGE = 32
 MESSAGE_BYTES = 1_000_000
@@ -57,7 +58,9 @@ MESSAGE_BYTES = 1_000_000
 is several times as quick as fresh memory, which the system has to clear first."""
 SHARE_S: Seconds = 0.005
 """When somebody is idle at the end of the input and a batch has run for so long, those that were
-sent along with it go to others."""
+sent along with it go to others, ..."""
+SHARED_S: Seconds = 0.001
+"""... and half of any message of which there is twice so much left."""
 QUEUED = 3
 """Messages a worker at once: one that it runs and two to come; long batches have one to come."""
 MOST_UNTAKEN = Page.NUMBER_OF_FLAGS - 4
@@ -148,6 +151,10 @@ class _Worker:
     def queued(self) -> int:
         """Messages that wait or run."""
         return len(self.messages) + len(self.stray)
+
+    def to_come(self) -> int:
+        """Batches without a result, of the message that it runs."""
+        return next((message.to_come() for message in self.messages.values()), 0)
 
     def has_room(self) -> bool:
         """Whether it can be given messages at all."""
@@ -363,15 +370,21 @@ class Pool:
         return False
 
     def _take_rest(self) -> bool:
-        """Take back what is stuck behind a long batch in its message."""
-        for worker in self._workers:
+        """Take back part of a message that its worker has begun: half, or all behind a long one."""
+        least = math.ceil(SHARED_S / (self._cost or SHARED_S))
+        for worker in sorted(self._workers, key=_Worker.to_come, reverse=True):
             number = next(iter(worker.messages), 0)
-            if number and worker.messages[number].to_come() > 1:
-                last = worker.page.take_rest(number, SHARE_S)
-                if last is not None and (rest := worker.messages[number].batches[last:]):
-                    del worker.messages[number].batches[last:]
-                    self._again.extend([batch] for batch in rest)
-                    return True
+            if not number or worker.messages[number].to_come() < 2:
+                continue
+            batches = worker.messages[number].batches
+            taken = worker.page.take_rest(number, len(batches), least=least, over_s=SHARE_S)
+            if taken is None:
+                continue
+            last, stuck = taken
+            if rest := batches[last:]:
+                del batches[last:]
+                self._again.extend([[batch] for batch in rest] if stuck else [rest])
+                return True
         return False
 
     def _take_back(self, worker: _Worker) -> _Message | None:
