@@ -18,6 +18,7 @@ class Flaky(TaskBatchProcessor):
     """Fails each task whose title begins with "bad"; sums up priorities."""
 
     name = "flaky"
+    in_parts = True
 
     def process_task(self, task: Task) -> str:
         if task.title.startswith("bad"):

@@ -8,9 +8,10 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import count, islice
+from itertools import chain, count, islice, repeat
 from pathlib import Path
 from time import perf_counter, sleep
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -27,6 +28,7 @@ from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFail
 from todobatch.processors import TaskBatchProcessor
 from todobatch.processors.base import UNKNOWN_DIGEST, failed_result, may_be_cut
 from todobatch.processors.catalogue import resolve
+from todobatch.processors.parts import InParts
 
 
 def named(number: int, bad: set[int] = frozenset()) -> list[Task]:  # type: ignore[assignment]
@@ -159,6 +161,68 @@ def test_a_function_is_run_in_parts_and_an_own_process_batch_where_it_says_so() 
     assert may_be_cut(resolve("http"))
 
 
+def test_a_part_that_broke_once_leaves_no_trace_in_the_result() -> None:
+    tasks = named(200)
+    whole = run_batches(tasks, Slow(), executor=Scripted(), workers=2, batch_size=100)
+    parts: list[int] = []
+    executor = Scripted({"task 50": 1}, on_run=lambda batch: parts.append(len(batch)))
+    report = run_batches(tasks, Slow(), executor=executor, workers=2, backoff_s=0.0)
+    assert max(parts) < 100
+    assert (report.retried, report.failed) == (1, 0)
+    assert (report.digest, report.result) == (whole.digest, whole.result)
+
+
+class Fragile(TaskBatchProcessor):
+    """Its aggregate is its own, and may break a process."""
+
+    def process_task(self, task: Task) -> Json:
+        return task.title
+
+    def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> dict[str, Json]:
+        return {"rows": len(rows)}
+
+
+def test_an_own_aggregate_is_not_made_in_a_process_that_must_not_break() -> None:
+    assert may_be_cut(Fragile())
+    assert not may_be_cut(Fragile(), isolated=True)
+    assert may_be_cut(resolve("pipeline"), isolated=True)
+    assert may_be_cut(resolve("examples.own_workload:slug"), isolated=True)
+
+
+def test_tasks_that_are_no_tasks_of_ours_are_cut_too() -> None:
+    numbers: Any = range(300)
+    processor = Numbers(0.002)
+    feed = Feed(batched(numbers), processor, Policy(), cut=True, workers=2, copies=True)
+    first = next(feed)
+    assert feed.settle(InParts(processor).process_batch(first)) is None
+    assert (len(first), len(next(feed))) == (1, 15)
+
+
+def test_who_stops_need_not_say_so_twice() -> None:
+    said = chain([False] * 3, [True], repeat(False))
+    report = run_batches(
+        named(400), Slow(), executor=Scripted(holds=1), workers=2, stop=lambda: next(said)
+    )
+    assert (report.interrupted, report.tasks) == (True, 100)
+
+
+def test_parts_that_two_threads_number_have_numbers_of_their_own() -> None:
+    feed = Feed(iter(()), Flaky(), Policy())
+    barrier = threading.Barrier(2)
+    given: tuple[list[int], list[int]] = ([], [])
+
+    def number(mine: list[int]) -> None:
+        barrier.wait()
+        mine.extend(feed._number() for _ in range(20_000))
+
+    threads = [threading.Thread(target=number, args=(mine,)) for mine in given]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({*given[0], *given[1]}) == 40_000
+
+
 def test_large_tasks_are_copied_in_parts() -> None:
     tasks = [Task("x" * (faults.PART_BYTES // 4)) for _ in range(30)]
     parts: list[int] = []
@@ -196,6 +260,8 @@ def test_a_part_in_which_tasks_fail_is_run_again_when_that_is_asked_for() -> Non
 class Took(Flaky):
     """Says how long a task took."""
 
+    in_parts = True
+
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self.seconds = seconds
@@ -210,11 +276,25 @@ class Took(Flaky):
 class Slow(Took):
     """Says that a task took two milliseconds; its aggregate shows how it was rounded."""
 
+    in_parts = True
+
     def __init__(self) -> None:
         super().__init__(0.002)
 
     def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> dict[str, Json]:
         return {"thirds": sum(task.priority / 3 for task in tasks)}
+
+
+class Numbers(Took):
+    """Of tasks that are no tasks of ours."""
+
+    def process_task(self, task: object) -> str:
+        return str(task)
+
+    in_parts = True
+
+    def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> dict[str, Json]:
+        return {"rows": len(rows)}
 
 
 class OwnBatch(Slow):

@@ -259,6 +259,7 @@ def run_batches(
     feed = Feed(
         fresh, worker, policy, keep_rows=keep_rows, stop=stop, cut=cut and workers > 1,
         workers=workers, copies=chosen.capabilities.needs_pickling,
+        isolated=chosen.capabilities.isolates_crashes,
     )  # fmt: skip
     if on_feed is not None:
         on_feed(feed)

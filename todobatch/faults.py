@@ -125,7 +125,7 @@ class _Search:
     left: int
     rows: list[Json]
     broke: bool = False
-    """Some part of it did, or the whole."""
+    """The whole or a part broke so often that it was cut in halves."""
     failures: list[TaskFailure] = field(default_factory=list)
     aside: list[TaskFailure] = field(default_factory=list)
     parts: list[ProcessingResult] = field(default_factory=list)
@@ -135,9 +135,9 @@ class Feed:
     """The batches that an executor is to run, each until it is settled.
 
     Iterated by the executor, one thread at a time; `settle` and what follows it belong to the
-    thread that takes the results. `_lock` guards `_waiting`; `_out` needs none, for each change of
-    a dict and its copy are whole, GIL or not. The fresh batches are read
-    outside it, for reading may take its time. `_rest` belongs to the thread that iterates, `_cost`
+    thread that takes the results. `_lock` guards `_waiting` and `_parts`; `_out` needs none, for
+    each change of a dict and its copy are whole, GIL or not. Fresh batches are read outside it, for
+    reading may take its time. `_rest` belongs to the thread that iterates, `_cost`
     is written by the one that settles.
     """
 
@@ -152,9 +152,9 @@ class Feed:
         cut: bool = False,
         workers: int = 1,
         copies: bool = False,
+        isolated: bool = False,
     ) -> None:
-        # A `process_batch` of the user's own may give no rows, of which a whole could be made.
-        self._cut = cut and may_be_cut(processor)
+        self._cut = cut and may_be_cut(processor, isolated=isolated)
         self._copies = copies
         self._workers = workers
         self._blind = 0
@@ -184,7 +184,7 @@ class Feed:
         return self
 
     def __next__(self) -> Batch:
-        if self._stop is not None and self._stop():
+        if self.stopped or (self._stop is not None and self._stop()):
             self.stopped = True
             if self._rest is None:  # otherwise a batch has been begun, and is finished
                 raise StopIteration
@@ -216,11 +216,16 @@ class Feed:
         case, done = self._rest
         batch = case.batch
         end = done + self._part_size(batch, len(batch) - done)
-        self._parts += 1
         self._blind += self._cost is None
-        part = Batch(-self._parts, batch.tasks[done:end], batch.first + done)
+        part = Batch(self._number(), batch.tasks[done:end], batch.first + done)
         self._rest = (case, end) if end < len(batch) else None
         return _Out(part, case)
+
+    def _number(self) -> int:
+        """Of a new part. Parts are cut by the thread that iterates and halved by the other."""
+        with self._lock:
+            self._parts += 1
+            return -self._parts
 
     def _part_size(self, batch: Batch, left: int) -> int:
         cost = self._cost
@@ -228,7 +233,8 @@ class Feed:
             return min(left, 1 << max(self._blind // self._workers - 1, 0))
         size = left if cost * left < 1.5 * PART_S else int(PART_S / cost)
         if self._copies and left:
-            text = max(_text(task.title) for task in (batch.tasks[0], batch.tasks[-1]))
+            ends = (batch.tasks[0], batch.tasks[-1])  # which need not be of our `Task`
+            text = max(_text(getattr(task, "title", None)) for task in ends)
             size = min(size, PART_BYTES // max(text, self._row, 1))
         return min(max(size, 1), left)
 
@@ -340,7 +346,6 @@ class Feed:
     def _settle_part(
         self, out: _Out, search: _Search, result: ProcessingResult, *, broken: bool
     ) -> Settled | None:
-        search.broke = search.broke or broken
         again = broken and not (out.searched and len(out.batch) > 1)
         if out.runs <= self._policy.retries and (
             again or (not broken and self._policy.retry_failed and result.failures)
@@ -354,6 +359,7 @@ class Feed:
             for place, row in enumerate(rows_of(result) or (), start=offset):
                 search.rows[place] = row
         elif len(out.batch) > 1 and (out.searched or self._hopeless < HOPELESS_AFTER):
+            search.broke = True
             self._halve(out)
         else:
             self._set_aside(search, out.batch, result)
@@ -365,8 +371,7 @@ class Feed:
             (batch.tasks[:middle], batch.first),
             (batch.tasks[middle:], batch.first + middle),
         ):
-            self._parts += 1
-            part = Batch(-self._parts, tasks, first)
+            part = Batch(self._number(), tasks, first)
             out.case.retried += 1
             self._push(perf_counter(), _Out(part, out.case, searched=True))
 

@@ -77,9 +77,7 @@ class Page:
     def _acquire(self, *, blocking: bool) -> bool:
         if self._token is not None:
             there = self._token[0]
-            return bool(blocking or select.select([there], [], [], 0)[0]) and bool(
-                os.read(there, 1)
-            )
+            return bool(blocking or _is_readable(there)) and bool(os.read(there, 1))
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
         except BlockingIOError:
@@ -162,6 +160,12 @@ class Page:
 
     def _flag(self, message: int) -> int:
         return self.FLAGS + message % self.NUMBER_OF_FLAGS
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()  # select(2) takes no number from 1,024 on
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def reserve(file: IO[bytes]) -> None:

@@ -156,6 +156,12 @@ class _Worker:
         """Batches without a result, of the message that it runs."""
         return next((message.to_come() for message in self.messages.values()), 0)
 
+    def has_more_behind(self) -> bool:
+        """Whether batches wait in its message behind the one that it runs."""
+        taken, place, _ = self.page.running()
+        message = self.messages.get(taken)
+        return message is not None and len(message.batches) > place
+
     def has_room(self) -> bool:
         """Whether it can be given messages at all."""
         return self.up and not self.overdue and self.sent - self.page.taken() < MOST_UNTAKEN
@@ -435,7 +441,7 @@ class Pool:
         try:
             while got := worker.link.recv_into(worker.rest or self._buffer):
                 if worker.rest:
-                    worker.rest = worker.rest[got:]
+                    worker.rest = worker.rest[got:] or None  # what is whole may grow again
                 else:
                     worker.inbox += self._buffer[:got]
                 if got < READ_BYTES and not worker.rest and not to_the_end:
@@ -552,12 +558,13 @@ class Pool:
         """Seconds until a batch or a start could be overdue, or the input may have more again."""
         now = perf_counter()
         ends = [worker.started + START_TIMEOUT_S for worker in self._workers if not worker.up]
-        if self._exhausted and (due := self._due_in()):  # 0: there is more, and nobody has room
-            ends.append(now + due)
+        due = self._due_in() if self._exhausted else None
+        if due is not None and (due or any(not worker.queued() for worker in self._workers)):
+            ends.append(now + due)  # 0: there is more, and waits for who has room
         if (
             self._exhausted
             and not all(worker.queued() for worker in self._workers)
-            and any(m.to_come() > 1 for worker in self._workers for m in worker.messages.values())
+            and any(worker.has_more_behind() for worker in self._workers)
         ):
             ends.append(now + SHARE_S)
         if self._deadline is not None:

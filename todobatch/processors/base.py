@@ -44,8 +44,10 @@ class TaskBatchProcessor(ABC):
 
     name: ClassVar[str] = "custom"
     in_parts: ClassVar[bool] = True
-    """Whether a batch of slow tasks may be run in parts: `process_batch` gives every task's row. A
-    class with a `process_batch` of its own has to say so itself."""
+    """Whether a batch of slow tasks may be run in parts: `process_batch` gives each task's row, and
+    `summarise`, which then runs in the coordinator too, breaks no process. A class with a
+    `process_batch` of its own has to say so itself; one with a `summarise` of its own has to for
+    executors that isolate crashes."""
 
     def __init__(
         self, processor_id: str | int | None = None, *, today: dt.date | None = None
@@ -148,13 +150,25 @@ class TaskBatchProcessor(ABC):
         )
 
 
-def may_be_cut(processor: TaskBatchProcessor) -> bool:
-    """Whether a batch may be run in parts, and its result be made of their rows."""
-    return all(
-        each is TaskBatchProcessor or bool(vars(each).get("in_parts"))
-        for name in ("process_batch", "process_batch_async")
-        for each in [next(kind for kind in type(processor).__mro__ if name in vars(kind))]
-    )
+def may_be_cut(processor: TaskBatchProcessor, *, isolated: bool = False) -> bool:
+    """Whether a batch may be run in parts, and its result be made of their rows in this process.
+
+    `isolated` says that what crashes in a worker must not do so here.
+    """
+    kinds = type(processor).__mro__
+    ours = __name__.partition(".")[0] + "."
+
+    def says_so(name: str, *, trusted: bool) -> bool:
+        kind = next(each for each in kinds if name in vars(each))
+        return (
+            kind is TaskBatchProcessor
+            or bool(vars(kind).get("in_parts"))
+            or (trusted and kind.__module__.startswith(ours))
+        )
+
+    rows = all(says_so(name, trusted=False) for name in ("process_batch", "process_batch_async"))
+    whole = all(says_so(name, trusted=True) for name in ("summarise", "result_of"))
+    return rows and (whole or not isolated)
 
 
 def as_batch(tasks: Batch | Sequence[Task]) -> Batch:

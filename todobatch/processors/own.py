@@ -10,13 +10,14 @@ from typing import Any
 
 from todobatch.model import Batch, ProcessingResult, TaskFailure, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, may_be_cut
+from todobatch.processors.parts import InParts
 
 _NUMBERS = (int, float)
 
 
 def has_its_own_results(processor: TaskBatchProcessor) -> bool:
     """Whether its results are made by code of its own."""
-    inner: TaskBatchProcessor = getattr(processor, "inner", processor)
+    inner = processor.inner if isinstance(processor, InParts) else processor
     made_here = type(inner).result_of is TaskBatchProcessor.result_of
     return not (made_here and may_be_cut(inner))
 
@@ -26,6 +27,13 @@ def what_is_wrong(result: Any, batch: Batch, *, keep_rows: bool) -> str | None:
 
     Takes about a microsecond, and as long as `json.dumps` of the rows where rows are wanted.
     """
+    try:
+        return _what_is_wrong(result, batch, keep_rows=keep_rows)
+    except Exception as error:  # fields may hold anything
+        return f"a result that cannot be looked at: {describe_exception(error)}"
+
+
+def _what_is_wrong(result: Any, batch: Batch, *, keep_rows: bool) -> str | None:
     if not isinstance(result, ProcessingResult):
         return f"{type(result).__name__}, not a ProcessingResult"
     size, done, failures, rows = len(batch), result.tasks_processed, result.failures, result.rows
@@ -53,7 +61,7 @@ def what_is_wrong(result: Any, batch: Batch, *, keep_rows: bool) -> str | None:
     if rows is not None and keep_rows:
         try:
             json.dumps(rows, sort_keys=True, allow_nan=False)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             return f"rows that are not JSON: {describe_exception(error)}"
     return None
 
