@@ -157,10 +157,14 @@ class _Worker:
         return next((message.to_come() for message in self.messages.values()), 0)
 
     def has_more_behind(self) -> bool:
-        """Whether batches wait in its message behind the one that it runs."""
+        """Whether batches wait in its first message behind the one that it runs, or soon will."""
+        number = next(iter(self.messages), None)
+        if number is None:
+            return False
         taken, place, _ = self.page.running()
-        message = self.messages.get(taken)
-        return message is not None and len(message.batches) > place
+        if taken == number and place > 0:
+            return len(self.messages[number].batches) > place
+        return self.messages[number].to_come() > 1
 
     def has_room(self) -> bool:
         """Whether it can be given messages at all."""
