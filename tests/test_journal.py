@@ -177,7 +177,7 @@ def test_the_real_command_killed_again_and_again_comes_to_each_task_once(
     assert last.returncode == 0, last.stderr
     document = json.loads(last.stdout)
     assert document["tasks"] == 3000
-    assert document["resumed_tasks"] >= 3 * 300, "what was in hand when it hung may be lost"
+    assert document["resumed_tasks"] >= 3 * 600
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert sorted(row["task"] for row in rows) == list(range(3000))
     assert document["result"] == json.loads(expected.stdout)["result"]
