@@ -12,8 +12,8 @@ A page of memory, shared with each worker, says what it is doing: the message it
 it and since when. So when a worker dies, exactly the batch that it was running is given up, and a
 batch that is overdue is known by the time at which the worker began it. Messages that wait and were
 not taken go to others: when their worker has died, and at the end of the input when somebody else
-is idle; then also half of a message that its worker has begun, or all that a long batch holds up. `Page.lock` decides between the worker that takes a message and the caller that takes it
-back.
+is idle; then also half of a message that its worker has begun, or all that a long batch holds up.
+`Page.lock` decides between the worker that takes a message and the caller that takes it back.
 
 A dead worker's results that were finished and not yet sent, at most `FLUSH_S` of work, are lost
 with it, and those batches run again: a batch gives one result, but may run more than once.
