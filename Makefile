@@ -24,8 +24,7 @@ KEY := $(shell { cat $(MADE_FROM); echo '$(abspath $(VENV))'; $(PYTHON3) --versi
 READY := $(VENV)/.ready-$(KEY)
 
 # What the measured interpreters run themselves: all but the controller's. New tests are among it.
-CONTROLLER := lab cli reports test_docs_commands.py test_import_direction.py \
-  test_no_machine_traces.py test_no_skips.py test_package.py test_probe.py
+CONTROLLER := lab cli reports repository benchmarks test_probe.py
 TASK_PATH := tests $(CONTROLLER:%=--ignore=tests/%)
 # Each test in four threads at once, twice (see tests/conftest.py for those that take less). What
 # tests other processes has just run without.
@@ -64,7 +63,7 @@ check: $(READY) ## ruff and mypy --strict
 	@$(BIN)/mypy --strict
 
 # Two halves side by side, since the first mostly waits for the processes that it starts.
-FIRST_HALF := tests/lab tests/test_docs_commands.py
+FIRST_HALF := tests/lab tests/repository/test_docs_commands.py
 define OTHER_HALF
 set -e; \
 $(PYTHON) -m pytest tests $(FIRST_HALF:%=--ignore=%) $(PYTEST_FLAGS); \
@@ -96,7 +95,7 @@ requirements: $(READY) ## pin and hash the dependencies anew (UPGRADE=--upgrade 
 	$(UV_COMPILE) $(UPGRADE) --python-version 3.13 -c requirements/dev.txt \
 	  requirements/worker-test.in -o requirements/worker-test.txt
 	$(UV_COMPILE) $(UPGRADE) --python-version 3.11 --extra peers -c requirements/dev.txt \
-	  pyproject.toml -o todobatch/lab/peers-requirements.txt
+	  pyproject.toml -o todobatch/lab/drill/peers-requirements.txt
 
 clean: ## remove what was made here: .venv, the site, caches; never results
 	rm -rf .venv site build dist .asv/env .asv/html .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -22,9 +22,9 @@ from typing import Any
 
 from scipy.stats import binom
 
-from todobatch.engine import Job
+from todobatch.job.client import run_job
+from todobatch.job.engine import Job
 from todobatch.lab.interpreters import find
-from todobatch.lab.job import run_job
 from todobatch.units import show_bytes, show_seconds
 
 STREAMED_TASKS = 1_000_000

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from todobatch.errors import EXIT_STORE
-from todobatch.lab import store
+from todobatch.lab.store import folder as store
 
 TODOBATCH = [sys.executable, "-m", "todobatch"]
 TIMEOUT_S = 300.0

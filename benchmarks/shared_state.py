@@ -74,8 +74,8 @@ def measure(
     specs: Sequence[str], threads: Sequence[int], rounds: int, adds: int, seed: int
 ) -> list[dict[str, Any]]:
     """A row for each interpreter, number of threads and collector."""
-    from todobatch.lab.estimate import ratio_of
     from todobatch.lab.interpreters import find, worker_environment
+    from todobatch.lab.stats.estimate import ratio_of
 
     pythons = {spec: find(spec) for spec in specs}
     lot = random.Random(seed)

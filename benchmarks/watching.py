@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from todobatch.executors.base import UNWATCHED
 from todobatch.lab.interpreters import DEFAULT_INTERPRETERS, find_all
-from todobatch.lab.schema import Cell
-from todobatch.lab.versus import Versus
+from todobatch.lab.measure.versus import Versus
+from todobatch.lab.store.schema import Cell
 
 EXECUTORS = (("sequential", 1), ("threads", 2), ("processes", 2), ("interpreters", 2))
 MOST = 1.01

@@ -13,7 +13,7 @@ from todobatch.collectors import (
     ResultCollector,
     ThreadSafeResultCollector,
 )
-from todobatch.coordinator import run_batches
+from todobatch.coordinator.drive import run_batches
 from todobatch.model import ProcessingResult, Task
 
 KINDS = [ThreadSafeResultCollector, QueueResultCollector, PerWorkerResultCollector]

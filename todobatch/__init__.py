@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         QueueResultCollector,
         ThreadSafeResultCollector,
     )
-    from todobatch.coordinator import run_batch_processing_system, run_batches
+    from todobatch.coordinator.drive import run_batch_processing_system, run_batches
     from todobatch.errors import TodobatchError
     from todobatch.model import Batch, BatchReport, ProcessingResult, Task, TaskFailure
     from todobatch.processors import (
@@ -52,7 +52,7 @@ _HOMES = {
         "QueueResultCollector",
         "ThreadSafeResultCollector",
     ),
-    "coordinator": ("run_batch_processing_system", "run_batches"),
+    "coordinator.drive": ("run_batch_processing_system", "run_batches"),
     "errors": ("TodobatchError",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

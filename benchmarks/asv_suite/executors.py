@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import ClassVar
 
 from todobatch import probe, runtime
-from todobatch.coordinator import batched
+from todobatch.coordinator.drive import batched
 from todobatch.executors import EXECUTORS, Run
 from todobatch.model import Batch
 from todobatch.processors import TaskBatchProcessor, resolve
@@ -141,7 +141,7 @@ class Start:
 
 def timeraw_import_todobatch() -> str:
     """What a worker imports, in a fresh interpreter."""
-    return "import todobatch.coordinator"
+    return "import todobatch.coordinator.drive"
 
 
 def _seconds(run: Run, batches: Iterable[Batch] | Iterator[Batch]) -> float:

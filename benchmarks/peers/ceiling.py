@@ -20,17 +20,17 @@ from dataclasses import dataclass
 from statistics import median
 
 from todobatch import runtime
-from todobatch.lab.estimate import ratio_of
+from todobatch.child.turns import SideSpec
 from todobatch.lab.interpreters import (
     DEFAULT_INTERPRETERS,
     Interpreter,
     find_all,
     worker_environment,
 )
-from todobatch.lab.nursery import Nursery
-from todobatch.lab.schema import Cell
-from todobatch.lab.side_process import SideSpec
-from todobatch.lab.versus import Side, started
+from todobatch.lab.measure.nursery import Nursery
+from todobatch.lab.measure.versus import Side, started
+from todobatch.lab.stats.estimate import ratio_of
+from todobatch.lab.store.schema import Cell
 
 LOADS = {"example8": 300e-6, "benchmarks.peers.known:ten_microseconds": 10e-6}
 """Workload -> about what a task takes, in seconds."""

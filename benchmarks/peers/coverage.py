@@ -26,9 +26,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from todobatch.lab import sequential
-from todobatch.lab.estimate import EQUIVALENT_WITHIN, ratio_of
-from todobatch.lab.plan import MOST_SAMPLES, TARGET
+from todobatch.lab.plan.cells import MOST_SAMPLES, TARGET
+from todobatch.lab.stats import evidence as sequential
+from todobatch.lab.stats.estimate import EQUIVALENT_WITHIN, ratio_of
 
 Floats = npt.NDArray[np.float64]
 LEVEL = 0.05

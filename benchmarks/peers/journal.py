@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def cost(job: list[str], tasks: int, pairs: int) -> bool:
-    from todobatch.lab.estimate import ratio_of
+    from todobatch.lab.stats.estimate import ratio_of
 
     job = [*job, "--generate", str(tasks), "-w", "benchmarks.peers.journal:hundred"]
     dice, logs, shares, per_task = random.Random(0), [], [], []

@@ -21,10 +21,10 @@ import todobatch.executors
 from todobatch import runtime
 from todobatch.errors import MeasurementError
 from todobatch.executors.base import Placement
-from todobatch.lab.estimate import ratio_of
 from todobatch.lab.interpreters import find
-from todobatch.lab.sample import Sampler, Slot
-from todobatch.lab.schema import Cell, Estimate, Sample, WorkloadShape
+from todobatch.lab.measure.sample import Sampler, Slot
+from todobatch.lab.stats.estimate import ratio_of
+from todobatch.lab.store.schema import Cell, Estimate, Sample, WorkloadShape
 
 FOLDER = Path(todobatch.executors.__file__).parent
 

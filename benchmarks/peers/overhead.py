@@ -12,9 +12,9 @@ in MB/s.
 
 Each way runs once a round, in an order drawn by lot, in a fresh child process of the chosen
 interpreter, which brings its workers up, warms them with a tenth of the tasks, and times one pass.
-Compared are ratios within a round (`todobatch.lab.estimate`): the table gives the median and the
-ratio of the times to the fastest peer of the same kind with its 95 % interval; below 1 is faster
-than that peer.
+Compared are ratios within a round (`todobatch.lab.stats.estimate`): the table gives the median and
+the ratio of the times to the fastest peer of the same kind with its 95 % interval; below 1 is
+faster than that peer.
 """
 
 import argparse
@@ -38,9 +38,9 @@ from time import perf_counter
 from typing import Any
 
 from todobatch import runtime
-from todobatch.coordinator import batched, run_batches
+from todobatch.child.sample import Warmed
+from todobatch.coordinator.drive import batched, run_batches
 from todobatch.executors import EXECUTORS, get
-from todobatch.lab.sample_process import Warmed
 from todobatch.model import ProcessingResult, Task
 from todobatch.processors import TaskBatchProcessor
 from todobatch.sources.generator import generate
@@ -266,8 +266,8 @@ def facts() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     from todobatch.errors import BuildError
     from todobatch.lab import interpreters
-    from todobatch.lab.estimate import ratio_of
     from todobatch.lab.interpreters.support import PEER_REQUIREMENTS, support_folder
+    from todobatch.lab.stats.estimate import ratio_of
 
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--interpreter", default="3.14t")

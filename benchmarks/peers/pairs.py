@@ -37,8 +37,8 @@ from pathlib import Path
 from scipy import stats
 
 from benchmarks.peers.known import EFFECTS, WORKS
-from todobatch.lab.estimate import ratio_of
 from todobatch.lab.interpreters import Interpreter, find, worker_environment
+from todobatch.lab.stats.estimate import ratio_of
 
 ROOT = Path(__file__).parents[2]
 INTERPRETER = "3.14"

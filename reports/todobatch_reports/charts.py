@@ -15,7 +15,7 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
-from todobatch.lab.schema import CellSummary, Sample
+from todobatch.lab.store.schema import CellSummary, Sample
 from todobatch_reports.frames import Figures, span_frame
 
 Size = Literal["wide", "narrow"]

@@ -8,10 +8,10 @@ from typing import Any, Self
 
 import pandas as pd
 
-from todobatch.lab import verdict
-from todobatch.lab.estimate import good_samples
-from todobatch.lab.schema import Cell, CellSummary, Estimate, RunMeta, Sample, Winner
-from todobatch.lab.store import Run
+from todobatch.lab.stats import verdict
+from todobatch.lab.stats.estimate import good_samples
+from todobatch.lab.store.folder import Run
+from todobatch.lab.store.schema import Cell, CellSummary, Estimate, RunMeta, Sample, Winner
 
 
 @dataclass(frozen=True)

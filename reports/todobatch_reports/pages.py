@@ -12,8 +12,8 @@ import jinja2
 from markupsafe import Markup
 
 import todobatch
-from todobatch.lab import estimate
-from todobatch.lab.schema import CellSummary, Sample
+from todobatch.lab.stats import estimate
+from todobatch.lab.store.schema import CellSummary, Sample
 from todobatch.processors import WORKLOADS
 from todobatch.units import show_bytes, show_percent, show_ratio, show_seconds
 from todobatch_reports import charts, readiness, scaling, tables

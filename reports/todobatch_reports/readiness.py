@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from todobatch.lab.reasons import UNEXPLAINED
-from todobatch.lab.schema import Cell, CellSummary, Comparison, Winner
-from todobatch.lab.verdict import compare_cells
+from todobatch.lab.stats.reasons import UNEXPLAINED
+from todobatch.lab.stats.verdict import compare_cells
+from todobatch.lab.store.schema import Cell, CellSummary, Comparison, Winner
 from todobatch.processors import WORKLOADS
 from todobatch.units import show_percent, show_ratio
 from todobatch_reports import scaling

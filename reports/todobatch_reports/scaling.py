@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 from scipy.stats import t as student
 
-from todobatch.lab.schema import CellSummary, Comparison, Estimate, Sample
-from todobatch.lab.store import Run
-from todobatch.lab.verdict import compare_cells
+from todobatch.lab.stats.verdict import compare_cells
+from todobatch.lab.store.folder import Run
+from todobatch.lab.store.schema import CellSummary, Comparison, Estimate, Sample
 from todobatch.units import Ratio, Seconds
 from todobatch_reports.frames import span_frame
 

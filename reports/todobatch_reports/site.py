@@ -24,8 +24,8 @@ from typing import Any
 import yaml
 
 from todobatch.errors import EXIT_STORE, StoreError, TodobatchError, UsageError
-from todobatch.lab import store
-from todobatch.lab.store import Run
+from todobatch.lab.store import folder as store
+from todobatch.lab.store.folder import Run
 from todobatch_reports import pages
 from todobatch_reports.charts import Chart, as_json
 from todobatch_reports.frames import Figures
@@ -43,7 +43,7 @@ def build(run_folder: Path, out: Path, *, docs: Path | None = None, strict: bool
     works afterwards. `strict` refuses broken links. What was in `out` is replaced as a whole when
     the new site is complete, and never if it is something other than a site of ours.
 
-    Raises UsageError, StoreError, NewerSchemaError and what `todobatch.lab.verdict` raises.
+    Raises UsageError, StoreError, NewerSchemaError and what `todobatch.lab.stats.verdict` raises.
     """
     run = load(run_folder)
     check_replaceable(out)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from markupsafe import Markup, escape
 
-from todobatch.lab.schema import Cell, CellSummary, Estimate
+from todobatch.lab.store.schema import Cell, CellSummary, Estimate
 from todobatch.units import show_bytes, show_percent, show_ratio, show_seconds
 from todobatch_reports.frames import Figures, anchor
 

@@ -11,7 +11,7 @@ import contract_work
 import pytest
 
 from todobatch import runtime
-from todobatch.coordinator import batched, run_batches
+from todobatch.coordinator.drive import batched, run_batches
 from todobatch.errors import ExecutorUnavailableError, UsageError
 from todobatch.executors import (
     EXECUTORS,

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from todobatch import ProcessingResult, Task, TaskBatchProcessor, run_batches
-from todobatch.coordinator import batched
+from todobatch.coordinator.drive import batched
 from todobatch.errors import UsageError
 from todobatch.executors import Elastic, get, resizes_of, stats_of
 from todobatch.executors.base import MOST_RESIZES_KEPT

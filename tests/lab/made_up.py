@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from todobatch.lab.schema import SCHEMA, Cell, Plan, RunMeta, Sample, WorkloadShape
-from todobatch.lab.store import Run
+from todobatch.lab.store.folder import Run
+from todobatch.lab.store.schema import SCHEMA, Cell, Plan, RunMeta, Sample, WorkloadShape
 
 SEQ = Cell("example8", "3.14", "sequential", 1)
 THREADS = Cell("example8", "3.14", "threads", 2)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.reports import runs
-from todobatch.lab import store
-from todobatch.lab.store import Run
+from todobatch.lab.store import folder as store
+from todobatch.lab.store.folder import Run
 from todobatch_reports import site
 from todobatch_reports.frames import Figures
 

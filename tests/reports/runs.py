@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from todobatch.lab import store
-from todobatch.lab.schema import SCHEMA, Cell, Plan, RunMeta, Sample, WorkloadShape
+from todobatch.lab.store import folder as store
+from todobatch.lab.store.schema import SCHEMA, Cell, Plan, RunMeta, Sample, WorkloadShape
 
 EXECUTORS = ("sequential", "threads", "interpreters", "processes", "coroutines")
 WORKERS = (1, 2, 4, 8)

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from tests.reports import runs
-from todobatch.lab.store import Run
+from todobatch.lab.store.folder import Run
 from todobatch_reports import charts, pages
 from todobatch_reports.frames import Figures, span_frame
 

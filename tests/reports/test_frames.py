@@ -3,8 +3,8 @@ import math
 import pytest
 
 from tests.reports import runs
-from todobatch.lab.schema import Cell
-from todobatch.lab.store import Run
+from todobatch.lab.store.folder import Run
+from todobatch.lab.store.schema import Cell
 from todobatch_reports import frames
 from todobatch_reports.frames import Figures
 

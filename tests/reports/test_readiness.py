@@ -1,8 +1,8 @@
 from dataclasses import replace
 
 from tests.reports import runs
-from todobatch.lab.reasons import UNEXPLAINED
-from todobatch.lab.store import Run
+from todobatch.lab.stats.reasons import UNEXPLAINED
+from todobatch.lab.store.folder import Run
 from todobatch_reports import readiness
 from todobatch_reports.frames import Figures
 

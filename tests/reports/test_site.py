@@ -16,7 +16,7 @@ from markupsafe import escape
 
 from tests.reports import runs
 from todobatch.errors import StoreError, UsageError
-from todobatch.lab.store import Run
+from todobatch.lab.store.folder import Run
 from todobatch.units import show_percent, show_ratio
 from todobatch_reports import pages, site
 from todobatch_reports.frames import Figures, said

@@ -15,7 +15,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from todobatch import engine, journal
+from todobatch.coordinator import journal
+from todobatch.job import engine
 
 TASKS = 70
 JOB: dict[str, Any] = {

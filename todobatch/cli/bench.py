@@ -10,7 +10,7 @@ from todobatch.cli.shares import share_of
 from todobatch.errors import MeasurementError, UsageError
 
 if TYPE_CHECKING:
-    from todobatch.lab.store import Run
+    from todobatch.lab.store.folder import Run
 
 
 def bench(
@@ -96,8 +96,10 @@ def bench(
     Samples are taken in blocks of random order, each in a fresh process, and saved as they come:
     a run that is stopped or killed goes on with --resume.
     """
-    from todobatch.lab import bench as lab_bench
-    from todobatch.lab import plan, progress, show
+    from todobatch.cli.views import show
+    from todobatch.lab.measure import bench as lab_bench
+    from todobatch.lab.measure import progress
+    from todobatch.lab.plan import cells as plan
 
     choice = plan.Choice(
         mode=_mode(quick=quick, full=full),

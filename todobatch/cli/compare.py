@@ -54,9 +54,9 @@ def compare(
     slower = None if fail_on_slower is None else share_of(fail_on_slower, "--fail-on-slower")
     drop = None if fail_on_efficiency_drop is None else _drop(fail_on_efficiency_drop)
 
-    from todobatch.lab import compare as lab
-    from todobatch.lab import compare_show as view
-    from todobatch.lab import sides
+    from todobatch.cli.views import compare as view
+    from todobatch.lab.compare import compare as lab
+    from todobatch.lab.compare import sides
 
     outcome = lab.compare(sides.read(a), sides.read(b), force=force)
     gates = []

@@ -12,7 +12,7 @@ import typer
 from todobatch.errors import EXIT_GATE, EXIT_INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
-    from todobatch.lab.diagnosis import Tell
+    from todobatch.lab.doctor.diagnosis import Tell
 
 NARROWEST, WIDEST = 60, 100
 COLOURS = {"warning": "yellow", "note": "cyan", "ok": "green"}
@@ -42,7 +42,7 @@ def doctor(
             place="--seconds",
             remedy="a number above 0, or --no-measure",
         )
-    from todobatch.lab import diagnosis
+    from todobatch.lab.doctor import diagnosis
 
     with _telling() as tell:
         found = diagnosis.diagnose(tell, seconds=seconds, measure=not no_measure)

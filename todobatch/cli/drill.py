@@ -10,7 +10,7 @@ import typer
 from todobatch.errors import EXIT_GATE, UsageError
 
 if TYPE_CHECKING:
-    from todobatch.lab.drill import Tell
+    from todobatch.lab.drill.drill import Tell
 
 
 def drill(
@@ -40,7 +40,7 @@ def drill(
     Each pair has a process of its own under a time limit, so that one that hangs is a row like any
     other. Exit code 3 when an executor says that it isolates a fault and this run shows otherwise.
     """
-    from todobatch.lab import drill as lab_drill
+    from todobatch.lab.drill import drill as lab_drill
     from todobatch.lab.interpreters import find
 
     chosen = find(interpreter or sys.executable)
@@ -56,7 +56,7 @@ def drill(
     if json_:
         typer.echo(found.as_json())
     else:
-        from todobatch.lab import drill_show
+        from todobatch.cli.views import drill as drill_show
 
         drill_show.show(found)
     if found.broken_words:

@@ -21,9 +21,9 @@ from todobatch.errors import (
 )
 
 if TYPE_CHECKING:
-    from todobatch.coordinator import Order
-    from todobatch.engine import Job
+    from todobatch.coordinator.drive import Order
     from todobatch.executors.base import Placement
+    from todobatch.job.engine import Job
     from todobatch.lab.interpreters import Interpreter
 
 T = TypeVar("T")
@@ -149,8 +149,8 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:  # fmt: skip
     """Run a workload over tasks on one executor, and say what it took."""
-    from todobatch.cli.run_view import RunView
-    from todobatch.coordinator import DEFAULT_BATCH_SIZE, today
+    from todobatch.cli.views.run import RunView
+    from todobatch.coordinator.drive import DEFAULT_BATCH_SIZE, today
     from todobatch.executors import Elastic, get
     from todobatch.lab.interpreters import find
 
@@ -221,7 +221,7 @@ def _one_of(known: dict[str, T], name: str, option: str) -> T:
 def _measure(
     job: "Job", interpreter: "Interpreter", view: Any, *, wants_baseline: bool
 ) -> dict[str, Any]:
-    from todobatch.lab.job import run_job
+    from todobatch.job.client import run_job
 
     report = run_job(job, interpreter, view.on_event)
     report.update(interpreter=interpreter.spec, speedup=None, baseline_wall_s=None)

@@ -23,8 +23,8 @@ def show(
     ] = False,
 ) -> None:
     """Show what a run found: the table, and which approach is fastest and why."""
-    from todobatch.lab import show as lab_show
-    from todobatch.lab import store
+    from todobatch.cli.views import show as lab_show
+    from todobatch.lab.store import folder as store
 
     found = store.load(store.newest(Path("results")) if run is None else run)
     if json_:

@@ -13,7 +13,7 @@ from todobatch.cli.shares import share_of
 from todobatch.errors import EXIT_GATE, UsageError
 
 if TYPE_CHECKING:
-    from todobatch.lab.versus import Outcome, Versus
+    from todobatch.lab.measure.versus import Outcome, Versus
 
 FORMATS = ("text", "json")
 
@@ -78,8 +78,8 @@ def versus(
 
     import statistics  # noqa: F401 - with ours, before a user's module of that name is found
 
-    from todobatch.lab import versus as lab
-    from todobatch.lab.schema import Cell
+    from todobatch.lab.measure import versus as lab
+    from todobatch.lab.store.schema import Cell
 
     if "" not in sys.path:
         sys.path.insert(0, "")  # a workload of one's own is looked for in the current folder

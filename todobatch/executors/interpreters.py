@@ -19,10 +19,10 @@ from contextlib import ExitStack, contextmanager
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors import wire
 from todobatch.executors.base import THREADS_NAME, Capabilities, Executor, Run
-from todobatch.executors.link import Page, reserve, serve
-from todobatch.executors.pool import Host, Pool, remedy_for
+from todobatch.executors.pool import wire
+from todobatch.executors.pool.dispatch import Host, Pool, remedy_for
+from todobatch.executors.pool.transport import Page, reserve, serve
 from todobatch.model import describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds

@@ -25,10 +25,10 @@ from typing import Any
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors import wire
 from todobatch.executors.base import Capabilities, Executor, Run
-from todobatch.executors.link import Page, reserve, serve
-from todobatch.executors.pool import END_GRACE_S, Host, Pool, remedy_for
+from todobatch.executors.pool import wire
+from todobatch.executors.pool.dispatch import END_GRACE_S, Host, Pool, remedy_for
+from todobatch.executors.pool.transport import Page, reserve, serve
 from todobatch.model import describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds

@@ -24,8 +24,8 @@ from todobatch.lab.interpreters import cache
 from todobatch.lab.interpreters.discovery import Interpreter
 from todobatch.lab.interpreters.uv import uv_executable
 
-REQUIREMENTS = Path(__file__).resolve().parents[1] / "worker-requirements.txt"
-PEER_REQUIREMENTS = REQUIREMENTS.with_name("peers-requirements.txt")
+REQUIREMENTS = Path(__file__).with_name("worker-requirements.txt")
+PEER_REQUIREMENTS = REQUIREMENTS.parents[1] / "drill" / "peers-requirements.txt"
 """Other people's pools, for `todobatch drill` only."""
 
 REENABLE_GIL = ("hiredis",)

@@ -1,0 +1,73 @@
+"""Batches and results come out of a message as they went in."""
+
+import datetime as dt
+from dataclasses import replace
+
+import pytest
+
+from todobatch.coordinator.drive import batched
+from todobatch.executors.base import Worker
+from todobatch.executors.pool import wire
+from todobatch.model import Batch, Task
+from todobatch.processors import TaskReporter
+from todobatch.sources.generator import generate
+
+TODAY = dt.date(2026, 11, 24)
+
+
+class Marked(Task):
+    """A user's own kind of task."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_batches_come_out_as_they_went_in(size: int) -> None:
+    batches = list(batched(generate(250), size))
+    out = wire.unpack_batches(wire.pack_batches(batches))
+    assert out == batches
+    assert [hash(each) for each in out] == [hash(each) for each in batches]
+    with pytest.raises(AttributeError):
+        out[0].tasks[0].title = "frozen"  # type: ignore[misc]
+
+
+def test_empty_batches_and_none_at_all_pass() -> None:
+    for batches in ([], [Batch(3, (), 7)], [Batch(3, (), 7), Batch(4, (Task("a"),), 7)]):
+        assert wire.unpack_batches(wire.pack_batches(batches)) == batches
+
+
+def test_what_is_not_exactly_a_task_keeps_its_type() -> None:
+    batches = [Batch(0, (Task("a"), Marked("b")), 0)]
+    out = wire.unpack_batches(wire.pack_batches(batches))
+    assert [type(task) for task in out[0].tasks] == [Task, Marked]
+    assert out == batches
+
+
+def test_dates_and_what_is_more_than_a_date_come_out_as_they_went_in() -> None:
+    moment = dt.datetime(2026, 11, 24, 12, 30, tzinfo=dt.UTC)
+    dates = [None, dt.date.min, dt.date.max, *(TODAY + dt.timedelta(days=n) for n in range(100))]
+    batches = [
+        Batch(0, tuple(Task("a", due=date, created=TODAY) for date in dates)),
+        Batch(1, (Task("b", due=moment, completed=TODAY),)),
+    ]
+    for many in ([batches[0]], batches):
+        out = wire.unpack_batches(wire.pack_batches(many))
+        assert out == many
+        assert all(type(task.due) in {dt.date, type(None)} for task in out[0].tasks)
+    assert out[1].tasks[0].due == moment
+
+
+def test_a_worker_keeps_no_more_than_so_many_dates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "_MOST_DATES", 10)
+    batches = [Batch(0, tuple(Task("a", due=dt.date(2026, 1, 1 + n % 31)) for n in range(90)))]
+    assert wire.unpack_batches(wire.pack_batches(batches)) == batches
+
+
+def test_results_come_out_as_they_went_in_but_for_their_way_back() -> None:
+    worker = Worker(TaskReporter(today=TODAY), "thread-1", "thread", keep_rows=True)
+    results = [worker.work(batch, 0.25, 0.5) for batch in batched(generate(30), 10)]
+    out = wire.unpack_results(wire.pack_results(results), 0.125, 2.0)
+    assert out == [
+        replace(each, seen=replace(each.seen, serialise_s=0.125, return_s=2.0)) for each in results
+    ]
+    assert (out[0].seen.queue_s, out[0].seen.deserialise_s) == (0.25, 0.5)

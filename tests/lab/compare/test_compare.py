@@ -1,0 +1,692 @@
+"""Two runs against each other: on made-up ones with known answers, and on a real one."""
+
+import gzip
+import json
+import math
+import random
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+from typer.testing import CliRunner, Result
+
+from tests.conftest import ROOT, RunTodobatch
+from tests.lab.made_up import FREE, FREE_4, PROCESSES, SEQ, SEQ_T, THREADS, meta, sample
+from todobatch.cli.app import app
+from todobatch.cli.compare import _drop
+from todobatch.cli.shares import share_of
+from todobatch.cli.views.compare import MARKDOWN_LIMIT, as_json, as_markdown, as_text
+from todobatch.errors import StoreError, UsageError
+from todobatch.lab.compare.compare import (
+    Outcome,
+    Paired,
+    Row,
+    Unpaired,
+    compare,
+    gate_on_efficiency,
+    gate_on_slower,
+    judge_all,
+)
+from todobatch.lab.compare.sides import read, side_of_run
+from todobatch.lab.stats.estimate import mean_log
+from todobatch.lab.store import folder as store
+from todobatch.lab.store.folder import Run
+from todobatch.lab.store.schema import SCHEMA, Cell, Control, Estimate, RunMeta
+
+QUICK = ROOT / "results" / "published" / "quick"
+WAITS = Cell("io-wait", "3.14", "threads", 2)
+TIMES = {SEQ: 1.0, THREADS: 1.02, SEQ_T: 1.1, FREE: 0.55, FREE_4: 0.56}
+
+
+def taken(
+    seconds: Mapping[Cell, float] = TIMES,
+    *,
+    day: int = 5,
+    slowness: float = 1.0,
+    blocks: int = 8,
+    controls: bool = False,
+) -> Run:
+    """A run of that day: the machine drifts by 20 %, each sample wobbles by half a percent."""
+    wobble = random.Random(day)
+    samples, loads = [], []
+    for block in range(blocks):
+        machine = slowness * (1 + 0.2 * math.sin(day * (block + 1)))
+        started = f"2026-01-{day:02}T10:{block:02}:00.000+00:00"
+        for cell, wall in seconds.items():
+            waits = cell.workload == "io-wait"
+            wall_s = wall * (1.0 if waits else machine) * math.exp(wobble.gauss(0, 0.005))
+            cpu_s = 0.01 if waits else wall_s
+            samples.append(sample(cell, block=block, wall_s=wall_s, cpu_s=cpu_s, started=started))
+        loads += [
+            Control(SCHEMA, block, "start", 0.1 * machine, 0.1 * machine, started),
+            Control(SCHEMA, block, "end", 0.101 * machine, 0.1 * machine, started),
+        ]
+    found = meta(cells=tuple(seconds), blocks=blocks)
+    return Run(found, samples, controls=tuple(loads) if controls else ())
+
+
+def slowed(run: Run, cell: Cell, factor: float) -> Run:
+    """The same run, in which every sample of one cell took longer."""
+    samples = [
+        replace(each, wall_s=each.wall_s * factor) if each.cell == cell else each
+        for each in run.samples
+    ]
+    return replace(run, samples=samples)
+
+
+def compared(a: Run, b: Run, *, force: bool = False) -> Outcome:
+    return compare(side_of_run(a), side_of_run(b), force=force)
+
+
+def row_of(outcome: Outcome, cell: Cell) -> Row:
+    return next(row for row in outcome.rows if row.cell == cell)
+
+
+def significant(outcome: Outcome) -> set[str]:
+    return {row.name for row in outcome.rows if row.significant}
+
+
+def written(run: Run, folder: Path) -> Path:
+    with store.create(folder, run.meta) as opened:
+        for each in run.samples:
+            opened.append(each)
+        for control in run.controls:
+            opened.append_control(control)
+    return folder
+
+
+def invoke(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["compare", *map(str, arguments)])
+
+
+# A real run against a copy of itself --------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(QUICK, tmp_path / "copy"))
+
+
+def slow_down(folder: Path, factor: float) -> str:
+    """Make one cell of a run folder slower; gives its name."""
+    path = folder / "samples.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    wanted = store.load(folder).meta.plan.cells[1].key
+    for line in lines:
+        key = "/".join(str(line[n]) for n in ("workload", "interpreter", "executor", "workers"))
+        if key == wanted and line["wall_s"] is not None:
+            line["wall_s"] *= factor
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return wanted
+
+
+def test_in_a_copied_run_nothing_is_significant(copy: Path, run_todobatch: RunTodobatch) -> None:
+    done = run_todobatch("compare", QUICK, copy, "--fail-on-slower", "3%", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert len(document["rows"]) == len(store.load(QUICK).meta.plan.cells)
+    assert {row["significant"] for row in document["rows"]} == {False}
+    assert {row["method"] for row in document["rows"]} == {"paired"}
+    assert document["gate"]["failed"] is False
+
+
+def test_ten_percent_in_one_cell_are_found_there_and_nowhere_else(
+    copy: Path, run_todobatch: RunTodobatch
+) -> None:
+    slower = slow_down(copy, 1.10)
+    done = run_todobatch("compare", QUICK, copy, "--fail-on-slower", "3%", "--format", "json")
+    assert done.returncode == 3, done.stderr
+    assert slower in done.stderr
+    document = json.loads(done.stdout)
+    (found,) = [row for row in document["rows"] if row["significant"]]
+    assert (found["name"], found["verdict"]) == (slower, "slower")
+    assert found["ratio"]["estimate"] == pytest.approx(1.10)
+    assert document["rows"][0] == found  # the largest effect comes first
+    assert document["gate"]["checks"][0]["failed"] == [slower]
+
+
+def test_the_text_lists_what_differs_and_folds_the_rest(copy: Path) -> None:
+    slower = slow_down(copy, 1.10)
+    cells = len(store.load(QUICK).meta.plan.cells)
+    folded, whole = invoke(QUICK, copy), invoke(QUICK, copy, "--all")
+    assert folded.exit_code == whole.exit_code == 0
+    rows = [line for line in folded.output.splitlines() if " pairs " in line]
+    assert [row.split()[:2] for row in rows] == [[slower, "1.100×"]]
+    assert f"{cells - 1} cells show no difference that can be told" in folded.output
+    assert "--all lists them" in folded.output
+    assert sum(" pairs " in line for line in whole.output.splitlines()) == cells
+
+
+# What must be the same ----------------------------------------------------------------------------
+
+
+def changed_interpreter(found: RunMeta, **changes: Any) -> RunMeta:
+    facts = {**found.interpreters["3.14"], **changes}
+    return replace(found, interpreters={**found.interpreters, "3.14": facts})
+
+
+def changed_shape(found: RunMeta, **changes: Any) -> RunMeta:
+    shapes = tuple(replace(shape, **changes) for shape in found.plan.shapes)
+    return replace(found, plan=replace(found.plan, shapes=shapes))
+
+
+DIFFERENT: dict[str, Callable[[RunMeta], RunMeta]] = {
+    "machine cpu_model: Made-up CPU in A, Another CPU in B": lambda m: replace(
+        m, machine={**m.machine, "cpu_model": "Another CPU"}
+    ),
+    "machine cpus_available: 2 in A, 8 in B": lambda m: replace(
+        m, machine={**m.machine, "cpus_available": 8}
+    ),
+    "interpreter 3.14 version: 3.14.7 in A, 3.14.8 in B": lambda m: changed_interpreter(
+        m, version="3.14.8"
+    ),
+    "interpreter 3.14 lto_build: False in A, True in B": lambda m: changed_interpreter(
+        m, lto_build=True
+    ),
+    "workload example8 batch_size: 10 in A, 20 in B": lambda m: changed_shape(m, batch_size=20),
+    "workload example8 digest: d in A, e in B": lambda m: changed_shape(m, digest="e"),
+    "plan source seed: 3 in A, 4 in B": lambda m: replace(
+        m, plan=replace(m.plan, source={"kind": "generator", "seed": 4})
+    ),
+    "plan today: 2026-01-05 in A, 2026-01-06 in B": lambda m: replace(
+        m, plan=replace(m.plan, today="2026-01-06")
+    ),
+}
+
+
+@pytest.mark.parametrize("difference", DIFFERENT)
+def test_what_differs_is_refused_and_named(difference: str) -> None:
+    run = taken()
+    other = replace(run, meta=DIFFERENT[difference](run.meta))
+    with pytest.raises(UsageError, match="--force") as refused:
+        compared(run, other)
+    assert refused.value.cause == f"these cannot be compared: {difference}"
+    assert compared(run, other, force=True).differences == (difference,)
+
+
+def test_another_machine_is_refused_by_the_command_and_marked_when_forced(
+    copy: Path, run_todobatch: RunTodobatch
+) -> None:
+    found = json.loads((copy / "run.json").read_text())
+    found["machine"] |= {"cpu_model": "Another | CPU", "memory_bytes": 1_000_000_000}
+    (copy / "run.json").write_text(json.dumps(found))
+    refused = run_todobatch("compare", QUICK, copy)
+    assert refused.returncode == 2
+    assert "machine cpu_model: " in refused.stderr
+    assert "machine memory: " in refused.stderr
+    text, markdown, document = (
+        run_todobatch("compare", QUICK, copy, "--force", "--format", name)
+        for name in ("text", "markdown", "json")
+    )
+    assert text.returncode == markdown.returncode == document.returncode == 0
+    assert "(forced)" in text.stdout.splitlines()[0]
+    assert "FORCED, they differ in machine cpu_model: " in text.stdout
+    assert "(forced)" in markdown.stdout.splitlines()[0]
+    assert "Another \\| CPU in B" in markdown.stdout
+    forced = json.loads(document.stdout)
+    assert forced["forced"] is True
+    assert len(forced["refused_differences"]) == 2
+
+
+def test_another_todobatch_is_what_is_compared_and_stands_in_the_heading() -> None:
+    run = taken()
+    newer = replace(
+        run.meta, todobatch_version="9.9.9", git={"commit": "abcdef0123", "dirty": True}
+    )
+    outcome = compared(run, replace(run, meta=newer))
+    assert outcome.differences == ()
+    assert "todobatch 9.9.9, commit abcdef0 with changes" in as_text(outcome)
+
+
+def test_what_one_side_does_not_tell_is_no_difference() -> None:
+    run = taken()
+    known = replace(run, meta=replace(run.meta, machine={**run.meta.machine, "kernel": "Linux 6"}))
+    assert compared(known, run).differences == compared(run, known).differences == ()
+
+
+def test_an_interpreter_that_is_not_in_common_may_differ() -> None:
+    a, b = taken({SEQ: 1.0, SEQ_T: 1.0}), taken({SEQ: 1.0})
+    facts = {**b.meta.interpreters, "3.14t": {"version": "3.14.9"}}
+    outcome = compared(a, replace(b, meta=replace(b.meta, interpreters=facts)))
+    assert outcome.differences == ()
+
+
+def test_cells_of_one_run_only_are_named() -> None:
+    outcome = compared(taken({SEQ: 1.0, THREADS: 1.0}), taken({SEQ: 1.0, PROCESSES: 1.0}))
+    assert [row.cell for row in outcome.rows] == [SEQ]
+    text = as_text(outcome)
+    assert f"Only in A, not compared (1): {THREADS.key}" in text
+    assert f"Only in B, not compared (1): {PROCESSES.key}" in text
+
+
+def test_runs_with_nothing_in_common_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"nothing in common: A has example8/3.14/sequential/1, B"):
+        compared(taken({SEQ: 1.0}), taken({THREADS: 1.0}))
+    nothing = replace(taken({SEQ: 1.0}), samples=[])
+    with pytest.raises(UsageError, match="B has no sample to go by"):
+        compared(taken({SEQ: 1.0}), nothing)
+
+
+def test_voids_are_in_no_figure_and_counted() -> None:
+    run = taken()
+    spoiled = replace(run, samples=[*run.samples, sample(SEQ, block=99, wall_s=50.0, void="late")])
+    outcome = compared(run, spoiled)
+    assert significant(outcome) == set()
+    assert "B: 1 of 41 samples are void" in as_text(outcome)
+
+
+# Statistics ---------------------------------------------------------------------------------------
+
+
+def test_welch_is_what_scipy_computes() -> None:
+    a, b = (0.0, 0.1, 0.05, 0.2), (0.3, 0.1, 0.4, 0.35, 0.9)
+    known = stats.ttest_ind(b, a, equal_var=False)
+    interval = known.confidence_interval(0.95)
+    ours = Unpaired(a, b)
+    assert ours.p_value() == pytest.approx(known.pvalue)
+    ratio = ours.ratio()
+    assert (math.log(ratio.low), math.log(ratio.high)) == pytest.approx(
+        (interval.low, interval.high)
+    )
+
+
+def test_groups_without_spread_are_told_apart_exactly() -> None:
+    same, apart = Unpaired((1.0, 1.0), (1.0, 1.0)), Unpaired((1.0, 1.0), (2.0, 2.0))
+    assert (same.p_value(), apart.p_value()) == (1.0, 0.0)
+    assert apart.ratio() == Estimate(math.e, math.e, math.e)
+
+
+def test_two_samples_at_a_strict_level_leave_the_ratio_anywhere() -> None:
+    for contrast in (Paired((0.0, 2.0)), Unpaired((0.0, 2.0), (0.0, 0.0))):
+        strict = contrast.ratio(1 - 1e-5)
+        assert (strict.low, strict.high) == (0.0, math.inf)
+        assert judge_all({str(n): contrast for n in range(5000)})["0"] == "cannot tell"
+
+
+def test_pairs_use_the_t_interval_of_the_lab() -> None:
+    logs = (0.1, 0.2, 0.15)
+    assert Paired(logs).ratio(0.9) == mean_log(logs, 0.9)
+
+
+def test_blocks_of_the_same_time_are_paired_so_that_drift_is_in_neither() -> None:
+    run = taken()
+    outcome = compared(run, slowed(run, THREADS, 1.03))
+    assert significant(outcome) == {THREADS.key}
+    assert row_of(outcome, THREADS).method == "paired"
+    assert row_of(outcome, THREADS).pairs == 8
+
+
+def test_interleaved_runs_are_paired_and_runs_of_two_days_are_not() -> None:
+    run = taken()
+    soon = [replace(s, started=s.started.replace(":00.000", ":50.000")) for s in run.samples]
+    assert row_of(compared(run, replace(run, samples=soon)), SEQ).method == "paired"
+    row = row_of(compared(run, taken(day=6)), SEQ)
+    assert (row.method, row.pairs, row.samples) == ("welch", None, (8, 8))
+
+
+def test_a_date_that_cannot_be_read_makes_no_pair() -> None:
+    run = taken()
+    undated = replace(run, samples=[replace(each, started="?") for each in run.samples])
+    assert row_of(compared(run, undated), SEQ).method == "welch"
+
+
+def test_control_loads_take_the_drift_between_two_runs_out() -> None:
+    times = {**TIMES, WAITS: 0.5}
+    new = {**times, FREE: 0.55 * 1.10}
+    calm, slow = taken(times, controls=True), taken(new, day=9, slowness=1.5, controls=True)
+    outcome = compared(calm, slow)
+    assert significant(outcome) == {FREE.key}
+    assert row_of(outcome, FREE).ratio.estimate == pytest.approx(1.10, abs=0.01)
+    assert row_of(outcome, FREE).method == "welch with controls"
+    assert row_of(outcome, WAITS).method == "welch"  # it waits, whatever the CPU's speed
+    without = compared(calm, replace(slow, controls=()))
+    assert {SEQ.key, FREE.key} <= significant(without)
+    assert {row.method for row in without.rows} == {"welch"}
+    assert "the machine's drift is not taken out" in as_text(without)
+
+
+def test_a_block_without_its_control_load_is_not_guessed() -> None:
+    a, b = taken(controls=True), taken(day=9, controls=True)
+    lacking = replace(b, controls=tuple(each for each in b.controls if each.block != 3))
+    assert row_of(compared(a, lacking), SEQ).method == "welch"
+
+
+@pytest.mark.parametrize("day", [5, 6])
+def test_of_one_block_nothing_can_be_told(day: int) -> None:
+    times = {cell: 2 * wall for cell, wall in TIMES.items()}
+    outcome = compared(taken(blocks=1), taken(times, day=day, blocks=1))
+    assert {row.verdict for row in outcome.rows} == {"cannot tell"}
+    assert "take more blocks" in as_text(outcome)
+    assert json.loads(as_json(outcome))["rows"][0]["ratio"]["low"] is None
+    assert gate_on_slower(outcome, 0.03, "--fail-on-slower 3%").failed == ()
+
+
+def test_among_many_comparisons_one_has_to_be_clearer() -> None:
+    doubtful = Paired((0.02, 0.12, 0.07, 0.01, 0.09))
+    assert doubtful.p_value() < 0.05
+    others = {str(n): Paired((0.1, -0.1, 0.05, -0.04)) for n in range(20)}
+    assert judge_all({"it": doubtful})["it"] == "faster"
+    assert judge_all({"it": doubtful, **others})["it"] == "cannot tell"
+
+
+def test_equal_runs_raise_a_false_alarm_about_as_rarely_as_promised() -> None:
+    chance = random.Random(1)
+
+    def logs() -> tuple[float, ...]:
+        return tuple(chance.gauss(0, 0.02) for _ in range(8))
+
+    def alarm(make: Callable[[], Paired | Unpaired]) -> bool:
+        verdicts = judge_all({str(cell): make() for cell in range(10)})
+        return bool({"faster", "slower"} & set(verdicts.values()))
+
+    # 5 % of 200 are 10; more than 20 come by chance once in a thousand.
+    assert sum(alarm(lambda: Paired(logs())) for _ in range(200)) <= 20
+    assert sum(alarm(lambda: Unpaired(logs(), logs())) for _ in range(200)) <= 20
+
+
+def test_rows_come_by_the_size_of_their_effect() -> None:
+    run = taken()
+    outcome = compared(run, slowed(slowed(slowed(run, SEQ, 1.2), FREE, 0.5), THREADS, 1.05))
+    assert [row.cell for row in outcome.rows[:3]] == [FREE, SEQ, THREADS]
+    assert [row.verdict for row in outcome.rows[:3]] == ["faster", "slower", "slower"]
+
+
+# Gates --------------------------------------------------------------------------------------------
+
+
+def test_the_gate_asks_for_the_whole_interval() -> None:
+    a = taken({SEQ: 1.0})
+    unsteady = [
+        replace(each, wall_s=each.wall_s * (1.01 if each.block % 2 else 1.09)) for each in a.samples
+    ]
+    outcome = compared(a, replace(a, samples=unsteady))
+    assert outcome.rows[0].verdict == "slower"
+    assert outcome.rows[0].ratio.estimate > 1.04
+    assert outcome.rows[0].ratio.low < 1.03
+    assert gate_on_slower(outcome, 0.03, "").failed == ()
+    assert gate_on_slower(outcome, 0.01, "").failed == (SEQ.key,)
+
+
+def test_the_efficiency_gate_asks_for_the_whole_interval_too() -> None:
+    a = taken({SEQ_T: 1.0, FREE: 0.5})
+    unsteady = [
+        replace(each, wall_s=each.wall_s * (1.01 if each.block % 2 else 1.09))
+        if each.cell == FREE
+        else each
+        for each in a.samples
+    ]
+    outcome = compared(a, replace(a, samples=unsteady))
+    assert outcome.efficiency[0].verdict == "slower"
+    assert outcome.efficiency[0].ratio.estimate < 0.96
+    assert gate_on_efficiency(outcome, 0.03, None, "").failed == ()
+    assert gate_on_efficiency(outcome, 0.01, None, "").failed == (FREE.key,)
+
+
+def test_a_gate_does_not_fail_for_what_is_not_sure_among_so_many() -> None:
+    outcome = compared(taken(), slowed(taken(), FREE, 1.10))
+    doubtful = replace(
+        outcome,
+        rows=tuple(replace(row, verdict="cannot tell") for row in outcome.rows),
+        efficiency=tuple(replace(row, verdict="cannot tell") for row in outcome.efficiency),
+    )
+    assert gate_on_slower(outcome, 0.03, "").failed == (FREE.key,)
+    assert gate_on_slower(doubtful, 0.03, "").failed == ()
+    assert gate_on_slower(doubtful, 0.03, "").undecided == 5
+    assert gate_on_efficiency(doubtful, 0.03, None, "").failed == ()
+
+
+def test_a_faster_run_passes_every_gate() -> None:
+    run = taken()
+    outcome = compared(run, slowed(run, FREE, 0.5))
+    assert gate_on_slower(outcome, 0.0, "").failed == ()
+    assert gate_on_efficiency(outcome, 0.0, None, "").failed == ()
+
+
+@pytest.mark.parametrize("day", [5, 6])
+def test_a_fall_in_efficiency_is_found_whatever_the_machine_did(day: int) -> None:
+    times = {**TIMES, FREE: 0.55 * 1.10}
+    outcome = compared(taken(), taken(times, day=day, slowness=1.3))
+    (found,) = [row for row in outcome.efficiency if row.verdict == "slower"]
+    assert found.cell == FREE
+    assert found.ratio.estimate == pytest.approx(1 / 1.10, abs=0.01)
+    assert gate_on_efficiency(outcome, 0.03, 2, "").failed == (FREE.key,)
+    assert gate_on_efficiency(outcome, 0.03, None, "").failed == (FREE.key,)
+    assert gate_on_efficiency(outcome, 0.03, 4, "").failed == ()
+
+
+def test_a_gate_that_has_nothing_to_look_at_is_refused() -> None:
+    outcome = compared(taken(), taken())
+    with pytest.raises(UsageError, match="no cell with 16 workers"):
+        gate_on_efficiency(outcome, 0.03, 16, "")
+    alone = compared(taken({THREADS: 1.0}), taken({THREADS: 1.0}))
+    with pytest.raises(UsageError, match="no cell with several workers has a sequential run"):
+        gate_on_efficiency(alone, 0.03, None, "")
+
+
+def test_the_efficiency_gate_ends_the_command_with_3(tmp_path: Path) -> None:
+    run = taken()
+    a = written(run, tmp_path / "a")
+    b = written(slowed(run, FREE, 1.10), tmp_path / "b")
+    for name in ("text", "markdown"):
+        done = invoke(a, b, "--fail-on-efficiency-drop", "3%@2", "--format", name)
+        assert done.exit_code == 3
+        assert "efficiency of" in done.output
+        assert f"Gate --fail-on-efficiency-drop 3%@2: failed by 1 of 2 cells: {FREE.key}" in (
+            done.output
+        )
+    assert invoke(a, b, "--fail-on-efficiency-drop", "3%@4").exit_code == 0
+    assert invoke(a, b, "--fail-on-slower", "20%").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [("3%", 0.03), ("3 %", 0.03), (" 0.03 ", 0.03), ("0%", 0.0), ("150%", 1.5), (".5", 0.5)],
+)
+def test_a_limit_is_a_percentage_or_a_fraction(text: str, limit: float) -> None:
+    assert share_of(text, "--fail-on-slower") == pytest.approx(limit)
+
+
+@pytest.mark.parametrize("text", ["", "%", "-3%", "-0.03", "3", "1", "much", "nan", "1e-2", "3%%"])
+def test_nonsense_is_noshare_of(text: str) -> None:
+    with pytest.raises(UsageError, match=r"write it as 3% or 0.03"):
+        share_of(text, "--fail-on-slower")
+
+
+def test_an_efficiency_drop_may_be_for_one_number_of_workers() -> None:
+    assert _drop("3%") == (0.03, None)
+    assert _drop("3 % @ 4") == (0.03, 4)
+
+
+@pytest.mark.parametrize("text", ["3%@", "3%@1", "3%@-2", "3%@x", "@4", "100%", "3@4", "3%@2@2"])
+def test_nonsense_is_no_efficiency_drop(text: str) -> None:
+    with pytest.raises(UsageError, match="--fail-on-efficiency-drop"):
+        _drop(text)
+
+
+# Formats ------------------------------------------------------------------------------------------
+
+
+def test_markdown_is_a_heading_a_table_and_a_folded_rest() -> None:
+    run = taken()
+    outcome = compared(run, slowed(run, FREE, 1.10))
+    gate = gate_on_slower(outcome, 0.03, "--fail-on-slower 3%")
+    text = as_markdown(outcome, [gate])
+    assert text.startswith("### B against A: 1 slower, 0 faster of 5 cells")
+    assert f"| `{FREE.key}` | 1.100× | [1.100, 1.100] | slower | 8 pairs | paired |" in text
+    shown, folded = text.split("<details><summary>4 cells show no difference")
+    assert SEQ.key not in shown
+    assert SEQ.key in folded
+    assert folded.count("</details>") == 1
+    assert "**Gate --fail-on-slower 3%: failed by 1 of 5 cells: example8/3.14t/threads/2**" in text
+
+
+def test_markdown_fits_into_a_comment_however_much_there_is() -> None:
+    name = "n" * 5000 + "|<b>`@"
+    rows = tuple(
+        Row(f"{name}{n}", None, Estimate(2, 2, 2), verdict, (9, 9), 9, "paired")
+        for n in range(900)
+        for verdict in ("slower", "cannot tell")
+    )
+    names = tuple(row.name for row in rows)
+    side = replace(side_of_run(taken()), notes=(name * 9,))
+    outcome = Outcome(side, side, rows, rows, names, names, names)
+    gates = [gate_on_slower(outcome, 0.03, "--fail-on-slower 3%")]
+    gates.append(replace(gates[0], option="--fail-on-efficiency-drop 3%"))
+    text = as_markdown(outcome, gates)
+    assert 30_000 < len(text) < MARKDOWN_LIMIT
+    assert "more, which are too many to show" in text
+    assert text.count("<details>") == text.count("</details>") == 2
+
+
+def test_json_has_the_cell_of_every_row_and_null_without_a_gate() -> None:
+    run = taken()
+    outcome = compared(run, slowed(run, FREE, 1.10))
+    document = json.loads(as_json(outcome))
+    first = document["rows"][0]
+    assert {name: first[name] for name in ("executor", "workload", "workers", "interpreter")} == {
+        "executor": "threads",
+        "workload": "example8",
+        "workers": 2,
+        "interpreter": "3.14t",
+    }
+    assert set(first["ratio"]) == {"estimate", "low", "high"}
+    assert (first["pairs"], first["samples"]) == (8, {"a": 8, "b": 8})
+    assert (document["gate"], document["forced"]) == (None, False)
+    assert document["efficiency"][0]["verdict"] == "lower"
+
+
+def test_an_unknown_format_is_refused() -> None:
+    refused = invoke(QUICK, QUICK, "--format", "xml").exception
+    assert isinstance(refused, UsageError)
+    assert "one of text, markdown, json" in str(refused)
+
+
+# pyperf files -------------------------------------------------------------------------------------
+
+
+def suite(values: Mapping[str, list[list[float]]], **metadata: Any) -> dict[str, Any]:
+    """As pyperf writes it, a calibration run at the head of each benchmark."""
+    return {
+        "version": "1.0",
+        "metadata": {"cpu_model_name": "Made-up CPU", "unit": "second", **metadata},
+        "benchmarks": [
+            {
+                "metadata": {"name": name},
+                "runs": [{"warmups": [[1, 0.5]]}, *({"values": each} for each in processes)],
+            }
+            for name, processes in values.items()
+        ],
+    }
+
+
+def file_of(path: Path, content: Any) -> Path:
+    path.write_text(json.dumps(content))
+    return path
+
+
+STEADY = {"sort": [[1.0, 1.01], [1.02, 1.0], [0.99, 1.0], [1.0, 1.0]], "sum": [[2.0], [2.1], [1.9]]}
+
+
+def test_a_pyperf_file_of_a_run_against_itself_shows_nothing(run_todobatch: RunTodobatch) -> None:
+    path = QUICK / "pyperf" / "3.14.json"
+    done = run_todobatch("compare", path, path, "--fail-on-slower", "3%", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert {row["significant"] for row in rows} == {False}
+    assert "example8/sequential/1" in {row["name"] for row in rows}
+    assert {row["executor"] for row in rows} == {None}
+
+
+def test_pyperf_files_of_two_interpreters_are_refused() -> None:
+    refused = invoke(QUICK / "pyperf" / "3.14.json", QUICK / "pyperf" / "3.14t.json").exception
+    assert isinstance(refused, UsageError)
+    assert "todobatch_gil: on in A, off in B" in str(refused)
+
+
+def test_pyperf_files_compare_by_process(tmp_path: Path) -> None:
+    slow = {**STEADY, "sort": [[1.1 * value for value in each] for each in STEADY["sort"]]}
+    a = file_of(tmp_path / "a.json", suite(STEADY))
+    b = file_of(tmp_path / "b.json", suite(slow))
+    outcome = compare(read(a), read(b))
+    assert significant(outcome) == {"sort"}
+    assert (outcome.rows[0].samples, outcome.rows[0].method) == ((4, 4), "welch")
+    assert significant(compare(read(a), read(a))) == set()
+
+
+def test_many_values_of_one_process_are_one_sample(tmp_path: Path) -> None:
+    a = file_of(tmp_path / "a.json", suite({"sort": [[1.0, 1.01, 1.02]]}))
+    b = file_of(tmp_path / "b.json", suite({"sort": [[2.0, 2.01, 2.02]]}))
+    assert compare(read(a), read(b)).rows[0].verdict == "cannot tell"
+
+
+def test_pyperf_files_of_two_machines_or_pythons_are_refused(tmp_path: Path) -> None:
+    a = file_of(tmp_path / "a.json", suite(STEADY, python_version="3.14.1", cpu_count=2))
+    b = file_of(tmp_path / "b.json", suite(STEADY, python_version="3.14.2", cpu_count=8))
+    with pytest.raises(UsageError, match=r"cpu_count: 2 in A, 8 in B; python_version: 3.14.1 in A"):
+        compare(read(a), read(b))
+    assert len(compare(read(a), read(b), force=True).differences) == 2
+
+
+def test_a_compressed_pyperf_file_is_read_and_what_is_no_time_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(suite(STEADY)).encode()))
+    memory = suite(STEADY)
+    memory["benchmarks"][1]["metadata"]["unit"] = "byte"
+    outcome = compare(read(path), read(file_of(tmp_path / "b.json", memory)))
+    assert [row.name for row in outcome.rows] == ["sort"]
+    assert "B: not times, so not compared: sum" in as_text(outcome)
+
+
+def test_a_folder_is_not_compared_with_a_file() -> None:
+    refused = invoke(QUICK, QUICK / "pyperf" / "3.14.json").exception
+    assert isinstance(refused, UsageError)
+    assert "A is a run folder and B is a pyperf file" in str(refused)
+    assert "RUN/pyperf/3.14.json" in str(refused)
+
+
+NAMED = '{"version": "1.0", "benchmarks": [{"runs": [{"metadata": {"name": "x"}, "values": %s}]}]}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"\xff\xfe",
+        b"\x1f\x8bnonsense",
+        b"[]",
+        b"{}",
+        b'{"version": "0.8", "benchmarks": []}',
+        b'{"version": "1.0", "benchmarks": [{"runs": []}]}',
+        b'{"version": "1.0", "benchmarks": [{"runs": [{"values": [1.0]}]}]}',
+        *((NAMED % values).encode() for values in ("[0]", "[-1]", "[NaN]", '["1"]', "1")),
+    ],
+)
+def test_what_is_no_pyperf_file_is_refused_with_its_place(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "it.json"
+    path.write_bytes(content)
+    with pytest.raises(StoreError) as refused:
+        read(path)
+    assert refused.value.place == str(path)
+    assert refused.value.remedy
+
+
+def test_a_run_that_is_missing_or_no_run_ends_with_6(
+    tmp_path: Path, run_todobatch: RunTodobatch
+) -> None:
+    missing = run_todobatch("compare", QUICK, tmp_path / "nothing")
+    assert missing.returncode == 6
+    assert "there is no such file or folder" in missing.stderr
+    empty = run_todobatch("compare", tmp_path, QUICK)
+    assert empty.returncode == 6
+    assert "this is no run folder" in empty.stderr
+
+
+def test_a_name_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    path = file_of(tmp_path / "a.json", suite({"sort\x1b[2J\n": [[1.0], [1.01]]}))
+    text = as_text(compare(read(path), read(path)), unfold=True)
+    assert "\x1b" not in text
+    assert "sort?[2J?" in text

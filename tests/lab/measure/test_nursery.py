@@ -1,0 +1,173 @@
+"""Where samples' processes come from: alike within a block, anew for the next, and no traces."""
+
+import gc
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from todobatch.errors import MeasurementError
+from todobatch.lab.interpreters import Interpreter, worker_environment
+from todobatch.lab.measure.nursery import Nursery
+from todobatch.lab.measure.sample import Sampler, Slot
+from todobatch.lab.store.schema import Cell, Sample, WorkloadShape
+
+pytestmark = pytest.mark.interpreters
+
+# What a process was given by lot: where code stands, and how strings hash.
+DRAW = """
+import pathlib
+
+FILE = pathlib.Path(__file__).with_name("draws")
+
+
+def tell(task):
+    if not hasattr(tell, "told"):
+        tell.told = True
+        with FILE.open("a") as file:
+            file.write(f"{id(object)} {hash('todobatch')}\\n")
+    return len(task.title)
+"""
+
+
+@pytest.fixture
+def sampler(interpreters: dict[str, Interpreter]) -> Iterator[Sampler]:
+    taking = Sampler(interpreters, {"kind": "generator", "seed": 5}, "2026-11-24", timeout_s=60.0)
+    gc.collect()  # nobody else's nursery is alive
+    yield taking
+    taking.close()
+
+
+def take(sampler: Sampler, workload: str, *, block: int = 0, interpreter: str = "3.14") -> Sample:
+    cell = Cell(workload, interpreter, "sequential", 1)
+    return sampler.take(Slot(block, 0, cell), WorkloadShape(workload, 2, 5), number=0)
+
+
+@pytest.mark.parametrize("interpreter", ["3.14", "3.14t"])
+def test_samples_of_a_block_have_one_layout_and_another_block_has_another(
+    sampler: Sampler, mine: str, interpreter: str
+) -> None:
+    module = Path.cwd() / "draws_lots.py"
+    module.write_text(DRAW)
+    for block in (0, 0, 1, 1):
+        sample = take(sampler, "draws_lots:tell", block=block, interpreter=interpreter)
+        assert sample.void is None
+    first, second, third, fourth = (Path.cwd() / "draws").read_text().splitlines()
+    assert first == second
+    assert third == fourth
+    assert first != third
+
+
+def test_each_sample_is_a_process_of_its_own_that_has_run_nothing(
+    sampler: Sampler, mine: str
+) -> None:
+    (Path.cwd() / "leaves_traces.py").write_text(
+        "import builtins\n\n\ndef trace(task):\n"
+        "    before = getattr(builtins, 'trace', 0)\n"
+        "    builtins.trace = before + 1\n"
+        "    if before >= 10 + 2 * 4:\n"  # its own tasks, and those of the warm-up
+        "        raise RuntimeError('somebody was here before')\n"
+        "    return 0\n"
+    )
+    pids = set()
+    for _ in range(3):
+        sample = take(sampler, "leaves_traces:trace")
+        assert sample.void is None
+        pids |= {worker["pid"] for worker in sample.worker_totals}
+    assert len(pids) == 3
+
+
+def test_a_nursery_that_is_killed_costs_one_sample(sampler: Sampler, mine: str) -> None:
+    others = {each.pid for each in _nurseries()}
+    assert take(sampler, f"{mine}:length").void is None
+    (nursery,) = [each for each in _nurseries() if each.pid not in others]
+    nursery.kill()
+    void = take(sampler, f"{mine}:length").void
+    assert void is not None
+    assert "the process that bears samples ended with code -9" in void
+    assert take(sampler, f"{mine}:length").void is None
+
+
+def test_a_nursery_that_dies_during_a_sample_costs_that_one(
+    sampler: Sampler, mine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (Path.cwd() / "kills.py").write_text(
+        "import os, signal\n\n\ndef parent(task):\n"
+        "    if os.path.exists('spare'):\n        return 0\n"
+        "    open('spare', 'w').close()\n    os.kill(os.getppid(), signal.SIGKILL)\n"
+        "    return 0\n"
+    )
+    void = take(sampler, "kills:parent").void
+    assert void is not None
+    assert "the process that bears samples ended with code -9" in void
+    assert take(sampler, "kills:parent").void is None
+
+
+def test_a_dead_nursery_says_the_same_each_time(python314: Interpreter) -> None:
+    nursery = Nursery(python314, worker_environment(python314), "side")
+    reader, writer = os.pipe()
+    child = nursery.bear(writer)
+    os.close(writer)
+    (process,) = [each for each in _nurseries() if each.pid == nursery._process.pid]
+    process.kill()
+    for _ in range(2):
+        with pytest.raises(MeasurementError, match="ended with code -9"):
+            child.wait(0.0)
+    assert child.end() is False
+    assert os.read(reader, 1) == b""  # the child is gone too
+    os.close(reader)
+    nursery.close()
+
+
+def test_an_interpreter_that_cannot_start_says_why(python314: Interpreter) -> None:
+    broken = {**worker_environment(python314), "PYTHONPATH": "/nowhere"}
+    nursery = Nursery(python314, broken)
+    with pytest.raises(MeasurementError, match="ended with code 1: ModuleNotFoundError"):
+        nursery.bear()
+    nursery.close()
+
+
+def test_close_ends_the_nurseries_and_a_second_one_does_nothing(
+    sampler: Sampler, mine: str
+) -> None:
+    others = {each.pid for each in _nurseries()}
+    take(sampler, f"{mine}:length")
+    assert {each.pid for each in _nurseries()} - others
+    sampler.close()
+    assert not {each.pid for each in _nurseries()} - others
+    sampler.close()
+
+
+def test_a_child_that_hangs_ends_with_its_nursery(python314: Interpreter) -> None:
+    nursery = Nursery(python314, worker_environment(python314))
+    reader, writer = os.pipe()
+    child = nursery.bear(writer, writer)  # it waits for its spec
+    os.close(writer)
+    assert child.wait(0.0) is None
+    assert child.end() is True
+    assert child.returncode == -signal.SIGKILL
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+    nursery.close()
+
+
+def test_memory_that_a_sample_shares_with_its_nursery_counts_as_its_own(
+    sampler: Sampler, mine: str
+) -> None:
+    """A Python process with its modules has 10 MB or more; half of it would be a wrong figure."""
+    others = {each.pid for each in _nurseries()}
+    alone = take(sampler, f"{mine}:length").peak_bytes
+    (nursery,) = [each for each in _nurseries() if each.pid not in others]
+    in_full = nursery.memory_full_info()
+    assert alone >= 0.9 * (in_full.rss - in_full.shared)
+
+
+def _nurseries() -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.Process().children()
+        if "todobatch.child.nursery" in process.cmdline()
+    ]

@@ -1,0 +1,233 @@
+"""`todobatch versus` on the real interpreters: two sides in turns, and what spoils them."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunTodobatch
+from todobatch.errors import MeasurementError, UsageError
+from todobatch.lab.interpreters import Interpreter
+from todobatch.lab.measure import versus
+from todobatch.lab.measure.versus import Block, Versus
+from todobatch.lab.store.schema import Cell
+
+pytestmark = [pytest.mark.interpreters, pytest.mark.timeout(300)]
+
+SUMS = """
+def once(task):
+    return sum(n * n for n in range(2000))
+
+
+def three_times(task):
+    for _ in range(2):
+        once(task)
+    return once(task)
+
+
+def another(task):
+    return sum(n * n for n in range(2001))
+"""
+
+
+@pytest.fixture
+def sums(mine: str) -> str:
+    del mine  # its folder is the current one, and modules in it are found
+    (Path.cwd() / "sums.py").write_text(SUMS)
+    return "sums"
+
+
+def compared(
+    a: str,
+    b: str,
+    interpreters: dict[str, Interpreter],
+    *,
+    executor: str = "sequential",
+    workers: int = 1,
+    interpreter: str = "3.14",
+    budget_s: float = 30.0,
+    blocks: int = 12,
+) -> versus.Outcome:
+    first, second = (Cell(workload, interpreter, executor, workers) for workload in (a, b))
+    return Versus(
+        first, second, interpreters, {"kind": "generator", "seed": 1}, 1, "2026-11-24",
+        budget_s=budget_s, blocks=blocks,
+    ).run()  # fmt: skip
+
+
+@pytest.mark.parametrize("interpreter", ["3.14", "3.14t"])
+@pytest.mark.parametrize(
+    ("executor", "workers"), [("sequential", 1), ("threads", 2), ("processes", 2)]
+)
+def test_three_times_the_work_is_slower(
+    sums: str,
+    interpreters: dict[str, Interpreter],
+    interpreter: str,
+    executor: str,
+    workers: int,
+) -> None:
+    outcome = compared(
+        f"{sums}:once", f"{sums}:three_times", interpreters,
+        executor=executor, workers=workers, interpreter=interpreter,
+    )  # fmt: skip
+    assert outcome.verdict == "slower"
+    assert 2 < outcome.ratio.estimate < 4
+    assert outcome.same_output
+    swapped = compared(
+        f"{sums}:three_times", f"{sums}:once", interpreters,
+        executor=executor, workers=workers, interpreter=interpreter,
+    )  # fmt: skip
+    assert swapped.verdict == "faster"
+
+
+def test_a_block_keeps_every_turn_and_both_sides_on_one_cpu(
+    sums: str, interpreters: dict[str, Interpreter]
+) -> None:
+    outcome = compared(f"{sums}:once", f"{sums}:once", interpreters, blocks=2)
+    assert len(outcome.blocks) == 2
+    for block in outcome.blocks:
+        assert len(block.a_s) == len(block.b_s) >= versus.LEAST_ROUNDS
+        assert block.cpu is not None
+        assert block.log_ratio == pytest.approx(centre(block), abs=1e-6)
+
+
+def test_tasks_of_a_second_are_not_taken_dozens_of_times(
+    mine: str, interpreters: dict[str, Interpreter]
+) -> None:
+    (Path.cwd() / "slow.py").write_text(
+        "import time\n\n\ndef slow(task):\n    time.sleep(0.3)\n    return 0\n"
+    )
+    outcome = compared("slow:slow", "slow:slow", interpreters, blocks=1)
+    assert outcome.tasks == 1
+    assert len(outcome.blocks[0].a_s) == versus.FEW_ROUNDS
+
+
+def centre(block: Block) -> float:
+    """Hodges and Lehmann's, by its definition."""
+    logs = [math.log(a / b) for a, b in zip(block.a_s, block.b_s, strict=True)]
+    means = sorted((x + y) / 2 for i, x in enumerate(logs) for y in logs[i:])
+    half = len(means) // 2
+    return means[half] if len(means) % 2 else (means[half - 1] + means[half]) / 2
+
+
+def test_two_approaches_on_two_interpreters(
+    sums: str, interpreters: dict[str, Interpreter]
+) -> None:
+    a = Cell(f"{sums}:once", "3.14", "sequential", 1)
+    b = Cell(f"{sums}:once", "3.14t", "threads", 2)
+    outcome = Versus(
+        a, b, interpreters, {"kind": "generator", "seed": 1}, 1, "2026-11-24", blocks=2
+    ).run()
+    assert outcome.same_output
+    assert [block.cpu for block in outcome.blocks] == [None, None]
+
+
+def test_a_side_that_prints_more_than_a_pipe_holds_goes_on(
+    mine: str, interpreters: dict[str, Interpreter]
+) -> None:
+    (Path.cwd() / "loud.py").write_text(
+        "import sys\n\n\ndef loud(task):\n    sys.stderr.write('x' * 70_000)\n    return 0\n"
+    )
+    assert compared("loud:loud", "loud:loud", interpreters, blocks=1).same_output
+
+
+def test_a_side_clears_up_behind_itself(
+    sums: str,
+    interpreters: dict[str, Interpreter],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    compared(f"{sums}:once", f"{sums}:once", interpreters, executor="processes", workers=2,
+             blocks=1)  # fmt: skip
+    assert not list(tmp_path.glob("pymp-*"))
+
+
+@pytest.mark.parametrize(
+    ("slower", "limit", "is_beyond"),
+    [(0.015, 0.01, True), (0.005, 0.01, False), (0.08, 0.05, True), (0.03, 0.05, False),
+     (-0.10, 0.05, False)],
+)  # fmt: skip
+def test_a_limit_is_judged_whatever_the_verdict_is_called(
+    slower: float, limit: float, is_beyond: bool
+) -> None:
+    logs = [-math.log1p(slower) + 0.0005 * (-1) ** n for n in range(12)]
+    assert versus.beyond(logs, limit) is is_beyond
+    assert versus.beyond(logs[:1], limit) is None
+
+
+def test_another_output_is_told(sums: str, interpreters: dict[str, Interpreter]) -> None:
+    assert not compared(f"{sums}:once", f"{sums}:another", interpreters, blocks=1).same_output
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        ("raises", "tasks failed: .*no luck with"),
+        ("dies", "its process was killed \\(SIGKILL\\)"),
+        ("gives_up_the_process", "ended with code 7: the reactor is hot"),
+    ],
+)
+def test_a_side_that_fails_ends_it_with_the_reason(
+    mine: str, interpreters: dict[str, Interpreter], function: str, why: str
+) -> None:
+    with pytest.raises(MeasurementError, match=why) as raised:
+        compared(f"{mine}:length", f"{mine}:{function}", interpreters)
+    assert f"{mine}:{function}/3.14/sequential/1" in str(raised.value)
+    assert "todobatch run --generate 100" in str(raised.value)
+
+
+def test_a_side_that_hangs_is_ended(
+    mine: str, interpreters: dict[str, Interpreter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versus, "TURN_TIMEOUT_S", 1.0)
+    with pytest.raises(MeasurementError, match="took longer than 4 s"):
+        compared(f"{mine}:hangs", f"{mine}:length", interpreters)
+
+
+def test_the_command_says_it_in_json_and_gates(sums: str, run_todobatch: RunTodobatch) -> None:
+    done = run_todobatch(
+        "versus", f"{sums}:once", f"{sums}:three_times", "--format", "json", "--seed", "3",
+        "--fail-on-slower", "50%",
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert "B is slower by more than 50%" in done.stderr
+    said = json.loads(done.stdout)
+    assert said["verdict"] == "slower"
+    assert said["ratio"]["low"] > 1.5
+    assert said["seed"] == 3
+    assert said["a"]["workload"] == f"{sums}:once"
+    assert len(said["blocks"][0]["a_s"]) == len(said["blocks"][0]["b_s"])
+
+
+def test_the_command_for_people(sums: str, run_todobatch: RunTodobatch) -> None:
+    done = run_todobatch("versus", f"{sums}:once", f"{sums}:another", "--budget", "3")
+    assert done.returncode == 0, done.stderr
+    a, b, verdict, how, outputs = done.stdout.splitlines()
+    assert a == f"A  {sums}:once/3.14/sequential/1"
+    assert b == f"B  {sums}:another/3.14/sequential/1"
+    assert verdict.startswith("B takes ")
+    assert "of two fresh processes" in how
+    assert outputs.startswith("Their outputs differ")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--workers", "2,x"], "no number of workers"),
+        (["--workers", "0"], "0 workers cannot be used"),
+        (["--executors", "a,b,c"], "names 3"),
+        (["--executors", "magic"], "magic"),
+        (["--budget", "0"], "a budget of 0.0 s"),
+        (["--target", "x"], "no share"),
+        (["--format", "xml"], "unknown format"),
+        (["--input", "missing.txt"], "missing.txt"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    sums: str, run_todobatch: RunTodobatch, options: list[str], why: str
+) -> None:
+    done = run_todobatch("versus", f"{sums}:once", f"{sums}:once", *options)
+    assert done.returncode == UsageError.exit_code, done.stdout
+    assert why in done.stderr

@@ -1,0 +1,1 @@
+"""All that runs inside a measured interpreter: the standard library and psutil only."""

@@ -1,0 +1,265 @@
+"""A comparison for people, for a pull request's comment, and for programs."""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+from todobatch.lab.compare.compare import Gate, Method, Outcome, Row
+from todobatch.lab.store.schema import Estimate
+
+MARKDOWN_LIMIT = 60_000
+"""Characters; GitHub takes 65,536 in a comment."""
+NAMED = 20  # of one list; JSON names all, and so does text that is unfolded
+LONGEST = 200  # characters of one name or value, likewise
+
+What: TypeAlias = Literal["time", "efficiency"]
+
+METHODS: Mapping[Method, str] = {
+    "paired": "paired: each sample with the one of the same block, taken at the same time in the "
+    "other run, so that the machine's drift is in neither",
+    "welch": "welch: taken at different times, and the machine's drift is not taken out; if it was "
+    "faster during one of them, that looks like a difference",
+    "welch with controls": "welch with controls: taken at different times; each block's times are "
+    "taken relative to its control loads, so that the machine's drift is mostly out",
+}
+_WORDS_OF_EFFICIENCY = {"slower": "lower", "faster": "higher"}
+_HEADINGS: Mapping[What, tuple[str, ...]] = {
+    "time": ("cell", "B ÷ A", "95 % interval", "verdict", "samples", "how"),
+    "efficiency": ("efficiency of", "B ÷ A", "95 % interval", "verdict", "samples", "how"),
+}
+
+
+def as_text(outcome: Outcome, gates: Sequence[Gate] = (), *, unfold: bool = False) -> str:
+    """Plain text for a terminal or a log."""
+    lines = [_title(outcome), f"A: {_side(outcome, 'a')}", f"B: {_side(outcome, 'b')}"]
+    lines += [_clean(f"FORCED, they differ in {each}") for each in outcome.differences]
+    lines += ["", *_text_rows("time", outcome.rows, unfold=unfold)]
+    if _asks_for_efficiency(gates):
+        lines += ["", *_text_rows("efficiency", outcome.efficiency, unfold=unfold)]
+    named = None if unfold else NAMED
+    lines += ["", *(_clean(note) for note in notes(outcome, gates, named))]
+    lines += [_clean(sentence(gate)) for gate in gates]
+    return "\n".join(lines)
+
+
+def as_markdown(outcome: Outcome, gates: Sequence[Gate] = (), *, unfold: bool = False) -> str:
+    """Markdown for a comment on a pull request: shorter than `MARKDOWN_LIMIT`, however much."""
+    head = [
+        f"### {_escaped(_title(outcome))}",
+        "",
+        *(f"**Forced: they differ in** {_code(e)}  " for e in outcome.differences[:NAMED]),
+        *_more(outcome.differences),
+        *(f"**{_escaped(sentence(gate, NAMED))}**  " for gate in gates),
+        f"- A: {_code(_side(outcome, 'a'))}",
+        f"- B: {_code(_side(outcome, 'b'))}",
+        "",
+    ]
+    foot = [f"- {_escaped(note)}" for note in notes(outcome, gates, NAMED)]
+    tables: list[tuple[What, Sequence[Row]]] = [("time", outcome.rows)]
+    if _asks_for_efficiency(gates):
+        tables.append(("efficiency", outcome.efficiency))
+    room = (MARKDOWN_LIMIT - sum(len(line) + 1 for line in (*head, *foot))) // len(tables) - 1000
+    body = [
+        line for what, rows in tables for line in _markdown_rows(what, rows, room, unfold=unfold)
+    ]
+    return "\n".join((*head, *body, *foot))
+
+
+def as_json(outcome: Outcome, gates: Sequence[Gate] = ()) -> str:
+    """One document; what is unknown is null."""
+    document = {
+        "a": {"label": outcome.a.label, "kind": outcome.a.kind, "about": outcome.a.about},
+        "b": {"label": outcome.b.label, "kind": outcome.b.kind, "about": outcome.b.about},
+        "forced": bool(outcome.differences),
+        "refused_differences": list(outcome.differences),
+        "rows": [_row("time", row) for row in outcome.rows],
+        "efficiency": [_row("efficiency", row) for row in outcome.efficiency],
+        "only_in_a": list(outcome.only_in_a),
+        "only_in_b": list(outcome.only_in_b),
+        "notes": list(notes(outcome, gates)),
+        "gate": {"failed": any(g.failed for g in gates), "checks": [_gate(g) for g in gates]}
+        if gates
+        else None,
+    }
+    return json.dumps(document, indent=1, allow_nan=False)
+
+
+def sentence(gate: Gate, named: int | None = None) -> str:
+    """What came of a gate."""
+    if gate.failed:
+        listed = _list(gate.failed, named)
+        return f"Gate {gate.option}: failed by {len(gate.failed)} of {gate.checked} cells: {listed}"
+    open_ = f"; {gate.undecided} of them cannot be told" if gate.undecided else ""
+    return f"Gate {gate.option}: passed, surely beyond it is none of {gate.checked} cells{open_}"
+
+
+def notes(outcome: Outcome, gates: Sequence[Gate] = (), named: int | None = None) -> Iterator[str]:
+    """What a reader must know beside the figures."""
+    for name, only in (("A", outcome.only_in_a), ("B", outcome.only_in_b)):
+        if only:
+            yield f"Only in {name}, not compared ({len(only)}): {_list(sorted(only), named)}"
+    for name, side in (("A", outcome.a), ("B", outcome.b)):
+        yield from (f"{name}: {note}" for note in side.notes)
+    if any(min(row.samples) < 2 or row.pairs == 1 for row in outcome.rows):
+        yield "One sample or pair of a cell shows no spread: nothing can be told; take more blocks"
+    shown = [*outcome.rows, *(outcome.efficiency if _asks_for_efficiency(gates) else ())]
+    used = {row.method for row in shown}
+    yield from (text for method, text in METHODS.items() if method in used)
+    if len(outcome.rows) > 1:
+        yield (
+            f"Verdicts hold over all {len(outcome.rows)} comparisons (Holm); an interval is that "
+            "of its cell alone. Equivalent: within 1 ± 2 %"
+        )
+
+
+def _asks_for_efficiency(gates: Sequence[Gate]) -> bool:
+    return any("efficiency" in gate.option for gate in gates)
+
+
+def _title(outcome: Outcome) -> str:
+    forced = " (forced)" if outcome.differences else ""
+    slower = sum(row.verdict == "slower" for row in outcome.rows)
+    faster = sum(row.verdict == "faster" for row in outcome.rows)
+    return (
+        f"B against A{forced}: {slower} slower, {faster} faster of {len(outcome.rows)} cells "
+        "(time of B ÷ A, above 1 is slower)"
+    )
+
+
+def _side(outcome: Outcome, which: Literal["a", "b"]) -> str:
+    side = outcome.a if which == "a" else outcome.b
+    return _clean(f"{side.label}: {side.about}")
+
+
+def _folded(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    return [r for r in rows if r.significant], [r for r in rows if not r.significant]
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    equivalent = sum(row.verdict == "equivalent" for row in rows)
+    cells = "1 cell shows" if len(rows) == 1 else f"{len(rows)} cells show"
+    return f"{cells} no difference that can be told ({equivalent} of them equivalent)"
+
+
+def _columns(what: What, row: Row) -> tuple[str, ...]:
+    return (
+        row.name,
+        f"{_bound(row.ratio.estimate)}×",
+        f"[{_bound(row.ratio.low)}, {_bound(row.ratio.high)}]",
+        _verdict(what, row),
+        f"{row.samples[0]} + {row.samples[1]}" if row.pairs is None else f"{row.pairs} pairs",
+        row.method,
+    )
+
+
+def _verdict(what: What, row: Row) -> str:
+    if what == "efficiency":
+        return _WORDS_OF_EFFICIENCY.get(row.verdict, row.verdict)
+    return row.verdict
+
+
+def _bound(value: float) -> str:
+    if math.isnan(value):
+        return "?"
+    return f"{value:.3f}" if value < 99.5 else ">99"  # two samples can leave it anywhere
+
+
+def _text_rows(what: What, rows: Sequence[Row], *, unfold: bool) -> list[str]:
+    told, folded = _folded(rows)
+    shown = [*told, *folded] if unfold else told
+    table = [_HEADINGS[what], *(tuple(map(_clean, _columns(what, row))) for row in shown)]
+    widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table] if shown else []
+    if folded:
+        lines.append(_summary(folded) + ("" if unfold else "; --all lists them"))
+    return lines
+
+
+def _markdown_rows(what: What, rows: Sequence[Row], room: int, *, unfold: bool) -> list[str]:
+    told, folded = _folded(rows)
+    lines = _table(what, told, room) if told else []
+    if folded:
+        room -= sum(len(line) + 1 for line in lines)
+        lines += [f"<details{' open' if unfold else ''}><summary>{_summary(folded)}</summary>", ""]
+        lines += [*_table(what, folded, room), "</details>", ""]
+    return lines
+
+
+def _table(what: What, rows: Sequence[Row], room: int) -> list[str]:
+    lines = [f"| {' | '.join(_HEADINGS[what])} |", "| --- | ---: | --- | --- | --- | --- |"]
+    left = room
+    for number, row in enumerate(rows):
+        name, *others = _columns(what, row)
+        line = f"| {' | '.join((_code(name), *others))} |"
+        left -= len(line) + 1
+        if left < 0:
+            return [*lines, "", f"and {len(rows) - number} more, which are too many to show", ""]
+        lines.append(line)
+    return [*lines, ""]
+
+
+def _more(names: Sequence[str]) -> list[str]:
+    return [f"and {len(names) - NAMED} more", ""] if len(names) > NAMED else [""] if names else []
+
+
+def _list(names: Sequence[str], named: int | None) -> str:
+    shown = names if named is None else [_cut(name) for name in names[:named]]
+    more = f" and {len(names) - len(shown)} more" if len(shown) < len(names) else ""
+    return ", ".join(shown) + more
+
+
+def _clean(text: str) -> str:
+    """On one line, and nothing in it that a terminal would obey."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _code(text: str) -> str:
+    """As it stands: nothing in it is markup, or the end of a table's column."""
+    return f"`{_cut(_clean(text)).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>|~])", r"\\\1", _clean(text)[: NAMED * LONGEST])
+
+
+def _row(what: What, row: Row) -> dict[str, Any]:
+    cell = row.cell
+    return {
+        "name": row.name,
+        "executor": cell and cell.executor,
+        "workload": cell and cell.workload,
+        "workers": cell and cell.workers,
+        "interpreter": cell and cell.interpreter,
+        "ratio": _estimate(row.ratio),
+        "verdict": _verdict(what, row),
+        "significant": row.significant,
+        "pairs": row.pairs,
+        "samples": {"a": row.samples[0], "b": row.samples[1]},
+        "method": row.method,
+    }
+
+
+def _gate(gate: Gate) -> dict[str, Any]:
+    return {
+        "option": gate.option,
+        "limit": gate.limit,
+        "workers": gate.workers,
+        "checked": gate.checked,
+        "undecided": gate.undecided,
+        "failed": list(gate.failed),
+    }
+
+
+def _estimate(ratio: Estimate) -> dict[str, float | None]:
+    values: Iterable[tuple[str, float]] = (
+        ("estimate", ratio.estimate),
+        ("low", ratio.low),
+        ("high", ratio.high),
+    )
+    return {name: value if math.isfinite(value) else None for name, value in values}

@@ -1,0 +1,266 @@
+"""A run as people and programs read it: the table, the winner analysis, one JSON document."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from todobatch.errors import UsageError
+from todobatch.lab.measure.sample import worked
+from todobatch.lab.stats.reasons import show_interval
+from todobatch.lab.stats.verdict import cpus_of, summarise, undecided, winners
+from todobatch.lab.store.folder import Run
+from todobatch.lab.store.schema import CellSummary, Estimate, Sample, Winner
+from todobatch.units import show_bytes, show_percent, show_seconds
+
+LEAST_WIDTH = 80
+VOIDS_SHOWN = 10
+BUSY = 0.5  # of its CPUs in use by others before the first sample
+
+
+def show(run: Run, *, workload: str | None = None, console: Console | None = None) -> None:
+    """Print table and winner analysis of each workload. Raises UsageError for an unknown one."""
+    screen = console or _console()
+    analysed = {winner.workload: winner for winner in winners(run)}
+    summaries = summarise(run)
+    say = _Printer(screen)
+    say.line(_heading(run))
+    for name in _chosen(run, workload):
+        cells = [each for each in summaries if each.cell.workload == name]
+        say.gap()
+        if not cells:
+            say.line(f"{name}: no sample to go by yet")
+            continue
+        screen.print(_table(name, cells))
+        _print_winner(say, analysed[name])
+    say.gap()
+    for note in notes(run, workload):
+        say.line(note)
+
+
+def as_json(run: Run, *, workload: str | None = None) -> str:
+    """One document: ``cells``, ``winners``, ``voids`` and ``notes``; what is unknown is null."""
+    names = set(_chosen(run, workload))
+    document = {
+        "run": run.meta.run_id,
+        "mode": run.meta.plan.mode,
+        "complete": run.meta.ended is not None,
+        "cells": [_cell(each) for each in summarise(run) if each.cell.workload in names],
+        "winners": [_winner(each) for each in winners(run) if each.workload in names],
+        "voids": [_void(each) for each in run.samples if each.void and each.workload in names],
+        "notes": list(notes(run, workload)),
+    }
+    return json.dumps(document, indent=1, allow_nan=False)
+
+
+def notes(run: Run, workload: str | None = None) -> Iterator[str]:
+    """What a reader must know beside the figures."""
+    names = set(_chosen(run, workload))
+    plan = run.meta.plan
+    samples = [each for each in run.samples if each.workload in names]
+    if plan.mode == "quick":
+        yield "This was a quick run: few blocks, so wide intervals. todobatch bench --full has all."
+    if run.meta.ended is None:
+        yield f"Unfinished. Go on with: todobatch bench --resume {run.folder or run.meta.run_id}"
+    if run.torn:
+        yield "The last line of samples.jsonl was cut off in the middle and is not in this."
+    busy = (load := _load_before(run)) > BUSY * cpus_of(run)
+    if busy:
+        yield (
+            f"The machine was busy when this began (load {load:.1f} on {cpus_of(run)} CPUs): "
+            "intervals are wider for it, and CPU figures lower."
+        )
+    yield from _doubts(run, samples)
+    yield from _warnings(run, but="load of others" if busy else "")
+    voids = [each for each in samples if each.void]
+    if voids:
+        yield f"{len(voids)} of {len(samples)} samples are void and in none of the figures:"
+        yield from (f"  {_short(each)}" for each in voids[:VOIDS_SHOWN])
+        if len(voids) > VOIDS_SHOWN:
+            yield f"  and {len(voids) - VOIDS_SHOWN} more; show --json has them all"
+    else:
+        yield f"No sample is void: all {len(samples)} gave the same output and ran as asked."
+    idle = [each for each in samples if not each.void and worked(each) < each.workers]
+    if idle:
+        cells = sorted({each.cell.key for each in idle})
+        yield f"In {len(idle)} samples not every worker got a batch: {', '.join(cells)}"
+    for what, why in plan.left_out:
+        yield f"Left out: {what}: {why}"
+
+
+def _doubts(run: Run, samples: Sequence[Sample]) -> Iterator[str]:
+    """What was asked for and not reached, and what the time went into."""
+    target = run.meta.plan.target
+    for workload in dict.fromkeys(each.workload for each in samples):
+        open_still = len(undecided(run, workload, target)) - 1 if target else 0
+        if open_still > 0:
+            yield (
+                f"{workload}: {open_still} of its cells can neither be told from the first nor are "
+                f"known to ± {show_percent(target)}: more blocks or a larger --budget would tell."
+            )
+    lived = sum(each.process_s for each in samples)
+    timed = sum(each.wall_s + each.pool_start_s for each in samples if not each.void)
+    if lived:
+        yield f"{show_percent(timed / lived)} of the time of all samples was inside timed regions."
+
+
+def _warnings(run: Run, *, but: str = "") -> Iterator[str]:
+    """What doctor warned of when the run began, a line each; older runs have none."""
+    for each in run.meta.doctor:
+        if each.get("severity") == "warning" and each.get("name") != but:
+            yield f"Doctor: {each.get('name')}: {each.get('seen')}"
+
+
+def _load_before(run: Run) -> float:
+    """Load average of the minute before the run, which its description was made at; else 0."""
+    load = run.meta.machine.get("load") or [0.0]
+    return float(load[0])
+
+
+def _chosen(run: Run, workload: str | None) -> list[str]:
+    names = list(dict.fromkeys(cell.workload for cell in run.meta.plan.cells))
+    if workload is None:
+        return names
+    if workload not in names:
+        raise UsageError(
+            f"workload {workload!r} is not in this run",
+            place="--workload",
+            remedy=f"one of {', '.join(names)}",
+        )
+    return [workload]
+
+
+def _heading(run: Run) -> str:
+    meta = run.meta
+    blocks = len({each.block for each in run.samples})
+    model = meta.machine.get("cpu_model") or "unknown CPU"
+    pythons = ", ".join(
+        f"{label} (GIL {'on' if facts.get('gil_enabled') else 'off'})"
+        for label, facts in meta.interpreters.items()
+    )
+    return (
+        f"Run {meta.run_id} ({meta.plan.mode}): {blocks} blocks, {len(run.samples)} samples; "
+        f"{cpus_of(run)} CPUs, {model}; {pythons}"
+    )
+
+
+def _table(workload: str, cells: Sequence[CellSummary]) -> Table:
+    table = Table(
+        title=workload, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
+    )  # fmt: skip
+    table.add_column("approach", no_wrap=True)
+    table.add_column("Py", overflow="fold")  # as narrow as "3.14t": all fits into 80 columns
+    for heading in ("n", "time", "cold", "speed-up", "CPU", "memory", "runs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in cells:
+        table.add_row(
+            each.approach,
+            each.cell.interpreter,
+            str(each.cell.workers),
+            show_seconds(each.wall_s.estimate),
+            show_seconds(each.cold_s.estimate),
+            _speedup(each),
+            show_percent(each.cpu_use),
+            show_bytes(each.peak_bytes.estimate),
+            f"{each.samples}" + (f"+{each.voids} void" if each.voids else ""),
+        )
+    return table
+
+
+def _speedup(each: CellSummary) -> str:
+    if each.speedup is None:
+        return "?"
+    return "1×" if each.cell.executor == "sequential" else show_interval(each.speedup)
+
+
+def _print_winner(say: "_Printer", winner: Winner) -> None:
+    say.gap()
+    say.line(winner.sentence, style="bold")
+    for approach, why in winner.reasons:
+        say.line(f"- {approach}: {why}")
+
+
+class _Printer:
+    """Plain lines, wrapped on a terminal and left whole in a pipe; nothing in them is markup."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def line(self, text: str, style: str | None = None) -> None:
+        whole = not self._console.is_terminal
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=whole)
+
+    def gap(self) -> None:
+        self._console.print()
+
+
+def _console() -> Console:
+    console = Console(emoji=False)
+    # Narrower and the table would break: let the terminal wrap it instead.
+    return Console(width=LEAST_WIDTH, emoji=False) if console.width < LEAST_WIDTH else console
+
+
+def _short(sample: Sample) -> str:
+    lines = (sample.void or "").splitlines() or [""]
+    why = lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"
+    return f"block {sample.block + 1}, {sample.cell.key}: {why}"
+
+
+def _cell(each: CellSummary) -> dict[str, Any]:
+    return {
+        "executor": each.cell.executor,
+        "workload": each.cell.workload,
+        "workers": each.cell.workers,
+        "interpreter": each.cell.interpreter,
+        "gil_enabled": each.gil_enabled,
+        "approach": each.approach,
+        "samples": each.samples,
+        "voids": each.voids,
+        "wall_s": _estimate(each.wall_s),
+        "cpu_s": _estimate(each.cpu_s),
+        "peak_bytes": _estimate(each.peak_bytes),
+        "pool_start_s": _estimate(each.pool_start_s),
+        "cold_s": _estimate(each.cold_s),
+        "cpu_use": _number(each.cpu_use),
+        "speedup": _estimate(each.speedup),
+        "efficiency": _estimate(each.efficiency),
+    }
+
+
+def _winner(winner: Winner) -> dict[str, Any]:
+    return {
+        "workload": winner.workload,
+        "verdict": winner.verdict,
+        "best": _cell(winner.best),
+        "tied": [each.cell.key for each in winner.tied],
+        "sentence": winner.sentence,
+        "reasons": [{"approach": approach, "why": why} for approach, why in winner.reasons],
+    }
+
+
+def _void(sample: Sample) -> dict[str, Any]:
+    return {
+        "cell": sample.cell.key,
+        "block": sample.block,
+        "number": sample.number,
+        "why": sample.void,
+    }
+
+
+def _estimate(estimate: Estimate | None) -> dict[str, float | None] | None:
+    if estimate is None:
+        return None
+    return {
+        "estimate": _number(estimate.estimate),
+        "low": _number(estimate.low),
+        "high": _number(estimate.high),
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

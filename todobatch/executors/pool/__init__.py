@@ -1,0 +1,1 @@
+"""What `processes` and `interpreters` share: workers that are reached through sockets."""

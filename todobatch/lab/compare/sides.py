@@ -1,0 +1,285 @@
+"""The two sides of a comparison, brought to one shape: a run folder, or a file of pyperf.
+
+    run folder ─┐
+                ├─► Side: a Series for each cell or benchmark, of a Point for each timed process
+    pyperf file ┘
+
+`facts` is what must be the same on both sides for a ratio to mean anything; a fact that one side
+does not tell is no difference.
+"""
+
+import datetime as dt
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from todobatch.errors import StoreError
+from todobatch.lab.stats.estimate import CLOCK_TICK, good_samples
+from todobatch.lab.stats.verdict import cpus_of
+from todobatch.lab.store import folder as store
+from todobatch.lab.store.schema import Cell, Control, Sample, WorkloadShape
+from todobatch.units import Ratio, Seconds, show_bytes
+
+MACHINE_FACTS = (
+    *("cpu_model", "cpus", "cpus_available", "cpu_quota", "os", "kernel", "architecture"),
+    *("virtualised", "vcpu_packing", "governor", "turbo"),
+)
+INTERPRETER_FACTS = (
+    *("version", "implementation", "free_threaded_build", "gil_enabled", "debug_build"),
+    *("optimized_build", "lto_build", "config_args", "compiler"),
+)
+PYPERF_FACTS = (
+    *("cpu_model_name", "cpu_count", "cpu_config", "platform", "python_version"),
+    *("python_implementation", "python_compiler", "python_cflags", "todobatch_gil"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One process that was timed; what its side does not tell is None or NaN."""
+
+    wall_s: Seconds  # of pyperf: the geometric mean of the values of this process
+    block: int | None = None
+    started_s: Seconds = math.nan  # since 1970
+    process_s: Seconds = 0.0
+    cpu_share: Ratio = math.nan  # CPU seconds ÷ wall seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """All that was measured of one cell, or of one benchmark of pyperf."""
+
+    name: str
+    cell: Cell | None  # None: a benchmark of pyperf
+    points: tuple[Point, ...]
+    facts: Mapping[str, str]  # of its interpreter and its work
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two things that are compared."""
+
+    kind: Literal["run folder", "pyperf file"]
+    label: str
+    about: str  # for headings: whose version, when, how much
+    facts: Mapping[str, str]  # of the machine and the plan
+    series: Mapping[str, Series]
+    controls: Mapping[int, float]  # block -> mean logarithm of its control loads' seconds
+    cpus: int = 1
+    notes: tuple[str, ...] = ()
+
+
+def read(path: Path) -> Side:
+    """Read a run folder or a pyperf file. Raises StoreError: missing, damaged, neither of both."""
+    if path.is_dir():
+        return side_of_run(store.load(path), path)
+    if not path.exists():
+        raise StoreError(
+            "there is no such file or folder",
+            place=str(path),
+            remedy="name a run folder of todobatch bench, or a JSON file of pyperf",
+        )
+    return _side_of_pyperf(path)
+
+
+def side_of_run(run: store.Run, path: Path | None = None) -> Side:
+    """A run as one side. Voids are left out, and counted in its notes."""
+    meta = run.meta
+    shapes = {shape.workload: shape for shape in meta.plan.shapes}
+    series = {
+        cell.key: Series(
+            cell.key,
+            cell,
+            tuple(_point(samples[block]) for block in sorted(samples)),
+            {
+                **_interpreter_facts(cell.interpreter, meta.interpreters.get(cell.interpreter, {})),
+                **_shape_facts(shapes.get(cell.workload)),
+            },
+        )
+        for cell, samples in good_samples(run).items()
+    }
+    blocks = len({sample.block for sample in run.samples})
+    commit = _commit(meta.git)
+    return Side(
+        kind="run folder",
+        label=(path.name if path else "") or meta.run_id,
+        about=(
+            f"run {meta.run_id}, todobatch {meta.todobatch_version}{commit}, {blocks} "
+            f"{'block' if blocks == 1 else 'blocks'}, begun {meta.started}"
+        ),
+        facts={
+            **_known("machine", MACHINE_FACTS, meta.machine),
+            **_memory(meta.machine),
+            "plan today": meta.plan.today,
+            **{f"plan source {name}": str(value) for name, value in meta.plan.source.items()},
+        },
+        series=series,
+        controls=_mean_logs(run.controls),
+        cpus=cpus_of(run),
+        notes=tuple(_notes(run)),
+    )
+
+
+def _point(sample: Sample) -> Point:
+    return Point(
+        wall_s=max(sample.wall_s, CLOCK_TICK),
+        block=sample.block,
+        started_s=_posix(sample.started),
+        process_s=sample.process_s,
+        cpu_share=sample.cpu_s / max(sample.wall_s, CLOCK_TICK),
+    )
+
+
+def _posix(text: Any) -> Seconds:
+    """Seconds since 1970 of an ISO date; NaN for what is none. pyperf's have no time zone."""
+    try:
+        date = dt.datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return math.nan
+    return (date if date.tzinfo else date.replace(tzinfo=dt.UTC)).timestamp()
+
+
+def _mean_logs(controls: Iterable[Control]) -> dict[int, float]:
+    logs: dict[int, list[float]] = {}
+    for control in controls:
+        if control.wall_s > 0:
+            logs.setdefault(control.block, []).append(math.log(control.wall_s))
+    return {block: math.fsum(each) / len(each) for block, each in logs.items()}
+
+
+def _known(what: str, names: Iterable[str], values: Mapping[str, Any]) -> dict[str, str]:
+    return {f"{what} {name}": str(values[name]) for name in names if name in values}
+
+
+def _memory(machine: Mapping[str, Any]) -> dict[str, str]:
+    """As people say it: what a kernel keeps for itself differs by some pages from boot to boot."""
+    size = machine.get("memory_bytes")
+    return {"machine memory": show_bytes(size)} if size else {}
+
+
+def _interpreter_facts(interpreter: str, facts: Mapping[str, Any]) -> dict[str, str]:
+    return _known(f"interpreter {interpreter}", INTERPRETER_FACTS, facts)
+
+
+def _shape_facts(shape: WorkloadShape | None) -> dict[str, str]:
+    if shape is None:
+        return {}
+    what = f"workload {shape.workload}"
+    sizes = {f"{what} batches": str(shape.batches), f"{what} batch_size": str(shape.batch_size)}
+    return {**sizes, f"{what} digest": shape.digest} if shape.digest else sizes
+
+
+def _commit(git: Mapping[str, Any]) -> str:
+    if not git.get("commit"):
+        return ""
+    return f", commit {str(git['commit'])[:7]}{' with changes' if git.get('dirty') else ''}"
+
+
+def _notes(run: store.Run) -> Iterator[str]:
+    if run.meta.ended is None:
+        yield "it is unfinished"
+    if run.torn:
+        yield "the last line of samples.jsonl was cut off in the middle and is not in this"
+    if voids := sum(sample.void is not None for sample in run.samples):
+        yield f"{voids} of {len(run.samples)} samples are void and in none of the figures"
+
+
+def _side_of_pyperf(path: Path) -> Side:
+    """Read the format that pyperf writes since 1.0 (pyperf._bench.BenchmarkSuite)."""
+    raw = _json(path)
+    try:
+        if not str(raw["version"]).startswith("1."):
+            raise ValueError(f"format {raw['version']!r}, where 1.0 is known")  # noqa: TRY301
+        series, others = _benchmarks(raw)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _no_pyperf(path, repr(error)) from error
+    processes = sum(len(each.points) for each in series.values())
+    notes = (f"not times, so not compared: {', '.join(others)}",) if others else ()
+    return Side(
+        kind="pyperf file",
+        label=path.name,
+        about=f"pyperf file, {len(series)} benchmarks, {processes} processes",
+        facts={},
+        series=series,
+        controls={},
+        notes=notes,
+    )
+
+
+def _json(path: Path) -> Any:
+    try:
+        data = path.read_bytes()
+        if data.startswith(b"\x1f\x8b"):  # pyperf writes *.json.gz too
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise StoreError(
+            f"cannot be read: {error}", place=str(path), remedy="make it readable, or copy it anew"
+        ) from error
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _no_pyperf(path, f"not JSON ({error})") from error
+
+
+def _no_pyperf(path: Path, what: str) -> StoreError:
+    return StoreError(
+        f"this is no file of pyperf, or a damaged one: {what}",
+        place=str(path),
+        remedy="name a run folder of todobatch bench, or a file that pyperf wrote with -o",
+    )
+
+
+def _benchmarks(raw: Mapping[str, Any]) -> tuple[dict[str, Series], list[str]]:
+    """The series of every benchmark that is a time, and the names of the others."""
+    series: dict[str, Series] = {}
+    others = []
+    for benchmark in raw["benchmarks"]:
+        shared = {**raw.get("metadata", {}), **benchmark.get("metadata", {})}
+        runs = [(run, {**shared, **run.get("metadata", {})}) for run in benchmark["runs"]]
+        name = str(runs[0][1]["name"])
+        if name in series or name in others:
+            raise ValueError(f"benchmark {name!r} is in it twice")
+        if runs[0][1].get("unit", "second") != "second":
+            others.append(name)
+            continue
+        # A run without values is one in which pyperf looked for the number of loops.
+        timed = [(run["values"], metadata) for run, metadata in runs if run.get("values")]
+        points = tuple(_pyperf_point(values, metadata) for values, metadata in timed)
+        if points:
+            facts = _pyperf_facts(name, [metadata for _, metadata in timed])
+            series[name] = Series(name, None, points, facts)
+    return series, others
+
+
+def _pyperf_point(values: Iterable[float], metadata: Mapping[str, Any]) -> Point:
+    """A process is one point: values of the same process share its memory layout and its luck.
+
+    Source: Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013.
+    """
+    logs = [math.log(value) for value in values]
+    if not all(map(math.isfinite, logs)):
+        raise ValueError("a value is no number")
+    block = metadata.get("todobatch_block")
+    return Point(
+        wall_s=math.exp(math.fsum(logs) / len(logs)),
+        block=block if isinstance(block, int) else None,
+        started_s=_posix(metadata.get("date")),
+        process_s=float(metadata.get("duration", 0.0)),
+    )
+
+
+def _pyperf_facts(name: str, runs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for metadata in runs:
+        for fact in PYPERF_FACTS:
+            if fact in metadata:
+                found.setdefault(fact, set()).add(str(metadata[fact]))
+        if "todobatch_tasks" in metadata:
+            tasks = str(metadata["todobatch_tasks"])
+            found.setdefault(f"benchmark {name} todobatch_tasks", set()).add(tasks)
+    return {fact: ", ".join(sorted(values)) for fact, values in found.items()}

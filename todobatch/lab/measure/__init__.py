@@ -1,0 +1,1 @@
+"""Timing samples: the nursery, one sample, the order of samples, a whole run."""

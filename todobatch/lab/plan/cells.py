@@ -1,0 +1,232 @@
+"""What is to be measured: the cells, from `--quick`, `--full` or one's own choice.
+
+Left to do before a plan can run: `calibrate` gives each workload the size of its samples.
+"""
+
+import datetime as dt
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from todobatch import runtime
+from todobatch.child.tasks import TaskSource
+from todobatch.errors import UsageError
+from todobatch.executors import EXECUTORS, get
+from todobatch.executors.base import MAX_WORKERS
+from todobatch.lab.store.schema import Cell, Plan, WorkloadShape
+from todobatch.processors import WORKLOADS, resolve
+from todobatch.units import Ratio, Seconds
+
+DEFAULT_INTERPRETERS = ("3.14", "3.14t")
+SEQUENTIAL = "sequential"
+MOST_BLOCKS = 10_000
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What a mode measures unless an option says otherwise."""
+
+    name: str
+    workloads: tuple[str, ...]
+    executors: tuple[str, ...]
+    workers: tuple[int, ...]
+    blocks: int
+    budget_s: Seconds
+
+
+MOST_SAMPLES = 40
+"""Blocks at most where nothing was said: the target or the budget ends a run before that."""
+TARGET: Ratio = 0.02
+
+
+# About 30 s a block on 2 CPUs; with start, calibration and the verdict it stays under 3 minutes.
+# Up to the CPUs there are, or 16: without them "fastest" would stop short on a larger machine.
+_QUICK_WORKERS = tuple(sorted({2, 4, min(max(runtime.cpus_available(), 2), 16)}))
+QUICK = Mode(
+    "quick", ("example8", "io-wait"), tuple(EXECUTORS), _QUICK_WORKERS, MOST_SAMPLES, 150.0
+)
+FULL = Mode("full", tuple(WORKLOADS), tuple(EXECUTORS), (1, 2, 4, 8), MOST_SAMPLES, 3600.0)
+CUSTOM = Mode("custom", ("example8",), tuple(EXECUTORS), (1, 2, 4, 8), MOST_SAMPLES, 600.0)
+MODES: Mapping[str, Mode] = {mode.name: mode for mode in (QUICK, FULL, CUSTOM)}
+
+# What quick leaves out for want of time, where the answer is known to be dull.
+_DULL_WHEN_QUICK = {
+    ("example8", "stealing"): "its batches are alike, so there is nothing to steal; see --full",
+    ("io-wait", "stealing"): "its batches are alike, so there is nothing to steal; see --full",
+    ("example8", "elastic"): "at best it finds the number of workers that is tried too; see --full",
+    ("io-wait", "elastic"): "at best it finds the number of workers that is tried too; see --full",
+    ("example8", "coroutines"): "it never awaits, so they run it as sequential does; see --full",
+    ("io-wait", "interpreters"): "they wait as threads do, and take longer to start; see --full",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the user asked for; None leaves it to the mode."""
+
+    mode: str | None = None
+    workloads: tuple[str, ...] | None = None
+    executors: tuple[str, ...] | None = None
+    workers: tuple[int, ...] | None = None
+    interpreters: tuple[str, ...] | None = None
+    blocks: int | None = None
+    budget_s: Seconds | None = None
+    target: Ratio | None = None
+    seed: int | None = None
+    batch_size: int | None = None
+    """Tasks a batch; None lets `calibrate` choose."""
+
+    def resolved_mode(self) -> Mode:
+        """The named mode; without a name quick, or custom when cells were chosen."""
+        chose_cells = (self.workloads, self.executors, self.workers, self.interpreters)
+        default = QUICK if all(each is None for each in chose_cells) else CUSTOM
+        return default if self.mode is None else MODES[self.mode]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A plan before its samples have a size."""
+
+    mode: str
+    seed: int
+    today: str
+    blocks: int
+    budget_s: Seconds
+    cells: tuple[Cell, ...]
+    source: TaskSource
+    left_out: tuple[tuple[str, str], ...]
+    target: Ratio = TARGET
+    batch_size: int | None = None
+    workloads: tuple[str, ...] = field(default=())
+
+    def plan(self, shapes: Sequence[WorkloadShape]) -> Plan:
+        """The finished plan."""
+        return Plan(
+            mode=self.mode,
+            seed=self.seed,
+            today=self.today,
+            blocks=self.blocks,
+            budget_s=self.budget_s,
+            cells=self.cells,
+            shapes=tuple(shapes),
+            source=dict(self.source),
+            left_out=self.left_out,
+            target=self.target,
+        )
+
+
+def draft(
+    choice: Choice,
+    available: Mapping[str, Mapping[str, str | None]],
+    *,
+    source: TaskSource | None = None,
+) -> Draft:
+    """The cells of a choice.
+
+    `available` has for each interpreter (as asked) and executor None, or why it cannot work there;
+    those are left out with the reason. Sequential is always measured: speed-ups are against it.
+    Raises UsageError for a workload, executor or number that makes no sense, or when nothing is
+    left.
+    """
+    mode = choice.resolved_mode()
+    workloads = _distinct(choice.workloads or mode.workloads)
+    executors = _distinct(choice.executors or mode.executors)
+    workers = _distinct(choice.workers or mode.workers)
+    _check(workloads, executors, workers, choice)
+    seed = random.SystemRandom().randrange(2**32) if choice.seed is None else choice.seed
+    left_out = list(_left_out(mode, choice, workloads, executors, available))
+    absent = {what for what, _ in left_out}
+    cells = tuple(
+        Cell(workload, interpreter, executor, count)
+        for workload in workloads
+        for interpreter in available
+        for executor in _distinct((SEQUENTIAL, *executors))
+        for count in ((1,) if executor == SEQUENTIAL else workers)
+        if f"{executor} on {interpreter}" not in absent and f"{executor} × {workload}" not in absent
+    )
+    return Draft(
+        mode=mode.name,
+        seed=seed,
+        today=dt.datetime.now(tz=dt.UTC).astimezone().date().isoformat(),
+        blocks=mode.blocks if choice.blocks is None else choice.blocks,
+        budget_s=_budget(choice, mode),
+        cells=cells,
+        source={"kind": "generator", "seed": seed} if source is None else source,
+        left_out=tuple(left_out),
+        target=TARGET if choice.target is None else choice.target,
+        batch_size=choice.batch_size,
+        workloads=workloads,
+    )
+
+
+def _budget(choice: Choice, mode: Mode) -> Seconds:
+    """The mode's, unless a budget or (but for quick, which keeps its promise) blocks were named."""
+    if choice.budget_s is not None:
+        return choice.budget_s
+    return mode.budget_s if choice.blocks is None or mode is QUICK else 0.0
+
+
+def _left_out(
+    mode: Mode,
+    choice: Choice,
+    workloads: Sequence[str],
+    executors: Sequence[str],
+    available: Mapping[str, Mapping[str, str | None]],
+) -> Iterator[tuple[str, str]]:
+    for interpreter, reasons in available.items():
+        for executor in executors:
+            if reason := reasons.get(executor):
+                yield f"{executor} on {interpreter}", reason
+    if mode is QUICK and choice.executors is None:
+        for (workload, executor), reason in _DULL_WHEN_QUICK.items():
+            if workload in workloads and executor in executors:
+                yield f"{executor} × {workload}", reason
+
+
+def _check(
+    workloads: Sequence[str], executors: Sequence[str], workers: Sequence[int], choice: Choice
+) -> None:
+    for workload in workloads:
+        resolve(workload)
+    for executor in executors:
+        get(executor)
+    for count in workers:
+        _check_number(count, 1, MAX_WORKERS, "--workers", _CPUS)
+    for value, least, most, option in (
+        (choice.blocks, 1, MOST_BLOCKS, "--blocks"),
+        (choice.batch_size, 1, 1_000_000, "--batch-size"),
+        (choice.seed, 0, 2**63, "--seed"),
+    ):
+        if value is not None:
+            _check_number(value, least, most, option)
+    if choice.target is not None and not 0 <= choice.target < 1:
+        raise UsageError(
+            f"a target of {choice.target:.4g}",
+            place="--target",
+            remedy="such as 2%, or 0 to sample every cell in every block",
+        )
+    if choice.budget_s is not None and not choice.budget_s > 0:
+        raise UsageError(
+            f"a budget of {choice.budget_s} s",
+            place="--budget",
+            remedy="more than 0 seconds, or leave it out for no limit",
+        )
+
+
+_CPUS = f"; this machine has {runtime.cpus_available()} CPUs"
+
+
+def _check_number(value: int, least: int, most: int, option: str, hint: str = "") -> None:
+    if not least <= value <= most:
+        raise UsageError(
+            f"{value} makes no sense here",
+            place=option,
+            remedy=f"a number from {least} to {most}{hint}",
+        )
+
+
+def _distinct(values: Sequence[_T]) -> tuple[_T, ...]:
+    return tuple(dict.fromkeys(values))

@@ -1,0 +1,1 @@
+"""Everything that is computed from samples: estimates, evidence, verdicts and reasons."""

@@ -1,0 +1,279 @@
+"""Why an approach won, lost or tied: read from what was measured, never from what is known of it.
+
+Each cause is one small function that looks at the figures and gives a phrase or None. A cause that
+the figures do not show is not named, however well known it is.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from todobatch.lab.stats.estimate import Good, log_ratios, ratio_of
+from todobatch.lab.store.schema import Cell, CellSummary, Comparison, Estimate
+from todobatch.units import show_percent, show_ratio, show_seconds
+
+GIL_THREADS = {"threads (GIL)", "stealing (GIL)", "elastic (GIL)"}
+COMPUTES = 0.7  # CPUs that a sequential run uses when it mostly computes
+WAITS = 0.3  # ... and when it mostly waits
+UNEXPLAINED = "neither GIL, copying nor waiting shows in its figures"
+WORTH_SAYING = 1.02  # the lowest ratio that is named as a cause
+START_UP_SHARE = 0.05  # of wall time; less is not worth a word
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """One workload's cells, best first, each compared with the best."""
+
+    good: Good
+    ranked: tuple[CellSummary, ...]
+    compared: Mapping[Cell, Comparison]
+    cpus: int
+
+    @property
+    def best(self) -> CellSummary:
+        """The cell with the least wall time."""
+        return self.ranked[0]
+
+    def sequential(self, interpreter: str) -> CellSummary | None:
+        """The sequential cell of an interpreter, where it was measured."""
+        for each in self.ranked:
+            if each.cell.executor == "sequential" and each.cell.interpreter == interpreter:
+                return each
+        return None
+
+    def ratio(self, top: Cell, bottom: Cell, figure: str = "wall_s") -> Estimate | None:
+        """One cell's figure ÷ another's, paired by block; None without a common block."""
+        logs = log_ratios(
+            self.good[bottom], self.good[top], "cpu_s" if figure == "cpu_s" else "wall_s"
+        )
+        return ratio_of(logs) if logs else None
+
+    def best_of_each_approach(self) -> list[CellSummary]:
+        """The fastest cell of every executor on every interpreter, the winner's own left out."""
+        first: dict[tuple[str, str], CellSummary] = {}
+        for each in self.ranked:
+            first.setdefault((each.approach, each.cell.interpreter), each)
+        return [each for each in first.values() if each is not self.best]
+
+
+def sentence(analysis: Analysis, tied: tuple[CellSummary, ...], *, outright: bool) -> str:
+    """The verdict on one workload in one sentence: which, by how much, how sure."""
+    best = analysis.best
+    blocks = len(analysis.good[best.cell])
+    head = f"{best.cell.workload}: "
+    facts = f"{show_seconds(best.wall_s.estimate)}{_speedup(best)}"
+    sure = (
+        f"({blocks} {'block' if blocks == 1 else 'blocks'}, 95 % intervals; "
+        f"the verdict holds over all {len(analysis.compared)} comparisons)"
+    )
+    rivals = analysis.best_of_each_approach()
+    if not rivals:
+        return f"{head}only {name(best)} was measured, so there is nothing to compare it with."
+    if outright:
+        rival = min(rivals, key=lambda each: analysis.compared[each.cell].ratio.estimate)
+        return (
+            f"{head}{name(best)} is fastest: {facts}. The next approach, {name(rival)}, takes "
+            f"{show_interval(analysis.compared[rival.cell].ratio)} as long {sure}."
+        )
+    if blocks < 2:
+        return (
+            f"{head}cannot tell: one block shows no spread. {name(best)} came out first ({facts}); "
+            "take more blocks."
+        )
+    mine = (best.approach, best.cell.interpreter)
+    one_each = {(each.approach, each.cell.interpreter): each for each in reversed(tied)}
+    close = [each for each in reversed(one_each.values()) if _approach(each) != mine]
+    named = ", ".join(
+        f"{name(each)} ({show_interval(analysis.compared[each.cell].ratio)} as long)"
+        for each in close[:3]
+    )
+    more = f" and {len(close) - 3} more" if len(close) > 3 else ""
+    return (
+        f"{head}cannot tell which is fastest. {name(best)} came out first ({facts}), but "
+        f"{named}{more} cannot be told from it {sure}."
+    )
+
+
+def _approach(summary: CellSummary) -> tuple[str, str]:
+    return summary.approach, summary.cell.interpreter
+
+
+def reasons(analysis: Analysis) -> tuple[tuple[str, str], ...]:
+    """For every other approach, by its best cell: how far behind, and what explains it."""
+    told = [(name(each), _why(analysis, each)) for each in analysis.best_of_each_approach()]
+    changed = _with_start_up(analysis)
+    return tuple(told if changed is None else [*told, changed])
+
+
+def name(summary: CellSummary) -> str:
+    """``'free-threads on 3.14t, 2 workers'``."""
+    workers = summary.cell.workers
+    many = "" if summary.cell.executor == "sequential" else f", {workers} workers"
+    return f"{summary.approach} on {summary.cell.interpreter}{many}".replace(
+        ", 1 workers", ", 1 worker"
+    )
+
+
+def show_interval(ratio: Estimate) -> str:
+    """``'1.93× [1.90, 1.96]'``; without an interval a question mark for each bound."""
+    return f"{show_ratio(ratio.estimate)} [{_bound(ratio.low)}, {_bound(ratio.high)}]"
+
+
+def _bound(value: float) -> str:
+    if math.isnan(value):
+        return "?"
+    return f"{value:.2f}" if value < 99.5 else ">99"  # two blocks can leave it anywhere
+
+
+def _why(analysis: Analysis, loser: CellSummary) -> str:
+    comparison = analysis.compared[loser.cell]
+    behind = f"takes {show_interval(comparison.ratio)} as long"
+    if comparison.verdict == "equivalent":
+        behind += ", no difference to act on"
+    elif comparison.verdict != "faster":
+        low = comparison.ratio.low
+        behind += (
+            f", not sure among {len(analysis.compared)} comparisons"
+            if low > 1
+            else (", too close to tell")
+        )
+    causes = [cause for find in _CAUSES if (cause := find(analysis, loser)) is not None]
+    if not causes:
+        causes = [UNEXPLAINED]
+    # Start-up is not in the time that is compared: worth knowing, but no cause.
+    if (start_up := _start_up(loser)) is not None:
+        causes.append(start_up)
+    return f"{behind}: {'; '.join(causes)}"
+
+
+def _gil(analysis: Analysis, loser: CellSummary) -> str | None:
+    if analysis.cpus < 2 or loser.cell.workers < 2 or _cpus_used(loser) > 1.2:
+        return None
+    if not _computes(analysis, loser):
+        return None
+    used = f"{_cpus_used(loser):.2f} CPUs together"
+    if loser.approach in GIL_THREADS:
+        return f"the GIL: its {loser.cell.workers} threads used {used}"
+    if loser.approach == "coroutines":
+        return f"one thread: its {loser.cell.workers} coroutines compute in turn and used {used}"
+    return None
+
+
+def _one_at_a_time(analysis: Analysis, loser: CellSummary) -> str | None:
+    if loser.cell.workers > 1:
+        return None
+    if _waits(analysis, loser):
+        return f"one wait at a time, its CPU idle {show_percent(1 - _cpus_used(loser))} of the time"
+    return f"one batch at a time, on {_cpus_used(loser):.2f} of {analysis.cpus} CPUs"
+
+
+def _waiting(analysis: Analysis, loser: CellSummary) -> str | None:
+    mine, best = loser.cell.workers, analysis.best.cell.workers
+    if mine < 2 or not _waits(analysis, loser):
+        return None
+    if mine < best:
+        return f"waiting: {mine} waits at once instead of {best}"
+    return f"it mostly waits, {mine} waits at once, as the first does" if mine == best else None
+
+
+def _copying(analysis: Analysis, loser: CellSummary) -> str | None:
+    base = analysis.sequential(loser.cell.interpreter)
+    if base is None or loser.cell.workers < 2:
+        return None
+    ratio = analysis.ratio(loser.cell, base.cell, "cpu_s")
+    if ratio is None or not ratio.low > WORTH_SAYING:
+        return None
+    more = f"{show_ratio(ratio.estimate)} the CPU time of sequential"
+    if loser.cell.executor in {"processes", "interpreters"}:
+        return f"{more}: in copying to and from its workers, or in CPUs that slow each other"
+    return f"{more}: in switching and sharing, or in CPUs that slow each other"
+
+
+def _idle_cpus(analysis: Analysis, loser: CellSummary) -> str | None:
+    could = min(loser.cell.workers, analysis.cpus)
+    if loser.approach in {*GIL_THREADS, "coroutines"} or loser.cell.workers < 2:
+        return None
+    if not _computes(analysis, loser) or _cpus_used(loser) > 0.85 * could:
+        return None
+    return f"it used {_cpus_used(loser):.2f} of {could} CPUs"
+
+
+def _interpreter(analysis: Analysis, loser: CellSummary) -> str | None:
+    mine = analysis.sequential(loser.cell.interpreter)
+    bests = analysis.sequential(analysis.best.cell.interpreter)
+    if mine is None or bests is None or mine is bests or not _computes(analysis, loser):
+        return None
+    ratio = analysis.ratio(mine.cell, bests.cell)
+    if ratio is None or not ratio.low > WORTH_SAYING:
+        return None
+    return (
+        f"its interpreter: sequential on {mine.cell.interpreter} takes {show_interval(ratio)} "
+        f"as long as on {bests.cell.interpreter}"
+    )
+
+
+def _start_up(loser: CellSummary) -> str | None:
+    share = loser.pool_start_s.estimate / loser.wall_s.estimate
+    if share < START_UP_SHARE:
+        return None
+    return (
+        f"start-up, not counted here: {show_seconds(loser.pool_start_s.estimate)}, "
+        f"{show_percent(share)} on top"
+    )
+
+
+_CAUSES = (
+    _one_at_a_time,
+    _gil,
+    _waiting,
+    _copying,
+    _idle_cpus,
+    _interpreter,
+)
+
+
+def _with_start_up(analysis: Analysis) -> tuple[str, str] | None:
+    """Whether another approach is first when bringing up the workers counts."""
+    first = min(analysis.ranked, key=_cold)
+    best = analysis.best
+    if _approach(first) == _approach(best):
+        return None
+    mine, others = analysis.good[first.cell], analysis.good[best.cell]
+    logs = [
+        math.log(
+            (others[block].wall_s + others[block].pool_start_s)
+            / (mine[block].wall_s + mine[block].pool_start_s)
+        )
+        for block in sorted(mine.keys() & others.keys())
+    ]
+    if not logs or not (ratio := ratio_of(logs)).low > WORTH_SAYING:
+        return None
+    text = (
+        f"{name(first)} comes first: {show_seconds(_cold(first))}; {name(best)} takes "
+        f"{show_interval(ratio)} as long"
+    )
+    return "with start-up counted", text
+
+
+def _cold(summary: CellSummary) -> float:
+    return summary.wall_s.estimate + summary.pool_start_s.estimate
+
+
+def _cpus_used(summary: CellSummary) -> float:
+    return summary.cpu_s.estimate / summary.wall_s.estimate
+
+
+def _computes(analysis: Analysis, summary: CellSummary) -> bool:
+    base = analysis.sequential(summary.cell.interpreter)
+    return base is not None and _cpus_used(base) >= COMPUTES
+
+
+def _waits(analysis: Analysis, summary: CellSummary) -> bool:
+    base = analysis.sequential(summary.cell.interpreter)
+    return base is not None and _cpus_used(base) <= WAITS
+
+
+def _speedup(summary: CellSummary) -> str:
+    if summary.speedup is None or summary.cell.executor == "sequential":
+        return ""
+    return f", {show_interval(summary.speedup)} its interpreter's sequential run"

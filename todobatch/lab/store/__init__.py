@@ -1,0 +1,1 @@
+"""The run folder: what was seen, and on which machine."""

@@ -1,0 +1,147 @@
+"""What machine a run was taken on, without a word about whose it is.
+
+No host name, no user name, no absolute path: a run folder is made to be published.
+"""
+
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from todobatch import runtime
+
+# Present on the kernel's command line when it packs short-lived threads onto few virtual CPUs.
+VCPU_PACKING = "sched_vcpu_pack"
+
+
+def describe() -> dict[str, Any]:
+    """The machine as a flat dictionary; what the system does not tell is None.
+
+    ``cpu_model``, ``cpus`` (of the machine), ``cpus_available`` (to us), ``affinity`` (list of CPU
+    numbers), ``memory_bytes``, ``os``, ``kernel``, ``architecture``, ``virtualised`` (None or by
+    what), ``vcpu_packing`` (value on the kernel's command line), ``cpu_quota`` (CPUs that the
+    cgroup grants), ``governor``, ``turbo``, ``swap_bytes``, ``load`` (1, 5, 15 minutes).
+    """
+    cpuinfo = _read("/proc/cpuinfo") or ""
+    return {
+        "cpu_model": _field(cpuinfo, "model name") or platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "cpus_available": runtime.cpus_available(),
+        "affinity": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "memory_bytes": _memory(),
+        "swap_bytes": _meminfo("SwapTotal"),
+        "os": _os_name(),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "virtualised": _virtualised(cpuinfo),
+        "vcpu_packing": _vcpu_packing(_read("/proc/cmdline") or ""),
+        "cpu_quota": runtime.cpu_quota(),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "turbo": _turbo(),
+        "load": [round(each, 2) for each in os.getloadavg()],
+    }
+
+
+def without_paths(text: str) -> str:
+    """CONFIG_ARGS and the like: options that name folders are left out, and so is the home."""
+    kept = re.sub(r"'?--(?:exec-)?prefix=[^\s']*'?|'[^']*=/[^']*'|\S*=/\S*", "", text)
+    return " ".join(kept.replace(str(Path.home()), "~").split())
+
+
+def without_folders(text: str) -> str:
+    """A message with absolute paths cut down to their last part."""
+    return re.sub(r"(?<![\w.:/])/(?:[^/\s\"']+/)+", "…/", text)
+
+
+def portable(path: Path) -> str:
+    """A path as a run folder may hold it: from the home (``~/…``) or from the current folder."""
+    whole = path.expanduser().absolute()
+    for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if whole.is_relative_to(base):
+            return prefix + str(whole.relative_to(base))
+    return os.path.relpath(whole)
+
+
+def git_state() -> dict[str, Any]:
+    """``{'commit', 'dirty'}`` of the checkout that todobatch runs from, or empty."""
+    package = Path(__file__).resolve().parents[2]
+    if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return {}  # installed, or inside somebody else's repository
+    commit = _git(package, "rev-parse", "HEAD")
+    changed = _git(package, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    return {} if commit is None else {"commit": commit, "dirty": bool(changed)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _field(cpuinfo: str, name: str) -> str | None:
+    found = re.search(rf"^{name}\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    return found[1].strip() if found else None
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+
+
+def _meminfo(name: str) -> int | None:
+    found = re.search(rf"^{name}:\s*(\d+) kB", _read("/proc/meminfo") or "", re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
+def _os_name() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.platform(aliased=True, terse=True)
+
+
+def _virtualised(cpuinfo: str) -> str | None:
+    """By what, as the firmware says; ``'unknown hypervisor'`` when only the CPU tells."""
+    product = _read("/sys/class/dmi/id/sys_vendor")
+    flags = (_field(cpuinfo, "flags") or "").split()
+    if "hypervisor" in flags:
+        return product or "unknown hypervisor"
+    return "container" if Path("/.dockerenv").exists() else None
+
+
+def _vcpu_packing(cmdline: str) -> str | None:
+    for word in cmdline.split():
+        name, _, value = word.partition("=")
+        if name == VCPU_PACKING and value != "0":
+            return value or "on"
+    return None
+
+
+def _turbo() -> bool | None:
+    for path, on in (
+        ("/sys/devices/system/cpu/intel_pstate/no_turbo", "0"),
+        ("/sys/devices/system/cpu/cpufreq/boost", "1"),
+    ):
+        value = _read(path)
+        if value is not None:
+            return value == on
+    return None

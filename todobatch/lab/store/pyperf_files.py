@@ -1,0 +1,84 @@
+"""The samples once more, as pyperf suites: ``python -m pyperf stats|hist|compare_to`` reads them.
+
+One file an interpreter, with a benchmark ``workload/executor/workers`` for each cell, so that
+``compare_to 3.14.json 3.14t.json`` finds the same names in both. They are made from samples.jsonl,
+whole and anew each time; voids are not in them.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from todobatch.errors import StoreError
+from todobatch.lab.stats.estimate import good_samples
+from todobatch.lab.store.folder import Run, write_atomically
+from todobatch.lab.store.schema import Cell, Sample
+
+# The version of pyperf's own file format (pyperf._bench.BenchmarkSuite, since pyperf 1.0).
+_FORMAT = "1.0"
+
+
+def write(run: Run, folder: Path) -> list[Path]:
+    """Write ``<folder>/pyperf/<interpreter>.json``; gives the paths. Raises StoreError."""
+    good = good_samples(run)
+    paths = []
+    for interpreter in dict.fromkeys(cell.interpreter for cell in good):
+        cells = [cell for cell in good if cell.interpreter == interpreter]
+        suite = {
+            "version": _FORMAT,
+            "metadata": _shared(run, interpreter),
+            "benchmarks": [_benchmark(cell, good[cell]) for cell in sorted(cells)],
+        }
+        path = folder / "pyperf" / f"{file_name(interpreter)}.json"
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, (json.dumps(suite) + "\n").encode())
+        except OSError as error:
+            raise StoreError(
+                f"cannot be written: {error.strerror}; all samples are saved",
+                place=str(path),
+                remedy=f"make room, then write it anew with: todobatch bench --resume {folder}",
+            ) from error
+        paths.append(path)
+    return paths
+
+
+def file_name(interpreter: str) -> str:
+    """``3.14t`` as it is; a path with what a file's name cannot have replaced."""
+    return re.sub(r"[^\w.+-]+", "-", interpreter).strip("-.")
+
+
+def _shared(run: Run, interpreter: str) -> dict[str, Any]:
+    """What pyperf calls it that is the same for all samples of an interpreter."""
+    machine, python = run.meta.machine, run.meta.interpreters.get(interpreter, {})
+    known = {
+        "cpu_count": machine.get("cpus"),
+        "cpu_model_name": machine.get("cpu_model"),
+        "platform": machine.get("kernel"),
+        "python_compiler": python.get("compiler"),
+        "python_implementation": python.get("implementation"),
+        "python_version": python.get("version"),
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def _benchmark(cell: Cell, samples: Mapping[int, Sample]) -> dict[str, Any]:
+    return {"runs": [_run(cell, samples[block]) for block in sorted(samples)]}
+
+
+def _run(cell: Cell, sample: Sample) -> dict[str, Any]:
+    metadata = {name: value for name, value in sample.pyperf.items() if name != "value"}
+    metadata.update(
+        name=f"{cell.workload}/{cell.executor}/{cell.workers}",
+        unit="second",
+        loops=1,
+        todobatch_interpreter=cell.interpreter,
+        todobatch_gil="on" if sample.gil_enabled else "off",
+        todobatch_block=sample.block,
+        todobatch_tasks=sample.tasks,
+        todobatch_cpu_s=sample.cpu_s,
+        todobatch_peak_bytes=sample.peak_bytes,
+    )
+    return {"metadata": metadata, "values": [sample.wall_s]}
