@@ -91,7 +91,7 @@ def _texts(module: ast.Module) -> Iterator[str]:
     bare = {
         id(node.value) for node in ast.walk(module) if isinstance(node, ast.Expr)
     }  # docstrings, also those of attributes
-    parts = set()
+    parts: set[int] = set()
     for node in ast.walk(module):
         if isinstance(node, ast.JoinedStr):
             parts.update(id(value) for value in node.values)
