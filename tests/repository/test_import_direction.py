@@ -1,7 +1,7 @@
 """The direction of imports that docs and design promise, read from the source with `ast`.
 
     units, errors, files -> runtime, cgroup, model -> sources, processors, collectors, probe
-      -> executors -> coordinator -> todobatch, testing -> child, job -> lab
+      -> executors -> coordinator -> todobatch, testing -> child, job -> lab -> job.client
       -> todobatch_reports -> cli
 
 A module may import from its own room and from rooms further left.
@@ -31,6 +31,7 @@ LEFT_TO_RIGHT = (
     ("todobatch", "todobatch.testing"),  # the public names, gathered
     ("todobatch.child", "todobatch.job"),  # what runs in a measured interpreter
     ("todobatch.lab",),
+    ("todobatch.job.client",),  # finds an interpreter with the lab, and starts a job in it
     ("todobatch_reports",),
     ("todobatch.cli",),
     ("todobatch.__main__",),
