@@ -18,7 +18,7 @@ from tests.conftest import ROOT, RunTodobatch
 from tests.lab.made_up import FREE, FREE_4, PROCESSES, SEQ, SEQ_T, THREADS, meta, sample
 from todobatch.cli.app import app
 from todobatch.cli.compare import _drop
-from todobatch.cli.shares import share_of
+from todobatch.cli.shared.options import share_of
 from todobatch.cli.views.compare import MARKDOWN_LIMIT, as_json, as_markdown, as_text
 from todobatch.errors import StoreError, UsageError
 from todobatch.lab.compare.compare import (

@@ -16,7 +16,7 @@ from tests.conftest import RunTodobatch
 from todobatch.child.drill import DrillJob
 from todobatch.child.faults import FAULTS
 from todobatch.child.peers import PEERS
-from todobatch.cli import drill as drill_command
+from todobatch.cli.shared.options import names
 from todobatch.cli.views import drill as drill_show
 from todobatch.errors import UsageError
 from todobatch.executors import EXECUTORS
@@ -444,7 +444,7 @@ def test_what_makes_no_sense_is_refused_before_anything_starts(
 
 def test_a_list_of_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match="it names nothing"):
-        drill_command._names(" , ", "--faults")
+        names(" , ", "--faults")
 
 
 def test_ctrl_c_ends_the_processes_that_are_under_way(fakes: drill.Taker) -> None:
