@@ -28,7 +28,7 @@ NOT_RUN_HERE = {
     ".venv/bin/python tests/tools/run_on.py 3.14t tests/contract -q": "make test runs that whole",
     "make requirements": "its outcome depends on what the registry holds today",
     ".ci/run": "CI itself",
-    "todobatch drill --interpreter 3.14t": "minutes; tests/lab/drill/test_drill.py drills parts of it",
+    "todobatch drill --interpreter 3.14t": "minutes; tests/lab/drill drills parts of it",
     "pip install '.[lab,reports]' ./reports": "test_package.py, in an environment of its own",
     ".venv/bin/pre-commit install": "it changes the checkout's git hooks",
 }
