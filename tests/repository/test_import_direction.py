@@ -1,6 +1,6 @@
 """The direction of imports that docs and design promise, read from the source with `ast`.
 
-    units, errors -> runtime, model -> sources, processors, collectors, probe -> executors
+    units, errors -> decoding, runtime, model -> sources, processors, collectors, probe -> executors
       -> coordinator -> todobatch, testing -> child, job -> lab -> todobatch_reports -> cli
 
 A module may import from its own room and from rooms further left.
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LEFT_TO_RIGHT = (
     ("todobatch.units", "todobatch.errors"),
-    ("todobatch.runtime", "todobatch.model"),
+    ("todobatch.decoding", "todobatch.runtime", "todobatch.model"),
     ("todobatch.sources", "todobatch.processors", "todobatch.collectors", "todobatch.probe"),
     ("todobatch.executors",),
     ("todobatch.coordinator",),

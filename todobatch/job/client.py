@@ -15,10 +15,11 @@ from contextlib import suppress
 from typing import Any
 
 from todobatch import errors
-from todobatch.coordinator.drive import no_progress
+from todobatch.coordinator.watchdog import no_progress
 from todobatch.errors import MeasurementError, TodobatchError
 from todobatch.executors import get
-from todobatch.job.engine import ALIVE_EVERY_S, Job
+from todobatch.job.engine import ALIVE_EVERY_S
+from todobatch.job.spec import Job, JobReport
 from todobatch.lab.interpreters import Interpreter, worker_environment
 from todobatch.runtime import signal_name
 from todobatch.units import Seconds
@@ -33,7 +34,7 @@ SLICE_S: Seconds = 0.25
 """Silence is counted in slices that were waited for: while this process is stopped, none counts."""
 
 
-def run_job(job: Job, interpreter: Interpreter, on_event: OnEvent) -> dict[str, Any]:
+def run_job(job: Job, interpreter: Interpreter, on_event: OnEvent) -> JobReport:
     """Run the job to its end and give its report; other events go to `on_event`.
 
     Ctrl-C is passed on: the first lets batches under way finish (the report then says
@@ -63,7 +64,7 @@ def run_job(job: Job, interpreter: Interpreter, on_event: OnEvent) -> dict[str, 
         raise _died(process, interpreter)
     if report["event"] == "error":
         raise _as_error(report)
-    return report
+    return JobReport.from_json(report["report"])
 
 
 def _start(job: Job, interpreter: Interpreter) -> tuple["subprocess.Popen[bytes]", int]:
@@ -87,7 +88,7 @@ def _start(job: Job, interpreter: Interpreter) -> tuple["subprocess.Popen[bytes]
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     assert process.stdin is not None
     try:
-        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.write(json.dumps(job.to_json()).encode() + b"\n")
         process.stdin.flush()
     except BrokenPipeError:
         pass  # it died at once; reading its events finds that out
@@ -136,10 +137,10 @@ class _Lines:
 
 def _patience(job: Job) -> Seconds | None:
     """How long the process may be silent while batches run; None where nobody watches."""
-    limit = job.get("watchdog_s")
+    limit = job.recovery.watchdog_s
     if limit is None:
         return None
-    return limit + ALIVE_EVERY_S + SILENCE_S + SILENCE_A_WORKER_S * job["workers"]
+    return limit + ALIVE_EVERY_S + SILENCE_S + SILENCE_A_WORKER_S * job.workers
 
 
 def _follow(
@@ -193,17 +194,17 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 def _hangs(job: Job, silent: _SilentError) -> TodobatchError:
     """What the watchdog in the process would have said, had it been able to run."""
     done = f"{silent.last['tasks']} tasks were done"
-    if (name := job.get("journal")) is not None:
+    if (name := job.journal) is not None:
         from todobatch.coordinator.journal import saved_tasks
 
         saved = saved_tasks(name)
         done = f"{saved} tasks are done and saved in {name}" if saved is not None else done
     return no_progress(
-        get(job["executor"]),
-        f"no batch came back for {job.get('watchdog_s'):g} s, and the process was silent for "
+        get(job.executor),
+        f"no batch came back for {job.recovery.watchdog_s:g} s, and the process was silent for "
         f"{silent.silent_s:.1f} s: something in it lets no other thread run, as C code does that "
         f"holds the GIL; {done}; when it was heard last there was out: "
-        f"{silent.last['out'] or 'nothing'}",
+        f"{silent.last['in_flight'] or 'nothing'}",
     )
 
 
