@@ -52,30 +52,6 @@ def cpus_allowed() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
-def cpu_quota() -> float | None:
-    """CPUs granted by the cgroup: v2's ``cpu.max``, else v1's quota ÷ period; None: no limit.
-
-    Source: the kernel's admin-guide/cgroup-v2.rst and scheduler/sched-bwc.rst.
-    """
-    quota = _read("/sys/fs/cgroup/cpu.max").split()
-    if len(quota) != 2:
-        folder = "/sys/fs/cgroup/cpu/cpu.cfs_"
-        quota = [_read(f"{folder}quota_us").strip(), _read(f"{folder}period_us").strip()]
-    try:
-        granted = int(quota[0]) / int(quota[1])
-    except (ValueError, ZeroDivisionError):
-        return None  # 'max', or no such file
-    return granted if granted > 0 else None
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
 def stay_on(cpu: int) -> None:
     """Keep the calling thread, and threads that it starts from now on, on one CPU."""
     os.sched_setaffinity(0, {cpu})

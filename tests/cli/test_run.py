@@ -173,8 +173,8 @@ def test_a_file_of_costs_that_does_not_fit_is_refused(
         (["--costs", "c.json"], 2, "batches[1]: batch 1 has 2 tasks from 2 on there"),
         (["--costs", "c.json", "--batch-size", "2", "-w", "report"], 2, "costs of 'pipeline'"),
         (["--costs", "mine.py"], 6, "mine.py, line 2"),
-        (["--costs", "todo.txt"], 2, "it is the input as well"),
-        (["--costs", "c.json", "-o", "c.json"], 2, "it is the output as well"),
+        (["--costs", "todo.txt"], 2, "the file is the input too"),
+        (["--costs", "c.json", "-o", "c.json"], 2, "the file is the output too"),
         (["--costs", "no/folder"], 2, "there is no such folder"),
         (["--order", "longest"], 2, "give --costs FILE"),
     ):
@@ -389,8 +389,8 @@ def test_a_crash_of_the_whole_process_is_an_error_with_a_remedy(
         (["--generate", "5", "--workers", "0"], 2, ["0 workers", "from 1 to 1000"]),
         (["--generate", "5", "--workers", "10000"], 2, ["10000 workers", "CPUs"]),
         (["--generate", "5", "--workers", "many"], 2, ["'many'", "--workers", "such as 1-8"]),
-        (["--generate", "5", "--workers", "3-1"], 2, ["from 3 to 1 workers is no range"]),
-        (["--generate", "5", "--workers", "0-2"], 2, ["from 0 to 2 workers is no range"]),
+        (["--generate", "5", "--workers", "3-1"], 2, ["from 3 to 1 workers is not a range"]),
+        (["--generate", "5", "--workers", "0-2"], 2, ["from 0 to 2 workers is not a range"]),
         (
             ["--generate", "5", "--workers", "1-3", "-e", "threads"],
             2,

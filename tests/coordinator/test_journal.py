@@ -405,7 +405,7 @@ def test_an_aggregate_that_json_changes_is_refused(tmp_path: Path) -> None:
 
     with (
         Journal(tmp_path / "j.db", JOB) as journal,
-        pytest.raises(UsageError, match="not the same after json"),
+        pytest.raises(UsageError, match="changes when it is saved as JSON"),
     ):
         run_batches([Task("a")], Odd(), executor="sequential", journal=journal)
 
@@ -470,18 +470,18 @@ def test_an_output_that_is_not_the_journals_is_refused(
     ("arguments", "code", "part"),
     [
         (["--generate", "5", "--journal", "."], 2, "it is a folder"),
-        (["--generate", "5", "--journal", "a", "-o", "a"], 2, "it is the output as well"),
-        (["tasks.jsonl", "--journal", "tasks.jsonl"], 2, "it is the input itself"),
+        (["--generate", "5", "--journal", "a", "-o", "a"], 2, "the file is the output too"),
+        (["tasks.jsonl", "--journal", "tasks.jsonl"], 2, "the file is the input too"),
         (["--generate", "5", "--journal", "a", "-o", os.devnull], 2, "must be a plain file"),
         (["--generate", "5", "--journal", "no/folder/j"], 6, "cannot be opened for writing"),
         (["--generate", "5", "--journal", "tasks.jsonl"], 6, "cannot be gone on with"),
-        (["--generate", "5", "--deadline", "1"], 2, "use processes"),
+        (["--generate", "5", "--deadline", "1"], 2, "--executor processes"),
         (["--generate", "5", "--retries", "-1"], 2, "--retries: -1 retries"),
         (["--generate", "5", "--backoff", "-1"], 2, "--backoff"),
         (["--generate", "5", "--no-progress", "0"], 2, "--no-progress"),
         (["--generate", "5", "--order", "magic"], 2, "--order: unknown 'magic'"),
         (["--generate", "5", "--placement", "magic"], 2, "--placement: unknown 'magic'"),
-        (["--generate", "5", "-e", "sequential", "--placement", "spread"], 2, "use threads"),
+        (["--generate", "5", "-e", "sequential", "--placement", "spread"], 2, "choose --placement none"),
     ],
 )
 def test_senseless_commands_are_refused(
@@ -534,7 +534,7 @@ def test_a_run_without_progress_ends_with_what_is_saved(
     )  # fmt: skip
     assert done.returncode == 5, done.stderr
     # Short batches travel together: those behind the one that hangs wait with it.
-    found = re.search(r"(\d) tasks are done and saved in j\.db; still out: batch", done.stderr)
+    found = re.search(r"(\d) tasks are done and saved in j\.db; in flight: batch", done.stderr)
     assert found is not None, done.stderr
     assert "batch 1 (tasks 1 to 1) for " in done.stderr
     assert "use --executor processes with --deadline" in done.stderr

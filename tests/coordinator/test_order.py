@@ -26,7 +26,7 @@ from todobatch.coordinator.costs import MOST_BATCHES, Costs
 from todobatch.coordinator.journal import Journal
 from todobatch.errors import NewerSchemaError, StoreError, TodobatchError, UsageError
 from todobatch.executors import Executor
-from todobatch.executors.base import Capabilities, Run, Worker
+from todobatch.executors.base import BatchRunner, Capabilities, Worker
 from todobatch.model import Batch, BatchReport, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
 
@@ -58,7 +58,7 @@ class Virtual(Executor):
         *,
         keep_rows: bool = False,
         deadline_s: float | None = None,
-    ) -> Iterator[Run]:
+    ) -> Iterator[BatchRunner]:
         worker = Worker(processor, "virtual-1", "main", keep_rows=keep_rows)
 
         def run(batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
@@ -417,7 +417,7 @@ def test_costs_of_another_workload_are_refused(tmp_path: Path) -> None:
 
 
 def test_longest_first_without_costs_is_refused() -> None:
-    with pytest.raises(UsageError, match="--costs FILE"):
+    with pytest.raises(UsageError, match="pass `costs`"):
         run_batches([Task("a")], "validate", executor="sequential", order="longest")
 
 

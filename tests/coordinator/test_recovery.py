@@ -26,7 +26,7 @@ from todobatch.coordinator.parts import PartSizes
 from todobatch.coordinator.recovery import HOPELESS_AFTER, MOST_WAITING, Feed, Settled
 from todobatch.coordinator.tally import Tally
 from todobatch.errors import MeasurementError, NoProgressError, StoreError, UsageError
-from todobatch.executors import Capabilities, get
+from todobatch.executors import get
 from todobatch.executors.base import MOST_WORKERS_NAMED, Capabilities, Worker
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure, WorkerSeen
 from todobatch.processors import TaskBatchProcessor

@@ -27,11 +27,11 @@ from dataclasses import asdict, replace
 from time import perf_counter
 from typing import Any, TypedDict
 
-from todobatch import runtime
+from todobatch import cgroup, runtime
 from todobatch.child.tasks import TaskSource, batches_of
 from todobatch.coordinator import Hooks, run_batches
 from todobatch.executors import Executor, get
-from todobatch.executors.base import Capabilities, Placement, Run
+from todobatch.executors.base import BatchRunner, Capabilities, Placement
 from todobatch.model import Batch, BatchReport, ProcessingResult, WorkerSeen
 from todobatch.processors import TaskBatchProcessor, resolve
 from todobatch.units import Seconds
@@ -78,7 +78,7 @@ class Warmed(Executor):
         *,
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
-    ) -> Iterator[Run]:
+    ) -> Iterator[BatchRunner]:
         """See `Executor.open`."""
         begun = perf_counter()
         with self._inner.open(
@@ -115,7 +115,7 @@ class Measurement:
 
         def ready() -> None:
             marks["gil_before"] = runtime.gil_enabled()
-            marks["quota"] = runtime.cpu_quota()
+            marks["quota"] = cgroup.cpu_quota()
             marks["switches"] = probe.tree_context_switches()
             marks["cpu"] = probe.tree_cpu_seconds()
             marks["clock"] = perf_counter()
@@ -155,7 +155,7 @@ class Measurement:
             "errors": list(report.errors[:3]),
             "voluntary_switches": switches[0] if switches else None,
             "involuntary_switches": switches[1] if switches else None,
-            "cpu_quota": [marks["quota"], runtime.cpu_quota()],
+            "cpu_quota": [marks["quota"], cgroup.cpu_quota()],
             "worker_totals": workers_of(report, results),
             "spans": spans_of(report, results, marks["clock"]),
         }

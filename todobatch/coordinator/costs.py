@@ -18,12 +18,12 @@ the thread that takes the results.
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 from todobatch.errors import NewerSchemaError, StoreError, UsageError
+from todobatch.files import write_atomically
 from todobatch.model import Batch
 from todobatch.units import Seconds
 
@@ -104,17 +104,8 @@ class Costs:
         ]
         head = json.dumps({"format": FORMAT, "version": VERSION, "processor": self.processor})
         text = f'{head[:-1]}, "batches": [\n' + ",\n".join(lines) + "\n]}\n"
-        target = self.path.resolve()  # a link is followed, not replaced
-        part = target.with_name(f"{target.name}.{os.getpid()}.part")
         try:
-            try:
-                with part.open("w", encoding="utf-8") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.replace(target)
-            finally:
-                part.unlink(missing_ok=True)
+            write_atomically(self.path, text.encode())
         except OSError as error:
             raise StoreError(
                 f"the costs cannot be written: {error.strerror}",

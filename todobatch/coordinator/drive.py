@@ -42,7 +42,15 @@ from todobatch.coordinator.recovery import Feed, Settled
 from todobatch.coordinator.tally import Tally
 from todobatch.coordinator.watchdog import is_stuck, list_in_flight, no_progress
 from todobatch.errors import NoProgressError
-from todobatch.executors import Executor, Resize, Run, WorkerStats, get, resizes_of, stats_of
+from todobatch.executors import (
+    BatchRunner,
+    Executor,
+    Resize,
+    WorkerStats,
+    get,
+    resizes_of,
+    stats_of,
+)
 from todobatch.executors.base import MOST_RESIZES_KEPT, THREADS_NAME, add_stats
 from todobatch.model import Batch, BatchReport, ProcessingResult, Task
 from todobatch.processors.base import TaskBatchProcessor
@@ -208,7 +216,7 @@ class _Times:
     resizes: list[Resize] = field(default_factory=list)
     """Of all rounds, since `begun`: the first and the latest ones."""
 
-    def add(self, run: Run, began: float) -> None:
+    def add(self, run: BatchRunner, began: float) -> None:
         """Add what an executor counted in a round."""
         for each in stats_of(run):
             add_stats(self.stats, each)
@@ -218,7 +226,10 @@ class _Times:
 
 
 def _drive(
-    opened: Callable[[], AbstractContextManager[Run]], feed: Feed, times: _Times, hooks: Hooks
+    opened: Callable[[], AbstractContextManager[BatchRunner]],
+    feed: Feed,
+    times: _Times,
+    hooks: Hooks,
 ) -> Generator[Settled]:
     """Start the workers and yield each batch as it is settled, in rounds until none is left.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from todobatch import runtime
+from todobatch import cgroup, runtime
 from todobatch.lab.interpreters import Interpreter
 from todobatch.lab.measure.sample import Sampler, Slot, why_void, worked
 from todobatch.lab.store.schema import Cell, Sample, WorkloadShape
@@ -54,7 +54,7 @@ def test_a_sample_of_every_executor_holds_what_was_seen(
         if executor == "processes":
             assert min(deserialise, serialise) > 0
     assert sample.voluntary_switches is not None
-    assert sample.cpu_quota == [runtime.cpu_quota()] * 2
+    assert sample.cpu_quota == [cgroup.cpu_quota()] * 2
     started = {"sequential": "main", "threads": "thread", "interpreters": "interpreter",
                "processes": "forkserver", "coroutines": "coroutine"}  # fmt: skip
     for worker in sample.worker_totals:

@@ -195,7 +195,8 @@ def test_a_file_that_may_not_grow_is_like_a_full_disk(folder: Path) -> None:
     # In a process of its own: the limit holds for a whole process.
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from tests.lab.made_up import SEQ, meta, sample; from todobatch.lab import store\n"
+        "from tests.lab.made_up import SEQ, meta, sample\n"
+        "from todobatch.lab.store import folder as store\n"
         "from todobatch.errors import StoreError\n"
         "opened = store.create(Path(sys.argv[1]), meta())\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2_500, 2_500))\n"

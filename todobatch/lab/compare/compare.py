@@ -24,6 +24,7 @@ from scipy import stats
 from todobatch.errors import UsageError
 from todobatch.lab.compare.sides import Point, Series, Side
 from todobatch.lab.stats.estimate import CONFIDENCE, judge, mean_log, p_value
+from todobatch.lab.stats.holm import holm_levels
 from todobatch.lab.store.schema import Cell, Estimate, Verdict
 from todobatch.units import Ratio, Seconds
 
@@ -198,21 +199,9 @@ def differences(a: Side, b: Side, common: Iterable[str]) -> list[str]:
 
 
 def judge_all(contrasts: Mapping[str, Contrast]) -> dict[str, Verdict]:
-    """A verdict each on whether the ratio is above 1 (``'faster'``), corrected for how many.
-
-    Source: Holm, "A simple sequentially rejective multiple test procedure", 1979: in the order of
-    their p values the k-th of m (from 0) is judged at level 0.05 ÷ (m - k); from the first that is
-    not rejected on, the level stays.
-    """
-    chances = {name: contrast.p_value() for name, contrast in contrasts.items()}
-    verdicts: dict[str, Verdict] = {}
-    rejected = 0
-    for name in sorted(chances, key=chances.__getitem__):
-        level = (1 - CONFIDENCE) / (len(chances) - rejected)
-        verdicts[name] = judge(contrasts[name].ratio(1 - level))
-        if chances[name] < level:
-            rejected += 1
-    return verdicts
+    """Whether each ratio is above 1 (``'faster'``) or below, corrected for their number (Holm)."""
+    levels = holm_levels({name: contrast.p_value() for name, contrast in contrasts.items()})
+    return {name: judge(contrasts[name].ratio(1 - level)) for name, level in levels.items()}
 
 
 def pairs_of(a: Series, b: Series) -> list[tuple[Point, Point]]:

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from todobatch import cgroup
+from todobatch.files import read_or_none as _read
 from todobatch.lab.interpreters import SPECS, Interpreter, differences
 from todobatch.lab.interpreters.discovery import spec_of
 from todobatch.lab.store import machine
@@ -94,7 +96,7 @@ def snapshot(root: Path = Path("/")) -> Snapshot:
         ticks=ticks,
         stolen=stolen,
         throttled=_sum(
-            _counter(_read(folder / "cpu.stat"), "nr_throttled") for folder in _cgroups(root)
+            _counter(_read(folder / "cpu.stat"), "nr_throttled") for folder in cgroup.folders(root)
         ),
         swapped=_sum(_counter(_read(root / "proc/vmstat"), name) for name in ("pswpin", "pswpout")),
         overheated=_sum(
@@ -476,13 +478,6 @@ def show_cpus(count: int) -> str:
 # Files of /proc and /sys --------------------------------------------------------------------------
 
 
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return None
-
-
 def _cpu_files(root: Path, name: str) -> list[Path]:
     return sorted((root / "sys/devices/system/cpu").glob(f"cpu[0-9]*/{name}"))
 
@@ -536,40 +531,12 @@ def _pressure(text: str | None) -> Ratio | None:
     return None
 
 
-def _cgroups(root: Path) -> list[Path]:
-    """The folders of our control group and of those above it; a limit of any of them holds."""
-    mount = root / "sys/fs/cgroup"
-    unified = (mount / "cgroup.controllers").exists()
-    for line in (_read(root / "proc/self/cgroup") or "").splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if unified and not controllers:
-            base = mount
-        elif not unified and "cpu" in controllers.split(","):
-            base = mount / "cpu"
-        else:
-            continue
-        whole = base / path.lstrip("/")
-        chain = [whole, *whole.parents]
-        return [each for each in chain if each.is_relative_to(base) and each.is_dir()]
-    return []
-
-
 def _quota(root: Path) -> float | None:
-    """The least that a control group grants us, in CPUs; infinite where none limits us."""
-    folders = _cgroups(root)
-    if not folders:
+    """The CPUs that our control groups grant; infinite without a limit, None when not shown."""
+    if not cgroup.folders(root):
         return None
-    granted = math.inf
-    for folder in folders:
-        whole = _read(folder / "cpu.max")
-        if whole is None:
-            parts = [_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
-            whole = " ".join(part or "" for part in parts)
-        quota, period = (_number(_word(whole, place)) for place in (0, 1))
-        if quota is not None and period and quota > 0:  # 'max' is no number, and -1 is no limit
-            granted = min(granted, quota / period)
-    return granted
+    quota = cgroup.cpu_quota(root)
+    return math.inf if quota is None else quota
 
 
 def _swap_used(meminfo: str | None) -> Bytes | None:

@@ -19,6 +19,7 @@ from todobatch.lab.stats.estimate import (
     p_value,
     ratio_of,
 )
+from todobatch.lab.stats.holm import holm_levels
 from todobatch.lab.stats.reasons import Analysis, reasons, sentence
 from todobatch.lab.store.folder import Run
 from todobatch.lab.store.schema import (
@@ -114,23 +115,14 @@ def against_field(
 ) -> dict[Cell, Comparison]:
     """`best` against every cell of the field, with Holm's correction for so many comparisons.
 
-    Source: Holm, "A simple sequentially rejective multiple test procedure", 1979: with m
-    comparisons in the order of their p values, the k-th (from 0) is made at level 0.05 ÷ (m - k);
-    from the first that is not decided on, the level stays. The verdict is at that level; the
-    interval beside it is the ordinary one of 95 %.
+    The verdict is at the level of `holm_levels`; the interval beside it is the ordinary 95 %.
 
     That the best is picked by the same data costs nothing: the outright winner has to beat every
     other cell, the truly best one included (an intersection-union test: Berger, 1982).
     """
     logs = {cell: log_ratios(good.get(best, {}), good.get(cell, {})) for cell in field}
-    p = {cell: rule.p(each) for cell, each in logs.items()}
-    compared: dict[Cell, Comparison] = {}
-    decided = 0
-    for cell in sorted(p, key=p.__getitem__):
-        level = (1 - CONFIDENCE) / (len(p) - decided)
-        compared[cell] = _compare(best, cell, logs[cell], level, rule)
-        decided += p[cell] <= level
-    return compared
+    levels = holm_levels({cell: rule.p(each) for cell, each in logs.items()})
+    return {cell: _compare(best, cell, logs[cell], level, rule) for cell, level in levels.items()}
 
 
 def undecided(run: Run, workload: str, target: Ratio) -> tuple[Cell, ...]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from todobatch.errors import NewerSchemaError, StoreError
+from todobatch.files import write_atomically
 from todobatch.lab.store.schema import (
     SCHEMA,
     Cell,
@@ -215,24 +216,6 @@ def newest(results: Path) -> Path:
 def dump_meta(meta: RunMeta) -> bytes:
     """The bytes of `run.json`."""
     return (json.dumps(_to_json(asdict(meta)), indent=1) + "\n").encode()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file, on disk when this returns; a reader sees the old one or the new one."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(scratch, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)  # the rename is on disk once the folder is
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 _APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC

@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from todobatch import runtime
+from todobatch import cgroup, runtime
+from todobatch.files import read_or_none
 
 # Present on the kernel's command line when it packs short-lived threads onto few virtual CPUs.
 VCPU_PACKING = "sched_vcpu_pack"
@@ -37,7 +38,7 @@ def describe() -> dict[str, Any]:
         "architecture": platform.machine(),
         "virtualised": _virtualised(cpuinfo),
         "vcpu_packing": _vcpu_packing(_read("/proc/cmdline") or ""),
-        "cpu_quota": runtime.cpu_quota(),
+        "cpu_quota": cgroup.cpu_quota(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "turbo": _turbo(),
         "load": [round(each, 2) for each in os.getloadavg()],
@@ -89,10 +90,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _read(path: str) -> str | None:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return None
+    return read_or_none(Path(path))
 
 
 def _field(cpuinfo: str, name: str) -> str | None:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from todobatch.errors import StoreError
+from todobatch.files import write_atomically
 from todobatch.lab.stats.estimate import good_samples
-from todobatch.lab.store.folder import Run, write_atomically
+from todobatch.lab.store.folder import Run
 from todobatch.lab.store.schema import Cell, Sample
 
 # The version of pyperf's own file format (pyperf._bench.BenchmarkSuite, since pyperf 1.0).

@@ -1,0 +1,64 @@
+"""A file is replaced as a whole or not at all, and is on disk with its folder's entry."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from todobatch.files import read_or_none, write_atomically
+
+
+def test_a_file_is_made_and_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_atomically(path, b"old")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    link = tmp_path / "link.json"
+    link.symlink_to(tmp_path / "deep" / "a.json")
+    write_atomically(link, b"new")
+    assert link.is_symlink()
+    assert (tmp_path / "deep" / "a.json").read_bytes() == b"new"
+
+
+def test_a_failed_write_leaves_the_old_content_and_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b"old")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_data_is_flushed_before_the_new_name_and_the_folder_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    flushed = []
+
+    def fsync(handle: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file"
+        flushed.append((kind, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(path, b"new")
+    assert flushed == [("file", False), ("folder", True)]
+
+
+def test_a_file_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text(" 1\n")
+    assert read_or_none(tmp_path / "a") == "1"
+    assert read_or_none(tmp_path / "b") is None
+    assert read_or_none(tmp_path) is None
