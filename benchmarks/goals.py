@@ -24,7 +24,7 @@ from scipy.stats import binom
 
 from todobatch.job.client import run_job
 from todobatch.job.spec import Job, JobReport
-from todobatch.lab.interpreters import find
+from todobatch.lab.interpreters import find, worker_environment
 from todobatch.units import show_bytes, show_seconds
 
 STREAMED_TASKS = 1_000_000
@@ -113,7 +113,9 @@ def run(spec: str, workload: str, executor: str, tasks: int) -> JobReport:
         generate=tasks, seed=1, workload=workload, executor=executor, batch_size=100,
         today=dt.date(2026, 11, 24), strict=True,
     )  # fmt: skip
-    return run_job(job, find(spec), lambda _event: None)
+    python = find(spec)
+    environment = worker_environment(python, inherit_gil=True)
+    return run_job(job, python.executable, environment, lambda _event: None, name=spec)
 
 
 def median_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:

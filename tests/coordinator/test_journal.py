@@ -481,7 +481,11 @@ def test_an_output_that_is_not_the_journals_is_refused(
         (["--generate", "5", "--no-progress", "0"], 2, "--no-progress"),
         (["--generate", "5", "--order", "magic"], 2, "--order: unknown 'magic'"),
         (["--generate", "5", "--placement", "magic"], 2, "--placement: unknown 'magic'"),
-        (["--generate", "5", "-e", "sequential", "--placement", "spread"], 2, "choose --placement none"),
+        (
+            ["--generate", "5", "-e", "sequential", "--placement", "spread"],
+            2,
+            "choose --placement none",
+        ),
     ],
 )
 def test_senseless_commands_are_refused(
@@ -537,7 +541,7 @@ def test_a_run_without_progress_ends_with_what_is_saved(
     found = re.search(r"(\d) tasks are done and saved in j\.db; in flight: batch", done.stderr)
     assert found is not None, done.stderr
     assert "batch 1 (tasks 1 to 1) for " in done.stderr
-    assert "use --executor processes with --deadline" in done.stderr
+    assert "choose --executor processes and pass --deadline" in done.stderr
 
 
 # The output belongs to its journal ----------------------------------------------------------------
