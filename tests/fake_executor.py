@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from todobatch.executors import Executor
-from todobatch.executors.base import Capabilities, Run, Worker
+from todobatch.executors.base import BatchRunner, Capabilities, Worker
 from todobatch.model import Batch, Fault, Json, ProcessingResult, Task
 from todobatch.processors.base import TaskBatchProcessor, failed_result
 
@@ -68,7 +68,7 @@ class Scripted(Executor):
         *,
         keep_rows: bool = False,
         deadline_s: float | None = None,
-    ) -> Iterator[Run]:
+    ) -> Iterator[BatchRunner]:
         worker = Worker(processor, "fake-1", "main", keep_rows=keep_rows)
         left = dict(self.breaks)
         dice = random.Random(self.seed)

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from todobatch import probe, runtime
 from todobatch.coordinator.drive import batched
-from todobatch.executors import EXECUTORS, Run
+from todobatch.executors import EXECUTORS, BatchRunner
 from todobatch.model import Batch
 from todobatch.processors import TaskBatchProcessor, resolve
 from todobatch.sources import generate
@@ -28,7 +28,7 @@ def _batches(tasks: int, size: int) -> list[Batch]:
     return list(batched(generate(tasks, seed=1, today=TODAY), size))
 
 
-def _consume(run: Run, batches: Iterable[Batch]) -> int:
+def _consume(run: BatchRunner, batches: Iterable[Batch]) -> int:
     return sum(result.tasks_processed for result in run(batches))
 
 
@@ -144,7 +144,7 @@ def timeraw_import_todobatch() -> str:
     return "import todobatch.coordinator.drive"
 
 
-def _seconds(run: Run, batches: Iterable[Batch] | Iterator[Batch]) -> float:
+def _seconds(run: BatchRunner, batches: Iterable[Batch] | Iterator[Batch]) -> float:
     started = perf_counter()
     _consume(run, batches)
     return perf_counter() - started

@@ -389,8 +389,8 @@ def test_a_crash_of_the_whole_process_is_an_error_with_a_remedy(
         (["--generate", "5", "--workers", "0"], 2, ["0 workers", "from 1 to 1000"]),
         (["--generate", "5", "--workers", "10000"], 2, ["10000 workers", "CPUs"]),
         (["--generate", "5", "--workers", "many"], 2, ["'many'", "--workers", "such as 1-8"]),
-        (["--generate", "5", "--workers", "3-1"], 2, ["from 3 to 1 workers is no range"]),
-        (["--generate", "5", "--workers", "0-2"], 2, ["from 0 to 2 workers is no range"]),
+        (["--generate", "5", "--workers", "3-1"], 2, ["from 3 to 1 workers is not a range"]),
+        (["--generate", "5", "--workers", "0-2"], 2, ["from 0 to 2 workers is not a range"]),
         (
             ["--generate", "5", "--workers", "1-3", "-e", "threads"],
             2,

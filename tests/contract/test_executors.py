@@ -300,7 +300,7 @@ def test_a_deadline_that_cannot_be_kept_is_refused_with_a_remedy(executor: Execu
         assert executor.name == "processes"
         return
     with (
-        pytest.raises(UsageError, match=f"{executor.name} has no deadlines") as caught,
+        pytest.raises(UsageError, match=f"{executor.name} cannot keep a deadline") as caught,
         executor.open(TaskValidator(today=TODAY), 1, deadline_s=1.0),
     ):
         pass

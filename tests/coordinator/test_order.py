@@ -26,7 +26,7 @@ from todobatch.coordinator.drive import Order, batched, longest_first, urgent_fi
 from todobatch.coordinator.journal import Journal
 from todobatch.errors import NewerSchemaError, StoreError, TodobatchError, UsageError
 from todobatch.executors import Executor
-from todobatch.executors.base import Capabilities, Run, Worker
+from todobatch.executors.base import BatchRunner, Capabilities, Worker
 from todobatch.model import Batch, BatchReport, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
 
@@ -58,7 +58,7 @@ class Virtual(Executor):
         *,
         keep_rows: bool = False,
         deadline_s: float | None = None,
-    ) -> Iterator[Run]:
+    ) -> Iterator[BatchRunner]:
         worker = Worker(processor, "virtual-1", "main", keep_rows=keep_rows)
 
         def run(batches: Iterable[Batch]) -> Iterator[ProcessingResult]:

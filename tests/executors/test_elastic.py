@@ -108,7 +108,7 @@ def test_it_is_told_the_least_that_may_work() -> None:
 
 @pytest.mark.parametrize(("least", "most"), [(0, 3), (4, 3), (-1, 1)])
 def test_a_range_that_is_none_is_refused(least: int, most: int) -> None:
-    with pytest.raises(UsageError, match=f"from {least} to {most} workers is no range"):
+    with pytest.raises(UsageError, match=f"from {least} to {most} workers is not a range"):
         Elastic(least).check(most)
 
 

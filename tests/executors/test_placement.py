@@ -54,5 +54,5 @@ def test_what_cannot_be_placed_is_refused_with_a_remedy(monkeypatch: pytest.Monk
     with pytest.raises(UsageError, match="'packed'"):
         EXECUTORS["threads"].placed("packed")  # type: ignore[arg-type]
     monkeypatch.delattr(os, "sched_setaffinity")
-    with pytest.raises(UsageError, match="no thread on a CPU"):
+    with pytest.raises(UsageError, match="cannot keep a thread on a CPU"):
         EXECUTORS["threads"].placed("spread")

@@ -231,14 +231,14 @@ def test_a_processor_class_may_be_named_as_a_workload() -> None:
         ("valid", "unknown workload 'valid'"),
         ("no.such.module:f", "No module named 'no'"),
         ("todobatch.units:nothing", "has no attribute 'nothing'"),
-        ("todobatch.units:__doc__", "is not a function but str"),
+        ("todobatch.units:__doc__", "is of type str and cannot be called"),
         ("todobatch.model:", "cannot be loaded"),
     ],
 )
 def test_a_workload_that_is_not_there_is_refused_with_the_reason(name: str, cause: str) -> None:
     with pytest.raises(UsageError, match=cause) as caught:
         resolve(name, today=TODAY)
-    assert caught.value.place == "--workload"
+    assert caught.value.place == "`workload`"
     assert caught.value.remedy
 
 

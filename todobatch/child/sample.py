@@ -31,7 +31,7 @@ from todobatch import cgroup, runtime
 from todobatch.child.tasks import TaskSource, batches_of
 from todobatch.coordinator.drive import run_batches
 from todobatch.executors import Executor, get
-from todobatch.executors.base import Capabilities, Placement, Run
+from todobatch.executors.base import BatchRunner, Capabilities, Placement
 from todobatch.model import Batch, BatchReport, ProcessingResult, WorkerSeen
 from todobatch.processors import TaskBatchProcessor, resolve
 from todobatch.units import Seconds
@@ -78,7 +78,7 @@ class Warmed(Executor):
         *,
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
-    ) -> Iterator[Run]:
+    ) -> Iterator[BatchRunner]:
         """See `Executor.open`."""
         begun = perf_counter()
         with self._inner.open(

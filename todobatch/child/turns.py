@@ -20,7 +20,7 @@ from todobatch import runtime
 from todobatch.child.sample import first_line
 from todobatch.child.tasks import TaskSource, batches_of
 from todobatch.executors import get
-from todobatch.executors.base import Run
+from todobatch.executors.base import BatchRunner
 from todobatch.model import Batch
 from todobatch.processors import resolve
 from todobatch.processors.base import DIGEST_MODULUS
@@ -69,7 +69,7 @@ def run(fds: Sequence[int]) -> None:
                 _say(pipe, _turn(run_batches, batches))
 
 
-def _turn(run_batches: Run, batches: Sequence[Batch]) -> dict[str, Any]:
+def _turn(run_batches: BatchRunner, batches: Sequence[Batch]) -> dict[str, Any]:
     """One turn: its wall time, and what came out."""
     tasks = failed = digest = 0
     error, gil = None, runtime.gil_enabled()

@@ -33,7 +33,15 @@ from todobatch.collectors import ThreadSafeResultCollector
 from todobatch.coordinator.ranges import Ranges
 from todobatch.coordinator.recovery import Feed, Policy, Settled
 from todobatch.errors import NoProgressError, UsageError
-from todobatch.executors import Executor, Resize, Run, WorkerStats, get, resizes_of, stats_of
+from todobatch.executors import (
+    BatchRunner,
+    Executor,
+    Resize,
+    WorkerStats,
+    get,
+    resizes_of,
+    stats_of,
+)
 from todobatch.executors.base import (
     MOST_RESIZES_KEPT,
     MOST_WORKERS_NAMED,
@@ -337,7 +345,7 @@ class _Times:
     resizes: list[Resize] = field(default_factory=list)
     """Of all rounds, since `begun`: the first and the latest."""
 
-    def add(self, run: Run, began: float) -> None:
+    def add(self, run: BatchRunner, began: float) -> None:
         """Take in what an executor counted in a round."""
         for each in stats_of(run):
             add_stats(self.stats, each)
@@ -347,7 +355,7 @@ class _Times:
 
 
 def _drive(
-    opened: Callable[[], AbstractContextManager[Run]],
+    opened: Callable[[], AbstractContextManager[BatchRunner]],
     feed: Feed,
     times: _Times,
     on_ready: Callable[[], None] | None,

@@ -41,7 +41,7 @@ MOST_WORKERS_NAMED = 2_000
 MOST_RESIZES_KEPT = 1_000
 """Of a run whose pool sizes itself: its beginning and the latest."""
 
-Run: TypeAlias = Callable[[Iterable[Batch]], Iterator[ProcessingResult]]
+BatchRunner: TypeAlias = Callable[[Iterable[Batch]], Iterator[ProcessingResult]]
 
 Placement: TypeAlias = Literal["spread", "none"]
 """'spread': each worker stays on one of the allowed CPUs, in turn; 'none': on any of them."""
@@ -121,7 +121,7 @@ class Resize:
     """Tasks a second in the window before; None at the beginning, and where nothing came back."""
 
 
-def stats_of(run: Run) -> tuple[WorkerStats, ...]:
+def stats_of(run: BatchRunner) -> tuple[WorkerStats, ...]:
     """A worker each, when a run is through; none before that.
 
     All executors here keep count. `Wrapped` knows the workers only that gave a result.
@@ -130,14 +130,14 @@ def stats_of(run: Run) -> tuple[WorkerStats, ...]:
     return stats
 
 
-def resizes_of(run: Run) -> tuple[Resize, ...]:
+def resizes_of(run: BatchRunner) -> tuple[Resize, ...]:
     """The sizes of a pool that sizes itself, when a run is through; none for the others."""
     resizes: tuple[Resize, ...] = getattr(run, "resizes", ())
     return resizes
 
 
 class Counted:
-    """A `Run` made of a generator that returns what its workers did; so `stats_of` knows it."""
+    """A `BatchRunner` made of a generator that returns the statistics of its workers."""
 
     def __init__(
         self,
@@ -170,20 +170,22 @@ class Executor(ABC):
         """The same executor with another placement of its workers. Raises UsageError."""
         if placement not in {"spread", "none"}:
             raise UsageError(
-                f"placement {placement!r}", place="--placement", remedy="spread or none"
+                f"unknown placement {placement!r}",
+                place="`placement`",
+                remedy='choose `placement="spread"` or `placement="none"`',
             )
         if placement == "spread" and not self.places:
             raise UsageError(
                 f"workers of {self.name} cannot be kept on a CPU each",
-                place="--placement",
-                remedy="use threads, stealing, elastic, interpreters or processes, or "
-                "--placement none",
+                place="`placement`",
+                remedy='choose `placement="none"`, or one of the executors threads, stealing, '
+                "elastic, interpreters and processes",
             )
         if placement == "spread" and not hasattr(os, "sched_setaffinity"):
             raise UsageError(
-                "this system keeps no thread on a CPU",
-                place="--placement",
-                remedy="use --placement none, or Linux",
+                "this system cannot keep a thread on a CPU",
+                place="`placement`",
+                remedy='choose `placement="none"`, or run on Linux',
             )
         other = copy(self)
         other.placement = placement
@@ -210,7 +212,7 @@ class Executor(ABC):
         *,
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
-    ) -> AbstractContextManager[Run]:
+    ) -> AbstractContextManager[BatchRunner]:
         """Bring up `workers` workers with the processor; use as a context manager.
 
         What it gives may be called several times, one call after the other. Where batches that had
@@ -241,30 +243,30 @@ class Executor(ABC):
             self._check_deadline(deadline_s)
         if not 1 <= workers <= MAX_WORKERS:
             raise UsageError(
-                f"{workers} workers cannot be used",
-                place="--workers",
-                remedy=f"a number from 1 to {MAX_WORKERS}; this machine has "
+                f"{workers} workers cannot be started",
+                place="`workers`",
+                remedy=f"give a number from 1 to {MAX_WORKERS}; this machine has "
                 f"{runtime.cpus_available()} CPUs",
             )
         if reason := self.available():
             raise ExecutorUnavailableError(
                 reason,
                 place=f"executor {self.name}",
-                remedy="choose another executor, or another interpreter with --interpreter",
+                remedy="choose another `executor`, or run on another `interpreter`",
             )
 
     def _check_deadline(self, deadline_s: Seconds) -> None:
         if not self.capabilities.enforces_deadlines:
             raise UsageError(
-                f"{self.name} has no deadlines: {self.no_deadline}",
-                place="--deadline",
-                remedy="use processes, whose workers can be killed and replaced",
+                f"the executor {self.name} cannot keep a deadline: {self.no_deadline}",
+                place="`deadline_s`",
+                remedy='choose `executor="processes"`, whose workers can be killed and replaced',
             )
         if not deadline_s > 0:
             raise UsageError(
-                f"a deadline of {deadline_s} seconds",
-                place="--deadline",
-                remedy="more than 0 seconds; leave it out for no deadline",
+                f"{deadline_s} seconds cannot be a deadline",
+                place="`deadline_s`",
+                remedy="give a number above 0, or leave it out to run without a deadline",
             )
 
 

@@ -12,7 +12,14 @@ from contextlib import contextmanager
 from time import perf_counter
 
 from todobatch import runtime
-from todobatch.executors.base import Capabilities, Counted, Executor, Run, Worker, WorkerStats
+from todobatch.executors.base import (
+    BatchRunner,
+    Capabilities,
+    Counted,
+    Executor,
+    Worker,
+    WorkerStats,
+)
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.units import Seconds
@@ -44,7 +51,7 @@ class Coroutines(Executor):
         *,
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
-    ) -> Iterator[Run]:
+    ) -> Iterator[BatchRunner]:
         """See `Executor.open`."""
         self.check(workers, deadline_s)
         staff = [

@@ -203,7 +203,7 @@ class Elastic(Threads):
         super().check(workers, deadline_s)
         if not 1 <= self.least <= workers:
             raise UsageError(
-                f"from {self.least} to {workers} workers is no range",
-                place="--workers",
-                remedy="MIN-MAX with MIN from 1 to MAX, such as 1-8",
+                f"from {self.least} to {workers} workers is not a range",
+                place="`workers`",
+                remedy="give MIN-MAX, such as 1-8, with MIN from 1 to MAX",
             )

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import THREADS_NAME, Capabilities, Executor, Run
+from todobatch.executors.base import THREADS_NAME, BatchRunner, Capabilities, Executor
 from todobatch.executors.pool import wire
 from todobatch.executors.pool.dispatch import Host, Pool, remedy_for
 from todobatch.executors.pool.transport import Page, reserve, serve
@@ -64,7 +64,7 @@ class Interpreters(Executor):
         *,
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
-    ) -> Iterator[Run]:
+    ) -> Iterator[BatchRunner]:
         """See `Executor.open`."""
         self.check(workers, deadline_s)
         try:

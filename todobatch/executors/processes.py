@@ -25,7 +25,7 @@ from typing import Any
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import Capabilities, Executor, Run
+from todobatch.executors.base import BatchRunner, Capabilities, Executor
 from todobatch.executors.pool import wire
 from todobatch.executors.pool.dispatch import END_GRACE_S, Host, Pool, remedy_for
 from todobatch.executors.pool.transport import Page, reserve, serve
@@ -60,7 +60,7 @@ class Processes(Executor):
         *,
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
-    ) -> Iterator[Run]:
+    ) -> Iterator[BatchRunner]:
         """See `Executor.open`. Deadlines are kept while the caller waits for a result."""
         self.check(workers, deadline_s)
         try:

@@ -31,7 +31,7 @@ def get(name: str) -> Executor:
     if name not in EXECUTORS:
         raise UsageError(
             f"unknown executor {name!r}",
-            place="--executor",
-            remedy=f"one of {', '.join(EXECUTORS)}",
+            place="`executor`",
+            remedy=f"choose one of {', '.join(EXECUTORS)}",
         )
     return EXECUTORS[name]

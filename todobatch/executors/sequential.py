@@ -4,7 +4,14 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from todobatch.executors.base import Capabilities, Counted, Executor, Run, Worker, WorkerStats
+from todobatch.executors.base import (
+    BatchRunner,
+    Capabilities,
+    Counted,
+    Executor,
+    Worker,
+    WorkerStats,
+)
 from todobatch.model import Batch, ProcessingResult
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
@@ -36,7 +43,7 @@ class Sequential(Executor):
         *,
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
-    ) -> Iterator[Run]:
+    ) -> Iterator[BatchRunner]:
         """See `Executor.open`."""
         self.check(workers, deadline_s)
 

@@ -28,7 +28,14 @@ from time import perf_counter
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import Capabilities, Executor, Resize, Run, Worker, WorkerStats
+from todobatch.executors.base import (
+    BatchRunner,
+    Capabilities,
+    Executor,
+    Resize,
+    Worker,
+    WorkerStats,
+)
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
@@ -67,7 +74,7 @@ class Threads(Executor):
         *,
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
-    ) -> Iterator[Run]:
+    ) -> Iterator[BatchRunner]:
         """See `Executor.open`."""
         self.check(workers, deadline_s)
         cpus = self.cpus_to_use()

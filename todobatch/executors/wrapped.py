@@ -23,10 +23,10 @@ from time import perf_counter
 
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors.base import (
+    BatchRunner,
     Capabilities,
     Counted,
     Executor,
-    Run,
     Worker,
     WorkerStats,
     add_stats,
@@ -81,7 +81,7 @@ class Wrapped(Executor):
         *,
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
-    ) -> Iterator[Run]:
+    ) -> Iterator[BatchRunner]:
         """See `Executor.open`."""
         self.check(workers, deadline_s)
         try:

@@ -58,38 +58,39 @@ _ALL = (
 WORKLOADS: Mapping[str, WorkloadInfo] = MappingProxyType({info.name: info for info in _ALL})
 
 
-def resolve(name: str, *, today: dt.date | None = None) -> TaskBatchProcessor:
+def resolve(workload: str, *, today: dt.date | None = None) -> TaskBatchProcessor:
     """The processor for a workload's name, or for ``package.module:function``.
 
     The function takes one `Task` and returns JSON; it may be an ``async def``. A subclass of
     `TaskBatchProcessor` may be named instead. Raises UsageError when there is no such workload,
     module or function.
     """
-    if name in WORKLOADS:
-        return WORKLOADS[name].processor(today=today)
-    if ":" not in name:
+    if workload in WORKLOADS:
+        return WORKLOADS[workload].processor(today=today)
+    if ":" not in workload:
         raise UsageError(
-            f"unknown workload {name!r}",
-            place="--workload",
-            remedy=f"one of {', '.join(WORKLOADS)}, or package.module:function of your own",
+            f"unknown workload {workload!r}",
+            place="`workload`",
+            remedy=f"choose one of {', '.join(WORKLOADS)}, or name your own as "
+            "package.module:function",
         )
-    target = _load(name)
+    target = _load(workload)
     if isinstance(target, type) and issubclass(target, TaskBatchProcessor):
         try:
             return target(today=today)
         except Exception as error:
             raise UsageError(
-                f"{name} cannot be made: {describe_exception(error)}",
-                place="--workload",
-                remedy="it must take today=DATE and write process_task",
+                f"{workload}(today=...) raised {describe_exception(error)}",
+                place="`workload`",
+                remedy="the class must accept `today` and define process_task",
             ) from error
     if not callable(target):
         raise UsageError(
-            f"{name} is not a function but {type(target).__name__}",
-            place="--workload",
+            f"{workload} is of type {type(target).__name__} and cannot be called",
+            place="`workload`",
             remedy="name a function of one Task, or a subclass of TaskBatchProcessor",
         )
-    return FunctionProcessor(target, processor_id=name, today=today)
+    return FunctionProcessor(target, processor_id=workload, today=today)
 
 
 def _load(name: str) -> Any:
@@ -104,7 +105,7 @@ def _load(name: str) -> Any:
     ) as error:  # a module may raise anything
         raise UsageError(
             f"{name} cannot be loaded: {describe_exception(error)}",
-            place="--workload",
+            place="`workload`",
             remedy="the module must be importable from the current folder or PYTHONPATH",
         ) from error
     return target

@@ -110,7 +110,7 @@ def _format_of(path: Path, name: str | None) -> Format:
     if name is not None:
         if name in FORMATS:
             return FORMATS[name]
-        raise UnknownFormatError(f"unknown format {name!r}", place="--format", remedy=_formats())
+        raise UnknownFormatError(f"unknown format {name!r}", place="`format`", remedy=_formats())
     ending = path.suffix.lower()
     for fmt in FORMATS.values():
         if ending in fmt.endings:
@@ -125,7 +125,7 @@ def _format_of(path: Path, name: str | None) -> Format:
 
 def _formats() -> str:
     known = (f"{f.name} ({f.title}: {', '.join(f.endings)})" for f in FORMATS.values())
-    return f"name one with --format: {'; '.join(known)}"
+    return f"give `format`, one of: {'; '.join(known)}"
 
 
 def _check(path: Path) -> None:

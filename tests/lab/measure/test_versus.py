@@ -216,7 +216,7 @@ def test_the_command_for_people(sums: str, run_todobatch: RunTodobatch) -> None:
     ("options", "why"),
     [
         (["--workers", "2,x"], "no number of workers"),
-        (["--workers", "0"], "0 workers cannot be used"),
+        (["--workers", "0"], "0 workers cannot be started"),
         (["--executors", "a,b,c"], "names 3"),
         (["--executors", "magic"], "magic"),
         (["--budget", "0"], "a budget of 0.0 s"),
