@@ -51,8 +51,8 @@ def test_without_a_run_the_docs_build_and_say_how_to_make_the_report(checkout: P
         public = {f"{module}.{name}" for name in importlib.import_module(module).__all__}
         assert public - names == {"todobatch.__version__"} & public, page.name
     for name in REPORT:
-        page = (checkout / "site" / name.replace(".md", ".html")).read_text("utf-8")
-        assert "make site" in page
+        html = (checkout / "site" / name.replace(".md", ".html")).read_text("utf-8")
+        assert "make site" in html
 
 
 def test_with_a_run_the_site_holds_docs_and_report(checkout: Path, run_folder: Path) -> None:
