@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 
 from examples.pitfalls.stage import play
-from todobatch.coordinator.drive import batched, run_batches
+from todobatch.coordinator import batched, run_batches
 from todobatch.sources import generate
 from todobatch.units import Seconds, show_seconds
 
@@ -34,7 +34,7 @@ class Seen:
 
 
 def run(work: str, ways: dict[str, tuple[str, int]], tasks: int, size: int) -> list[Seen]:
-    """Run every way once in each round, so that all meet the same machine; batches hold `size` tasks."""
+    """Run every way once in each round, in batches of `size` tasks."""
     batches = list(batched(generate(tasks), size))
     seen: dict[str, list[Seen]] = {}
     for _ in range(ROUNDS):

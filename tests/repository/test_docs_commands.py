@@ -18,7 +18,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+REPORT = ROOT / "docs" / "report"  # computed from a run, and ignored by git
+PAGES = sorted(
+    page
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    if not page.is_relative_to(REPORT)
+)
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 # Command as it stands in a page, or its beginning followed by '…' -> who runs it instead.
@@ -146,6 +151,13 @@ def test_no_block_of_the_page_hides_a_command_from_being_run(page: Path) -> None
 def test_the_page_shows_the_example_as_it_is() -> None:
     page = (ROOT / "docs" / "how-to" / "own-workload.md").read_text("utf-8")
     assert (ROOT / "examples" / "own_workload.py").read_text("utf-8").strip() in page
+
+
+def test_the_home_of_the_docs_lists_every_page() -> None:
+    docs = ROOT / "docs"
+    linked = set(re.findall(r"\]\(([\w./-]+\.md)", (docs / "index.md").read_text("utf-8")))
+    written = {str(page.relative_to(docs)) for page in PAGES if page.is_relative_to(docs)}
+    assert written - linked == {"index.md"}
 
 
 def test_every_make_target_that_the_docs_name_exists() -> None:
