@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from todobatch.errors import (
 if TYPE_CHECKING:
     from todobatch.cli.views.run import RunView
     from todobatch.job.client import OnEvent
-    from todobatch.job.engine import Job
+    from todobatch.job.spec import Job, JobReport
     from todobatch.lab.interpreters import Interpreter
 
 MOST_TASKS_A_BATCH = 1_000_000
@@ -60,42 +61,44 @@ def run(  # long because each option is a parameter, and each a field of the job
     Ctrl-C once finishes the batches in flight and reports them; twice ends the job at once.
     """
     from todobatch.cli.views.run import RunView
-    from todobatch.coordinator.drive import DEFAULT_BATCH_SIZE, today
+    from todobatch.coordinator.options import Recovery
+    from todobatch.job.spec import Job
 
     _check_input(file, generate, format, batch_size)
     least, most = _how_many(workers)
     executor = executor or ("threads" if least is None else "elastic")
     _check_executor(executor, least, most)
     chosen = _interpreter(interpreter)
-    job: Job = {
-        "input": None if file is None else str(file),
-        "format": format,
-        "generate": generate,
-        "seed": seed,
-        "workload": workload,
-        "executor": executor,
-        "workers": most,
-        "least_workers": least,
-        "batch_size": DEFAULT_BATCH_SIZE if batch_size is None else batch_size,
-        "cut": batch_size is None,
-        "today": today().isoformat(),
-        "strict": strict,
-        "output": None if output is None else str(output),
-        "deadline_s": deadline,
-        "retries": retries,
-        "backoff_s": backoff,
-        "retry_failed": retry_failed,
-        "watchdog_s": no_progress,
-        "journal": None if journal is None else str(journal),
-        "order": order,
-        "costs": None if costs is None else str(costs),
-        "placement": placement,
-    }
-    by_itself = ":" not in workload and journal is None
-    wants_baseline = by_itself if baseline is None else baseline
-    with _standard_input(job), RunView(job, chosen, quiet=as_json) as view:
-        report = _measure(job, chosen, view, wants_baseline=wants_baseline)
-        view.report(report, as_json=as_json)
+    with _standard_input(file, format) as (name, format_name):
+        job = Job(
+            input=name,
+            format=format_name,
+            generate=generate,
+            seed=seed,
+            strict=strict,
+            workload=workload,
+            executor=executor,
+            workers=most,
+            least_workers=least,
+            placement=placement,
+            batch_size=batch_size,
+            order=order,
+            recovery=Recovery(
+                retries=retries,
+                backoff_s=backoff,
+                retry_failed=retry_failed,
+                deadline_s=deadline,
+                watchdog_s=no_progress,
+            ),
+            output=None if output is None else str(output),
+            journal=None if journal is None else str(journal),
+            costs=None if costs is None else str(costs),
+        )
+        by_itself = ":" not in workload and journal is None
+        wants_baseline = by_itself if baseline is None else baseline
+        with RunView(job, chosen, quiet=as_json) as view:
+            report = _measure(job, chosen, view, wants_baseline=wants_baseline)
+            view.report(report, as_json=as_json)
     _end(report, chosen)
 
 
@@ -130,9 +133,9 @@ def _measure(
     job: "Job", interpreter: "Interpreter", view: "RunView", *, wants_baseline: bool
 ) -> dict[str, Any]:
     """Run the job, then the same job sequentially if that is wanted and possible."""
-    report = _run(job, interpreter, view.on_event)
+    report = _run(job, interpreter, view.on_event).document()
     report.update(interpreter=interpreter.spec, speedup=None, baseline_wall_s=None)
-    if job["executor"] == "sequential":
+    if job.executor == "sequential":
         report.update(speedup=1.0, baseline_wall_s=report["wall_s"])
     elif wants_baseline and not report["interrupted"] and not report["resumed_tasks"]:
         view.baseline()
@@ -144,32 +147,30 @@ def _measure(
             report["interrupted"] = True
         else:
             report.update(
-                baseline_wall_s=base["wall_s"],
-                speedup=base["wall_s"] / report["wall_s"],
-                baseline_digest=base["digest"],
+                baseline_wall_s=base.wall_s,
+                speedup=base.wall_s / report["wall_s"],
+                baseline_digest=base.digest,
             )
     return report
 
 
-def _run_sequentially(
-    job: "Job", interpreter: "Interpreter", on_event: "OnEvent"
-) -> dict[str, Any]:
+def _run_sequentially(job: "Job", interpreter: "Interpreter", on_event: "OnEvent") -> "JobReport":
     """Run the same work without a journal, limits or costs. Raises KeyboardInterrupt."""
     with tempfile.TemporaryDirectory(prefix="todobatch-") as folder:
         # Rows are written where the job wrote them: it must be the same work.
-        output = None if job["output"] is None else str(Path(folder) / "rows.jsonl")
-        alone = job | {
-            "executor": "sequential", "workers": 1, "least_workers": None, "output": output,
-            "deadline_s": None, "watchdog_s": None, "journal": None, "placement": "none",
-            "costs": None, "order": "input",
-        }  # fmt: skip
+        output = None if job.output is None else str(Path(folder) / "rows.jsonl")
+        recovery = replace(job.recovery, deadline_s=None, watchdog_s=None)
+        alone = replace(
+            job, executor="sequential", workers=1, least_workers=None, output=output,
+            recovery=recovery, journal=None, placement="none", costs=None, order="input",
+        )  # fmt: skip
         report = _run(alone, interpreter, on_event)
-    if report["interrupted"]:
+    if report.interrupted:
         raise KeyboardInterrupt
     return report
 
 
-def _run(job: "Job", interpreter: "Interpreter", on_event: "OnEvent") -> dict[str, Any]:
+def _run(job: "Job", interpreter: "Interpreter", on_event: "OnEvent") -> "JobReport":
     from todobatch.job.client import run_job
     from todobatch.lab.interpreters import worker_environment
 
@@ -227,20 +228,24 @@ def _check_input(
 
 
 @contextmanager
-def _standard_input(job: "Job") -> Iterator[None]:
-    """Copy standard input or a pipe to a file for the run: it can be read only once."""
-    if job["input"] is None or (job["input"] != "-" and Path(job["input"]).is_file()):
-        yield
+def _standard_input(
+    file: Path | None, format_name: str | None
+) -> Iterator[tuple[str | None, str | None]]:
+    """Copy standard input or a pipe to a file for the run: it can be read only once.
+
+    Yields the name to read instead, and its format.
+    """
+    if file is None or (str(file) != "-" and file.is_file()):
+        yield (None if file is None else str(file)), format_name
         return
     with tempfile.NamedTemporaryFile(prefix="todobatch-input-") as copy:
-        if job["input"] == "-":
+        if str(file) == "-":
             shutil.copyfileobj(sys.stdin.buffer, copy)
         else:
-            with open(job["input"], "rb") as once:
+            with file.open("rb") as once:
                 shutil.copyfileobj(once, copy)
         copy.flush()
-        job["input"], job["format"] = copy.name, job["format"] or _format_of(job["input"])
-        yield
+        yield copy.name, format_name or _format_of(str(file))
 
 
 def _format_of(name: str) -> str | None:

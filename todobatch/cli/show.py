@@ -21,9 +21,9 @@ Workload = Annotated[
 def show(run: RunFolder = None, workload: Workload = None, as_json: Json = False) -> None:
     """Show what a run found: a table for each workload, which approach is fastest, and why."""
     from todobatch.cli.views import show as view
-    from todobatch.lab.store import folder
+    from todobatch.lab.store.folder import load_run, newest_run
 
-    found = folder.load(folder.newest(Path("results")) if run is None else run)
+    found = load_run(newest_run(Path("results")) if run is None else run)
     if as_json:
         typer.echo(view.as_json(found, workload=workload))
     else:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from todobatch.cli.views import console
 from todobatch.errors import TodobatchError
-from todobatch.job.engine import Job
+from todobatch.job.spec import Job
 from todobatch.lab.interpreters import Interpreter
 from todobatch.units import show_bytes, show_percent, show_ratio, show_seconds
 
@@ -56,7 +56,7 @@ class RunView:
                     f"(this is run {event['runs']}; due dates are judged as of {event['today']})"
                 )
             case "progress":
-                done, total = event["tasks"], self._job["generate"]
+                done, total = event["tasks"], self._job.generate
                 self._display.step(self._step, done, total, f"{done:,} tasks done")
             case "interrupting":
                 show("finishing the batches in flight; press Ctrl-C again to end at once")
@@ -88,12 +88,12 @@ class RunView:
         facts, job = self._facts, self._job
         gil = "GIL on" if facts["gil_enabled"] else "GIL off (free-threaded)"
         build = "free-threaded build, " if facts["free_threaded_build"] else ""
-        workers = f"{job['workers']} worker{'s' if job['workers'] > 1 else ''}"
-        if job.get("least_workers") is not None:
-            workers = f"{job['least_workers']} to {workers}"
+        workers = f"{job.workers} worker{'s' if job.workers > 1 else ''}"
+        if job.least_workers is not None:
+            workers = f"{job.least_workers} to {workers}"
         return (
             f"todobatch run: Python {facts['version']}, {build}{gil}, {self._cpus} CPUs; "
-            f"{job['workload']} on {job['executor']}, {workers}, batches of {job['batch_size']}"
+            f"{job.workload} on {job.executor}, {workers}, batches of {job.tasks_a_batch}"
         )
 
     def _workers(self, report: dict[str, Any]) -> None:
@@ -169,7 +169,7 @@ class RunView:
         """The JSON document: the report, who ran it, and the broken records."""
         hidden = {"event", "gil_came_back", "baseline_digest"}
         document = {key: value for key, value in report.items() if key not in hidden}
-        document["workload"] = self._job["workload"]
+        document["workload"] = self._job.workload
         document["python"] = self._facts["version"]
         document["cpus"] = self._cpus
         document["skipped_records"] = [
