@@ -158,5 +158,6 @@ def _two(text: str, option: str) -> tuple[str, str]:
 
 
 def _numbers(text: str) -> tuple[int, int]:
-    a, b = _two(text, "--workers")
-    return (whole_numbers(a, "--workers") or (0,))[0], (whole_numbers(b, "--workers") or (0,))[0]
+    _two(text, "--workers")
+    found = whole_numbers(text, "--workers") or ()
+    return found[0], found[-1]

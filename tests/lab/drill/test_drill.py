@@ -414,7 +414,7 @@ def test_a_broken_word_is_exit_code_3_and_stands_in_the_document(
     assert json.loads(done.stdout)["failed"] == ["processes/killed"]
     done = CliRunner().invoke(app, ["drill"])
     assert done.exit_code == 3
-    assert "FAILED: processes says that it isolates killed, and lost 1" in " ".join(
+    assert "Failed: processes claims to isolate killed, but 1 tasks" in " ".join(
         done.stdout.split()
     )
 

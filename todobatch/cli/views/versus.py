@@ -9,8 +9,8 @@ from todobatch.units import show_seconds
 VERDICTS = {
     "faster": "B is faster",
     "slower": "B is slower",
-    "equivalent": "Indistinguishable: A and B are within 2 % of each other",
-    "cannot tell": "Inconclusive: a larger --budget may decide it",
+    "equivalent": "A and B are indistinguishable, within 2 %",
+    "cannot tell": "Inconclusive; a larger --budget may decide it",
 }
 
 
