@@ -42,19 +42,16 @@ def doctor(
             remedy="give a number above 0, or --no-measure",
         )
     from todobatch.cli.views.console import Display
-    from todobatch.lab.doctor import diagnosis
+    from todobatch.cli.views.doctor import as_lines
+    from todobatch.lab.doctor.diagnosis import diagnose
 
     with Display() as display:
-        found = diagnosis.diagnose(
-            lambda text, detail: display.step(text, detail=detail),
-            seconds=seconds,
-            measure=not no_measure,
-        )
+        found = diagnose(display, seconds=seconds, measure=not no_measure)
     if as_json:
         typer.echo(found.as_json())
     else:
         columns = shutil.get_terminal_size((80, 24)).columns
-        for line in diagnosis.page(found, min(max(columns, NARROWEST), WIDEST)):
+        for line in as_lines(found, min(max(columns, NARROWEST), WIDEST)):
             typer.echo(_coloured(line))
     if found.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)

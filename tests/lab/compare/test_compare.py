@@ -475,9 +475,7 @@ def test_the_efficiency_gate_ends_the_command_with_3(tmp_path: Path) -> None:
         done = invoke(a, b, "--fail-on-efficiency-drop", "3%@2", "--format", name)
         assert done.exit_code == 3
         assert "efficiency of" in done.output
-        assert f"Failed --fail-on-efficiency-drop 3%@2: 1 of 2 cells: {FREE.key}" in (
-            done.output
-        )
+        assert f"Failed --fail-on-efficiency-drop 3%@2: 1 of 2 cells: {FREE.key}" in (done.output)
     assert invoke(a, b, "--fail-on-efficiency-drop", "3%@4").exit_code == 0
     assert invoke(a, b, "--fail-on-slower", "20%").exit_code == 0
 
