@@ -22,7 +22,7 @@ from typing import Any, Literal
 from todobatch import cgroup
 from todobatch.files import read_or_none as _read
 from todobatch.lab.interpreters import SPECS, Interpreter, differences
-from todobatch.lab.interpreters.discovery import spec_of
+from todobatch.lab.interpreters.specs import spec_of
 from todobatch.lab.store import machine
 from todobatch.units import Bytes, Ratio, Seconds, show_bytes, show_percent, show_seconds
 
