@@ -24,7 +24,7 @@ from scipy.stats import binom
 
 from todobatch.job.client import run_job
 from todobatch.job.engine import Job
-from todobatch.lab.interpreters import find
+from todobatch.lab.interpreters import find, worker_environment
 from todobatch.units import show_bytes, show_seconds
 
 STREAMED_TASKS = 1_000_000
@@ -122,7 +122,9 @@ def run(spec: str, workload: str, executor: str, tasks: int) -> dict[str, Any]:
         "strict": True,
         "output": None,
     }
-    return run_job(job, find(spec), lambda _event: None)
+    python = find(spec)
+    environment = worker_environment(python, inherit_gil=True)
+    return run_job(job, python.executable, environment, lambda _event: None, name=spec)
 
 
 def median_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:

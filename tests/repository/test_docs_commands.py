@@ -25,13 +25,13 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 NOT_RUN_HERE = {
     "make test": ".ci/run: it is what runs this",
     "make setup": ".ci/run, through make check",
+    ".venv/bin/python -m pytest tests/repository/test_docs_commands.py -k workloads.md": (
+        "it is this test"
+    ),
     ".venv/bin/python tests/tools/run_on.py 3.14t tests/contract -q": "make test runs that whole",
     "make requirements": "its outcome depends on what the registry holds today",
     ".ci/run": "CI itself",
-    "todobatch drill --executors threads,processes --faults poison,killed,hung --no-peers": (
-        "docs/how-to/drill.md runs it with the peers"
-    ),
-    "todobatch drill --interpreter 3.14t": "minutes; tests/lab/test_drill.py drills parts of it",
+    "todobatch drill --interpreter 3.14t": "minutes; tests/lab/drill drills parts of it",
     "pip install '.[lab,reports]' ./reports": "test_package.py, in an environment of its own",
     ".venv/bin/pre-commit install": "it changes the checkout's git hooks",
 }

@@ -222,8 +222,10 @@ def _measure(
     job: "Job", interpreter: "Interpreter", view: Any, *, wants_baseline: bool
 ) -> dict[str, Any]:
     from todobatch.job.client import run_job
+    from todobatch.lab.interpreters import worker_environment
 
-    report = run_job(job, interpreter, view.on_event)
+    python = interpreter.executable, worker_environment(interpreter, inherit_gil=True)
+    report = run_job(job, *python, view.on_event, name=interpreter.spec)
     report.update(interpreter=interpreter.spec, speedup=None, baseline_wall_s=None)
     if job["executor"] == "sequential":
         report.update(speedup=1.0, baseline_wall_s=report["wall_s"])
@@ -238,7 +240,7 @@ def _measure(
                 "costs": None, "order": "input",
             }  # fmt: skip
             try:
-                base = run_job(alone, interpreter, view.on_baseline_event)
+                base = run_job(alone, *python, view.on_baseline_event, name=interpreter.spec)
             except KeyboardInterrupt:
                 base = {"interrupted": True}
             except TodobatchError as error:  # the job itself is done: only the speed-up is missing
