@@ -97,7 +97,7 @@ def bench(
     a run that is stopped or killed goes on with --resume.
     """
     from todobatch.cli.views import show
-    from todobatch.cli.views.console import console_for, progress_on
+    from todobatch.cli.views.console import Display
     from todobatch.lab.measure import bench as lab_bench
     from todobatch.lab.plan import cells as plan
 
@@ -129,7 +129,7 @@ def bench(
     if "" not in sys.path:
         sys.path.insert(0, "")  # a workload of one's own is looked for in the current folder
     try:
-        with progress_on(console_for(stderr=False)) as progress:
+        with Display() as progress:
             if resume is not None:
                 run = lab_bench.resume(resume, progress)
             elif like is not None:

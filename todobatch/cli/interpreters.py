@@ -58,7 +58,7 @@ def install(
     ] = False,
 ) -> None:
     """Get interpreters into the cache: uv's download, else built from pinned sources."""
-    from todobatch.cli.views.console import console_for, progress_on
+    from todobatch.cli.views.console import Display
     from todobatch.lab import interpreters
 
     asked = specs or list(interpreters.DEFAULT_INTERPRETERS)
@@ -66,7 +66,7 @@ def install(
     for spec in asked:
         if spec not in known:
             interpreters.check_installable(spec)  # before minutes are spent on another one
-    with progress_on(console_for(stderr=True)) as progress:
+    with Display() as progress:
         for spec in asked:
             if spec in known:
                 _tell(progress, known[spec], "is here already")

@@ -80,7 +80,7 @@ def versus(
 
     import statistics  # noqa: F401 - with ours, before a user's module of that name is found
 
-    from todobatch.cli.views.console import console_for, progress_on
+    from todobatch.cli.views.console import Display
     from todobatch.lab.measure import versus as lab
     from todobatch.lab.store.schema import Cell
 
@@ -94,7 +94,7 @@ def versus(
         strict=True,
     )
     first, second = (Cell(*side) for side in sides)
-    with progress_on(console_for(stderr=True)) as progress:
+    with Display() as progress:
         prepared = lab.prepare(
             first,
             second,
