@@ -24,8 +24,7 @@ from typing import Any
 import yaml
 
 from todobatch.errors import EXIT_STORE, StoreError, TodobatchError, UsageError
-from todobatch.lab.store import folder as store
-from todobatch.lab.store.folder import Run
+from todobatch.lab.store.folder import META, SAMPLES, Run, load_run, newest_run
 from todobatch_reports import pages
 from todobatch_reports.charts import Chart, as_json
 from todobatch_reports.frames import Figures
@@ -80,7 +79,7 @@ def write_placeholders(folder: Path) -> None:
 
 def load(run_folder: Path) -> Run:
     """Read a run. Raises StoreError if it cannot be read or has no valid sample."""
-    run = store.load(run_folder)
+    run = load_run(run_folder)
     if all(sample.void is not None for sample in run.samples):
         raise StoreError(
             f"there is nothing to report: {len(run.samples)} samples, none of them valid",
@@ -116,7 +115,7 @@ def _write_data(figures: Figures, folder: Path) -> None:
     figures.samples.to_csv(folder / "samples.csv", index=False)
     figures.cells.drop(columns=["anchor", "label"]).to_csv(folder / "cells.csv", index=False)
     if figures.run.folder is not None:
-        for name in (store.META, store.SAMPLES):
+        for name in (META, SAMPLES):
             shutil.copyfile(figures.run.folder / name, folder / name)
 
 
@@ -224,15 +223,15 @@ def _replace(new: Path, out: Path) -> None:
         ) from error
 
 
-def newest_run(results: Path) -> Path:
+def default_run(results: Path) -> Path:
     """Return the newest run in `results`, or a published one where there is none.
 
     Raises StoreError when there is neither, or when the run cannot be read.
     """
-    if any(results.glob(f"*/{store.META}")):
-        return store.newest(results)
+    if any(results.glob(f"*/{META}")):
+        return newest_run(results)
     full = results / "published" / "full"
-    return full if (full / store.META).exists() else store.newest(results / "published")
+    return full if (full / META).exists() else newest_run(results / "published")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -254,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_placeholders(chosen.docs / REPORT)
         return 0
     try:
-        run = chosen.run or newest_run(chosen.results)
+        run = chosen.run or default_run(chosen.results)
         print(f"The site of {run}:")
         print(build(run, chosen.output, docs=chosen.docs, strict=chosen.strict))
     except TodobatchError as error:

@@ -141,9 +141,9 @@ def test_a_run_without_good_samples_is_refused_with_a_remedy(tmp_path: Path) -> 
 def test_the_newest_run_comes_before_the_published_one(tmp_path: Path) -> None:
     meta = runs.meta(blocks=1, workloads=("example8",))
     published = runs.write(tmp_path / "published" / "machine", meta, runs.samples(meta))
-    assert site.newest_run(tmp_path) == published
+    assert site.default_run(tmp_path) == published
     own = runs.write(tmp_path / "mine", meta, runs.samples(meta))
-    assert site.newest_run(tmp_path) == own
+    assert site.default_run(tmp_path) == own
 
 
 def test_without_any_run_the_remedy_says_how_to_make_one(

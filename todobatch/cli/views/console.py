@@ -44,11 +44,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
-def table(headings: Sequence[str], *, left: int = 1, title: str | None = None) -> Table:
-    """An empty table of which the first `left` columns are text and the others numbers."""
+def table(
+    headings: Sequence[str], *, left: int = 1, title: str | None = None, gap: int = 2
+) -> Table:
+    """An empty table. The first `left` columns are text and the others are numbers.
+
+    `gap` is the number of spaces between two columns.
+    """
     made = Table(
         title=title, title_justify="left", title_style="bold", header_style="bold", box=None,
-        pad_edge=False, padding=(0, 2, 0, 0),
+        pad_edge=False, padding=(0, gap, 0, 0),
     )  # fmt: skip
     for number, heading in enumerate(headings):
         made.add_column(heading, justify="left" if number < left else "right", no_wrap=True)
@@ -56,7 +61,7 @@ def table(headings: Sequence[str], *, left: int = 1, title: str | None = None) -
 
 
 class Display:
-    """Shows messages and steps on standard error: a bar on a terminal, lines with the time in a log.
+    """Shows messages and steps on standard error: a bar on a terminal, timed lines in a log.
 
     It is a `todobatch.lab.progress.Progress`. Use it as a context manager: the bar lives as long.
     With `quiet` it shows messages only.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 import todobatch
+from todobatch import runtime
 from todobatch.child.tasks import TaskSource
 from todobatch.errors import UsageError
 from todobatch.lab.doctor import checks as doctor
@@ -25,10 +26,10 @@ from todobatch.lab.plan.cells import Choice, Draft, draft
 from todobatch.lab.plan.changes import changes, publishable
 from todobatch.lab.plan.source import changes_of, inspect_file
 from todobatch.lab.progress import Progress
-from todobatch.lab.store import folder as store
 from todobatch.lab.store import machine, pyperf_files
-from todobatch.lab.store.folder import Run, Store
+from todobatch.lab.store.folder import Run, load_run
 from todobatch.lab.store.schema import SCHEMA, Plan, RunMeta, Sample
+from todobatch.lab.store.writer import RunWriter, create_run, open_run, refuse_existing_run
 from todobatch.units import Seconds, show_seconds
 
 CALIBRATION_TIMEOUT_S: Seconds = 300.0
@@ -60,7 +61,7 @@ def begin(
     RunInterrupted on Ctrl-C.
     """
     begun = _Begun(output)
-    today = dt.datetime.now(tz=dt.UTC).astimezone().date()
+    today = runtime.today()
     source = None if input_file is None else inspect_file(input_file, format, today, progress)
     interpreters = find_interpreters(choice.interpreters or DEFAULT_INTERPRETERS, progress)
     available = {label: availability(each) for label, each in interpreters.items()}
@@ -78,7 +79,7 @@ def begin_like(folder: Path, progress: Progress, *, output: Path | None = None) 
     and machine are those of now. Raises what `begin` raises.
     """
     begun = _Begun(output)
-    plan = store.load(folder).meta.plan
+    plan = load_run(folder).meta.plan
     if changed := changes_of(plan.source):
         raise UsageError(
             "; ".join(changed),
@@ -98,7 +99,7 @@ def resume(folder: Path, progress: Progress) -> Run:
     Raises UsageError when interpreters, machine or tasks are not what they were, and else what
     `begin` raises.
     """
-    with store.open_run(folder) as opened:
+    with open_run(folder) as opened:
         meta = opened.meta
         interpreters = find_interpreters(meta.interpreters, progress)
         if changed := changes(meta, interpreters):
@@ -120,7 +121,7 @@ class _Begun:
     def __init__(self, output: Path | None) -> None:
         self._at = time.monotonic()
         if output is not None:
-            store.refuse_existing(output)  # before minutes are spent
+            refuse_existing_run(output)  # before minutes are spent
         self._before = doctor.snapshot()
         self._machine = machine.describe()
 
@@ -144,13 +145,13 @@ class _Begun:
             started=_now(),
             doctor=doctor.stored(doctor.examine(facts)),
         )
-        with store.create(folder, meta) as opened:
+        with create_run(folder, meta) as opened:
             spent_s = time.monotonic() - self._at
             return _measure(opened, interpreters, progress, spent_s=spent_s)
 
 
 def _measure(
-    opened: Store,
+    opened: RunWriter,
     interpreters: Mapping[str, Interpreter],
     progress: Progress,
     *,

@@ -19,8 +19,9 @@ from todobatch.lab.measure import control
 from todobatch.lab.measure.sample import Sampler, Slot
 from todobatch.lab.plan.cells import SEQUENTIAL
 from todobatch.lab.stats.verdict import undecided
-from todobatch.lab.store.folder import Run, Store
+from todobatch.lab.store.folder import Run
 from todobatch.lab.store.schema import Cell, Plan, Sample
+from todobatch.lab.store.writer import RunWriter
 from todobatch.units import Seconds
 
 ATTEMPTS = 3
@@ -106,7 +107,7 @@ def given_up(plan: Plan, samples: Sequence[Sample]) -> list[Cell]:
 
 
 def run(
-    store: Store,
+    writer: RunWriter,
     sampler: Sampler,
     on_upcoming: Callable[[Upcoming], None],
     *,
@@ -118,34 +119,34 @@ def run(
     The first block is always measured. `spent_s` and the samples of earlier sessions count towards
     the budget. Raises StoreError. Ctrl-C ends the sample being measured, and nothing of it is kept.
     """
-    plan = store.meta.plan
+    plan = writer.meta.plan
     shapes = {shape.workload: shape for shape in plan.shapes}
-    clock = _Clock(plan, store.samples, spent_s)
+    clock = _Clock(plan, writer.samples, spent_s)
     for block in range(plan.blocks):
-        cells = wanted(store.run(), block)
+        cells = wanted(writer.run(), block)
         if not cells:
             return
-        slots = [slot for slot in missing(plan, store.samples, block) if slot.cell in cells]
+        slots = [slot for slot in missing(plan, writer.samples, block) if slot.cell in cells]
         if not slots:
             continue
         if block and not clock.fits(slots):
             return
-        store.append_control(control.measure(block, "start"))
+        writer.append_control(control.measure(block, "start"))
         for index, slot in enumerate(slots):
             if block and clock.overdrawn():
                 return
-            attempts = sum(s.block == block and s.cell == slot.cell for s in store.samples)
+            attempts = sum(s.block == block and s.cell == slot.cell for s in writer.samples)
             for attempt in range(attempts + 1, ATTEMPTS + 1):
                 left = clock.left(slots, index, plan.blocks - block - 1)
-                taken = len(store.samples)
+                taken = len(writer.samples)
                 on_upcoming(Upcoming(slot, plan.blocks, len(slots), index, taken, left, attempt))
                 sample = sampler.take(slot, shapes[slot.cell.workload], number=taken)
-                store.append(sample)
+                writer.append(sample)
                 clock.add(sample)
                 yield sample
                 if sample.void is None:
                     break
-        store.append_control(control.measure(block, "end"))
+        writer.append_control(control.measure(block, "end"))
 
 
 class _Clock:

@@ -13,7 +13,6 @@ observation, however many rounds it has, and verdicts rest on blocks (`todobatch
 whether B is faster than A as soon as that can be known.
 """
 
-import datetime as dt
 import math
 import random
 import time
@@ -238,7 +237,7 @@ def prepare(
     Raises UsageError, InputError and its kin, InterpreterMissingError and
     ExecutorUnavailableError.
     """
-    today = dt.datetime.now(tz=dt.UTC).astimezone().date()
+    today = runtime.today()
     for cell in (a, b):
         resolve(cell.workload)
         get(cell.executor)

@@ -3,7 +3,6 @@
 The result is a `Draft`. `calibrate` gives each workload the size of its samples, then it is a plan.
 """
 
-import datetime as dt
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -147,7 +146,7 @@ def draft(
     return Draft(
         mode=mode.name,
         seed=seed,
-        today=dt.datetime.now(tz=dt.UTC).astimezone().date().isoformat(),
+        today=runtime.today().isoformat(),
         blocks=mode.blocks if choice.blocks is None else choice.blocks,
         budget_s=_budget(choice, mode),
         cells=cells,
