@@ -16,7 +16,7 @@ import todobatch
 from todobatch import runtime
 from todobatch.child.tasks import TaskSource
 from todobatch.errors import UsageError
-from todobatch.lab.doctor import checks as doctor
+from todobatch.lab.doctor import checks, system
 from todobatch.lab.interpreters import DEFAULT_INTERPRETERS, Interpreter
 from todobatch.lab.measure import schedule
 from todobatch.lab.measure.calibrate import calibrate
@@ -122,7 +122,7 @@ class _Begun:
         self._at = time.monotonic()
         if output is not None:
             refuse_existing_run(output)  # before minutes are spent
-        self._before = doctor.snapshot()
+        self._before = system.take_snapshot()
         self._machine = machine.describe()
 
     def measure(
@@ -133,7 +133,7 @@ class _Begun:
         progress: Progress,
     ) -> Run:
         """Create the run folder and measure the plan."""
-        facts = doctor.gather(self._before, self._machine, list(interpreters.values()))
+        facts = system.gather(self._before, self._machine, list(interpreters.values()))
         meta = RunMeta(
             schema=SCHEMA,
             run_id=folder.name,
@@ -143,7 +143,7 @@ class _Begun:
             interpreters={label: publishable(each) for label, each in interpreters.items()},
             git=machine.git_state(),
             started=_now(),
-            doctor=doctor.stored(doctor.examine(facts)),
+            doctor=checks.stored(checks.examine(facts)),
         )
         with create_run(folder, meta) as opened:
             spent_s = time.monotonic() - self._at
