@@ -143,7 +143,7 @@ class _Begun:
             interpreters={label: publishable(each) for label, each in interpreters.items()},
             git=machine.git_state(),
             started=_now(),
-            doctor=checks.stored(checks.examine(facts)),
+            doctor=checks.as_dictionaries(checks.examine(facts)),
         )
         with create_run(folder, meta) as opened:
             spent_s = time.monotonic() - self._at
