@@ -455,7 +455,7 @@ def test_a_result_that_makes_no_sense_costs_its_own_task_and_says_so(
     assert failed.batch == 3
     if "partial" not in wrong:  # a part keeps it as a dictionary, and cannot
         assert said in str(failed.failures[0].error)
-        assert "process_batch gave" in str(failed.failures[0].error)
+        assert "process_batch returned" in str(failed.failures[0].error)
     assert sum(worker.busy_s for worker in report.worker_totals) >= 0
     assert report.result == {"rows": 5}
 

@@ -42,12 +42,8 @@ from todobatch.executors import (
     resizes_of,
     stats_of,
 )
-from todobatch.executors.base import (
-    MOST_RESIZES_KEPT,
-    MOST_WORKERS_NAMED,
-    THREADS_NAME,
-    add_stats,
-)
+from todobatch.executors.base import MOST_RESIZES_KEPT, MOST_WORKERS_NAMED, THREADS_NAME
+from todobatch.executors.stats import add_stats
 from todobatch.model import (
     HIGHEST_PRIORITY,
     LOWEST_PRIORITY,
