@@ -2,8 +2,9 @@
 
 With every result a worker records its GIL state, its CPU and how long the batch waited. Samples
 need that. This times `Worker.work`, which records, and the bare `process_batch`, in turns in one
-process. It prints the median of the paired ratios, for batches of the workload ``example8``. Every executor runs the same code in its workers; sending the
-record back from a process or an interpreter is not included.
+process. It prints the median of the paired ratios, for batches of the workload ``example8``.
+Every executor runs the same code in its workers; sending the record back from a process or an
+interpreter is not included.
 """
 
 import statistics
@@ -11,13 +12,13 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from todobatch import runtime
-from todobatch.coordinator.drive import batched
+from todobatch.coordinator import batched
 from todobatch.executors.worker import Worker
 from todobatch.model import Batch, ProcessingResult
 from todobatch.processors import resolve
 from todobatch.sources.generator import generate
 
-TURNS = 200
+TURNS = 100
 TASKS = 400
 
 

@@ -1,7 +1,7 @@
 """The direction of imports that docs and design promise, read from the source with `ast`.
 
-    units, errors, files -> runtime, cgroup, model -> sources, processors, collectors, probe
-      -> executors -> coordinator -> todobatch, testing -> child, job -> lab -> job.client
+    units, errors, files -> decoding, runtime, cgroup, model -> sources, processors, collectors,
+      probe -> executors -> coordinator -> todobatch, testing -> child, job -> lab -> job.client
       -> todobatch_reports -> cli
 
 A module may import from its own room and from rooms further left.
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LEFT_TO_RIGHT = (
     ("todobatch.units", "todobatch.errors", "todobatch.files"),
-    ("todobatch.runtime", "todobatch.cgroup", "todobatch.model"),
+    ("todobatch.decoding", "todobatch.runtime", "todobatch.cgroup", "todobatch.model"),
     ("todobatch.sources", "todobatch.processors", "todobatch.collectors", "todobatch.probe"),
     ("todobatch.executors",),
     ("todobatch.coordinator",),

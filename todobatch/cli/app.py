@@ -7,6 +7,7 @@ from todobatch.cli.bench import bench
 from todobatch.cli.compare import compare
 from todobatch.cli.doctor import doctor
 from todobatch.cli.drill import drill
+from todobatch.cli.errors import Command
 from todobatch.cli.interpreters import app as interpreters
 from todobatch.cli.report import report
 from todobatch.cli.run import run
@@ -39,14 +40,17 @@ def root(
     """Which way should this batch job run in parallel?"""
 
 
-app.command(short_help="Run one job one way, and say what it took.")(run)
-app.command(short_help="Measure many ways side by side, and name the fastest.")(bench)
-app.command(short_help="Show what a run of bench found, and why.")(show)
-app.command(short_help="Tell in seconds whether B is faster than A.")(versus)
-app.command(short_help="Compare two runs: what became slower, and a gate for CI.")(compare)
-app.command(short_help="Say what on this machine spoils figures, and how noisy it is.")(doctor)
-app.command(short_help="Break every executor in every way, and count what is lost.")(drill)
-app.command(short_help="Build a site from a run of bench.")(report)
+for function, summary in (
+    (run, "Run one job one way, and say what it took."),
+    (bench, "Measure many ways side by side, and name the fastest."),
+    (show, "Show what a run of bench found, and why."),
+    (versus, "Tell in seconds whether B is faster than A."),
+    (compare, "Compare two runs: what became slower, and a gate for CI."),
+    (doctor, "Say what on this machine spoils figures, and how noisy it is."),
+    (drill, "Break every executor in every way, and count what is lost."),
+    (report, "Build a site from a run of bench."),
+):
+    app.command(cls=Command, short_help=summary)(function)
 app.add_typer(
     interpreters, name="interpreters", short_help="List Python interpreters, or install one."
 )

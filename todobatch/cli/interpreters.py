@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from todobatch.cli.errors import Command
 from todobatch.errors import InterpreterMissingError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def root(context: typer.Context, as_json: AsJson = False) -> None:
         list_(as_json)
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(as_json: AsJson = False) -> None:
     """List what is found in the cache, uv's folder and PATH; each was run to prove it."""
     from todobatch.lab.interpreters import survey
@@ -39,7 +40,7 @@ def list_(as_json: AsJson = False) -> None:
         typer.echo("\n".join(_page(found)))
 
 
-@app.command()
+@app.command(cls=Command)
 def install(
     specs: Annotated[
         list[str] | None,

@@ -4,7 +4,7 @@ import os
 import threading
 
 from todobatch import runtime
-from todobatch.model import Batch, ProcessingResult, WorkerSeen, describe_exception
+from todobatch.model import Batch, Part, ProcessingResult, WorkerSeen, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.processors.own import has_its_own_results, what_is_wrong
 from todobatch.units import Seconds
@@ -72,6 +72,7 @@ class Worker:
             queue_s,
             deserialise_s,
         )
+        number = batch.number if isinstance(batch, Part) else None
         # `dataclasses.replace` would take three times as long.
         return ProcessingResult(
             result.processor_id,
@@ -82,11 +83,12 @@ class Worker:
             batch.index,
             len(batch.tasks),
             result.started,
-            result.rows if self._keep_rows else None,
+            result.rows if self._keep_rows or number is not None else None,
             result.partial,
             result.digest,
             result.failures,
             seen,
+            part=number,
         )
 
 

@@ -10,16 +10,17 @@ import os
 import selectors
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from todobatch import errors
-from todobatch.coordinator.drive import no_progress
+from todobatch.coordinator.watchdog import no_progress
 from todobatch.errors import MeasurementError, TodobatchError
 from todobatch.executors import get
-from todobatch.job.engine import ALIVE_EVERY_S, Job
-from todobatch.lab.interpreters import Interpreter, worker_environment
+from todobatch.job.engine import ALIVE_EVERY_S
+from todobatch.job.spec import Job, JobReport
 from todobatch.runtime import signal_name
 from todobatch.units import Seconds
 
@@ -33,15 +34,25 @@ SLICE_S: Seconds = 0.25
 """Silence is counted in slices that were waited for: while this process is stopped, none counts."""
 
 
-def run_job(job: Job, interpreter: Interpreter, on_event: OnEvent) -> dict[str, Any]:
-    """Run the job to its end and give its report; other events go to `on_event`.
+def run_job(
+    job: Job,
+    executable: Path,
+    environment: Mapping[str, str],
+    on_event: OnEvent,
+    *,
+    name: str = "",
+) -> JobReport:
+    """Run the job in a fresh process and give its report; other events go to `on_event`.
+
+    `executable` is the Python that runs it, `environment` all of the process's environment, and
+    `name` is what errors call that Python (its path by default).
 
     Ctrl-C is passed on: the first lets batches under way finish (the report then says
     ``interrupted``), the second ends the process with its workers and raises KeyboardInterrupt.
     Raises what the job failed with, as the same class, NoProgressError also when the process itself
     has fallen silent, and MeasurementError when it died without a word.
     """
-    process, events = _start(job, interpreter)
+    process, events = _start(job, executable, environment)
     interrupted = False
     silent: _SilentError | None = None
     report: dict[str, Any] | None = None
@@ -60,22 +71,24 @@ def run_job(job: Job, interpreter: Interpreter, on_event: OnEvent) -> dict[str, 
     if report is None and interrupted:
         raise KeyboardInterrupt
     if report is None:
-        raise _died(process, interpreter)
+        raise _died(process, name or str(executable))
     if report["event"] == "error":
         raise _as_error(report)
-    return report
+    return JobReport.from_json(report["report"])
 
 
-def _start(job: Job, interpreter: Interpreter) -> tuple["subprocess.Popen[bytes]", int]:
+def _start(
+    job: Job, executable: Path, environment: Mapping[str, str]
+) -> tuple["subprocess.Popen[bytes]", int]:
     reader, writer = os.pipe()
     # Ctrl-C waits until the child can handle it: it inherits this and unblocks it when it is ready.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process = subprocess.Popen(
-            [str(interpreter.executable), "-m", "todobatch.job.engine", str(writer)],
+            [str(executable), "-m", "todobatch.job.engine", str(writer)],
             stdin=subprocess.PIPE,
             stdout=2,  # what the user's code prints must not mix with our own output
-            env=worker_environment(interpreter, inherit_gil=True),
+            env=dict(environment),
             pass_fds=(writer,),
             start_new_session=True,
         )
@@ -87,7 +100,7 @@ def _start(job: Job, interpreter: Interpreter) -> tuple["subprocess.Popen[bytes]
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     assert process.stdin is not None
     try:
-        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.write(json.dumps(job.to_json()).encode() + b"\n")
         process.stdin.flush()
     except BrokenPipeError:
         pass  # it died at once; reading its events finds that out
@@ -136,10 +149,10 @@ class _Lines:
 
 def _patience(job: Job) -> Seconds | None:
     """How long the process may be silent while batches run; None where nobody watches."""
-    limit = job.get("watchdog_s")
+    limit = job.recovery.watchdog_s
     if limit is None:
         return None
-    return limit + ALIVE_EVERY_S + SILENCE_S + SILENCE_A_WORKER_S * job["workers"]
+    return limit + ALIVE_EVERY_S + SILENCE_S + SILENCE_A_WORKER_S * job.workers
 
 
 def _follow(
@@ -193,17 +206,17 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 def _hangs(job: Job, silent: _SilentError) -> TodobatchError:
     """What the watchdog in the process would have said, had it been able to run."""
     done = f"{silent.last['tasks']} tasks were done"
-    if (name := job.get("journal")) is not None:
+    if (name := job.journal) is not None:
         from todobatch.coordinator.journal import saved_tasks
 
         saved = saved_tasks(name)
         done = f"{saved} tasks are done and saved in {name}" if saved is not None else done
     return no_progress(
-        get(job["executor"]),
-        f"no batch came back for {job.get('watchdog_s'):g} s, and the process was silent for "
+        get(job.executor),
+        f"no batch came back for {job.recovery.watchdog_s:g} s, and the process was silent for "
         f"{silent.silent_s:.1f} s: something in it lets no other thread run, as C code does that "
         f"holds the GIL; {done}; when it was heard last there was out: "
-        f"{silent.last['out'] or 'nothing'}",
+        f"{silent.last['in_flight'] or 'nothing'}",
     )
 
 
@@ -216,12 +229,12 @@ def _as_error(event: dict[str, Any]) -> TodobatchError:
     return error
 
 
-def _died(process: "subprocess.Popen[bytes]", interpreter: Interpreter) -> TodobatchError:
+def _died(process: "subprocess.Popen[bytes]", python: str) -> TodobatchError:
     code = process.returncode
     how = f"was killed ({signal_name(-code)})" if code < 0 else f"ended with code {code}"
     return MeasurementError(
         f"the process {how} before it could report",
-        place=f"interpreter {interpreter.spec}",
+        place=f"interpreter {python}",
         remedy="what it printed stands above; with --executor processes a crash in the workload "
         "costs only the batch that crashed",
     )

@@ -1,0 +1,90 @@
+"""Say errors in the words of the command line: options in place of Python's parameters.
+
+The library speaks of parameters in backticks: `` `workers` ``, `` `placement="none"` ``. A user of
+the command line knows options: ``--workers``, ``--placement none``. The table of both is made from
+the command that was invoked.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from typer.core import TyperCommand
+
+from todobatch.errors import TodobatchError
+
+ALIASES = {
+    "backoff_s": ("backoff",),
+    "budget_s": ("budget",),
+    "deadline_s": ("deadline",),
+    "file": ("input_file",),
+    "format": ("input_format",),
+    "input": ("file", "input_file"),
+    "input_file": ("file",),
+    "interpreter": ("interpreters",),
+    "least_workers": ("workers",),
+    "limit": ("fail_on_slower",),
+    "most": ("workers",),
+    "watchdog_s": ("no_progress",),
+}
+"""Parameters that a command may know by another name, tried after the name itself."""
+
+_QUOTED = re.compile(r"`([a-z][a-z_]*)(?:=([^`]*))?`")
+
+
+class _Spelling(NamedTuple):
+    """How a parameter is written on the command line."""
+
+    on: str
+    off: str
+    """What turns a flag off; empty where there is no such option."""
+
+
+class Command(TyperCommand):
+    """A command whose errors name its own options."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it. An error of todobatch leaves with options in place of parameters."""
+        try:
+            return super().invoke(ctx)
+        except TodobatchError as error:
+            for part in ("cause", "place", "remedy"):
+                setattr(error, part, in_options(getattr(error, part), self.params))
+            raise
+
+
+def in_options(text: str, parameters: Sequence[Any]) -> str:
+    """Replace each backticked parameter in `text` by its option; leave other words as they are.
+
+    `parameters` are those of a Typer command. ``name=True`` becomes ``--name``, ``name=None``
+    becomes ``no --name``, and any other value stands after the option.
+    """
+    known = _spellings(parameters)
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found[1], found[2]
+        spelling = next((known[n] for n in (name, *ALIASES.get(name, ())) if n in known), None)
+        if spelling is None:
+            return found[0]
+        if value is None or value == "True":
+            return spelling.on
+        if value == "False" and spelling.off:
+            return spelling.off
+        if value in {"None", "False"}:
+            return f"no {spelling.on}"
+        plain = value.strip("\"'")
+        return f"{spelling.on} {plain}" if spelling.on.startswith("-") else plain
+
+    return _QUOTED.sub(option, text)
+
+
+def _spellings(parameters: Sequence[Any]) -> dict[str, _Spelling]:
+    """Each parameter by its Python name: the long option, or an argument's name in the synopsis."""
+    found = {}
+    for each in parameters:
+        name = each.name.rstrip("_")
+        on = max(each.opts, key=len)
+        if not on.startswith("-"):
+            on = (each.metavar or name.upper()).strip("[]")
+        found[name] = _Spelling(on, max(each.secondary_opts, key=len, default=""))
+    return found
