@@ -27,7 +27,7 @@ from todobatch.coordinator.recovery import HOPELESS_AFTER, MOST_WAITING, Feed, S
 from todobatch.coordinator.tally import Tally
 from todobatch.errors import MeasurementError, NoProgressError, StoreError, UsageError
 from todobatch.executors import get
-from todobatch.executors.base import MOST_WORKERS_NAMED
+from todobatch.executors.base import MOST_WORKERS_NAMED, Capabilities
 from todobatch.executors.worker import Worker
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure, WorkerSeen
 from todobatch.processors import TaskBatchProcessor
