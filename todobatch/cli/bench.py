@@ -138,8 +138,8 @@ def bench(
     resumed with --resume.
     """
     from todobatch.cli.views import show
+    from todobatch.cli.views.console import Display
     from todobatch.lab.measure import bench as lab
-    from todobatch.lab.measure import progress
     from todobatch.lab.plan.cells import Choice
 
     choice = Choice(
@@ -157,16 +157,20 @@ def bench(
     planned = choice != Choice() or bool(input_file or format)
     _check_plan(planned=planned, output=output, resume=resume, like=like)
     import_from_current_folder()
-    view = progress.for_output()
     try:
-        if resume is not None:
-            run = lab.resume(resume, view)
-        elif like is not None:
-            run = lab.begin_like(like, view, output=output)
-        else:
-            run = lab.begin(choice, view, output=output, input_file=input_file, format=format)
-    finally:
-        view.close()
+        with Display() as progress:
+            if resume is not None:
+                run = lab.resume(resume, progress)
+            elif like is not None:
+                run = lab.begin_like(like, progress, output=output)
+            else:
+                run = lab.begin(
+                    choice, progress, output=output, input_file=input_file, format=format
+                )
+    except lab.RunInterrupted as stopped:
+        typer.echo(f"Stopped; {stopped.samples} samples are saved. Resume with:")
+        typer.echo(f"  todobatch bench --resume {stopped.folder}")
+        raise
     typer.echo()
     show.show(run)
     typer.echo(f"\nRun folder: {run.folder}")

@@ -11,7 +11,7 @@ from todobatch.errors import InterpreterMissingError
 
 if TYPE_CHECKING:
     from todobatch.lab.interpreters import Interpreter
-    from todobatch.lab.interpreters.progress import Progress
+    from todobatch.lab.progress import Progress
 
 app = typer.Typer(help="List the Python interpreters of this machine, or install one.")
 
@@ -57,20 +57,20 @@ def install(
     own: Own = False,
 ) -> None:
     """Install interpreters into the cache: downloaded by uv, else built from pinned sources."""
+    from todobatch.cli.views.console import Display
     from todobatch.lab import interpreters
-    from todobatch.lab.interpreters.progress import for_this_terminal
 
     asked = specs or list(interpreters.DEFAULT_INTERPRETERS)
     known = {} if own or from_source else _here_already(asked, optimized)
     for spec in asked:
         if spec not in known:
             interpreters.check_installable(spec)  # before minutes are spent on another one
-    with for_this_terminal() as progress:
+    with Display() as progress:
         for spec in asked:
             if spec in known:
                 _report(progress, known[spec], "is installed already")
                 continue
-            progress.note(f"{spec}: installing{', optimised' if optimized else ''}")
+            progress.message(f"{spec}: installing{', optimised' if optimized else ''}")
             done = interpreters.install(
                 spec, optimized=optimized, prebuilt=not from_source, progress=progress
             )
@@ -92,4 +92,4 @@ def _here_already(specs: list[str], optimized: bool) -> "dict[str, Interpreter]"
 def _report(progress: "Progress", one: "Interpreter", what: str) -> None:
     from todobatch.cli.views.interpreters import home
 
-    progress.note(f"{one.spec} {what}: {one.facts['version']}, {home(one.executable)}")
+    progress.message(f"{one.spec} {what}: {one.facts['version']}, {home(one.executable)}")

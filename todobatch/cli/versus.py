@@ -22,8 +22,9 @@ from todobatch.cli.shared.options import (
 from todobatch.errors import EXIT_GATE, UsageError
 
 if TYPE_CHECKING:
-    from todobatch.cli.views.console import Display
-    from todobatch.lab.measure.versus import Outcome, Versus
+    from todobatch.lab.measure.difference import Difference
+    from todobatch.lab.measure.versus import Versus
+    from todobatch.lab.progress import Progress
 
 A = Annotated[
     str,
@@ -106,18 +107,20 @@ def versus(
         _numbers(workers),
         strict=True,
     )
-    with Display() as display:
+    first, second = (Cell(*side) for side in sides)
+    with Display() as progress:
         prepared = lab.prepare(
-            *(Cell(*side) for side in sides),
+            first,
+            second,
+            progress,
             input_file=input_file,
             input_format=input_format,
             seed=random.SystemRandom().randrange(2**32) if seed is None else seed,
             budget_s=budget,
             target=share_of(target, "--target"),
             limit=gate,
-            say=display.message,
         )
-        outcome = _run(prepared, display)
+        outcome = _run(prepared, progress)
     if output_format == "json":
         typer.echo(json.dumps(outcome.as_json()))
     else:
@@ -127,21 +130,22 @@ def versus(
         raise typer.Exit(EXIT_GATE)
 
 
-def _run(prepared: "Versus", display: "Display") -> "Outcome":
+def _run(prepared: "Versus", progress: "Progress") -> "Difference":
     """Run it and show progress; Ctrl-C prints what was known by then."""
     from todobatch.cli.views import versus as view
 
-    seen: list[Outcome] = []
+    seen: list[Difference] = []
 
-    def on_block(outcome: "Outcome") -> None:
-        seen[:] = [outcome]
-        display.step("comparing A and B", detail=view.progress(outcome))
+    def on_block(found: "Difference") -> None:
+        seen[:] = [found]
+        progress.step("comparing A and B", detail=view.progress(found))
 
+    progress.step("comparing A and B")
     try:
         return prepared.run(on_block)
     except KeyboardInterrupt:
         for line in view.lines(seen[0]) if seen else ():
-            display.message(line)
+            progress.message(line)
         raise
 
 

@@ -3,7 +3,7 @@
 import math
 import statistics
 
-from todobatch.lab.measure.versus import Outcome
+from todobatch.lab.measure.difference import Difference
 from todobatch.units import show_seconds
 
 VERDICTS = {
@@ -14,37 +14,37 @@ VERDICTS = {
 }
 
 
-def lines(outcome: Outcome) -> list[str]:
+def lines(found: Difference) -> list[str]:
     """The verdict, what was compared, and how."""
-    verdict = VERDICTS[outcome.verdict]
-    if outcome.beyond_limit is not None:
-        verdict += f"; it is {'' if outcome.beyond_limit else 'not '}beyond the limit"
-    blocks = len(outcome.blocks)
-    turns = sum(len(block.a_s) for block in outcome.blocks)
-    turn_s = statistics.median(turn for block in outcome.blocks for turn in block.a_s)
-    found = [
-        f"{verdict}. Time of B ÷ A: {_ratio(outcome)} (95 %)",
-        f"A  {outcome.a.key}",
-        f"B  {outcome.b.key}",
+    verdict = VERDICTS[found.verdict]
+    if found.beyond_limit is not None:
+        verdict += f"; it is {'' if found.beyond_limit else 'not '}beyond the limit"
+    blocks = len(found.blocks)
+    turns = sum(len(block.a_s) for block in found.blocks)
+    turn_s = statistics.median(turn for block in found.blocks for turn in block.a_s)
+    shown = [
+        f"{verdict}. Time of B ÷ A: {_ratio(found)} (95 %)",
+        f"A  {found.a.key}",
+        f"B  {found.b.key}",
         (
-            f"Measured in {show_seconds(outcome.took_s)}: {blocks} "
+            f"Measured in {show_seconds(found.took_s)}: {blocks} "
             f"{'block' if blocks == 1 else 'blocks'} of two fresh processes, {turns} turns of each "
-            f"side, {show_seconds(turn_s)} and {outcome.tasks} tasks a turn; seed {outcome.seed}"
+            f"side, {show_seconds(turn_s)} and {found.tasks} tasks a turn; seed {found.seed}"
         ),
     ]
-    if not outcome.same_output:
-        found.append("Warning: their outputs differ, so they do not do the same work.")
-    return found
+    if not found.same_output:
+        shown.append("Warning: their outputs differ, so they do not do the same work.")
+    return shown
 
 
-def progress(outcome: Outcome) -> str:
+def progress(found: Difference) -> str:
     """How far it is."""
-    return f"block {len(outcome.blocks)}, time of B ÷ A: {_ratio(outcome)}"
+    return f"block {len(found.blocks)}, time of B ÷ A: {_ratio(found)}"
 
 
-def _ratio(outcome: Outcome) -> str:
+def _ratio(found: Difference) -> str:
     low, high = (
         "?" if math.isnan(bound) else f"{bound:.3f}"
-        for bound in (outcome.ratio.low, outcome.ratio.high)
+        for bound in (found.ratio.low, found.ratio.high)
     )
-    return f"{outcome.ratio.estimate:.3f}× [{low}, {high}]"
+    return f"{found.ratio.estimate:.3f}× [{low}, {high}]"
