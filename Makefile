@@ -3,7 +3,8 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup interpreters worker-test-env chromium bench site check test requirements clean
+.PHONY: help setup interpreters worker-test-env chromium bench site docs \
+  check-links check test requirements clean
 
 # To use another environment: make test VENV=/elsewhere
 VENV ?= .venv
@@ -34,12 +35,18 @@ STRESSED := $(TASK_PATH) -m "not controller and not interpreters and not slow" \
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## install the pinned and hashed dependencies into .venv
+# A page of the report, or one that says how to build it: the docs link to them.
+REPORT := docs/report/index.md
+
+setup: $(READY) $(REPORT) ## install the pinned and hashed dependencies into .venv
 
 $(READY):
 	@requirements/install "$(VENV)" "$(PYTHON3)"
 	@rm -f "$(VENV)"/.ready-*
 	@touch "$@"
+
+$(REPORT): | $(READY)
+	@$(PYTHON) -m todobatch_reports.site --placeholders
 
 interpreters: $(READY) ## install the measured interpreters that are missing
 	@$(BIN)/todobatch interpreters install $(INTERPRETERS)
@@ -54,8 +61,14 @@ bench: interpreters ## measure this machine, print the verdict, build the site
 	@$(BIN)/todobatch bench $(BENCH_FLAGS)
 	@$(MAKE) --no-print-directory site
 
-site: $(READY) ## build the site from the newest run, or from the published one
+site: $(READY) ## build the site: docs, and the report of the newest or the published run
 	@$(PYTHON) -m todobatch_reports.site
+
+docs: $(READY) $(REPORT) ## serve the docs, and build them again whenever a page changes
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --livereload
+
+check-links: site ## look for broken links in the built site
+	@$(PYTHON) tests/tools/check_links.py site
 
 check: $(READY) ## run ruff and mypy --strict (CI and pre-commit run this)
 	@$(BIN)/ruff check
@@ -98,5 +111,5 @@ requirements: $(READY) ## pin and hash the dependencies (UPGRADE=--upgrade for n
 	  pyproject.toml -o todobatch/lab/drill/peers-requirements.txt
 
 clean: ## remove .venv, the site and caches, never results
-	rm -rf .venv site build dist .asv/env .asv/html .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv site docs/report build dist .asv/env .asv/html .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

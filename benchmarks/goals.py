@@ -10,6 +10,7 @@ It needs a machine with two CPUs or more that does nothing else. Exit code 1 whe
 """
 
 import argparse
+import datetime as dt
 import shutil
 import statistics
 import subprocess
@@ -18,12 +19,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from scipy.stats import binom
 
 from todobatch.job.client import run_job
-from todobatch.job.engine import Job
+from todobatch.job.spec import Job, JobReport
 from todobatch.lab.interpreters import find, worker_environment
 from todobatch.units import show_bytes, show_seconds
 
@@ -72,8 +72,8 @@ def memory(tasks: int) -> Row:
     return Row(
         f"peak memory over {tasks:,} streamed tasks",
         f"under {show_bytes(MEMORY_GOAL)}",
-        f"{show_bytes(report['peak_bytes'])} in {show_seconds(report['wall_s'])}",
-        report["peak_bytes"] < MEMORY_GOAL,
+        f"{show_bytes(report.peak_bytes)} in {show_seconds(report.wall_s)}",
+        report.peak_bytes < MEMORY_GOAL,
     )
 
 
@@ -82,7 +82,7 @@ def threads(spec: str, pairs: int, goal: float, *, at_least: bool) -> Row:
     ratios = []
     for pair in range(pairs):
         order = ["sequential", "threads"] if pair % 2 else ["threads", "sequential"]
-        walls = {name: run(spec, "example8", name, TASKS_A_SECOND)["wall_s"] for name in order}
+        walls = {name: run(spec, "example8", name, TASKS_A_SECOND).wall_s for name in order}
         ratios.append(walls["sequential"] / walls["threads"])
     low, high = median_interval(ratios)
     median = statistics.median(ratios)
@@ -107,21 +107,12 @@ def help_time() -> Row:
                median < HELP_GOAL_S)  # fmt: skip
 
 
-def run(spec: str, workload: str, executor: str, tasks: int) -> dict[str, Any]:
+def run(spec: str, workload: str, executor: str, tasks: int) -> JobReport:
     """One run in a fresh process of an interpreter."""
-    job: Job = {
-        "input": None,
-        "format": None,
-        "generate": tasks,
-        "seed": 1,
-        "workload": workload,
-        "executor": executor,
-        "workers": 2,
-        "batch_size": 100,
-        "today": "2026-11-24",
-        "strict": True,
-        "output": None,
-    }
+    job = Job(
+        generate=tasks, seed=1, workload=workload, executor=executor, batch_size=100,
+        today=dt.date(2026, 11, 24), strict=True,
+    )  # fmt: skip
     python = find(spec)
     environment = worker_environment(python, inherit_gil=True)
     return run_job(job, python.executable, environment, lambda _event: None, name=spec)

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from todobatch.errors import EXIT_STORE
-from todobatch.lab.store import folder as store
+from todobatch.lab.store.folder import META, SAMPLES, load_run
 
 TODOBATCH = [sys.executable, "-m", "todobatch"]
 TIMEOUT_S = 300.0
@@ -89,7 +89,7 @@ def torn_line(folder: Path) -> tuple[str, list[int]]:
     wait_for(lambda: len(taken(folder)) >= 5, process)
     process.kill()
     process.communicate()
-    samples = folder / store.SAMPLES
+    samples = folder / SAMPLES
     data = samples.read_bytes()
     last = data.rstrip(b"\n").rindex(b"\n") + 1
     samples.write_bytes(data[: last + (len(data) - last) // 2])
@@ -121,9 +121,9 @@ def resumed(folder: Path) -> list[int]:
 
 def taken(folder: Path) -> set[tuple[int, str, str]]:
     """The whole samples in a run folder, each by its number, cell and time."""
-    if not all((folder / name).exists() for name in (store.META, store.SAMPLES)):
+    if not all((folder / name).exists() for name in (META, SAMPLES)):
         return set()
-    return {(each.number, each.cell.key, each.started) for each in store.load(folder).samples}
+    return {(each.number, each.cell.key, each.started) for each in load_run(folder).samples}
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from time import perf_counter
 import pyperf
 
 from todobatch import runtime
-from todobatch.coordinator.drive import batched
+from todobatch.coordinator import batched
 from todobatch.executors import EXECUTORS, Executor
 from todobatch.processors import resolve
 from todobatch.sources import generate

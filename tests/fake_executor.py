@@ -18,7 +18,7 @@ class Flaky(TaskBatchProcessor):
     """Fails each task whose title begins with "bad"; sums up priorities."""
 
     name = "flaky"
-    in_parts = True
+    splittable = True
 
     def process_task(self, task: Task) -> str:
         if task.title.startswith("bad"):
@@ -42,6 +42,7 @@ class Scripted(Executor):
     seed: int = 0
     holds: int = 4
     loses: bool = False
+    isolates: bool = True
     on_run: Callable[[Batch], None] = lambda _batch: None
     runs: Counter[str] = field(default_factory=Counter)
     """How often each task was run, by title."""
@@ -53,7 +54,7 @@ class Scripted(Executor):
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            isolates_crashes=True,
+            isolates_crashes=self.isolates,
             enforces_deadlines=True,
             needs_pickling=False,
             awaits=False,

@@ -13,7 +13,7 @@ from todobatch.collectors import (
     ResultCollector,
     ThreadSafeResultCollector,
 )
-from todobatch.coordinator.drive import run_batches
+from todobatch.coordinator import Hooks, run_batches
 from todobatch.model import ProcessingResult, Task
 
 KINDS = [ThreadSafeResultCollector, QueueResultCollector, PerWorkerResultCollector]
@@ -151,7 +151,9 @@ def test_what_is_collected_cannot_be_changed(new: Callable[[], ResultCollector])
 
 def test_each_of_them_collects_a_runs_results(new: Callable[[], ResultCollector]) -> None:
     collector = new()
-    run_batches([Task("a")] * 40, "validate", batch_size=4, on_result=collector.add_result)
+    run_batches(
+        [Task("a")] * 40, "validate", batch_size=4, hooks=Hooks(on_result=collector.add_result)
+    )
     assert sorted(result.batch for result in collector.get_all_results()) == list(range(10))
 
 

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
         QueueResultCollector,
         ThreadSafeResultCollector,
     )
-    from todobatch.coordinator.drive import run_batch_processing_system, run_batches
+    from todobatch.coordinator import (
+        Costs,
+        Hooks,
+        Recovery,
+        batched,
+        run_batch_processing_system,
+        run_batches,
+    )
     from todobatch.errors import TodobatchError
     from todobatch.model import Batch, BatchReport, ProcessingResult, Task, TaskFailure
     from todobatch.processors import (
@@ -28,9 +35,12 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch",
     "BatchReport",
+    "Costs",
+    "Hooks",
     "PerWorkerResultCollector",
     "ProcessingResult",
     "QueueResultCollector",
+    "Recovery",
     "Task",
     "TaskBatchProcessor",
     "TaskFailure",
@@ -40,6 +50,7 @@ __all__ = [
     "ThreadSafeResultCollector",
     "TodobatchError",
     "__version__",
+    "batched",
     "run_batch_processing_system",
     "run_batches",
 ]
@@ -52,7 +63,10 @@ _HOMES = {
         "QueueResultCollector",
         "ThreadSafeResultCollector",
     ),
-    "coordinator.drive": ("run_batch_processing_system", "run_batches"),
+    "coordinator": (
+        *("Costs", "Hooks", "Recovery", "batched"),
+        *("run_batch_processing_system", "run_batches"),
+    ),
     "errors": ("TodobatchError",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

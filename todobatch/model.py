@@ -75,6 +75,17 @@ class Batch(_ByFields):
 
 
 @dataclass(frozen=True, slots=True)
+class Part(Batch):
+    """Some tasks of a batch, run apart from the others; `index` is that of the whole batch.
+
+    The results of parts always keep their rows: the coordinator puts the batch together from them.
+    """
+
+    number: int = 0
+    """Distinguishes the parts of a run, whatever their batch."""
+
+
+@dataclass(frozen=True, slots=True)
 class TaskFailure(_ByFields):
     """One task that could not be processed: which, and why."""
 
@@ -91,7 +102,8 @@ class WorkerSeen(_ByFields):
 
     worker: str = "main"
     """Unique within a run: ``'thread-1'``, ``'process-4711'``, ``'interpreter-2'``."""
-    pid: int = 0
+    pid: int | None = None
+    """None when no worker reported, for example because it died."""
     gil_before: bool = True
     gil_after: bool = True
     cpu: int | None = None
@@ -130,16 +142,19 @@ class ProcessingResult(_ByFields):
     tasks: int = 0
     started: Seconds = 0.0
     rows: tuple[Json, ...] | None = None
-    """One JSON value a task in order, None for a failed one; None in all unless kept."""
+    """One JSON value a task in order, None for a failed task. None unless rows are kept, which
+    those of a `Part` always are."""
     partial: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """The batch's share of an aggregate, merged by the processor's `merge`."""
-    digest: int = 0
-    """256-bit digest of position and output; the sum over batches is the run's digest. -1 where it
-    cannot be known: see `BatchReport.digest`."""
+    digest: int | None = 0
+    """256-bit digest of position and output; the sum over batches is the run's digest. None where
+    it is unknown: see `BatchReport.digest`."""
     failures: tuple[TaskFailure, ...] = ()
     seen: WorkerSeen = field(default_factory=WorkerSeen)
     fault: Fault | None = None
     """Why the whole batch did not come back from its worker; None when `process_batch` returned."""
+    part: int | None = None
+    """The `number` of the part that was run; None for a whole batch."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A mapping proxy does not pickle: it travels as the dict it guards.

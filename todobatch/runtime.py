@@ -1,5 +1,6 @@
 """What this interpreter is: version, build, and whether its GIL is on right now."""
 
+import datetime as dt
 import os
 import platform
 import signal
@@ -88,6 +89,14 @@ def _sched_getcpu() -> Callable[[], int] | None:
     except (ImportError, OSError, AttributeError):
         return None
     return ask if ask() >= 0 else None
+
+
+def today() -> dt.date:
+    """The local date, which due dates are compared with.
+
+    A job keeps the date on which it began, so that it gives the same output after midnight.
+    """
+    return dt.datetime.now(tz=dt.UTC).astimezone().date()
 
 
 def signal_name(number: int) -> str:

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import ClassVar
 
 from todobatch import probe, runtime
-from todobatch.coordinator.drive import batched
+from todobatch.coordinator import batched
 from todobatch.executors import EXECUTORS, BatchRunner
 from todobatch.model import Batch
 from todobatch.processors import TaskBatchProcessor, resolve

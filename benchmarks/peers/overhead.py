@@ -39,7 +39,7 @@ from typing import Any
 
 from todobatch import runtime
 from todobatch.child.sample import Warmed
-from todobatch.coordinator.drive import batched, run_batches
+from todobatch.coordinator import Hooks, batched, run_batches
 from todobatch.executors import EXECUTORS, get
 from todobatch.model import ProcessingResult, Task
 from todobatch.processors import TaskBatchProcessor
@@ -234,7 +234,12 @@ def child(name: str, load: Load, workers: int) -> None:
         processor = PROCESSORS[load.work]()
         warm = Warmed(get(name), list(batched(tasks[:few])))
         report = run_batches(
-            tasks, processor, executor=warm, workers=workers, keep_rows=load.back, on_result=take
+            tasks,
+            processor,
+            executor=warm,
+            workers=workers,
+            keep_rows=load.back,
+            hooks=Hooks(on_result=take),
         )
         took = report.wall_s
         assert report.tasks == load.count

@@ -1,11 +1,11 @@
-"""From a run folder to a folder of files that any server, or none, can show.
+"""Build the site: plain files that work on any server, and from a disk without one.
 
 ::
 
-    pages + assets + data [+ docs]  ─►  work/docs  ─►  mkdocs  ─►  work/site  ─►  out
-                                                             (scripts moved into files)
+    pages + assets + data ─► docs/report ─► mkdocs ─► site ─► out
+                                                (inline scripts become files)
 
-``python -m todobatch_reports.site`` builds the newest run of this checkout with its docs: it is
+``python -m todobatch_reports.site`` builds the site of this checkout from its newest run. It is
 what ``make site`` calls.
 """
 
@@ -24,24 +24,24 @@ from typing import Any
 import yaml
 
 from todobatch.errors import EXIT_STORE, StoreError, TodobatchError, UsageError
-from todobatch.lab.store import folder as store
-from todobatch.lab.store.folder import Run
+from todobatch.lab.store.folder import META, SAMPLES, Run, load_run, newest_run
 from todobatch_reports import pages
 from todobatch_reports.charts import Chart, as_json
 from todobatch_reports.frames import Figures
 
 ASSETS = Path(__file__).parent / "assets"
+REPORT = Path("report")
+"""The folder within the docs that holds the report's pages."""
 OURS = Path("assets", "todobatch")
-"""Where the report's own files lie within a site; a folder that has it may be built over."""
+"""The folder beside the report's pages that holds its styles, scripts and charts."""
 
 
 def build(run_folder: Path, out: Path, *, docs: Path | None = None, strict: bool = True) -> Path:
-    """Build the site of a run into `out`; gives the path of its ``index.html``.
+    """Build the site of a run into `out` and return the path of its dashboard.
 
-    With `docs`, hand-written pages are in it as well: `docs` lies beside a ``mkdocs.yml`` whose
-    ``docs_dir`` is ``build/docs``, and everything is gathered there, so that plain ``mkdocs build``
-    works afterwards. `strict` refuses broken links. What was in `out` is replaced as a whole when
-    the new site is complete, and never if it is something other than a site of ours.
+    With `docs`, a folder of Markdown pages beside its ``mkdocs.yml``, the report's pages are
+    written to ``docs/report`` first and the site holds both. `strict` makes a broken link an error.
+    `out` is replaced when the new site is complete, and only if it is empty or holds such a site.
 
     Raises UsageError, StoreError, NewerSchemaError and what `todobatch.lab.stats.verdict` raises.
     """
@@ -49,34 +49,48 @@ def build(run_folder: Path, out: Path, *, docs: Path | None = None, strict: bool
     check_replaceable(out)
     with tempfile.TemporaryDirectory(prefix="todobatch-site-") as scratch:
         work = Path(scratch)
+        write_pages(run, work / "docs", alone=docs is None)
         if docs is None:
-            gathered, config = work / "docs", work / "mkdocs.yml"
-            config.write_text(yaml.safe_dump(_own_config(), sort_keys=False), "utf-8")
+            config, dashboard = work / "mkdocs.yml", out / "index.html"
+            config.write_text(yaml.safe_dump(_config_of_report_alone(), sort_keys=False), "utf-8")
         else:
-            gathered, config = _beside(docs)
-            shutil.rmtree(gathered, ignore_errors=True)
-            _gather_docs(docs, gathered)
-        write_pages(run, gathered, alone=docs is None)
+            config, dashboard = _config_beside(docs), out / REPORT / "index.html"
+            check_replaceable(docs / REPORT)
+            _replace(work / "docs", docs / REPORT)
         _run_mkdocs(config, work / "site", strict=strict)
         move_scripts_into_files(work / "site")
         _replace(work / "site", out)
-    return out / "index.html"
+    return dashboard
+
+
+def write_placeholders(folder: Path) -> None:
+    """Write pages that say how to build the report, unless `folder` has the report already.
+
+    The docs link to the report's pages, so they build only where those pages exist.
+    """
+    if (folder / "index.md").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(ASSETS / "site", folder / OURS, dirs_exist_ok=True)
+    text = (ASSETS / "no-report.md").read_text("utf-8")
+    for name, title in pages.NAMES:
+        (folder / name).write_text(text.replace("TITLE", title), "utf-8")
 
 
 def load(run_folder: Path) -> Run:
-    """Read the run. Raises StoreError also when there is no sample to report."""
-    run = store.load(run_folder)
+    """Read a run. Raises StoreError if it cannot be read or has no valid sample."""
+    run = load_run(run_folder)
     if all(sample.void is not None for sample in run.samples):
         raise StoreError(
-            f"there is nothing to report: {len(run.samples)} samples, none of them good",
+            f"there is nothing to report: {len(run.samples)} samples, none of them valid",
             place=str(run_folder),
-            remedy=f"take some first: todobatch bench --resume {run_folder}",
+            remedy=f"measure some first: todobatch bench --resume {run_folder}",
         )
     return run
 
 
 def write_pages(run: Run, folder: Path, *, alone: bool) -> None:
-    """Write Markdown, charts, data and assets of the report into MkDocs' source folder."""
+    """Write the report's Markdown, charts, data and assets into `folder`, for MkDocs to build."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = Figures.of(run)
     made = pages.make(figures, alone=alone)
@@ -91,7 +105,7 @@ def write_pages(run: Run, folder: Path, *, alone: bool) -> None:
 
 
 def _chart_script(chart: Chart) -> str:
-    # A script and no JSON: a page that was opened from a disk may load scripts only.
+    # A script, not JSON: a page that was opened from a disk may load scripts only.
     sizes = f'{{"wide":{as_json(chart.wide)},"narrow":{as_json(chart.narrow)}}}'
     return f'(globalThis.todobatchCharts ??= {{}})["{chart.name}"] = {sizes};\n'
 
@@ -101,50 +115,37 @@ def _write_data(figures: Figures, folder: Path) -> None:
     figures.samples.to_csv(folder / "samples.csv", index=False)
     figures.cells.drop(columns=["anchor", "label"]).to_csv(folder / "cells.csv", index=False)
     if figures.run.folder is not None:
-        for name in (store.META, store.SAMPLES):
+        for name in (META, SAMPLES):
             shutil.copyfile(figures.run.folder / name, folder / name)
 
 
 # MkDocs -------------------------------------------------------------------------------------------
 
 
-def _own_config() -> dict[str, Any]:
+def _config_of_report_alone() -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load((ASSETS / "mkdocs.yml").read_text("utf-8"))
-    config["docs_dir"] = "docs"
-    config["nav"] = [{title: name} for name, title in pages.NAMES]
-    return config
+    return config | {
+        "docs_dir": "docs",
+        "plugins": ["search"],
+        "extra_css": [(OURS / "report.css").as_posix()],
+        "extra_javascript": [(OURS / "report.js").as_posix()],
+        "nav": [{title: name} for name, title in pages.NAMES],
+    }
 
 
-def _beside(docs: Path) -> tuple[Path, Path]:
+def _config_beside(docs: Path) -> Path:
     config = docs.absolute().parent / "mkdocs.yml"
     if not docs.is_dir() or not config.is_file():
         raise UsageError(
-            f"{docs} is no folder of pages with a mkdocs.yml beside it",
-            place="--docs",
-            remedy="leave --docs out to build the report alone",
+            f"{docs} is not a folder of pages with a mkdocs.yml beside it",
+            place="`docs`",
+            remedy="leave `docs` out to build the report alone",
         )
-    return config.parent / "build" / "docs", config
-
-
-def _gather_docs(docs: Path, gathered: Path) -> None:
-    shutil.copytree(docs, gathered)
-    overview = gathered / "index.md"
-    if overview.exists():
-        # The site opens with the verdict; the overview of the docs is a page of its own.
-        overview.rename(gathered / "documentation.md")
+    return config
 
 
 def _run_mkdocs(config: Path, site: Path, *, strict: bool) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "mkdocs",
-        "build",
-        "-f",
-        str(config),
-        "-d",
-        str(site),
-    ]
+    command = [sys.executable, "-m", "mkdocs", "build", "-f", str(config), "-d", str(site)]
     done = subprocess.run(
         command + ["--strict"] * strict,
         check=False,
@@ -155,15 +156,15 @@ def _run_mkdocs(config: Path, site: Path, *, strict: bool) -> None:
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
     )
     # Not --quiet: that also hides from --strict what it should refuse.
-    said = [line for line in done.stderr.splitlines() if not line.startswith("INFO")]
+    messages = "\n".join(x for x in done.stderr.splitlines() if not x.startswith("INFO"))
     if done.returncode:
         raise StoreError(
-            "mkdocs could not build the site:\n" + "\n".join(said),
+            f"MkDocs could not build the site:\n{messages}",
             place=str(config),
-            remedy="correct what it names",
+            remedy="correct the pages that it names",
         )
-    if said:
-        print("\n".join(said), file=sys.stderr)
+    if messages:
+        print(messages, file=sys.stderr)
 
 
 INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -192,13 +193,15 @@ def move_scripts_into_files(site: Path) -> None:
 
 
 def check_replaceable(out: Path) -> None:
-    """Refuse to replace what is not a site of ours. Raises UsageError."""
-    if out.is_dir() and (not any(out.iterdir()) or (out / OURS).is_dir()):
-        return
+    """Raise UsageError if `out` holds something other than a site or report made by todobatch."""
+    if out.is_dir():
+        made_here = (out / OURS).is_dir() or (out / REPORT / OURS).is_dir()
+        if made_here or not any(out.iterdir()):
+            return
     if out.exists():
         raise UsageError(
-            f"{out} is there already and is not a site that todobatch made",
-            place="--output",
+            f"{out} exists already and is not a site that todobatch made",
+            place="`output`",
             remedy="name a new folder, or remove that one yourself",
         )
 
@@ -216,24 +219,23 @@ def _replace(new: Path, out: Path) -> None:
         raise StoreError(
             f"the site cannot be written: {error.strerror or error}",
             place=str(out),
-            remedy="make room, or name another folder with -o",
+            remedy="make room, or pass another folder as `output`",
         ) from error
 
 
-def newest_run(results: Path) -> Path:
-    """The newest run in `results`; where there is none, a published one, the full one first.
+def default_run(results: Path) -> Path:
+    """Return the newest run in `results`, or a published one where there is none.
 
-    Raises StoreError when there is neither, or when one that is there cannot be read.
+    Raises StoreError when there is neither, or when the run cannot be read.
     """
-    taken_here = any(results.glob(f"*/{store.META}"))
-    if taken_here:
-        return store.newest(results)
+    if any(results.glob(f"*/{META}")):
+        return newest_run(results)
     full = results / "published" / "full"
-    return full if (full / store.META).exists() else store.newest(results / "published")
+    return full if (full / META).exists() else newest_run(results / "published")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build the site of this checkout: its newest run, with its docs."""
+    """Build the site of this checkout: the report of its newest run, and its docs."""
     parser = argparse.ArgumentParser(
         prog="python -m todobatch_reports.site", description=main.__doc__
     )
@@ -242,9 +244,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     parser.add_argument("-o", "--output", type=Path, default=Path("site"))
     parser.add_argument("--strict", action="store_true", help="a broken link is an error")
+    parser.add_argument(
+        "--placeholders", action="store_true",
+        help="only write pages that say how to build the report, where there is none",
+    )  # fmt: skip
     chosen = parser.parse_args(arguments)
+    if chosen.placeholders:
+        write_placeholders(chosen.docs / REPORT)
+        return 0
     try:
-        run = chosen.run or newest_run(chosen.results)
+        run = chosen.run or default_run(chosen.results)
         print(f"The site of {run}:")
         print(build(run, chosen.output, docs=chosen.docs, strict=chosen.strict))
     except TodobatchError as error:

@@ -173,8 +173,8 @@ def test_a_file_of_costs_that_does_not_fit_is_refused(
         (["--costs", "c.json"], 2, "batches[1]: batch 1 has 2 tasks from 2 on there"),
         (["--costs", "c.json", "--batch-size", "2", "-w", "report"], 2, "costs of 'pipeline'"),
         (["--costs", "mine.py"], 6, "mine.py, line 2"),
-        (["--costs", "todo.txt"], 2, "it is the input as well"),
-        (["--costs", "c.json", "-o", "c.json"], 2, "it is the output as well"),
+        (["--costs", "todo.txt"], 2, "the file is the input too"),
+        (["--costs", "c.json", "-o", "c.json"], 2, "the file is the output too"),
         (["--costs", "no/folder"], 2, "there is no such folder"),
         (["--order", "longest"], 2, "give --costs FILE"),
     ):

@@ -11,7 +11,7 @@ import contract_work
 import pytest
 
 from todobatch import runtime
-from todobatch.coordinator.drive import batched, run_batches
+from todobatch.coordinator import batched, run_batches
 from todobatch.errors import ExecutorUnavailableError, UsageError
 from todobatch.executors import (
     EXECUTORS,
@@ -277,7 +277,7 @@ def test_rows_stay_where_they_were_made_unless_asked_for(
 def test_workers_report_what_they_are(executor: Executor, tasks: list[Task]) -> None:
     results = list(executor.run(TaskValidator(today=TODAY), batched(tasks, 10), workers=2))
     for result in results:
-        assert result.seen.pid > 0
+        assert (result.seen.pid or 0) > 0
         assert result.seen.gil_before == result.seen.gil_after == runtime.gil_enabled()
         assert result.seen.cpu is None or result.seen.cpu >= 0
         assert result.seen.allowed == runtime.cpus_allowed()

@@ -111,6 +111,7 @@ def test_a_worker_killed_from_outside_between_runs_costs_nothing(
     with isolating.open(contract_work.Picky(), 2) as run:
         pids = {result.seen.pid for result in run(batches)}
         for pid in pids:
+            assert pid is not None
             os.kill(pid, signal.SIGKILL)
         results = list(run(batches))
     assert all(result.success for result in once_each(results, 20).values())

@@ -14,7 +14,7 @@ from todobatch import (
     run_batch_processing_system,
     run_batches,
 )
-from todobatch.coordinator.drive import batched
+from todobatch.coordinator import Hooks, batched
 from todobatch.errors import UsageError
 from todobatch.model import MAX_FAILURES_KEPT
 from todobatch.processors.base import TaskBatchProcessor
@@ -87,8 +87,7 @@ def test_stopping_hands_out_no_more_and_finishes_what_is_under_way() -> None:
         executor="threads",
         workers=2,
         batch_size=1,
-        on_result=take,
-        stop=stop.is_set,
+        hooks=Hooks(on_result=take, stop=stop.is_set),
     )
     assert report.interrupted
     assert report.tasks == len(results) >= 3
@@ -106,8 +105,10 @@ def test_ready_and_done_are_called_while_the_workers_are_up() -> None:
         "validate",
         executor="threads",
         workers=3,
-        on_ready=lambda: seen.append(("ready", workers())),
-        on_done=lambda: seen.append(("done", workers())),
+        hooks=Hooks(
+            on_ready=lambda: seen.append(("ready", workers())),
+            on_done=lambda: seen.append(("done", workers())),
+        ),
     )
     assert seen == [("ready", 3), ("done", 3)]
     assert workers() == 0
@@ -119,7 +120,7 @@ def test_an_exception_in_the_callers_callback_ends_the_workers_and_is_raised() -
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        run_batches([Task("a")] * 500, "validate", batch_size=1, on_result=take)
+        run_batches([Task("a")] * 500, "validate", batch_size=1, hooks=Hooks(on_result=take))
     assert not [t for t in threading.enumerate() if t.name.startswith("todobatch-")]
 
 

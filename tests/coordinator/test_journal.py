@@ -23,11 +23,14 @@ from hypothesis import strategies as st
 from tests.conftest import COMMAND, ROOT, RunTodobatch
 from tests.fake_executor import FOR_EVER, Flaky, Scripted
 from todobatch import Task, run_batches
-from todobatch.coordinator.drive import Tally
+from todobatch.coordinator import Hooks, Recovery
 from todobatch.coordinator.journal import Journal
 from todobatch.coordinator.ranges import Ranges
+from todobatch.coordinator.recovery import Settled
+from todobatch.coordinator.tally import Tally
 from todobatch.errors import NewerSchemaError, StoreError, UsageError
-from todobatch.job import engine
+from todobatch.job import output as job_output
+from todobatch.job.output import RowFile
 from todobatch.lab.interpreters import Interpreter
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
@@ -87,7 +90,8 @@ def _run(
 
         return run_batches(
             [Task(f"bad {n}" if n == 11 else f"task {n}", 1 + n % 10) for n in range(63)],
-            Flaky(), executor=executor, batch_size=7, backoff_s=0.0, journal=journal, on_batch=take,
+            Flaky(), executor=executor, batch_size=7, journal=journal,
+            recovery=Recovery(backoff_s=0.0), hooks=Hooks(on_batch=take),
         )  # fmt: skip
 
 
@@ -401,7 +405,7 @@ def test_an_aggregate_that_json_changes_is_refused(tmp_path: Path) -> None:
 
     with (
         Journal(tmp_path / "j.db", JOB) as journal,
-        pytest.raises(UsageError, match="not the same after json"),
+        pytest.raises(UsageError, match="changes when it is saved as JSON"),
     ):
         run_batches([Task("a")], Odd(), executor="sequential", journal=journal)
 
@@ -466,18 +470,22 @@ def test_an_output_that_is_not_the_journals_is_refused(
     ("arguments", "code", "part"),
     [
         (["--generate", "5", "--journal", "."], 2, "it is a folder"),
-        (["--generate", "5", "--journal", "a", "-o", "a"], 2, "it is the output as well"),
-        (["tasks.jsonl", "--journal", "tasks.jsonl"], 2, "it is the input itself"),
+        (["--generate", "5", "--journal", "a", "-o", "a"], 2, "the file is the output too"),
+        (["tasks.jsonl", "--journal", "tasks.jsonl"], 2, "the file is the input too"),
         (["--generate", "5", "--journal", "a", "-o", os.devnull], 2, "must be a plain file"),
         (["--generate", "5", "--journal", "no/folder/j"], 6, "cannot be opened for writing"),
         (["--generate", "5", "--journal", "tasks.jsonl"], 6, "cannot be gone on with"),
-        (["--generate", "5", "--deadline", "1"], 2, "use processes"),
+        (["--generate", "5", "--deadline", "1"], 2, "--executor processes"),
         (["--generate", "5", "--retries", "-1"], 2, "--retries: -1 retries"),
         (["--generate", "5", "--backoff", "-1"], 2, "--backoff"),
         (["--generate", "5", "--no-progress", "0"], 2, "--no-progress"),
         (["--generate", "5", "--order", "magic"], 2, "--order: unknown 'magic'"),
         (["--generate", "5", "--placement", "magic"], 2, "--placement: unknown 'magic'"),
-        (["--generate", "5", "-e", "sequential", "--placement", "spread"], 2, "use threads"),
+        (
+            ["--generate", "5", "-e", "sequential", "--placement", "spread"],
+            2,
+            "choose --placement none",
+        ),
     ],
 )
 def test_senseless_commands_are_refused(
@@ -530,10 +538,10 @@ def test_a_run_without_progress_ends_with_what_is_saved(
     )  # fmt: skip
     assert done.returncode == 5, done.stderr
     # Short batches travel together: those behind the one that hangs wait with it.
-    found = re.search(r"(\d) tasks are done and saved in j\.db; still out: batch", done.stderr)
+    found = re.search(r"(\d) tasks are done and saved in j\.db; in flight: batch", done.stderr)
     assert found is not None, done.stderr
     assert "batch 1 (tasks 1 to 1) for " in done.stderr
-    assert "use --executor processes with --deadline" in done.stderr
+    assert "choose --executor processes and pass --deadline" in done.stderr
 
 
 # The output belongs to its journal ----------------------------------------------------------------
@@ -545,12 +553,12 @@ def _interrupted(folder: Path, journal: str = "j.db") -> Path:
     batch = Batch(0, (Task("a"), Task("b")))
     result = Flaky().process_batch(batch)
     with Journal(folder / journal, JOB) as open_one:
-        output = engine._Output(out, open_one)
+        output = RowFile(out, open_one)
         open_one.mark_output = output.mark
         output.write(batch, replace(result, rows=("A", "B")))
         open_one.note(0)
         tally = Tally(Flaky())
-        tally.add(result)
+        tally.add(Settled(batch, result))
         open_one.save(tally.state())
         output.keep_part()
     return out
@@ -563,7 +571,7 @@ def test_rows_of_a_journal_are_not_written_over(tmp_path: Path) -> None:
     before = part.read_bytes()
     assert before.count(b"\n") == 2
     with pytest.raises(UsageError) as raised:
-        engine._Output(out)
+        RowFile(out)
     assert f"belong to the journal {tmp_path / 'j.db'}" in raised.value.cause
     assert raised.value.place == f"--output {out}"
     assert "go on with that job by --journal" in raised.value.remedy
@@ -571,14 +579,14 @@ def test_rows_of_a_journal_are_not_written_over(tmp_path: Path) -> None:
         Journal(tmp_path / "other.db", JOB) as other,
         pytest.raises(UsageError, match="belong to the journal"),
     ):
-        engine._Output(out, other)
+        RowFile(out, other)
     assert part.read_bytes() == before
     with Journal(tmp_path / "j.db", JOB) as journal:
-        output = engine._Output(out, journal)
+        output = RowFile(out, journal)
         output.finish(complete=True)
     assert out.read_bytes() == before
     assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.jsonl"]
-    engine._Output(out).finish(complete=True)  # what is complete may be replaced, as ever
+    RowFile(out).finish(complete=True)  # what is complete may be replaced, as ever
     assert out.read_bytes() == b""
 
 
@@ -586,26 +594,26 @@ def test_rows_whose_journal_is_gone_belong_to_nobody(tmp_path: Path) -> None:
     out = _interrupted(tmp_path)
     (tmp_path / "j.db").rename(tmp_path / "k.db")
     with Journal(tmp_path / "k.db", JOB) as moved:
-        engine._Output(out, moved).keep_part()
+        RowFile(out, moved).keep_part()
     with pytest.raises(UsageError, match=re.escape(f"belong to the journal {tmp_path / 'k.db'}")):
-        engine._Output(out)
+        RowFile(out)
     (tmp_path / "k.db").unlink()
-    engine._Output(out).finish(complete=True)
+    RowFile(out).finish(complete=True)
     assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.jsonl"]
 
 
 def test_two_runs_do_not_write_one_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("todobatch.job.engine.WAIT_FOR_LOCK_S", 0.05)
+    monkeypatch.setattr("todobatch.job.output.WAIT_FOR_LOCK_S", 0.05)
     out = tmp_path / "out.jsonl"
     batch = Batch(0, (Task("a"),))
-    first = engine._Output(out)
+    first = RowFile(out)
     first.write(batch, replace(Flaky().process_batch(batch), rows=("A",)))
     with pytest.raises(StoreError, match="another run is writing it") as raised:
-        engine._Output(out)
+        RowFile(out)
     assert raised.value.place.endswith("out.jsonl.part")
     first.finish(complete=True)
     assert out.read_text().count("\n") == 1, "the refused one took nothing away"
-    engine._Output(out).keep_part()
+    RowFile(out).keep_part()
 
 
 def test_a_lock_on_what_was_moved_into_place_is_not_taken_for_one_on_the_part(
@@ -614,10 +622,10 @@ def test_a_lock_on_what_was_moved_into_place_is_not_taken_for_one_on_the_part(
     """The first run moves its file while the second waits for it: the second must not have it."""
     out = tmp_path / "out.jsonl"
     batch = Batch(0, (Task("a"),))
-    first = engine._Output(out)
+    first = RowFile(out)
     first.write(batch, replace(Flaky().process_batch(batch), rows=("A",)))
-    monkeypatch.setattr(engine, "sleep", lambda seconds: first.finish(complete=True))
-    second = engine._Output(out)
+    monkeypatch.setattr(job_output, "sleep", lambda seconds: first.finish(complete=True))
+    second = RowFile(out)
     second.keep_part()
     assert out.read_text().count("\n") == 1
     assert (tmp_path / "out.jsonl.part").read_text() == ""
@@ -629,7 +637,7 @@ def test_a_full_output_counts_what_earlier_runs_saved_too(
     out = _interrupted(tmp_path)
     batch = Batch(1, (Task("c"),), 2)
     with Journal(tmp_path / "j.db", JOB) as journal:
-        output = engine._Output(out, journal)
+        output = RowFile(out, journal)
         disk = Full()
         with monkeypatch.context() as patch:
             patch.setattr(output, "_file", io.BufferedWriter(disk))

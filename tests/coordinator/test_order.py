@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from tests.fake_executor import FOR_EVER, Flaky, Scripted
 from todobatch import Task, run_batches
+from todobatch.coordinator import Hooks, Order, Recovery, batched, longest_first, urgent_first
 from todobatch.coordinator.costs import MOST_BATCHES, Costs
-from todobatch.coordinator.drive import Order, batched, longest_first, urgent_first
 from todobatch.coordinator.journal import Journal
 from todobatch.errors import NewerSchemaError, StoreError, TodobatchError, UsageError
 from todobatch.executors import Executor
@@ -174,7 +174,7 @@ def test_the_window_is_the_batches_own_whatever_the_batch_size_says() -> None:
     seen: list[int] = []
     run_batches(
         batches, Flaky(), executor="sequential", order="priority", batch_size=1,
-        on_result=lambda result: seen.append(result.batch),
+        hooks=Hooks(on_result=lambda result: seen.append(result.batch)),
     )  # fmt: skip
     assert seen == [1, 2, 0]
 
@@ -283,8 +283,8 @@ def test_each_task_is_there_once_for_any_mix_of_sizes_failures_retries_and_order
     seen: list[tuple[Batch, ProcessingResult]] = []
     report = run_batches(
         feed, Flaky(), executor=executor, order=order, costs=costs, keep_rows=True,
-        retries=retries, retry_failed=retry_failed, backoff_s=0.0,
-        on_batch=lambda batch, result: seen.append((batch, result)),
+        recovery=Recovery(retries, 0.0, retry_failed),
+        hooks=Hooks(on_batch=lambda batch, result: seen.append((batch, result))),
     )  # fmt: skip
 
     assert Counter(batch.index for batch, _ in seen) == Counter(range(len(sizes)))
@@ -328,8 +328,8 @@ def test_what_was_measured_is_merged_into_what_was_there(tmp_path: Path) -> None
         assert (costs.before, costs.measured) == (3, 0)
         report = run_batches(
             cut([2, 2, 1]), Flaky(), executor=Virtual(dict.fromkeys(range(3), 9.0)), workers=1,
-            order="longest", costs=costs, stop=lambda: bool(done),
-            on_result=lambda result: done.append(result.batch),
+            order="longest", costs=costs,
+            hooks=Hooks(lambda result: done.append(result.batch), stop=lambda: bool(done)),
         )  # fmt: skip
     assert report.interrupted
     assert done == [2]
@@ -354,7 +354,7 @@ def test_batches_that_break_or_fail_as_a_whole_are_not_measured(tmp_path: Path) 
     with Costs(tmp_path / "costs.json") as costs:
         run_batches(
             batches, Flaky(), executor=Scripted({"task 2": FOR_EVER, "task 4": 1}), costs=costs,
-            backoff_s=0.0,
+            recovery=Recovery(backoff_s=0.0),
         )  # fmt: skip
     # Batch 0 has a task that fails, and came back; 1 has one set aside; 2 cost a worker, or failed.
     assert {row[0] for row in rows_in(tmp_path / "costs.json")} <= {0, 2, 3}
@@ -390,9 +390,9 @@ def test_a_journal_goes_on_in_any_order_and_each_batch_is_done_once(tmp_path: Pa
             costs.known.update(takes)
             reports.append(
                 run_batches(
-                    batches, Flaky(), executor=executor, workers=1, order="longest", stop=stop,
+                    batches, Flaky(), executor=executor, workers=1, order="longest",
                     costs=costs, journal=journal,
-                    on_result=lambda result: done.append(result.batch),
+                    hooks=Hooks(lambda result: done.append(result.batch), stop=stop),
                 )
             )  # fmt: skip
     assert reports[0].interrupted
@@ -417,7 +417,7 @@ def test_costs_of_another_workload_are_refused(tmp_path: Path) -> None:
 
 
 def test_longest_first_without_costs_is_refused() -> None:
-    with pytest.raises(UsageError, match="--costs FILE"):
+    with pytest.raises(UsageError, match="pass `costs`"):
         run_batches([Task("a")], "validate", executor="sequential", order="longest")
 
 

@@ -6,7 +6,7 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, count, islice, repeat
 from pathlib import Path
@@ -18,18 +18,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fake_executor import FOR_EVER, Flaky, Scripted
-from todobatch import Task, run_batches
-from todobatch.coordinator import recovery as faults
-from todobatch.coordinator.drive import Tally, batched, urgent_first, workers_left
-from todobatch.coordinator.recovery import HOPELESS_AFTER, MOST_WAITING, Feed, Policy
+from todobatch import Task
+from todobatch.coordinator import Hooks, Recovery, batched, run_batches, urgent_first
+from todobatch.coordinator import parts as part_sizes
+from todobatch.coordinator.drive import workers_left
+from todobatch.coordinator.parts import PartSizes
+from todobatch.coordinator.recovery import HOPELESS_AFTER, MOST_WAITING, Feed, Settled
+from todobatch.coordinator.tally import Tally
 from todobatch.errors import MeasurementError, NoProgressError, StoreError, UsageError
-from todobatch.executors import Capabilities, get
-from todobatch.executors.base import MOST_WORKERS_NAMED
+from todobatch.executors import get
+from todobatch.executors.base import MOST_WORKERS_NAMED, Capabilities, Worker
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure, WorkerSeen
 from todobatch.processors import TaskBatchProcessor
-from todobatch.processors.base import UNKNOWN_DIGEST, failed_result, may_be_cut
+from todobatch.processors.base import failed_result
 from todobatch.processors.catalogue import resolve
-from todobatch.processors.parts import InParts
+
+AT_ONCE = Recovery(backoff_s=0.0)
 
 
 def named(number: int, bad: set[int] = frozenset()) -> list[Task]:  # type: ignore[assignment]
@@ -42,13 +46,17 @@ def run(
     executor: Scripted,
     size: int = 10,
     processor: TaskBatchProcessor | None = None,
-    **more: object,
+    *,
+    recovery: Recovery = AT_ONCE,
+    stop: Callable[[], bool] | None = None,
+    **more: Any,
 ) -> tuple[BatchReport, list[tuple[Batch, ProcessingResult]]]:
     seen: list[tuple[Batch, ProcessingResult]] = []
     report = run_batches(
         tasks, processor or Flaky(), executor=executor, batch_size=size, keep_rows=True,
-        backoff_s=0.0,
-        on_batch=lambda batch, result: seen.append((batch, result)), **more,  # type: ignore[arg-type]
+        recovery=recovery,
+        hooks=Hooks(on_batch=lambda batch, result: seen.append((batch, result)), stop=stop),
+        **more,
     )  # fmt: skip
     return report, seen
 
@@ -96,7 +104,9 @@ def test_each_task_is_in_the_results_once_whatever_breaks(
     )
     # Of tasks that take so long, many batches go out in parts.
     processor = Flaky() if task_s is None else Took(task_s)
-    report, seen = run(tasks, executor, size, processor, retries=retries, cut=task_s is not None)
+    report, seen = run(
+        tasks, executor, size, processor, recovery=Recovery(retries, 0.0), split=task_s is not None
+    )
 
     places = Counter(
         place for batch, _ in seen for place in range(batch.first, batch.first + len(batch))
@@ -139,7 +149,7 @@ def test_slow_tasks_go_out_in_parts_and_quick_ones_in_whole_batches() -> None:
     whole = run_batches(tasks, processor, executor=Scripted(), workers=2, batch_size=100)
     assert (report.digest, report.result, report.batches) == (whole.digest, whole.result, 4)
     assert parts[:2] == [1, 15], "until a result has come in nobody knows how long they take"
-    assert max(parts) <= faults.PART_S / processor.seconds
+    assert max(parts) <= part_sizes.PART_S / processor.seconds
     assert sum(parts) == 400
 
     parts.clear()
@@ -158,8 +168,8 @@ def test_a_function_is_run_in_parts_and_an_own_process_batch_where_it_says_so() 
         executor = Scripted(on_run=lambda batch, parts=parts: parts.append(len(batch)))  # type: ignore[misc]
         run_batches(named(200), processor, executor=executor, workers=2)
         assert (parts != [100, 100]) is cut
-    assert may_be_cut(resolve("examples.own_workload:slug"))
-    assert may_be_cut(resolve("http"))
+    assert resolve("examples.own_workload:slug").splittable
+    assert resolve("http").splittable
 
 
 def test_a_part_that_broke_once_leaves_no_trace_in_the_result() -> None:
@@ -167,7 +177,7 @@ def test_a_part_that_broke_once_leaves_no_trace_in_the_result() -> None:
     whole = run_batches(tasks, Slow(), executor=Scripted(), workers=2, batch_size=100)
     parts: list[int] = []
     executor = Scripted({"task 50": 1}, on_run=lambda batch: parts.append(len(batch)))
-    report = run_batches(tasks, Slow(), executor=executor, workers=2, backoff_s=0.0)
+    report = run_batches(tasks, Slow(), executor=executor, workers=2, recovery=AT_ONCE)
     assert max(parts) < 100
     assert (report.retried, report.failed) == (1, 0)
     assert (report.digest, report.result) == (whole.digest, whole.result)
@@ -184,37 +194,51 @@ class Fragile(TaskBatchProcessor):
 
 
 def test_an_own_aggregate_is_not_made_in_a_process_that_must_not_break() -> None:
-    assert may_be_cut(Fragile())
-    assert not may_be_cut(Fragile(), isolated=True)
-    assert may_be_cut(resolve("pipeline"), isolated=True)
-    assert may_be_cut(resolve("examples.own_workload:slug"), isolated=True)
+    assert Fragile.splittable
+    assert not Fragile.summary_is_safe
+    assert resolve("pipeline").summary_is_safe
+    assert resolve("examples.own_workload:slug").summary_is_safe
+    sizes: list[int] = []
+    executor = Scripted(on_run=lambda batch: sizes.append(len(batch)))
+    run_batches(named(200), Fragile(), executor=executor, workers=2)
+    assert sizes == [100, 100]
+    sizes.clear()
+    executor.isolates = False
+    run_batches(named(200), Fragile(), executor=executor, workers=2)
+    assert sizes[0] == 1
 
 
 def test_tasks_that_are_no_tasks_of_ours_are_cut_too() -> None:
     numbers: Any = range(300)
     processor = Numbers(0.002)
-    feed = Feed(batched(numbers), processor, Policy(), cut=True, workers=2, copies=True)
+    feed = Feed(batched(numbers), processor, sizes=PartSizes(2, copies=True, keep_rows=False))
     first = next(feed)
-    assert feed.settle(InParts(processor).process_batch(first)) is None
+    worker = Worker(processor, "fake-1", "main", keep_rows=False)
+    assert feed.settle(worker.work(first)) is None
     assert (len(first), len(next(feed))) == (1, 15)
 
 
 def test_who_stops_need_not_say_so_twice() -> None:
     said = chain([False] * 3, [True], repeat(False))
     report = run_batches(
-        named(400), Slow(), executor=Scripted(holds=1), workers=2, stop=lambda: next(said)
+        named(400),
+        Slow(),
+        executor=Scripted(holds=1),
+        workers=2,
+        hooks=Hooks(stop=lambda: next(said)),
     )
     assert (report.interrupted, report.tasks) == (True, 100)
 
 
 def test_parts_that_two_threads_number_have_numbers_of_their_own() -> None:
-    feed = Feed(iter(()), Flaky(), Policy())
+    feed = Feed(iter(()), Flaky())
+    batch = Batch(0, (Task("a"),))
     barrier = threading.Barrier(2)
     given: tuple[list[int], list[int]] = ([], [])
 
     def number(mine: list[int]) -> None:
         barrier.wait()
-        mine.extend(feed._number() for _ in range(20_000))
+        mine.extend(feed._part(batch, 0, 1).number for _ in range(20_000))
 
     threads = [threading.Thread(target=number, args=(mine,)) for mine in given]
     for thread in threads:
@@ -225,7 +249,7 @@ def test_parts_that_two_threads_number_have_numbers_of_their_own() -> None:
 
 
 def test_large_tasks_are_copied_in_parts() -> None:
-    tasks = [Task("x" * (faults.PART_BYTES // 4)) for _ in range(30)]
+    tasks = [Task("x" * (part_sizes.PART_BYTES // 4)) for _ in range(30)]
     parts: list[int] = []
     copying = Copying(holds=2, on_run=lambda batch: parts.append(len(batch)))
     run_batches(tasks, Took(1e-6), executor=copying, workers=2)
@@ -246,14 +270,18 @@ class Copying(Scripted):
 def test_a_batch_that_was_begun_is_finished_when_the_user_stops() -> None:
     begun = threading.Event()
     executor = Scripted(holds=2, on_run=lambda _batch: begun.set())
-    report = run_batches(named(400), Slow(), executor=executor, workers=2, stop=begun.is_set)
+    report = run_batches(
+        named(400), Slow(), executor=executor, workers=2, hooks=Hooks(stop=begun.is_set)
+    )
     assert (report.interrupted, report.tasks, report.batches, report.failed) == (True, 100, 1, 0)
 
 
 def test_a_part_in_which_tasks_fail_is_run_again_when_that_is_asked_for() -> None:
     tasks = named(40, bad={7})
     executor = Scripted(holds=2)
-    report, _ = run(tasks, executor, 20, Took(1.0), cut=True, retry_failed=True, retries=2)
+    report, _ = run(
+        tasks, executor, 20, Took(1.0), split=True, recovery=Recovery(2, 0.0, retry_failed=True)
+    )
     assert (report.failed, report.retried, executor.runs["bad 7"]) == (1, 2, 3)
     assert executor.runs["task 6"] == 1
 
@@ -261,7 +289,7 @@ def test_a_part_in_which_tasks_fail_is_run_again_when_that_is_asked_for() -> Non
 class Took(Flaky):
     """Says how long a task took."""
 
-    in_parts = True
+    splittable = True
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -277,7 +305,7 @@ class Took(Flaky):
 class Slow(Took):
     """Says that a task took two milliseconds; its aggregate shows how it was rounded."""
 
-    in_parts = True
+    splittable = True
 
     def __init__(self) -> None:
         super().__init__(0.002)
@@ -292,7 +320,7 @@ class Numbers(Took):
     def process_task(self, task: object) -> str:
         return str(task)
 
-    in_parts = True
+    splittable = True
 
     def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> dict[str, Json]:
         return {"rows": len(rows)}
@@ -308,7 +336,7 @@ class OwnBatch(Slow):
 class OwnBatchWithRows(Slow):
     """Says that it gives rows."""
 
-    in_parts = True
+    splittable = True
 
     def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
         return super().process_batch(tasks)
@@ -352,7 +380,7 @@ def test_failed_tasks_are_run_again_only_when_that_is_asked_for() -> None:
     report, _ = run(tasks, executor)
     assert (executor.runs["bad 4"], report.retried, report.failed) == (1, 0, 1)
     executor = Scripted()
-    report, _ = run(tasks, executor, retry_failed=True)
+    report, _ = run(tasks, executor, recovery=Recovery(2, 0.0, retry_failed=True))
     assert (executor.runs["bad 4"], report.retried, report.failed, report.set_aside) == (3, 2, 1, 0)
 
 
@@ -363,7 +391,7 @@ def test_a_row_that_is_no_json_costs_one_task() -> None:
         def process_task(self, task: Task) -> Json:
             return object() if task.title == "task 6" else task.title  # type: ignore[return-value]
 
-    report = run_batches(named(20), Odd(), executor="threads", batch_size=10, backoff_s=0.0)
+    report = run_batches(named(20), Odd(), executor="threads", batch_size=10, recovery=AT_ONCE)
     assert [(f.task, "is not JSON" in f.error) for f in report.set_aside_tasks] == [(6, True)]
     assert (report.tasks, report.failed, report.result) == (20, 1, {"rows": 19})
 
@@ -378,7 +406,7 @@ def test_parts_of_a_batch_whose_processor_gives_no_rows_are_added_up() -> None:
                 "own", len(tasks), 0.0, success=True, partial={"rows": len(tasks)}, digest=7
             )
 
-    report = run_batches(named(9), Own(), executor="sequential", batch_size=9, backoff_s=0.0)
+    report = run_batches(named(9), Own(), executor="sequential", batch_size=9, recovery=AT_ONCE)
     assert [failure.task for failure in report.set_aside_tasks] == [2]
     assert (report.tasks, report.failed, report.result) == (9, 1, {"rows": 8})
     assert report.digest == "", "nobody knows what the whole batch would have given"
@@ -387,11 +415,12 @@ def test_parts_of_a_batch_whose_processor_gives_no_rows_are_added_up() -> None:
 def test_a_digest_that_is_not_known_stays_so_in_a_journal() -> None:
     tally = Tally(Flaky())
     whole = Flaky().process_batch(Batch(0, (Task("a"),)))
-    tally.add(replace(whole, digest=UNKNOWN_DIGEST))
+    batch = Batch(0, (Task("a"),))
+    tally.add(Settled(batch, replace(whole, digest=None)))
     again = Tally(Flaky())
     again.restore(json.loads(json.dumps(tally.state())))
-    again.add(whole)
-    assert again.report("processes", 2, 1.0, 1.0).digest == ""
+    again.add(Settled(batch, whole))
+    assert again.totals()["digest"] == ""
 
 
 class Odd(TaskBatchProcessor):
@@ -447,15 +476,14 @@ def test_a_result_that_makes_no_sense_costs_its_own_task_and_says_so(
 ) -> None:
     seen: list[ProcessingResult] = []
     report = run_batches(
-        named(6), Odd(**wrong), executor=executor, workers=1, batch_size=1, retries=0,
-        keep_rows=True, on_result=seen.append,
+        named(6), Odd(**wrong), executor=executor, workers=1, batch_size=1,
+        keep_rows=True, recovery=Recovery(retries=0), hooks=Hooks(on_result=seen.append),
     )  # fmt: skip
     assert (report.tasks, report.failed, report.batches) == (6, 1, 6)
     (failed,) = [result for result in seen if not result.success]
     assert failed.batch == 3
-    if "partial" not in wrong:  # a part keeps it as a dictionary, and cannot
-        assert said in str(failed.failures[0].error)
-        assert "process_batch gave" in str(failed.failures[0].error)
+    assert said in str(failed.failures[0].error)
+    assert "process_batch gave" in str(failed.failures[0].error)
     assert sum(worker.busy_s for worker in report.worker_totals) >= 0
     assert report.result == {"rows": 5}
 
@@ -476,14 +504,14 @@ def test_ready_made_batches_without_an_index_of_their_own_are_refused(
     with pytest.raises(UsageError) as raised:
         run_batches(batches, "validate", executor=executor)
     assert raised.value.cause == cause
-    assert raised.value.place == "the batches handed in"
-    assert "number them 0, 1, 2" in raised.value.remedy
+    assert raised.value.place == "`tasks`"
+    assert "number the batches 0, 1, 2" in raised.value.remedy
 
 
 def test_where_everything_breaks_the_search_is_given_up_and_the_digest_does_not_show_it() -> None:
     tasks = named(100)
     executor = Scripted({task.title: FOR_EVER for task in tasks})
-    report, _ = run(tasks, executor, 10, retries=0)
+    report, _ = run(tasks, executor, 10, recovery=Recovery(0, 0.0))
     assert (report.failed, report.set_aside) == (100, 100)
     assert report.digest == as_if_failed(tasks, set(range(100)), 10).digest
     searched = sum(1 for count in executor.runs.values() if count > 1)
@@ -494,7 +522,7 @@ def test_where_everything_breaks_the_search_is_given_up_and_the_digest_does_not_
 def test_other_batches_go_on_while_one_waits_to_be_run_again() -> None:
     order: list[int] = []
     executor = Scripted({"task 0": 1}, holds=1, on_run=lambda batch: order.append(batch.index))
-    feed_done = run_batches(named(50), Flaky(), executor=executor, batch_size=1, backoff_s=0.05)
+    feed_done = run_batches(named(50), Flaky(), executor=executor, batch_size=1)
     assert feed_done.failed == 0
     assert order.count(0) == 2
     assert order[1] == 1, "the next one did not wait for the first one's backoff"
@@ -502,14 +530,14 @@ def test_other_batches_go_on_while_one_waits_to_be_run_again() -> None:
 
 def test_backoff_doubles_and_what_waits_is_bounded() -> None:
     now = perf_counter()
-    feed = Feed(batched(named(3 * MOST_WAITING), 1), Flaky(), Policy(retries=9, backoff_s=1000.0))
+    feed = Feed(batched(named(3 * MOST_WAITING), 1), Flaky(), Recovery(retries=9, backoff_s=1000.0))
     for _ in range(MOST_WAITING + 1):
         batch = next(feed)
         assert feed.settle(failed_result("p", batch, "broken", fault="crashed")) is None
     due = [entry[0] - now for entry in feed._waiting]
     assert min(due) >= 30.0, "at most 30 s, however long the backoff"
     assert next(feed).index == 0, "the one that waits longest need not wait on"
-    feed = Feed(batched(named(1), 1), Flaky(), Policy(retries=9, backoff_s=1.0))
+    feed = Feed(batched(named(1), 1), Flaky(), Recovery(retries=9, backoff_s=1.0))
     batch = next(feed)
     for times in range(4):
         begun = perf_counter()
@@ -521,10 +549,10 @@ def test_backoff_doubles_and_what_waits_is_bounded() -> None:
 
 
 def test_a_second_result_of_a_batch_is_refused() -> None:
-    feed = Feed(batched(named(2), 1), Flaky(), Policy())
+    feed = Feed(batched(named(2), 1), Flaky())
     result = Flaky().process_batch(next(feed))
     assert feed.settle(result) is not None
-    with pytest.raises(MeasurementError, match="batch 0, which was not out"):
+    with pytest.raises(MeasurementError, match="batch 0, which was not in flight"):
         feed.settle(result)
 
 
@@ -544,10 +572,11 @@ def test_workers_account_holds_the_parts() -> None:
 
 def test_the_account_of_workers_does_not_grow_with_those_that_were_replaced() -> None:
     tally = Tally(Flaky())
-    result = Flaky().process_batch(Batch(0, (Task("a"),)))
+    batch = Batch(0, (Task("a"),))
+    result = Flaky().process_batch(batch)
     for n in range(MOST_WORKERS_NAMED + 10):
-        tally.add(replace(result, seen=WorkerSeen(f"process-{n}", pid=1 + n)))
-    totals = tally.report("processes", 2, 1.0, 1.0).worker_totals
+        tally.add(Settled(batch, replace(result, seen=WorkerSeen(f"process-{n}", pid=1 + n))))
+    totals = tally.totals()["worker_totals"]
     assert len(totals) == MOST_WORKERS_NAMED + 1
     assert sum(worker.tasks for worker in totals) == MOST_WORKERS_NAMED + 10
     assert next(worker.tasks for worker in totals if worker.worker == "others") == 10
@@ -568,7 +597,12 @@ def test_what_executors_count_is_added_up_over_rounds() -> None:
             return task.title
 
     report = run_batches(
-        named(3), Counted(), executor="stealing", workers=2, batch_size=3, backoff_s=0.01
+        named(3),
+        Counted(),
+        executor="stealing",
+        workers=2,
+        batch_size=3,
+        recovery=Recovery(backoff_s=0.01),
     )
     assert report.retried == 1, "a second round was needed"
     assert sorted(each.worker for each in report.worker_stats) == ["thread-1", "thread-2"]
@@ -589,16 +623,16 @@ def test_no_progress_is_an_error_that_names_what_is_out_and_the_remedy() -> None
 
     try:
         with pytest.raises(NoProgressError) as raised:
-            run_batches(named(40), Hangs(), batch_size=5, executor="threads", watchdog_s=0.3)
+            run_batches(named(40), Hangs(), batch_size=5, recovery=Recovery(watchdog_s=0.3))
     finally:
         go.set()
     text = str(raised.value)
     # Short batches travel together: some may wait behind the one that hangs.
-    found = re.search(r"(\d+) tasks are done; still out: batch 1 \(tasks 5 to 9\) for ", text)
+    found = re.search(r"(\d+) tasks are done; in flight: batch 1 \(tasks 5 to 9\) for ", text)
     assert found is not None, text
     assert int(found[1]) in range(0, 40, 5)
     assert "executor threads" in text
-    assert "--executor processes" in text
+    assert '`executor="processes"`' in text
 
 
 def test_a_batch_is_out_from_when_it_came_in_and_not_from_when_it_was_waited_for() -> None:
@@ -608,9 +642,9 @@ def test_a_batch_is_out_from_when_it_came_in_and_not_from_when_it_was_waited_for
         came.append(perf_counter())
         yield Batch(0, (Task("a"),))
 
-    feed = Feed(slow(), Flaky(), Policy())
+    feed = Feed(slow(), Flaky())
     next(feed)
-    ((_, since),) = feed.out_since()
+    ((_, since),) = feed.in_flight()
     assert since >= came[0]
 
 
@@ -618,34 +652,36 @@ def test_a_slow_input_is_no_lack_of_progress() -> None:
     """The feed waits longer than the watchdog allows, with nothing out."""
     waiting = threading.Event()
 
-    def slow() -> "object":
+    def slow() -> Iterator[Task]:
         yield from named(2)
         waiting.wait(0.6)
         yield Task("last")
 
-    report = run_batches(slow(), Flaky(), executor="sequential", batch_size=1, watchdog_s=0.2)  # type: ignore[arg-type]
+    report = run_batches(
+        slow(), Flaky(), executor="sequential", batch_size=1, recovery=Recovery(watchdog_s=0.2)
+    )
     assert report.tasks == 3
 
 
 @pytest.mark.parametrize(
     ("options", "place"),
     [
-        ({"retries": -1}, "--retries"),
-        ({"backoff_s": -0.1}, "--backoff"),
-        ({"backoff_s": float("nan")}, "--backoff"),
-        ({"watchdog_s": 0.0}, "--no-progress"),
+        ({"retries": -1}, "`retries`"),
+        ({"backoff_s": -0.1}, "`backoff_s`"),
+        ({"backoff_s": float("nan")}, "`backoff_s`"),
+        ({"watchdog_s": 0.0}, "`watchdog_s`"),
     ],
 )
 def test_senseless_options_are_refused(options: dict[str, float], place: str) -> None:
     with pytest.raises(UsageError) as raised:
-        run_batches([Task("a")], "validate", executor="sequential", **options)  # type: ignore[arg-type]
+        Recovery(**options)  # type: ignore[arg-type]
     assert raised.value.place == place
 
 
 def test_an_executor_that_has_no_deadlines_names_the_one_that_has() -> None:
     assert not get("threads").capabilities.enforces_deadlines
     with pytest.raises(UsageError, match="processes"):
-        run_batches([Task("a")], "validate", executor="threads", deadline_s=1.0)
+        run_batches([Task("a")], "validate", executor="threads", recovery=Recovery(deadline_s=1))
 
 
 @pytest.mark.thread_unsafe(reason="it counts the threads of the process")
@@ -654,7 +690,13 @@ def test_an_exception_in_a_callback_is_raised_through_the_pump_too() -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        run_batches([Task("a")] * 500, "validate", batch_size=1, on_result=take, watchdog_s=60)
+        run_batches(
+            [Task("a")] * 500,
+            "validate",
+            batch_size=1,
+            hooks=Hooks(on_result=take),
+            recovery=Recovery(watchdog_s=60),
+        )
     assert not [t for t in threading.enumerate() if t.name.startswith("todobatch-")]
 
 
@@ -679,7 +721,12 @@ def test_an_error_is_told_although_a_batch_hangs(monkeypatch: pytest.MonkeyPatch
     try:
         with pytest.raises(StoreError, match="no space left"):
             run_batches(
-                named(500), Hangs(), executor="threads", batch_size=1, on_result=take, watchdog_s=60
+                named(500),
+                Hangs(),
+                executor="threads",
+                batch_size=1,
+                hooks=Hooks(on_result=take),
+                recovery=Recovery(watchdog_s=60),
             )
         assert workers_left(), "who calls must know, so as not to wait at the end of the process"
     finally:
@@ -694,7 +741,7 @@ def test_what_reading_the_input_throws_comes_through_the_pump() -> None:
         raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="the disk is gone"):
-        run_batches(broken(), "validate", watchdog_s=60)  # type: ignore[arg-type]
+        run_batches(broken(), "validate", recovery=Recovery(watchdog_s=60))  # type: ignore[arg-type]
 
 
 # Order --------------------------------------------------------------------------------------------
@@ -782,6 +829,7 @@ def test_what_is_to_be_run_again_does_not_wait_for_the_last_batches(
     """The input has ended, and a batch under way ends only when the other has been run again."""
     report = run_batches(
         [Task("waits for it"), Task("dies once")], Waits(str(tmp_path)),
-        executor="processes", workers=2, batch_size=1, backoff_s=backoff_s, watchdog_s=30.0,
+        executor="processes", workers=2, batch_size=1,
+        recovery=Recovery(backoff_s=backoff_s, watchdog_s=30.0),
     )  # fmt: skip
     assert (report.tasks, report.failed, report.retried, report.replaced) == (2, 0, 1, 1)

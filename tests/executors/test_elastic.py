@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from todobatch import ProcessingResult, Task, TaskBatchProcessor, run_batches
-from todobatch.coordinator.drive import batched
+from todobatch.coordinator import Recovery, batched
 from todobatch.errors import UsageError
 from todobatch.executors import Elastic, get, resizes_of, stats_of
 from todobatch.executors.base import MOST_RESIZES_KEPT
@@ -143,7 +143,9 @@ def test_the_report_has_them_in_the_runs_own_time() -> None:
         def process_task(self, task: Task) -> str:
             return task.title
 
-    report = run_batches([Task("a")], FailsOnce(), executor=Elastic(2), workers=3, backoff_s=0.01)
+    report = run_batches(
+        [Task("a")], FailsOnce(), executor=Elastic(2), workers=3, recovery=Recovery(backoff_s=0.01)
+    )
     assert report.retried == 1
     assert [each.size for each in report.resizes] in ([2, 2], [2])
     assert all(0 <= each.at_s <= report.wall_s for each in report.resizes)

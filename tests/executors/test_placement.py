@@ -39,6 +39,7 @@ def test_a_replaced_worker_takes_the_cpu_of_the_one_that_died() -> None:
     with spread.open(TaskValidator(), 1) as run_batches:
         first = {(r.seen.pid, r.seen.allowed) for r in run_batches(batches)}
         ((pid, cpus),) = first
+        assert pid is not None
         os.kill(pid, signal.SIGKILL)
         ((other, again),) = {(r.seen.pid, r.seen.allowed) for r in run_batches(batches)}
     assert other != pid

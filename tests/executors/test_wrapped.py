@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from todobatch import Task, run_batches
+from todobatch.coordinator import Recovery
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import Wrapped
 
@@ -89,7 +90,7 @@ def test_a_pool_that_will_not_run_a_batch_costs_that_batch(
 ) -> None:
     report = run_batches(
         [Task(f"{n}") for n in range(9)], "validate", executor=Wrapped(kind), batch_size=1,
-        retries=0,
+        recovery=Recovery(retries=0),
     )  # fmt: skip
     assert (report.tasks, report.failed, report.set_aside) == (9, 1, 1)
     assert said in report.set_aside_tasks[0].error

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.reports import runs
-from todobatch.lab.store import folder as store
-from todobatch.lab.store.folder import Run
+from todobatch.lab.store.folder import Run, load_run
 from todobatch_reports import site
 from todobatch_reports.frames import Figures
 
@@ -21,7 +20,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run(run_folder: Path) -> Run:
-    return store.load(run_folder)
+    return load_run(run_folder)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from todobatch.lab.store import folder as store
 from todobatch.lab.store.schema import SCHEMA, Cell, Plan, RunMeta, Sample, WorkloadShape
+from todobatch.lab.store.writer import create_run
 
 EXECUTORS = ("sequential", "threads", "interpreters", "processes", "coroutines")
 WORKERS = (1, 2, 4, 8)
@@ -183,7 +183,7 @@ def _spans(cell: Cell, wall: float, draw: random.Random) -> list[list[Any]]:
 
 def write(folder: Path, of: RunMeta, taken: list[Sample]) -> Path:
     """A run folder on disk."""
-    with store.create(folder, of) as run:
+    with create_run(folder, of) as run:
         for sample in taken:
             run.append(sample)
     return folder

@@ -2,19 +2,15 @@
 
 import csv
 import json
-import re
-import subprocess
-import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import urldefrag, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
-import yaml
 from markupsafe import escape
 
 from tests.reports import runs
+from tests.tools.check_links import Page, broken_links
 from todobatch.errors import StoreError, UsageError
 from todobatch.lab.store.folder import Run
 from todobatch.units import show_percent, show_ratio
@@ -22,52 +18,16 @@ from todobatch_reports import pages, site
 from todobatch_reports.frames import Figures, said
 
 pytestmark = pytest.mark.timeout(300)
-ROOT = Path(__file__).resolve().parents[2]
 
 
-class Links(HTMLParser):
-    """Every address that a page names, and every name that it can be entered at."""
-
-    def __init__(self, page: Path) -> None:
-        super().__init__()
-        self.addresses: list[str] = []
-        self.loaded: list[str] = []
-        self.names: set[str] = set()
-        self.inline_scripts = 0
-        self.feed(page.read_text("utf-8"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        if "id" in given:
-            self.names.add(given["id"])
-        if tag == "script" and "src" not in given and "type" not in given:
-            self.inline_scripts += 1
-        if tag in {"script", "img", "link"} and given.get("rel") != "canonical":
-            self.loaded.append(given.get("src") or given.get("href") or "")
-        if "href" in given:
-            self.addresses.append(given["href"])
-
-
-def html(site_folder: Path) -> dict[str, Links]:
-    found = {path.name: Links(path) for path in site_folder.glob("*.html")}
+def html(site_folder: Path) -> dict[str, Page]:
+    found = {path.name: Page(path) for path in site_folder.glob("*.html")}
     return {name: links for name, links in found.items() if name != "404.html"}
 
 
 def test_every_link_leads_to_a_file_and_a_name_that_are_there(site_folder: Path) -> None:
-    found = html(site_folder)
-    assert set(found) == {name.replace(".md", ".html") for name, _ in pages.NAMES}
-    broken = []
-    for page, links in found.items():
-        for address in links.addresses:
-            path, name = urldefrag(address)
-            if urlsplit(path).scheme:
-                continue
-            target = path or page
-            if not (site_folder / target).exists() or (
-                name and target in found and name not in found[target].names | {"__skip"}
-            ):
-                broken.append((page, address))
-    assert broken == []
+    assert set(html(site_folder)) == {name.replace(".md", ".html") for name, _ in pages.NAMES}
+    assert list(broken_links(site_folder)) == []
 
 
 def test_no_page_loads_anything_from_elsewhere_or_by_an_absolute_path(site_folder: Path) -> None:
@@ -178,70 +138,12 @@ def test_a_run_without_good_samples_is_refused_with_a_remedy(tmp_path: Path) -> 
     assert "--resume" in caught.value.remedy
 
 
-def test_docs_without_a_configuration_beside_them_are_refused(
-    tmp_path: Path, run_folder: Path
-) -> None:
-    (tmp_path / "docs").mkdir()
-    with pytest.raises(UsageError, match=r"mkdocs\.yml"):
-        site.build(run_folder, tmp_path / "site", docs=tmp_path / "docs")
-
-
-def test_a_broken_link_in_the_docs_is_named_when_strict(tmp_path: Path, run_folder: Path) -> None:
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "extra.md").write_text("# Extra\n\n[gone](gone.md)\n", "utf-8")
-    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
-    config["nav"] = [{"Dashboard": "index.md"}, {"Extra": "extra.md"}]
-    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(config), "utf-8")
-    with pytest.raises(StoreError, match=r"gone\.md"):
-        site.build(run_folder, tmp_path / "site", docs=tmp_path / "docs", strict=True)
-    assert not (tmp_path / "site").exists()
-
-
-# The repository's own site ------------------------------------------------------------------------
-
-
-def test_both_configurations_give_the_same_look() -> None:
-    whole = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
-    alone = yaml.safe_load((site.ASSETS / "mkdocs.yml").read_text("utf-8"))
-    for own in ("docs_dir", "site_dir", "nav"):
-        del whole[own]
-    assert whole == alone
-
-
-def test_every_page_of_the_docs_has_its_place_in_the_nav() -> None:
-    named = set(re.findall(r"[\w./-]+\.md", (ROOT / "mkdocs.yml").read_text("utf-8")))
-    docs = ROOT / "docs"
-    written = {str(path.relative_to(docs)) for path in docs.rglob("*.md")} - {"index.md"}
-    assert written - named == set()
-    assert named - written == {name for name, _ in pages.NAMES} | {"documentation.md"}
-
-
-def test_the_docs_are_built_in_without_a_broken_link(tmp_path: Path, run_folder: Path) -> None:
-    copy = tmp_path / "checkout"
-    copy.mkdir()
-    (copy / "docs").symlink_to(ROOT / "docs")
-    (copy / "mkdocs.yml").write_bytes((ROOT / "mkdocs.yml").read_bytes())
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "todobatch_reports.site", "--strict", "--docs", "docs"),
-            *("--run", str(run_folder), "-o", str(tmp_path / "site")),
-        ],
-        cwd=copy,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == str(tmp_path / "site" / "index.html")
-    assert (tmp_path / "site" / "documentation.html").is_file()
-
-
 def test_the_newest_run_comes_before_the_published_one(tmp_path: Path) -> None:
     meta = runs.meta(blocks=1, workloads=("example8",))
     published = runs.write(tmp_path / "published" / "machine", meta, runs.samples(meta))
-    assert site.newest_run(tmp_path) == published
+    assert site.default_run(tmp_path) == published
     own = runs.write(tmp_path / "mine", meta, runs.samples(meta))
-    assert site.newest_run(tmp_path) == own
+    assert site.default_run(tmp_path) == own
 
 
 def test_without_any_run_the_remedy_says_how_to_make_one(

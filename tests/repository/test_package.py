@@ -15,9 +15,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PUBLIC_NAMES = [
     "Batch",
     "BatchReport",
+    "Costs",
+    "Hooks",
     "PerWorkerResultCollector",
     "ProcessingResult",
     "QueueResultCollector",
+    "Recovery",
     "Task",
     "TaskBatchProcessor",
     "TaskFailure",
@@ -27,6 +30,7 @@ PUBLIC_NAMES = [
     "ThreadSafeResultCollector",
     "TodobatchError",
     "__version__",
+    "batched",
     "run_batch_processing_system",
     "run_batches",
 ]

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from todobatch.coordinator import journal
-from todobatch.job import engine
+from todobatch.job.engine import Engine
+from todobatch.job.output import RowFile
+from todobatch.job.spec import Job
 
 TASKS = 70
 JOB: dict[str, Any] = {
-    "input": None, "format": None, "generate": TASKS, "seed": 3, "workload": "report",
-    "executor": "threads", "workers": 2, "batch_size": 10, "today": "2026-11-24", "strict": False,
-    "backoff_s": 0.0, "watchdog_s": 60.0,
+    "generate": TASKS, "seed": 3, "workload": "report", "batch_size": 10, "today": "2026-11-24",
+    "recovery": {"backoff_s": 0.0, "watchdog_s": 60.0},
 }  # fmt: skip
 
 
@@ -35,8 +36,8 @@ def attempt(folder: Path, kill_at: int) -> dict[str, Any]:
         code = 70
         try:
             patch(kill_at)
-            job: Any = JOB | {"output": f"{folder}/out.jsonl", "journal": f"{folder}/j.db"}
-            code = engine.Engine(job, writer).run()
+            files = {"output": f"{folder}/out.jsonl", "journal": f"{folder}/j.db"}
+            code = Engine(Job.from_json(JOB | files), writer).run()
         finally:
             os._exit(code)
     os.close(writer)
@@ -59,7 +60,7 @@ def patch(kill_at: int) -> None:
 
     journal.on_step = step
     journal.SHORTEST_S = journal.LONGEST_S = 0.0  # each batch is saved at once
-    fsync, replace, write = os.fsync, pathlib.Path.replace, engine._Output.write
+    fsync, replace, write = os.fsync, pathlib.Path.replace, RowFile.write
 
     def stepped_fsync(handle: int) -> None:
         step("before fsync")
@@ -82,7 +83,7 @@ def patch(kill_at: int) -> None:
 
     os.fsync = stepped_fsync  # type: ignore[assignment]
     pathlib.Path.replace = stepped_replace  # type: ignore[method-assign, assignment]
-    engine._Output.write = stepped_write  # type: ignore[method-assign]
+    RowFile.write = stepped_write  # type: ignore[method-assign]
 
 
 def outcome(folder: Path, last: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import Any, TypedDict
 
 from todobatch.child.faults import FAULTS, Drilled, Strike, unable, work
-from todobatch.coordinator.drive import run_batches
+from todobatch.coordinator import Hooks, Recovery, run_batches
 from todobatch.executors import EXECUTORS, Executor, Wrapped
 from todobatch.model import Batch, ProcessingResult, Task, describe_exception
 from todobatch.units import Seconds
@@ -126,12 +126,14 @@ def run_own(job: DrillJob, tell: Tell) -> None:
         workers=job["workers"],
         batch_size=job["batch_size"],
         keep_rows=True,
-        on_batch=take,
-        deadline_s=job["deadline_s"] if can_stop else None,
-        retries=job["retries"],
-        backoff_s=job["backoff_s"],
-        retry_failed=True,
-        watchdog_s=job["watchdog_s"] if hangs and not can_stop else None,
+        hooks=Hooks(on_batch=take),
+        recovery=Recovery(
+            retries=job["retries"],
+            backoff_s=job["backoff_s"],
+            retry_failed=True,
+            deadline_s=job["deadline_s"] if can_stop else None,
+            watchdog_s=job["watchdog_s"] if hangs and not can_stop else None,
+        ),
     )
     tell.event("report", done=report.tasks - report.failed, failed=report.failed)
 

@@ -29,7 +29,7 @@ from typing import Any, TypedDict
 
 from todobatch import cgroup, runtime
 from todobatch.child.tasks import TaskSource, batches_of
-from todobatch.coordinator.drive import run_batches
+from todobatch.coordinator import Hooks, run_batches
 from todobatch.executors import Executor, get
 from todobatch.executors.base import BatchRunner, Capabilities, Placement
 from todobatch.model import Batch, BatchReport, ProcessingResult, WorkerSeen
@@ -130,9 +130,7 @@ class Measurement:
             self._processor,
             executor=self._executor,
             workers=self._workers,
-            on_result=results.append,
-            on_ready=ready,
-            on_done=done,
+            hooks=Hooks(on_result=results.append, on_ready=ready, on_done=done),
         )
         switches = [
             after - before

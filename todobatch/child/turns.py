@@ -79,7 +79,7 @@ def _turn(run_batches: BatchRunner, batches: Sequence[Batch]) -> dict[str, Any]:
     for result in results:
         tasks += result.tasks
         failed += result.tasks - result.tasks_processed
-        digest = (digest + result.digest) % DIGEST_MODULUS
+        digest = (digest + (result.digest or 0)) % DIGEST_MODULUS
         error = error or result.error
         gil = gil or result.seen.gil_before or result.seen.gil_after
     return {

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -21,9 +22,9 @@ from todobatch.errors import (
 )
 
 if TYPE_CHECKING:
-    from todobatch.coordinator.drive import Order
+    from todobatch.coordinator.options import Order
     from todobatch.executors.base import Placement
-    from todobatch.job.engine import Job
+    from todobatch.job.spec import Job
     from todobatch.lab.interpreters import Interpreter
 
 T = TypeVar("T")
@@ -150,8 +151,9 @@ def run(
 ) -> None:  # fmt: skip
     """Run a workload over tasks on one executor, and say what it took."""
     from todobatch.cli.views.run import RunView
-    from todobatch.coordinator.drive import DEFAULT_BATCH_SIZE, today
+    from todobatch.coordinator.options import Recovery
     from todobatch.executors import Elastic, get
+    from todobatch.job.spec import Job
     from todobatch.lab.interpreters import find
 
     _check_input(file, generate, format, batch_size)
@@ -169,35 +171,36 @@ def run(
     orders: dict[str, Order] = {"input": "input", "priority": "priority", "longest": "longest"}
     placements: dict[str, Placement] = {"spread": "spread", "none": "none"}
     chosen = find(interpreter) if interpreter else _running()
-    job: Job = {
-        "input": None if file is None else str(file),
-        "format": format,
-        "generate": generate,
-        "seed": seed,
-        "workload": workload,
-        "executor": executor,
-        "workers": most,
-        "least_workers": least,
-        "batch_size": DEFAULT_BATCH_SIZE if batch_size is None else batch_size,
-        "cut": batch_size is None,
-        "today": today().isoformat(),
-        "strict": strict,
-        "output": None if output is None else str(output),
-        "deadline_s": deadline,
-        "retries": retries,
-        "backoff_s": backoff,
-        "retry_failed": retry_failed,
-        "watchdog_s": no_progress,
-        "journal": None if journal is None else str(journal),
-        "order": _one_of(orders, order, "--order"),
-        "costs": None if costs is None else str(costs),
-        "placement": _one_of(placements, placement, "--placement"),
-    }
-    by_itself = ":" not in workload and journal is None
-    wants_baseline = by_itself if baseline is None else baseline
-    with _standard_input(job), RunView(job, chosen, quiet=as_json) as view:
-        report = _measure(job, chosen, view, wants_baseline=wants_baseline)
-        view.report(report, as_json=as_json)
+    with _standard_input(file, format) as (name, format_name):
+        job = Job(
+            input=name,
+            format=format_name,
+            generate=generate,
+            seed=seed,
+            strict=strict,
+            workload=workload,
+            executor=executor,
+            workers=most,
+            least_workers=least,
+            placement=_one_of(placements, placement, "--placement"),
+            batch_size=batch_size,
+            order=_one_of(orders, order, "--order"),
+            recovery=Recovery(
+                retries=retries,
+                backoff_s=backoff,
+                retry_failed=retry_failed,
+                deadline_s=deadline,
+                watchdog_s=no_progress,
+            ),
+            output=None if output is None else str(output),
+            journal=None if journal is None else str(journal),
+            costs=None if costs is None else str(costs),
+        )
+        by_itself = ":" not in workload and journal is None
+        wants_baseline = by_itself if baseline is None else baseline
+        with RunView(job, chosen, quiet=as_json) as view:
+            report = _measure(job, chosen, view, wants_baseline=wants_baseline)
+            view.report(report, as_json=as_json)
     _judge(report, chosen)
 
 
@@ -225,34 +228,35 @@ def _measure(
     from todobatch.lab.interpreters import worker_environment
 
     python = interpreter.executable, worker_environment(interpreter, inherit_gil=True)
-    report = run_job(job, *python, view.on_event, name=interpreter.spec)
+    report = run_job(job, *python, view.on_event, name=interpreter.spec).document()
     report.update(interpreter=interpreter.spec, speedup=None, baseline_wall_s=None)
-    if job["executor"] == "sequential":
+    if job.executor == "sequential":
         report.update(speedup=1.0, baseline_wall_s=report["wall_s"])
     elif wants_baseline and not report["interrupted"] and not report["resumed_tasks"]:
         view.baseline()
         with tempfile.TemporaryDirectory(prefix="todobatch-") as folder:
             # Rows are written here too, where the job wrote them: it is to be the same work.
-            output = None if job["output"] is None else str(Path(folder) / "rows.jsonl")
-            alone = job | {
-                "executor": "sequential", "workers": 1, "least_workers": None, "output": output,
-                "deadline_s": None, "watchdog_s": None, "journal": None, "placement": "none",
-                "costs": None, "order": "input",
-            }  # fmt: skip
+            output = None if job.output is None else str(Path(folder) / "rows.jsonl")
+            recovery = replace(job.recovery, deadline_s=None, watchdog_s=None)
+            alone = replace(
+                job, executor="sequential", workers=1, least_workers=None, output=output,
+                recovery=recovery, journal=None, placement="none", costs=None, order="input",
+            )  # fmt: skip
             try:
                 base = run_job(alone, *python, view.on_baseline_event, name=interpreter.spec)
             except KeyboardInterrupt:
-                base = {"interrupted": True}
+                report["interrupted"] = True
+                return report
             except TodobatchError as error:  # the job itself is done: only the speed-up is missing
                 view.no_baseline(error)
                 return report
-        if base["interrupted"]:
+        if base.interrupted:
             report["interrupted"] = True
         else:
             report.update(
-                baseline_wall_s=base["wall_s"],
-                speedup=base["wall_s"] / report["wall_s"],
-                baseline_digest=base["digest"],
+                baseline_wall_s=base.wall_s,
+                speedup=base.wall_s / report["wall_s"],
+                baseline_digest=base.digest,
             )
     return report
 
@@ -307,20 +311,24 @@ def _check_input(
 
 
 @contextmanager
-def _standard_input(job: "Job") -> Iterator[None]:
-    """Put what can be read only once into a file while the run lasts: standard input, a pipe."""
-    if job["input"] is None or (job["input"] != "-" and Path(job["input"]).is_file()):
-        yield
+def _standard_input(
+    file: Path | None, format_name: str | None
+) -> Iterator[tuple[str | None, str | None]]:
+    """Put what can be read only once into a file while the run lasts: standard input, a pipe.
+
+    Yields the name to read instead, and its format.
+    """
+    if file is None or (str(file) != "-" and file.is_file()):
+        yield (None if file is None else str(file)), format_name
         return
     with tempfile.NamedTemporaryFile(prefix="todobatch-input-") as copy:
-        if job["input"] == "-":
+        if str(file) == "-":
             shutil.copyfileobj(sys.stdin.buffer, copy)
         else:
-            with open(job["input"], "rb") as once:
+            with file.open("rb") as once:
                 shutil.copyfileobj(once, copy)
         copy.flush()
-        job["input"], job["format"] = copy.name, job["format"] or _format_of(job["input"])
-        yield
+        yield copy.name, format_name or _format_of(str(file))
 
 
 def _format_of(name: str) -> str | None:

@@ -24,9 +24,9 @@ def show(
 ) -> None:
     """Show what a run found: the table, and which approach is fastest and why."""
     from todobatch.cli.views import show as lab_show
-    from todobatch.lab.store import folder as store
+    from todobatch.lab.store.folder import load_run, newest_run
 
-    found = store.load(store.newest(Path("results")) if run is None else run)
+    found = load_run(newest_run(Path("results")) if run is None else run)
     if json_:
         typer.echo(lab_show.as_json(found, workload=workload))
     else:

@@ -22,7 +22,7 @@ from typing import ClassVar, Literal, Self, TypeAlias
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError, UsageError
-from todobatch.model import Batch, ProcessingResult, WorkerSeen, describe_exception
+from todobatch.model import Batch, Part, ProcessingResult, WorkerSeen, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.processors.own import has_its_own_results, what_is_wrong
 from todobatch.units import Ratio, Seconds
@@ -331,6 +331,7 @@ class Worker:
             queue_s,
             deserialise_s,
         )
+        number = batch.number if isinstance(batch, Part) else None
         # By position, not by `dataclasses.replace`, which takes three times as long.
         return ProcessingResult(
             result.processor_id,
@@ -341,11 +342,12 @@ class Worker:
             batch.index,
             len(batch.tasks),
             result.started,
-            result.rows if self._keep_rows else None,
+            result.rows if self._keep_rows or number is not None else None,
             result.partial,
             result.digest,
             result.failures,
             seen,
+            part=number,
         )
 
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from todobatch import errors
-from todobatch.coordinator.drive import no_progress
+from todobatch.coordinator.watchdog import no_progress
 from todobatch.errors import MeasurementError, TodobatchError
 from todobatch.executors import get
-from todobatch.job.engine import ALIVE_EVERY_S, Job
+from todobatch.job.engine import ALIVE_EVERY_S
+from todobatch.job.spec import Job, JobReport
 from todobatch.runtime import signal_name
 from todobatch.units import Seconds
 
@@ -40,7 +41,7 @@ def run_job(
     on_event: OnEvent,
     *,
     name: str = "",
-) -> dict[str, Any]:
+) -> JobReport:
     """Run the job in a fresh process and give its report; other events go to `on_event`.
 
     `executable` is the Python that runs it, `environment` all of the process's environment, and
@@ -73,7 +74,7 @@ def run_job(
         raise _died(process, name or str(executable))
     if report["event"] == "error":
         raise _as_error(report)
-    return report
+    return JobReport.from_json(report["report"])
 
 
 def _start(
@@ -99,7 +100,7 @@ def _start(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     assert process.stdin is not None
     try:
-        process.stdin.write(json.dumps(job).encode() + b"\n")
+        process.stdin.write(json.dumps(job.to_json()).encode() + b"\n")
         process.stdin.flush()
     except BrokenPipeError:
         pass  # it died at once; reading its events finds that out
@@ -148,10 +149,10 @@ class _Lines:
 
 def _patience(job: Job) -> Seconds | None:
     """How long the process may be silent while batches run; None where nobody watches."""
-    limit = job.get("watchdog_s")
+    limit = job.recovery.watchdog_s
     if limit is None:
         return None
-    return limit + ALIVE_EVERY_S + SILENCE_S + SILENCE_A_WORKER_S * job["workers"]
+    return limit + ALIVE_EVERY_S + SILENCE_S + SILENCE_A_WORKER_S * job.workers
 
 
 def _follow(
@@ -205,17 +206,17 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 def _hangs(job: Job, silent: _SilentError) -> TodobatchError:
     """What the watchdog in the process would have said, had it been able to run."""
     done = f"{silent.last['tasks']} tasks were done"
-    if (name := job.get("journal")) is not None:
+    if (name := job.journal) is not None:
         from todobatch.coordinator.journal import saved_tasks
 
         saved = saved_tasks(name)
         done = f"{saved} tasks are done and saved in {name}" if saved is not None else done
     return no_progress(
-        get(job["executor"]),
-        f"no batch came back for {job.get('watchdog_s'):g} s, and the process was silent for "
+        get(job.executor),
+        f"no batch came back for {job.recovery.watchdog_s:g} s, and the process was silent for "
         f"{silent.silent_s:.1f} s: something in it lets no other thread run, as C code does that "
         f"holds the GIL; {done}; when it was heard last there was out: "
-        f"{silent.last['out'] or 'nothing'}",
+        f"{silent.last['in_flight'] or 'nothing'}",
     )
 
 

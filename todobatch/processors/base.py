@@ -13,10 +13,12 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from todobatch import runtime
 from todobatch.model import (
     Batch,
     Fault,
     Json,
+    Part,
     ProcessingResult,
     Task,
     TaskFailure,
@@ -24,8 +26,6 @@ from todobatch.model import (
 )
 
 DIGEST_MODULUS = 1 << 256
-UNKNOWN_DIGEST = -1
-"""Of a batch that was run in parts, by a `process_batch` of the user's own that gives no rows."""
 FAILURES_IN_MESSAGE = 3
 LONG_TEXT = 1_000
 """Characters from which on a text is hashed by itself."""
@@ -43,17 +43,30 @@ class TaskBatchProcessor(ABC):
     """
 
     name: ClassVar[str] = "custom"
-    in_parts: ClassVar[bool] = True
-    """Whether a batch of slow tasks may be run in parts: `process_batch` gives each task's row, and
-    `summarise`, which then runs in the coordinator too, breaks no process. A class with a
-    `process_batch` of its own has to say so itself; one with a `summarise` of its own has to for
-    executors that isolate crashes."""
+    splittable: ClassVar[bool] = True
+    """Whether a batch of slow tasks may be run in parts: `process_batch` must return a row for each
+    task. A subclass that overrides `process_batch` has False unless it sets True itself."""
+    summary_is_safe: ClassVar[bool] = True
+    """Whether `summarise` cannot crash its process, so that the coordinator may call it too. A
+    subclass that overrides `summarise` has False unless it sets this or `splittable` to True.
+    Executors that isolate crashes split batches only where it is True."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        body = vars(cls)
+        if "splittable" not in body and body.keys() & {"process_batch", "process_batch_async"}:
+            cls.splittable = False
+        if "summary_is_safe" not in body:
+            if body.get("splittable"):
+                cls.summary_is_safe = True
+            elif body.keys() & {"summarise", "result_of"}:
+                cls.summary_is_safe = False
 
     def __init__(
         self, processor_id: str | int | None = None, *, today: dt.date | None = None
     ) -> None:
         self.processor_id = self.name if processor_id is None else str(processor_id)
-        self.today = today or dt.datetime.now(tz=dt.UTC).astimezone().date()
+        self.today = today or runtime.today()
 
     @abstractmethod
     def process_task(self, task: Task) -> Json:
@@ -150,27 +163,6 @@ class TaskBatchProcessor(ABC):
         )
 
 
-def may_be_cut(processor: TaskBatchProcessor, *, isolated: bool = False) -> bool:
-    """Whether a batch may be run in parts, and its result be made of their rows in this process.
-
-    `isolated` says that what crashes in a worker must not do so here.
-    """
-    kinds = type(processor).__mro__
-    ours = __name__.partition(".")[0] + "."
-
-    def says_so(name: str, *, trusted: bool) -> bool:
-        kind = next(each for each in kinds if name in vars(each))
-        return (
-            kind is TaskBatchProcessor
-            or bool(vars(kind).get("in_parts"))
-            or (trusted and kind.__module__.startswith(ours))
-        )
-
-    rows = all(says_so(name, trusted=False) for name in ("process_batch", "process_batch_async"))
-    whole = all(says_so(name, trusted=True) for name in ("summarise", "result_of"))
-    return rows and (whole or not isolated)
-
-
 def as_batch(tasks: Batch | Sequence[Task]) -> Batch:
     """A batch as it is; a plain sequence of tasks as batch 0."""
     return tasks if isinstance(tasks, Batch) else Batch(0, tuple(tasks))
@@ -196,6 +188,7 @@ def failed_result(
         tasks=len(batch.tasks),
         started=now if started is None else started,
         fault=fault,
+        part=batch.number if isinstance(batch, Part) else None,
     )
 
 

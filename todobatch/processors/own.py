@@ -9,17 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from todobatch.model import Batch, ProcessingResult, TaskFailure, describe_exception
-from todobatch.processors.base import TaskBatchProcessor, may_be_cut
-from todobatch.processors.parts import InParts
+from todobatch.processors.base import TaskBatchProcessor
 
 _NUMBERS = (int, float)
 
 
 def has_its_own_results(processor: TaskBatchProcessor) -> bool:
-    """Whether its results are made by code of its own."""
-    inner = processor.inner if isinstance(processor, InParts) else processor
-    made_here = type(inner).result_of is TaskBatchProcessor.result_of
-    return not (made_here and may_be_cut(inner))
+    """Whether a user's code makes its results, so that they must be checked."""
+    ours = type(processor).result_of is TaskBatchProcessor.result_of
+    return not (ours and processor.splittable)
 
 
 def what_is_wrong(result: Any, batch: Batch, *, keep_rows: bool) -> str | None:

@@ -63,6 +63,7 @@ class TaskProcessor(TaskBatchProcessor):
     """State transitions, urgency and recurrence. A row is the task's new state."""
 
     name = "process"
+    summary_is_safe = True
 
     def process_task(self, task: Task) -> Json:
         """``{status, priority, urgency, next_due?}``; urgency in thousandths.

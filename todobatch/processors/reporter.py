@@ -18,6 +18,7 @@ class TaskReporter(TaskBatchProcessor):
     """
 
     name = "report"
+    summary_is_safe = True
 
     def process_task(self, task: Task) -> Json:
         """The task's urgency in thousandths."""

@@ -41,6 +41,7 @@ class Pipeline(TaskBatchProcessor):
     """
 
     name = "pipeline"
+    summary_is_safe = True
 
     def __init__(
         self, processor_id: str | int | None = None, *, today: dt.date | None = None
@@ -223,6 +224,7 @@ class Payload(TaskBatchProcessor):
     """
 
     name = "payload"
+    summary_is_safe = True
 
     def process_task(self, task: Task) -> Json:
         """The page: the title, set again and again."""
@@ -278,7 +280,7 @@ class FunctionProcessor(TaskBatchProcessor):
     """A user's function of one task. What it returns must be JSON; an ``async def`` is awaited."""
 
     name = "function"
-    in_parts = True
+    splittable = True
 
     def __init__(
         self,

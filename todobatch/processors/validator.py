@@ -58,6 +58,7 @@ class TaskValidator(TaskBatchProcessor):
     """Checks priority (1 to 10), dates, status and recurrence. A row is the list of problems."""
 
     name = "validate"
+    summary_is_safe = True
 
     def process_task(self, task: Task) -> Json:
         """The task's problems; an empty list when it is sound."""

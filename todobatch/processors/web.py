@@ -45,7 +45,7 @@ class Http(TaskBatchProcessor):
     """
 
     name = "http"
-    in_parts = True
+    splittable = True
 
     def __init__(
         self, processor_id: str | int | None = None, *, today: dt.date | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from todobatch import runtime
 from todobatch.errors import InputError, UnknownFormatError
 from todobatch.model import Task
 from todobatch.sources import csv_file, jsonl, taskwarrior, todotxt
@@ -69,7 +70,7 @@ class Source:
         `on_broken` raises. An input without tasks yields nothing. Raises InputError when the input
         cannot be read on, or (CSV) when its header makes the whole of it senseless.
         """
-        today = self._today or dt.date.today()  # noqa: DTZ011 - due dates are local days
+        today = self._today or runtime.today()
         reading = Reading(self.file, today, on_broken)
         self.skipped = reading.skipped
         if _is_stdin(self._path):

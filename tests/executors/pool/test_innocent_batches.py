@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from todobatch import Task, TaskBatchProcessor, runtime
-from todobatch.coordinator.drive import run_batches
+from todobatch.coordinator import Hooks, Recovery, run_batches
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import get, processes
 from todobatch.model import Batch, Json, ProcessingResult
@@ -50,7 +50,8 @@ def test_a_caller_that_is_slow_costs_no_batch_its_result() -> None:
 
     report = run_batches(
         [Task(f"{n}") for n in range(5)], Large(), executor="processes", workers=1, batch_size=1,
-        keep_rows=True, deadline_s=DEADLINE_S, retries=0, on_batch=slow,
+        keep_rows=True, hooks=Hooks(on_batch=slow),
+        recovery=Recovery(retries=0, deadline_s=DEADLINE_S),
     )  # fmt: skip
     assert (report.tasks, report.failed, report.set_aside, report.replaced) == (5, 0, 0, 0)
 
@@ -58,7 +59,7 @@ def test_a_caller_that_is_slow_costs_no_batch_its_result() -> None:
 def test_an_aggregate_that_kills_its_worker_does_not_kill_the_coordinator() -> None:
     report = run_batches(
         [Task(f"{n}", priority=1 + n % 9) for n in range(10)], BreaksAsAWhole(),
-        executor="processes", workers=1, batch_size=10, retries=0,
+        executor="processes", workers=1, batch_size=10, recovery=Recovery(retries=0),
     )  # fmt: skip
     assert (report.tasks, report.failed, report.set_aside) == (10, 0, 0)
     assert report.result == {"rows": 10}

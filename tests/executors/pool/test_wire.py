@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from todobatch.coordinator.drive import batched
+from todobatch.coordinator import batched
 from todobatch.executors.base import Worker
 from todobatch.executors.pool import wire
 from todobatch.model import Batch, Task

@@ -33,9 +33,9 @@ from todobatch.lab.compare.compare import (
 )
 from todobatch.lab.compare.sides import read, side_of_run
 from todobatch.lab.stats.estimate import mean_log
-from todobatch.lab.store import folder as store
-from todobatch.lab.store.folder import Run
+from todobatch.lab.store.folder import Run, load_run
 from todobatch.lab.store.schema import SCHEMA, Cell, Control, Estimate, RunMeta
+from todobatch.lab.store.writer import create_run
 
 QUICK = ROOT / "results" / "published" / "quick"
 WAITS = Cell("io-wait", "3.14", "threads", 2)
@@ -91,7 +91,7 @@ def significant(outcome: Outcome) -> set[str]:
 
 
 def written(run: Run, folder: Path) -> Path:
-    with store.create(folder, run.meta) as opened:
+    with create_run(folder, run.meta) as opened:
         for each in run.samples:
             opened.append(each)
         for control in run.controls:
@@ -115,7 +115,7 @@ def slow_down(folder: Path, factor: float) -> str:
     """Make one cell of a run folder slower; gives its name."""
     path = folder / "samples.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    wanted = store.load(folder).meta.plan.cells[1].key
+    wanted = load_run(folder).meta.plan.cells[1].key
     for line in lines:
         key = "/".join(str(line[n]) for n in ("workload", "interpreter", "executor", "workers"))
         if key == wanted and line["wall_s"] is not None:
@@ -128,7 +128,7 @@ def test_in_a_copied_run_nothing_is_significant(copy: Path, run_todobatch: RunTo
     done = run_todobatch("compare", QUICK, copy, "--fail-on-slower", "3%", "--format", "json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert len(document["rows"]) == len(store.load(QUICK).meta.plan.cells)
+    assert len(document["rows"]) == len(load_run(QUICK).meta.plan.cells)
     assert {row["significant"] for row in document["rows"]} == {False}
     assert {row["method"] for row in document["rows"]} == {"paired"}
     assert document["gate"]["failed"] is False
@@ -151,7 +151,7 @@ def test_ten_percent_in_one_cell_are_found_there_and_nowhere_else(
 
 def test_the_text_lists_what_differs_and_folds_the_rest(copy: Path) -> None:
     slower = slow_down(copy, 1.10)
-    cells = len(store.load(QUICK).meta.plan.cells)
+    cells = len(load_run(QUICK).meta.plan.cells)
     folded, whole = invoke(QUICK, copy), invoke(QUICK, copy, "--all")
     assert folded.exit_code == whole.exit_code == 0
     rows = [line for line in folded.output.splitlines() if " pairs " in line]
@@ -682,7 +682,7 @@ def test_a_run_that_is_missing_or_no_run_ends_with_6(
     assert "there is no such file or folder" in missing.stderr
     empty = run_todobatch("compare", tmp_path, QUICK)
     assert empty.returncode == 6
-    assert "this is no run folder" in empty.stderr
+    assert "this is not a run folder" in empty.stderr
 
 
 def test_a_name_cannot_steer_the_terminal(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ from todobatch.lab.doctor.noise import Pair
 from todobatch.lab.doctor.together import Together
 from todobatch.lab.interpreters import Interpreter
 from todobatch.lab.measure.sample import Sampler, Slot
-from todobatch.lab.store import folder as store
 from todobatch.lab.store import machine
+from todobatch.lab.store.folder import load_run
 from todobatch.lab.store.schema import Sample, WorkloadShape
 from todobatch.runtime import RuntimeFacts
 
@@ -619,7 +619,7 @@ def test_a_run_keeps_what_doctor_finds_without_measuring(
         env={"PYTHONPATH": here},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    kept = store.load(folder).meta.doctor
+    kept = load_run(folder).meta.doctor
     assert [each["name"] for each in kept] == [each.name for each in doctor.examine(QUIET)]
     assert str(Path.home()) not in json.dumps(kept)
     assert str(tmp_path) not in json.dumps(kept)
@@ -645,4 +645,4 @@ def test_show_tells_of_a_busy_machine_once() -> None:
 
 
 def test_a_run_of_before_there_was_a_doctor_has_no_findings() -> None:
-    assert store.load(GOLDEN).meta.doctor == []
+    assert load_run(GOLDEN).meta.doctor == []

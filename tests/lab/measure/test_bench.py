@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import COMMAND, RunTodobatch
 from todobatch.lab.interpreters import Interpreter
 from todobatch.lab.measure import schedule
-from todobatch.lab.store import folder as store
+from todobatch.lab.store.folder import META, SAMPLES, load_run, newest_run
 
 pytestmark = [pytest.mark.interpreters, pytest.mark.timeout(300)]
 
@@ -59,7 +59,7 @@ def wait_for(
 
 
 def lines(folder: Path) -> int:
-    path = folder / store.SAMPLES
+    path = folder / SAMPLES
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
@@ -71,14 +71,14 @@ def test_a_run_that_is_killed_goes_on_where_it_was_and_keeps_what_it_had(
     wait_for(lambda: lines(folder) >= 3, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    before = store.load(folder)
+    before = load_run(folder)
     assert 3 <= len(before.samples) < 16
     assert before.meta.ended is None
 
     code, output = finish(start("bench", "--resume", folder))
     assert code == 0, output
     assert f"{len(before.samples)} samples are kept" in output
-    after = store.load(folder)
+    after = load_run(folder)
     assert after.samples[: len(before.samples)] == before.samples
     assert after.meta.plan == before.meta.plan
     assert after.meta.ended is not None
@@ -99,7 +99,7 @@ def test_ctrl_c_saves_tells_how_to_go_on_and_exits_130(options: list[str], tmp_p
     assert code == 130, output
     assert f"todobatch bench --resume {folder}" in output
     assert "Traceback" not in output
-    run = store.load(folder)
+    run = load_run(folder)
     assert not run.torn
     assert len(run.samples) >= 2
     assert json.loads((folder / "pyperf" / "3.14.json").read_text())["benchmarks"]
@@ -163,7 +163,7 @@ def test_a_run_folder_holds_no_path_of_the_machine(options: list[str], tmp_path:
     folder = tmp_path / "run"
     code, output = finish(start(*options, "--blocks", "1", "-o", folder))
     assert code == 0, output
-    for path in (folder / store.META, folder / store.SAMPLES, folder / "pyperf" / "3.14.json"):
+    for path in (folder / META, folder / SAMPLES, folder / "pyperf" / "3.14.json"):
         text = path.read_text()
         assert str(Path.home()) not in text
         assert str(tmp_path) not in text
@@ -181,7 +181,7 @@ def test_own_tasks_are_measured_and_a_changed_file_is_not_resumed(
     code, output = finish(start(*options, "--blocks", "1", "--input", tasks, "-o", folder))
     assert code == 0, output
     assert "tasks.jsonl:3" in output  # the broken record, by file and line
-    source = store.load(folder).meta.plan.source
+    source = load_run(folder).meta.plan.source
     assert (source["path"], source["tasks"], source["broken"]) == ("tasks.jsonl", 2, 1)
 
     tasks.write_text('{"title": "four"}\n')
@@ -197,9 +197,9 @@ def test_a_run_by_the_plan_of_another_one_can_be_compared_with_it(
     assert finish(start(*options, "--blocks", "2", "-o", before))[0] == 0
     code, output = finish(start("bench", "--like", before, "-o", after))
     assert code == 0, output
-    assert store.load(after).meta.plan == store.load(before).meta.plan
-    taken = [(each.block, each.cell, each.digest) for each in store.load(after).samples]
-    assert taken == [(each.block, each.cell, each.digest) for each in store.load(before).samples]
+    assert load_run(after).meta.plan == load_run(before).meta.plan
+    taken = [(each.block, each.cell, each.digest) for each in load_run(after).samples]
+    assert taken == [(each.block, each.cell, each.digest) for each in load_run(before).samples]
     compared = run_todobatch("compare", before, after)
     assert compared.returncode == 0, compared.stderr
     assert "B against A" in compared.stdout
@@ -208,7 +208,7 @@ def test_a_run_by_the_plan_of_another_one_can_be_compared_with_it(
 def test_a_run_of_other_interpreters_is_not_resumed(options: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert finish(start(*options, "--blocks", "1", "-o", folder))[0] == 0
-    path = folder / store.META
+    path = folder / META
     meta = json.loads(path.read_text())
     meta["interpreters"]["3.14t"]["version"] = "3.14.0"
     meta["machine"]["cpu_model"] = "Another CPU"
@@ -229,9 +229,9 @@ def test_a_run_of_other_interpreters_is_not_resumed(options: list[str], tmp_path
         (["--quick", "--full"], 2, "exclude each other"),
         (["--interpreters", "3.14,3.99"], 4, "3.99"),
         (["--input", "no-such-file.txt"], 2, "no-such-file.txt"),
-        (["--resume", "no-such-run"], 6, "no-such-run: this is no run folder"),
+        (["--resume", "no-such-run"], 6, "no-such-run: this is not a run folder"),
         (["--resume", "no-such-run", "--blocks", "3"], 2, "keeps its own plan"),
-        (["--like", "no-such-run"], 6, "no-such-run: this is no run folder"),
+        (["--like", "no-such-run"], 6, "no-such-run: this is not a run folder"),
         (["--like", "no-such-run", "--blocks", "3"], 2, "the plan is that of the other run"),
         (["--target", "much"], 2, "'much' is no share"),
         (["--target", "2%x"], 2, "'2%x' is no share"),
@@ -272,7 +272,7 @@ def test_a_workload_whose_output_varies_is_void_everywhere_and_given_up(
     )
     assert code == 5, output
     assert "no sample of it is valid: its output differs" in output
-    samples = store.load(folder).samples
+    samples = load_run(folder).samples
     # Two cells, three attempts each in the first block, none in the others.
     assert len(samples) == 2 * schedule.ATTEMPTS
     assert all("its output differs" in (each.void or "") for each in samples)
@@ -324,10 +324,10 @@ def test_a_clock_that_jumps_changes_neither_order_nor_budget(
     assert len(started) == 4  # two cells in two blocks: the budget was not spent by the clock
     assert started == sorted(started, reverse=True)
     assert started[0] > started[-1]
-    assert [each.number for each in store.load(folder).samples] == [0, 1, 2, 3]
+    assert [each.number for each in load_run(folder).samples] == [0, 1, 2, 3]
 
-    whole = (folder / store.SAMPLES).read_bytes().splitlines(keepends=True)
-    (folder / store.SAMPLES).write_bytes(b"".join(whole[:3]))
+    whole = (folder / SAMPLES).read_bytes().splitlines(keepends=True)
+    (folder / SAMPLES).write_bytes(b"".join(whole[:3]))
     resumed = bench.resume(folder, Lines())
     assert [each.number for each in resumed.samples] == [0, 1, 2, 3]
-    assert store.newest(tmp_path) == folder
+    assert newest_run(tmp_path) == folder

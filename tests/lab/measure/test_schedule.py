@@ -13,9 +13,9 @@ from todobatch.lab.measure import schedule
 from todobatch.lab.measure.sample import Sampler, Slot
 from todobatch.lab.measure.schedule import Progress
 from todobatch.lab.stats import verdict
-from todobatch.lab.store import folder as store
-from todobatch.lab.store.folder import Run
+from todobatch.lab.store.folder import CONTROLS, Run, load_run
 from todobatch.lab.store.schema import Cell, Sample, WorkloadShape
+from todobatch.lab.store.writer import create_run, open_run
 
 
 class Scripted(Sampler):
@@ -37,7 +37,7 @@ def ignore(progress: Progress) -> None:
 def take_all(
     folder: Path, answer: Callable[[Slot], str | None], *, blocks: int = 2, budget_s: float = 0.0
 ) -> list[Sample]:
-    with store.create(folder, meta(blocks=blocks, budget_s=budget_s)) as opened:
+    with create_run(folder, meta(blocks=blocks, budget_s=budget_s)) as opened:
         return list(schedule.run(opened, Scripted(answer), ignore))
 
 
@@ -45,7 +45,7 @@ def test_every_cell_is_taken_once_a_block_in_its_order(tmp_path: Path) -> None:
     taken = take_all(tmp_path / "run", lambda _: None)
     plan = meta(blocks=2).plan
     assert [each.cell for each in taken] == [*schedule.order(plan, 0), *schedule.order(plan, 1)]
-    assert store.load(tmp_path / "run").samples == taken
+    assert load_run(tmp_path / "run").samples == taken
 
 
 def test_a_sample_is_saved_before_the_next_begins(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_sample_is_saved_before_the_next_begins(tmp_path: Path) -> None:
     saved = []
 
     def look(slot: Slot) -> None:
-        saved.append(len(store.load(folder).samples))
+        saved.append(len(load_run(folder).samples))
 
     take_all(folder, look, blocks=1)
     assert saved == list(range(len(CELLS)))
@@ -91,28 +91,28 @@ def test_no_block_is_begun_that_would_not_fit_but_the_first(
 def test_what_earlier_sessions_took_is_counted_against_the_budget(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     take_all(folder, lambda _: None, blocks=1)
-    with store.open_run(folder) as opened:
+    with open_run(folder) as opened:
         opened.update(plan=meta(blocks=5, budget_s=10.0).plan)
         assert list(schedule.run(opened, Scripted(lambda _: None), ignore)) == []
-    with store.open_run(folder) as opened:
+    with open_run(folder) as opened:
         opened.update(plan=meta(blocks=2, budget_s=13.0).plan)
         assert len(list(schedule.run(opened, Scripted(lambda _: None), ignore))) == len(CELLS)
 
 
 def test_an_unfinished_block_is_finished_before_others_whatever_the_budget(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    with store.create(folder, meta(blocks=2, budget_s=1.0)) as opened:
+    with create_run(folder, meta(blocks=2, budget_s=1.0)) as opened:
         first = schedule.run(opened, Scripted(lambda _: None), ignore)
         for _ in range(4):
             next(first)
-    with store.open_run(folder) as opened:
+    with open_run(folder) as opened:
         rest = list(schedule.run(opened, Scripted(lambda _: None), ignore))
     assert [each.block for each in rest] == [0] * (len(CELLS) - 4)
 
 
 def test_progress_tells_where_the_run_stands(tmp_path: Path) -> None:
     seen: list[Progress] = []
-    with store.create(tmp_path / "run", meta(blocks=2)) as opened:
+    with create_run(tmp_path / "run", meta(blocks=2)) as opened:
         list(schedule.run(opened, Scripted(lambda _: None), seen.append))
     assert [each.taken for each in seen] == list(range(2 * len(CELLS)))
     assert seen[0].left_s != seen[0].left_s  # nothing is known yet
@@ -142,7 +142,7 @@ WALLS = dict.fromkeys(CELLS, 1.0) | {FREE: 0.50, PROCESSES: 0.505}
 
 
 def timed_run(folder: Path, wobble: float, *, blocks: int = 30, target: float = 0.02) -> Run:
-    with store.create(folder, meta(blocks=blocks, target=target)) as opened:
+    with create_run(folder, meta(blocks=blocks, target=target)) as opened:
         list(schedule.run(opened, Timed(WALLS, wobble), ignore))
         return opened.run()
 
@@ -173,11 +173,11 @@ def test_without_a_target_every_cell_is_in_every_block(tmp_path: Path) -> None:
 
 def test_a_resumed_block_is_about_the_same_cells(tmp_path: Path) -> None:
     whole = timed_run(tmp_path / "whole", 0.05)
-    with store.create(tmp_path / "cut", meta(blocks=30, target=0.02)) as opened:
+    with create_run(tmp_path / "cut", meta(blocks=30, target=0.02)) as opened:
         for count, _ in enumerate(schedule.run(opened, Timed(WALLS, 0.05), ignore)):
             if count == len(CELLS) * 5 + 2:
                 break
-    with store.open_run(tmp_path / "cut") as opened:
+    with open_run(tmp_path / "cut") as opened:
         list(schedule.run(opened, Timed(WALLS, 0.05), ignore))
         resumed = opened.run()
     assert [(s.block, s.cell) for s in resumed.samples] == [
@@ -191,17 +191,17 @@ def test_the_control_load_is_taken_around_each_block_and_kept(tmp_path: Path) ->
         *((0, "start"), (0, "end"), (1, "start"), (1, "end"))
     ]
     assert all(each.wall_s > 0 for each in run.controls)
-    assert store.load(tmp_path / "run").controls == run.controls
+    assert load_run(tmp_path / "run").controls == run.controls
 
 
 def test_a_torn_control_is_left_out_and_cut_off(tmp_path: Path) -> None:
     run = timed_run(tmp_path / "run", 0.05, blocks=1)
-    with open(tmp_path / "run" / store.CONTROLS, "ab") as file:
+    with open(tmp_path / "run" / CONTROLS, "ab") as file:
         file.write(b'{"schema":1,"blo')
-    assert store.load(tmp_path / "run").controls == run.controls
-    with store.open_run(tmp_path / "run") as opened:
+    assert load_run(tmp_path / "run").controls == run.controls
+    with open_run(tmp_path / "run") as opened:
         assert tuple(opened.controls) == run.controls
-    assert (tmp_path / "run" / store.CONTROLS).read_bytes().endswith(b"}\n")
+    assert (tmp_path / "run" / CONTROLS).read_bytes().endswith(b"}\n")
 
 
 def test_workloads_stand_together_in_a_block() -> None:

@@ -11,7 +11,7 @@ from todobatch.lab.measure.progress import Lines
 from todobatch.lab.measure.sample import Sampler, Slot
 from todobatch.lab.plan.cells import Choice
 from todobatch.lab.stats.verdict import summarise, winners
-from todobatch.lab.store import folder as store
+from todobatch.lab.store.folder import load_run
 from todobatch.lab.store.schema import Cell, Sample, WorkloadShape
 
 pytestmark = pytest.mark.interpreters
@@ -121,4 +121,4 @@ def test_the_verdict_is_about_the_samples_that_are_left(
     assert {each.cell.executor for each in summarise(run)} == {"sequential", "threads"}
     (winner,) = winners(run)
     assert winner.best.cell.executor != "processes"
-    assert store.load(modules / "run").samples == run.samples
+    assert load_run(modules / "run").samples == run.samples

@@ -17,8 +17,9 @@ import pytest
 from tests.conftest import ROOT
 from tests.lab.made_up import SEQ, THREADS, meta, sample
 from todobatch.errors import NewerSchemaError, StoreError
-from todobatch.lab.store import folder as store
+from todobatch.lab.store.folder import META, SAMPLES, load_run, newest_run
 from todobatch.lab.store.schema import SCHEMA
+from todobatch.lab.store.writer import RunWriter, create_run, open_run
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -30,125 +31,125 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_run_reads_back_as_it_was_written(folder: Path) -> None:
     samples = [sample(SEQ), sample(THREADS, void="its process was killed (SIGKILL)")]
-    with store.create(folder, meta()) as opened:
+    with create_run(folder, meta()) as opened:
         for each in samples:
             opened.append(each)
-    run = store.load(folder)
+    run = load_run(folder)
     assert run.meta == meta()
     assert run.samples == samples
     assert not run.torn
 
 
 def test_a_sample_is_in_the_file_before_append_returns(folder: Path) -> None:
-    with store.create(folder, meta()) as opened:
+    with create_run(folder, meta()) as opened:
         opened.append(sample(SEQ))
-        assert store.load(folder).samples == [sample(SEQ)]
+        assert load_run(folder).samples == [sample(SEQ)]
 
 
 def test_times_that_were_never_seen_are_null_in_the_file(folder: Path) -> None:
-    with store.create(folder, meta()) as opened:
+    with create_run(folder, meta()) as opened:
         opened.append(sample(SEQ, void="crashed", cpu_s=math.nan))
-    line = (folder / store.SAMPLES).read_text()
+    line = (folder / SAMPLES).read_text()
     assert json.loads(line)["cpu_s"] is None
-    assert math.isnan(store.load(folder).samples[0].cpu_s)
+    assert math.isnan(load_run(folder).samples[0].cpu_s)
 
 
 def test_a_second_run_does_not_go_into_the_same_folder(folder: Path) -> None:
-    store.create(folder, meta()).close()
-    with pytest.raises(StoreError, match="a run here already"):
-        store.create(folder, meta())
+    create_run(folder, meta()).close()
+    with pytest.raises(StoreError, match="already contains a run"):
+        create_run(folder, meta())
 
 
 def test_two_writers_on_one_folder_are_refused(folder: Path) -> None:
-    with store.create(folder, meta()):
+    with create_run(folder, meta()):
         with pytest.raises(StoreError, match="another todobatch is writing"):
-            store.open_run(folder)
-        assert store.load(folder).samples == []  # reading goes on
-    store.open_run(folder).close()
+            open_run(folder)
+        assert load_run(folder).samples == []  # reading goes on
+    open_run(folder).close()
 
 
 def test_a_torn_last_line_is_left_out_and_cut_off_by_the_next_writer(folder: Path) -> None:
-    with store.create(folder, meta()) as opened:
+    with create_run(folder, meta()) as opened:
         opened.append(sample(SEQ))
         opened.append(sample(THREADS))
-    path = folder / store.SAMPLES
+    path = folder / SAMPLES
     path.write_bytes(path.read_bytes()[:-40])
 
-    run = store.load(folder)
+    run = load_run(folder)
     assert run.torn
     assert run.samples == [sample(SEQ)]
 
-    with store.open_run(folder) as opened:
+    with open_run(folder) as opened:
         assert opened.was_torn
         opened.append(sample(THREADS, block=1))
-    run = store.load(folder)
+    run = load_run(folder)
     assert not run.torn
     assert run.samples == [sample(SEQ), sample(THREADS, block=1)]
 
 
 def test_a_last_line_of_zeros_left_by_a_power_cut_is_torn_too(folder: Path) -> None:
-    with store.create(folder, meta()) as opened:
+    with create_run(folder, meta()) as opened:
         opened.append(sample(SEQ))
-    with (folder / store.SAMPLES).open("ab") as file:
+    with (folder / SAMPLES).open("ab") as file:
         file.write(b"\0" * 100 + b"\n")
-    assert store.load(folder).torn
-    assert store.load(folder).samples == [sample(SEQ)]
+    assert load_run(folder).torn
+    assert load_run(folder).samples == [sample(SEQ)]
 
 
 def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(folder: Path) -> None:
-    with store.create(folder, meta()) as opened:
+    with create_run(folder, meta()) as opened:
         opened.append(sample(SEQ))
         opened.append(sample(THREADS))
-    path = folder / store.SAMPLES
+    path = folder / SAMPLES
     path.write_bytes(b"{half" + path.read_bytes())
     with pytest.raises(StoreError, match="line 1"):
-        store.load(folder)
+        load_run(folder)
 
 
 def test_a_newer_schema_is_refused_with_both_versions(folder: Path) -> None:
-    store.create(folder, meta()).close()
-    path = folder / store.META
+    create_run(folder, meta()).close()
+    path = folder / META
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": SCHEMA + 1, "plan": 7}))
-    for read in (store.load, store.open_run):
+    for read in (load_run, open_run):
         with pytest.raises(NewerSchemaError, match=rf"schema {SCHEMA + 1}.*up to {SCHEMA}"):
             read(folder)
 
 
 def test_a_sample_of_a_newer_schema_is_refused_too(folder: Path) -> None:
-    with store.create(folder, meta()) as opened:
+    with create_run(folder, meta()) as opened:
         opened.append(replace(sample(SEQ), schema=SCHEMA + 1))
     with pytest.raises(NewerSchemaError):
-        store.load(folder)
+        load_run(folder)
 
 
 def test_a_field_that_a_later_todobatch_added_is_passed_over(folder: Path) -> None:
-    with store.create(folder, meta()) as opened:
+    with create_run(folder, meta()) as opened:
         opened.append(sample(SEQ))
-    for path in (folder / store.META, folder / store.SAMPLES):
+    for path in (folder / META, folder / SAMPLES):
         path.write_text(json.dumps({**json.loads(path.read_text()), "later": 1}) + "\n")
-    assert store.load(folder).samples == [sample(SEQ)]
+    assert load_run(folder).samples == [sample(SEQ)]
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"no run folder.*run\.json"):
-        store.load(tmp_path)
+    with pytest.raises(StoreError, match=r"not a run folder.*run\.json"):
+        load_run(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1}', '{"schema": "1"}', "\udcff"])
 def test_a_run_json_that_is_none_is_damaged(folder: Path, text: str) -> None:
     folder.mkdir()
-    (folder / store.META).write_text(text, errors="surrogateescape")
+    (folder / META).write_text(text, errors="surrogateescape")
     with pytest.raises(StoreError, match="damaged"):
-        store.load(folder)
+        load_run(folder)
 
 
 def test_the_newest_run_is_the_one_begun_last(tmp_path: Path) -> None:
     for day in (3, 9, 5):
         begun = replace(meta(), started=f"2026-01-0{day}T10:00:00+00:00")
-        store.create(tmp_path / f"run-{day}", begun).close()
-    assert store.newest(tmp_path).name == "run-9"
-    with pytest.raises(StoreError, match="no run here"):
-        store.newest(tmp_path / "run-3")
+        create_run(tmp_path / f"run-{day}", begun).close()
+    assert newest_run(tmp_path).name == "run-9"
+    with pytest.raises(StoreError, match="contains no run"):
+        newest_run(tmp_path / "run-3")
 
 
 @pytest.fixture
@@ -172,21 +173,21 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def fill(opened: store.Store) -> None:
+def fill(opened: RunWriter) -> None:
     for block in range(100):
         opened.append(sample(SEQ, block=block))
 
 
 def test_on_a_full_disk_what_was_saved_stays_and_the_way_on_is_told(full_disk: Path) -> None:
     folder = full_disk / "run"
-    with store.create(folder, meta()) as opened:
-        with pytest.raises(StoreError, match=r"samples taken are saved") as caught:
+    with create_run(folder, meta()) as opened:
+        with pytest.raises(StoreError, match=r"samples are saved") as caught:
             fill(opened)
         saved = len(opened.samples)
     assert 0 < saved < 100
-    assert f"the {saved} samples" in caught.value.cause
-    assert f"todobatch bench --resume {folder}" in caught.value.remedy
-    run = store.load(folder)
+    assert f"{saved} samples are saved" in caught.value.cause
+    assert f"`resume={folder}`" in caught.value.remedy
+    run = load_run(folder)
     assert len(run.samples) == saved
     assert not run.torn  # cut back to the last whole line
 
@@ -196,9 +197,9 @@ def test_a_file_that_may_not_grow_is_like_a_full_disk(folder: Path) -> None:
     code = (
         "import resource, sys; from pathlib import Path\n"
         "from tests.lab.made_up import SEQ, meta, sample\n"
-        "from todobatch.lab.store import folder as store\n"
+        "from todobatch.lab.store.writer import create_run\n"
         "from todobatch.errors import StoreError\n"
-        "opened = store.create(Path(sys.argv[1]), meta())\n"
+        "opened = create_run(Path(sys.argv[1]), meta())\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2_500, 2_500))\n"
         "try:\n"
         "    for block in range(100): opened.append(sample(SEQ, block=block))\n"
@@ -214,12 +215,12 @@ def test_a_file_that_may_not_grow_is_like_a_full_disk(folder: Path) -> None:
     saved = int(done.stdout.split()[0])
     assert saved > 0
     assert "File too large" in done.stdout
-    assert len(store.load(folder).samples) == saved
-    assert not store.load(folder).torn
+    assert len(load_run(folder).samples) == saved
+    assert not load_run(folder).torn
 
 
 def test_the_golden_run_of_schema_1_still_reads() -> None:
-    run = store.load(GOLDEN / "schema-1")
+    run = load_run(GOLDEN / "schema-1")
     assert run.meta.schema == 1
     assert [each.void is None for each in run.samples] == [True, True, False]
     first = run.samples[0]
@@ -231,7 +232,7 @@ def test_the_golden_run_of_schema_1_still_reads() -> None:
 
 
 def test_the_golden_run_of_schema_2_still_reads() -> None:
-    run = store.load(GOLDEN / "schema-2")
+    run = load_run(GOLDEN / "schema-2")
     assert run.meta.schema == 2
     processes = next(each for each in run.samples if each.executor == "processes")
     assert processes.cpu_quota == [None, None]
@@ -261,10 +262,10 @@ def test_ctrl_c_while_a_sample_is_written_keeps_that_sample(
         signal.raise_signal(signal.SIGINT)
         return done
 
-    with store.create(tmp_path / "run", meta()) as opened:
+    with create_run(tmp_path / "run", meta()) as opened:
         monkeypatch.setattr(os, "write", write_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             opened.append(sample(SEQ))
         monkeypatch.undo()
         assert len(opened.samples) == 1
-    assert len(store.load(tmp_path / "run").samples) == 1
+    assert len(load_run(tmp_path / "run").samples) == 1

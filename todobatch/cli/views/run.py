@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from todobatch.errors import TodobatchError
-from todobatch.job.engine import Job
+from todobatch.job.spec import Job
 from todobatch.lab.interpreters import Interpreter
 from todobatch.units import show_bytes, show_percent, show_ratio, show_seconds
 
@@ -52,7 +52,7 @@ class RunView:
             transient=True,
             disable=quiet or not self._err.is_terminal,
         )
-        self._bar = self._progress.add_task("tasks", total=job["generate"])
+        self._bar = self._progress.add_task("tasks", total=job.generate)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -110,12 +110,12 @@ class RunView:
         facts, job = self._facts, self._job
         gil = "GIL on" if facts["gil_enabled"] else "GIL off (free-threaded)"
         build = "free-threaded build, " if facts["free_threaded_build"] else ""
-        workers = f"{job['workers']} worker{'s' if job['workers'] > 1 else ''}"
-        if job.get("least_workers") is not None:
-            workers = f"{job['least_workers']} to {workers}"
+        workers = f"{job.workers} worker{'s' if job.workers > 1 else ''}"
+        if job.least_workers is not None:
+            workers = f"{job.least_workers} to {workers}"
         return (
             f"todobatch run: Python {facts['version']}, {build}{gil}, {self._cpus} CPUs; "
-            f"{job['workload']} on {job['executor']}, {workers}, batches of {job['batch_size']}"
+            f"{job.workload} on {job.executor}, {workers}, batches of {job.tasks_a_batch}"
         )
 
     def _workers(self, report: dict[str, Any]) -> None:
@@ -206,7 +206,7 @@ class RunView:
         """The JSON document: the report, who ran it, and the broken records."""
         hidden = {"event", "gil_came_back", "baseline_digest"}
         document = {key: value for key, value in report.items() if key not in hidden}
-        document["workload"] = self._job["workload"]
+        document["workload"] = self._job.workload
         document["python"] = self._facts["version"]
         document["cpus"] = self._cpus
         document["skipped_records"] = [

@@ -18,7 +18,7 @@ from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
-from todobatch.model import Batch, ProcessingResult, Task, WorkerSeen
+from todobatch.model import Batch, Part, ProcessingResult, Task, WorkerSeen
 
 PROTOCOL = 5
 
@@ -54,9 +54,12 @@ _date_of = _Dates({None: None}).__getitem__
 def pack_batches(batches: Sequence[Batch]) -> bytes:
     """Batches as bytes. Raises whatever a value that does not pickle raises."""
     tasks = [task for batch in batches for task in batch.tasks]
-    if {*map(type, batches)} != {Batch} or not {*map(type, tasks)} <= {Task}:
+    if not {*map(type, batches)} <= {Batch, Part} or not {*map(type, tasks)} <= {Task}:
         return pickle.dumps((None, list(batches), ()), PROTOCOL)
-    heads = [(batch.index, batch.first, len(batch.tasks)) for batch in batches]
+    heads = [
+        (each.index, each.first, len(each.tasks), each.number if isinstance(each, Part) else None)
+        for each in batches
+    ]
     columns: list[list[Any]] = [list(map(read, tasks)) for read in _READ]
     days = [at for at in _DATES if {*map(type, columns[at])} <= _DATE_OR_NONE]
     for at in days:
@@ -76,8 +79,11 @@ def unpack_batches(data: Any) -> list[Batch]:
     for write, column in zip(_WRITE, columns, strict=True):
         deque(map(write, tasks, column), maxlen=0)
     batches, at = [], 0
-    for index, first, count in heads:
-        batches.append(Batch(index, tuple(tasks[at : at + count]), first))
+    for index, first, count, number in heads:
+        mine = tuple(tasks[at : at + count])
+        batches.append(
+            Batch(index, mine, first) if number is None else Part(index, mine, first, number)
+        )
         at += count
     return batches
 

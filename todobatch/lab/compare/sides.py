@@ -21,7 +21,7 @@ from typing import Any, Literal
 from todobatch.errors import StoreError
 from todobatch.lab.stats.estimate import CLOCK_TICK, good_samples
 from todobatch.lab.stats.verdict import cpus_of
-from todobatch.lab.store import folder as store
+from todobatch.lab.store.folder import Run, load_run
 from todobatch.lab.store.schema import Cell, Control, Sample, WorkloadShape
 from todobatch.units import Ratio, Seconds, show_bytes
 
@@ -77,7 +77,7 @@ class Side:
 def read(path: Path) -> Side:
     """Read a run folder or a pyperf file. Raises StoreError: missing, damaged, neither of both."""
     if path.is_dir():
-        return side_of_run(store.load(path), path)
+        return side_of_run(load_run(path), path)
     if not path.exists():
         raise StoreError(
             "there is no such file or folder",
@@ -87,7 +87,7 @@ def read(path: Path) -> Side:
     return _side_of_pyperf(path)
 
 
-def side_of_run(run: store.Run, path: Path | None = None) -> Side:
+def side_of_run(run: Run, path: Path | None = None) -> Side:
     """A run as one side. Voids are left out, and counted in its notes."""
     meta = run.meta
     shapes = {shape.workload: shape for shape in meta.plan.shapes}
@@ -180,7 +180,7 @@ def _commit(git: Mapping[str, Any]) -> str:
     return f", commit {str(git['commit'])[:7]}{' with changes' if git.get('dirty') else ''}"
 
 
-def _notes(run: store.Run) -> Iterator[str]:
+def _notes(run: Run) -> Iterator[str]:
     if run.meta.ended is None:
         yield "it is unfinished"
     if run.torn:

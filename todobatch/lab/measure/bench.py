@@ -36,10 +36,10 @@ from todobatch.lab.measure.calibrate import calibrate
 from todobatch.lab.measure.progress import View
 from todobatch.lab.measure.sample import Sampler
 from todobatch.lab.plan.cells import DEFAULT_INTERPRETERS, Choice, Draft, draft
-from todobatch.lab.store import folder as store
 from todobatch.lab.store import machine, pyperf_files
-from todobatch.lab.store.folder import Run, Store
+from todobatch.lab.store.folder import Run, load_run
 from todobatch.lab.store.schema import SCHEMA, Plan, RunMeta
+from todobatch.lab.store.writer import RunWriter, create_run, open_run, refuse_existing_run
 from todobatch.sources import open_source
 from todobatch.units import Seconds, show_seconds
 
@@ -64,7 +64,7 @@ def begin(
     """
     begun = time.monotonic()
     if output is not None:
-        store.refuse_existing(output)  # before minutes are spent
+        refuse_existing_run(output)  # before minutes are spent
     before = doctor.snapshot()  # now: its load is that of others
     described = machine.describe()
     today = dt.datetime.now(tz=dt.UTC).astimezone().date()
@@ -76,7 +76,7 @@ def begin(
     _announce(drafted, interpreters, folder, view)
     plan = _calibrated(drafted, interpreters, view)
     meta = _meta_of(folder, plan, described, before, interpreters)
-    with store.create(folder, meta) as opened:
+    with create_run(folder, meta) as opened:
         return _take(opened, interpreters, view, spent_s=time.monotonic() - begun)
 
 
@@ -88,10 +88,10 @@ def begin_like(folder: Path, view: View, *, output: Path | None = None) -> Run:
     """
     begun = time.monotonic()
     if output is not None:
-        store.refuse_existing(output)
+        refuse_existing_run(output)
     before = doctor.snapshot()
     described = machine.describe()
-    plan = store.load(folder).meta.plan
+    plan = load_run(folder).meta.plan
     changed = _input_changed(plan)
     if changed:
         raise UsageError(
@@ -103,7 +103,7 @@ def begin_like(folder: Path, view: View, *, output: Path | None = None) -> Run:
     new = output or _new_folder(plan.mode)
     view.say(f"{plan.mode} run by the plan of {folder}: {len(plan.cells)} cells; in {new}")
     meta = _meta_of(new, plan, described, before, interpreters)
-    with store.create(new, meta) as opened:
+    with create_run(new, meta) as opened:
         return _take(opened, interpreters, view, spent_s=time.monotonic() - begun)
 
 
@@ -134,7 +134,7 @@ def resume(folder: Path, view: View) -> Run:
     Raises UsageError when interpreters or machine are not what they were, StoreError, and
     InterpreterMissingError.
     """
-    with store.open_run(folder) as opened:
+    with open_run(folder) as opened:
         meta = opened.meta
         interpreters = _find_all(meta.interpreters, view)
         _refuse_differences(opened, interpreters)
@@ -218,7 +218,7 @@ def publishable(interpreter: Interpreter) -> dict[str, Any]:
 
 
 def _take(
-    opened: Store,
+    opened: RunWriter,
     interpreters: Mapping[str, Interpreter],
     view: View,
     *,
@@ -325,7 +325,7 @@ def _announce(
         )
 
 
-def _refuse_differences(opened: Store, interpreters: Mapping[str, Interpreter]) -> None:
+def _refuse_differences(opened: RunWriter, interpreters: Mapping[str, Interpreter]) -> None:
     meta = opened.meta
     now = machine.describe()
     differences = [

@@ -18,8 +18,9 @@ from dataclasses import dataclass, replace
 from todobatch.lab.measure import control
 from todobatch.lab.measure.sample import Sampler, Slot
 from todobatch.lab.stats.verdict import SEQUENTIAL, undecided
-from todobatch.lab.store.folder import Run, Store
+from todobatch.lab.store.folder import Run
 from todobatch.lab.store.schema import Cell, Plan, Sample, WorkloadShape
+from todobatch.lab.store.writer import RunWriter
 from todobatch.units import Seconds
 
 ATTEMPTS = 3
@@ -104,7 +105,7 @@ def given_up(plan: Plan, samples: Sequence[Sample]) -> list[Cell]:
 
 
 def run(
-    store: Store,
+    store: RunWriter,
     sampler: Sampler,
     on_progress: Callable[[Progress], None],
     *,
@@ -145,7 +146,9 @@ def run(
         store.append_control(control.take(block, "end"))
 
 
-def _take(store: Store, sampler: Sampler, slot: Slot, shapes: dict[str, WorkloadShape]) -> Sample:
+def _take(
+    store: RunWriter, sampler: Sampler, slot: Slot, shapes: dict[str, WorkloadShape]
+) -> Sample:
     sample = sampler.take(slot, shapes[slot.cell.workload], number=len(store.samples))
     store.append(sample)
     return sample

@@ -1,8 +1,8 @@
-"""The samples once more, as pyperf suites: ``python -m pyperf stats|hist|compare_to`` reads them.
+"""Export a run's samples as pyperf suites, which ``python -m pyperf stats|hist|compare_to`` reads.
 
-One file an interpreter, with a benchmark ``workload/executor/workers`` for each cell, so that
-``compare_to 3.14.json 3.14t.json`` finds the same names in both. They are made from samples.jsonl,
-whole and anew each time; voids are not in them.
+There is one file per interpreter, with a benchmark ``workload/executor/workers`` for each cell. So
+``compare_to 3.14.json 3.14t.json`` finds the same names in both. The files are rewritten from
+samples.jsonl each time. Void samples are left out.
 """
 
 import json
@@ -22,7 +22,7 @@ _FORMAT = "1.0"
 
 
 def write(run: Run, folder: Path) -> list[Path]:
-    """Write ``<folder>/pyperf/<interpreter>.json``; gives the paths. Raises StoreError."""
+    """Write ``<folder>/pyperf/<interpreter>.json`` and return the paths. Raises StoreError."""
     good = good_samples(run)
     paths = []
     for interpreter in dict.fromkeys(cell.interpreter for cell in good):
@@ -40,19 +40,19 @@ def write(run: Run, folder: Path) -> list[Path]:
             raise StoreError(
                 f"cannot be written: {error.strerror}; all samples are saved",
                 place=str(path),
-                remedy=f"make room, then write it anew with: todobatch bench --resume {folder}",
+                remedy=f"make room, then write it again with `resume={folder}`",
             ) from error
         paths.append(path)
     return paths
 
 
 def file_name(interpreter: str) -> str:
-    """``3.14t`` as it is; a path with what a file's name cannot have replaced."""
+    """``3.14t`` is kept; in a path, characters that a file name cannot have become ``-``."""
     return re.sub(r"[^\w.+-]+", "-", interpreter).strip("-.")
 
 
 def _shared(run: Run, interpreter: str) -> dict[str, Any]:
-    """What pyperf calls it that is the same for all samples of an interpreter."""
+    """Metadata that all samples of an interpreter share, under pyperf's names."""
     machine, python = run.meta.machine, run.meta.interpreters.get(interpreter, {})
     known = {
         "cpu_count": machine.get("cpus"),

@@ -1,0 +1,155 @@
+"""Running totals of a run: counts, the merged aggregate, the digest, and the first failures."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from types import MappingProxyType
+from typing import Any
+
+from todobatch.coordinator.recovery import Settled
+from todobatch.errors import UsageError
+from todobatch.executors.base import MOST_WORKERS_NAMED
+from todobatch.model import (
+    MAX_FAILURES_KEPT,
+    ProcessingResult,
+    TaskFailure,
+    WorkerTotals,
+    describe_exception,
+)
+from todobatch.processors.base import DIGEST_MODULUS, TaskBatchProcessor
+
+_COUNTS = (
+    *("tasks", "failed", "batches", "failed_batches"),
+    *("retried", "replaced", "set_aside"),
+)
+
+
+class Tally:
+    """Adds results up. Memory is constant, except for the names of groups in the aggregate."""
+
+    def __init__(self, processor: TaskBatchProcessor) -> None:
+        self._processor = processor
+        self._partial: dict[str, Any] | None = None
+        self._workers: dict[str, WorkerTotals] = {}
+        self._failures: list[TaskFailure] = []
+        self._errors: list[str] = []
+        self.digest: int | None = 0
+        """None when the digest of a batch is unknown."""
+        self.tasks = self.failed = self.batches = self.failed_batches = 0
+        self.retried = self.replaced = self.set_aside = 0
+        self._set_aside: list[TaskFailure] = []
+
+    def add(self, settled: Settled) -> None:
+        """Add what one batch came to. Raises UsageError when its aggregate cannot be merged."""
+        self.retried += settled.retried
+        self.replaced += settled.replaced
+        self.set_aside += len(settled.set_aside)
+        self._set_aside.extend(settled.set_aside[: MAX_FAILURES_KEPT - len(self._set_aside)])
+        for part in settled.parts:
+            self._add_worker(part)
+        result = settled.result
+        self.batches += 1
+        self.tasks += result.tasks
+        self.failed += result.tasks - result.tasks_processed
+        if self.digest is not None:
+            added = None if result.digest is None else self.digest + result.digest
+            self.digest = None if added is None else added % DIGEST_MODULUS
+        if not result.success:
+            self.failed_batches += 1
+            self._keep(result)
+        if result.partial:
+            self._merge(result)
+        self._add_worker(result)
+
+    def totals(self) -> dict[str, Any]:
+        """The fields of `BatchReport` that are known from the results."""
+        return {
+            **{name: getattr(self, name) for name in _COUNTS},
+            "digest": self._digest(),
+            "result": MappingProxyType(self._processor.finish(self._partial or {})),
+            "failures": tuple(self._failures),
+            "errors": tuple(self._errors),
+            "set_aside_tasks": tuple(self._set_aside),
+            "worker_totals": tuple(self._workers[name] for name in sorted(self._workers)),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """The totals as JSON, for `restore`. Raises UsageError when the aggregate is not JSON."""
+        partial = None if self._partial is None else dict(self._partial)
+        try:
+            same = json.loads(json.dumps(partial, allow_nan=False)) == partial
+        except (TypeError, ValueError):
+            same = False
+        if not same:
+            raise UsageError(
+                "its aggregate changes when it is saved as JSON and read again",
+                place=f"processor {self._processor.processor_id}",
+                remedy="use dictionaries with strings as keys, lists, numbers and strings in "
+                "`summarise` and `merge`; or run without `journal`",
+            )
+        return {
+            **{name: getattr(self, name) for name in _COUNTS},
+            "digest": self._digest(),
+            "partial": partial,
+            "workers": [asdict(worker) for worker in self._workers.values()],
+            "failures": [asdict(failure) for failure in self._failures],
+            "set_aside_tasks": [asdict(failure) for failure in self._set_aside],
+            "errors": list(self._errors),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state` returned."""
+        for name in _COUNTS:
+            setattr(self, name, state[name])
+        self.digest = int(state["digest"], 16) if state["digest"] else None
+        self._partial = state["partial"]
+        self._workers = {
+            worker["worker"]: WorkerTotals(**{**worker, "cpus": tuple(worker["cpus"])})
+            for worker in state["workers"]
+        }
+        self._failures = [TaskFailure(**failure) for failure in state["failures"]]
+        self._set_aside = [TaskFailure(**failure) for failure in state["set_aside_tasks"]]
+        self._errors = list(state["errors"])
+
+    def _digest(self) -> str:
+        return "" if self.digest is None else f"{self.digest:064x}"
+
+    def _merge(self, result: ProcessingResult) -> None:
+        if self._partial is None:
+            self._partial = dict(result.partial)
+            return
+        try:
+            self._partial = self._processor.merge(self._partial, result.partial)
+        except Exception as error:
+            raise UsageError(
+                f"the aggregate of batch {result.batch} cannot be merged: "
+                f"{describe_exception(error)}",
+                place=f"processor {self._processor.processor_id}",
+                remedy="`merge` must join any two aggregates that `summarise` returns",
+            ) from error
+
+    def _keep(self, result: ProcessingResult) -> None:
+        room = MAX_FAILURES_KEPT - len(self._failures)
+        self._failures.extend(result.failures[:room])
+        if result.error is not None and len(self._errors) < MAX_FAILURES_KEPT:
+            self._errors.append(result.error)
+
+    def _add_worker(self, result: ProcessingResult) -> None:
+        seen = result.seen
+        if seen.pid is None:
+            return  # its worker died, and reported nothing
+        name = seen.worker
+        if name not in self._workers and len(self._workers) >= MOST_WORKERS_NAMED:
+            name = "others"
+        old = self._workers.get(name)
+        cpu = set() if seen.cpu is None else {seen.cpu}
+        self._workers[name] = WorkerTotals(
+            worker=name,
+            pid=seen.pid,
+            batches=1 + (old.batches if old else 0),
+            tasks=result.tasks_processed + (old.tasks if old else 0),
+            busy_s=result.duration + (old.busy_s if old else 0.0),
+            gil_before=old.gil_before if old else seen.gil_before,
+            gil_after=seen.gil_after or (old is not None and old.gil_after),
+            cpus=tuple(sorted(cpu.union(old.cpus if old else ()))),
+        )

@@ -1,0 +1,83 @@
+"""Opens the journal and the costs of a job, and refuses names that would destroy another file."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from todobatch.errors import StoreError, UnavailableError, UsageError
+from todobatch.job.spec import Job
+from todobatch.model import Json
+from todobatch.sources import open_source
+
+if TYPE_CHECKING:
+    from todobatch.coordinator.costs import Costs
+    from todobatch.coordinator.journal import Journal
+
+
+def open_journal(job: Job) -> "Journal | None":
+    """Open and lock the job's journal; None when it has none.
+
+    Raises UnavailableError without SQLite, UsageError for a file that the job uses otherwise, and
+    what `Journal` raises.
+    """
+    if job.journal is None:
+        return None
+    try:
+        from todobatch.coordinator.journal import Journal
+    except ImportError as error:
+        raise UnavailableError(
+            f"this Python has no SQLite: {error}",
+            place="`journal`",
+            remedy="choose another `interpreter`, or run without `journal`",
+        ) from error
+    _refuse_shared("journal", job.journal, {"input": job.input, "output": job.output})
+    return Journal(job.journal, _identity(job))
+
+
+def open_costs(job: Job) -> "Costs | None":
+    """Open the job's file of costs; None when it has none.
+
+    Raises UsageError for a file that the job uses otherwise, and what `Costs` raises.
+    """
+    if job.costs is None:
+        return None
+    from todobatch.coordinator.costs import Costs
+
+    used = {"input": job.input, "output": job.output, "journal": job.journal}
+    _refuse_shared("costs", job.costs, used)
+    return Costs(job.costs, batch_size=job.tasks_a_batch)
+
+
+def _refuse_shared(parameter: str, name: str, used: dict[str, str | None]) -> None:
+    for other, path in used.items():
+        if path is not None and Path(path).resolve() == Path(name).resolve():
+            raise UsageError(
+                f"the file is the {other} too",
+                place=f"`{parameter}` {name}",
+                remedy=f"name a file that is not the {other}",
+            )
+
+
+def _identity(job: Job) -> dict[str, Json]:
+    """What makes two jobs the same job: their tasks, their batches and where their rows go."""
+    about: dict[str, Json] = {
+        "workload": job.workload,
+        "batch size": job.tasks_a_batch,
+        "output": None if job.output is None else str(Path(job.output).resolve()),
+        "today": job.today.isoformat(),
+    }
+    if job.input is None:
+        return about | {"generate": job.generate, "seed": job.seed}
+    path = Path(job.input)
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        size = path.stat().st_size
+    except OSError as error:
+        raise StoreError(
+            f"cannot be read: {error.strerror}", place=str(path), remedy="check the path"
+        ) from error
+    return about | {
+        "input": str(path), "input's bytes": size, "input's sha256": digest,
+        "format": open_source(path, format=job.format).name,
+    }  # fmt: skip

@@ -1,0 +1,159 @@
+"""What crosses between `todobatch run` and the process of its job: a `Job` and a `JobReport`."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from todobatch import runtime
+from todobatch.coordinator.options import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_EXECUTOR,
+    DEFAULT_WORKERS,
+    Order,
+    Recovery,
+)
+from todobatch.decoding import from_json, to_json
+from todobatch.errors import UsageError
+from todobatch.executors.base import Placement, Resize, WorkerStats
+from todobatch.model import TaskFailure, WorkerTotals
+from todobatch.units import Bytes, Seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What to run, and how. Give either `input` or `generate`.
+
+    Raises UsageError when both or neither are given, and what `Recovery` raises.
+    """
+
+    input: str | None = None
+    """The path of a file of tasks."""
+    format: str | None = None
+    """The file's format, where its name does not show it."""
+    generate: int | None = None
+    """How many tasks to generate in place of a file."""
+    seed: int = 0
+    """The seed of the generated tasks."""
+    strict: bool = False
+    """Whether the first broken record of the input ends the job."""
+    workload: str = "pipeline"
+    today: dt.date = field(default_factory=runtime.today)
+    """The date that due dates are compared with."""
+    executor: str = DEFAULT_EXECUTOR
+    workers: int = DEFAULT_WORKERS
+    """How many workers; the most where `least_workers` is given."""
+    least_workers: int | None = None
+    """The fewest workers of the executor `elastic`."""
+    placement: Placement = "none"
+    batch_size: int | None = None
+    """Tasks in a batch. By default `DEFAULT_BATCH_SIZE`, and batches of slow tasks are split."""
+    order: Order = "input"
+    recovery: Recovery = field(default_factory=Recovery)
+    output: str | None = None
+    """The file that rows are written to."""
+    journal: str | None = None
+    """The file that makes the job resumable."""
+    costs: str | None = None
+    """The file that keeps how long each batch took."""
+
+    def __post_init__(self) -> None:
+        if (self.input is None) == (self.generate is None):
+            raise UsageError(
+                "a job has either an input or tasks to generate",
+                place="`input`",
+                remedy="pass `input` or `generate`, and not both",
+            )
+
+    @property
+    def tasks_a_batch(self) -> int:
+        """How many tasks a whole batch has."""
+        return DEFAULT_BATCH_SIZE if self.batch_size is None else self.batch_size
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the job as `from_json` reads it."""
+        record: dict[str, Any] = to_json(self)
+        return record
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """Make a job from JSON. Raises UsageError for unknown fields and wrong types."""
+        return from_json(cls, data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostsUsed:
+    """How a job used its file of costs."""
+
+    file: str
+    before: int
+    """Batches that it held before the job."""
+    measured: int
+    """Batches that the job measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobReport:
+    """What a job came to. Fields without a comment are those of `BatchReport`."""
+
+    executor: str
+    workers: int
+    least_workers: int | None
+    gil_enabled: bool
+    """Whether the GIL was on in a worker or at the end of the job."""
+    gil_came_back: bool
+    """Whether the GIL was off when the job began and on at its end."""
+    tasks: int
+    failed: int
+    skipped: int
+    """Broken records of the input."""
+    left_out: Mapping[str, int]
+    """Records of the input that are not tasks, by their kind."""
+    wall_s: Seconds
+    cpu_s: Seconds
+    peak_bytes: Bytes
+    """Peak memory of all processes of the job."""
+    peak_method: str
+    """How the peak was measured."""
+    pool_start_s: Seconds
+    digest: str
+    batches: int
+    failed_batches: int
+    failures: tuple[TaskFailure, ...]
+    errors: tuple[str, ...]
+    worker_totals: tuple[WorkerTotals, ...]
+    result: Mapping[str, Any]
+    interrupted: bool
+    output: str | None
+    """Where the rows are; a `.part` file when the job is not complete."""
+    retried: int
+    replaced: int
+    set_aside: int
+    set_aside_tasks: tuple[TaskFailure, ...]
+    order: Order
+    costs: CostsUsed | None
+    journal: str | None
+    resumed_tasks: int
+    worker_stats: tuple[WorkerStats, ...]
+    resizes: tuple[Resize, ...]
+    runs: int
+    """How many times the job was begun or resumed, this time included."""
+    journal_s: Seconds
+    """How long saving the journal took in all."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as `from_json` reads it."""
+        record: dict[str, Any] = to_json(self)
+        return record
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """Make a report from JSON. Raises UsageError for unknown fields and wrong types."""
+        return from_json(cls, data)
+
+    def document(self) -> dict[str, Any]:
+        """Return the report for people: as `to_json`, with the efficiency of each worker."""
+        record = self.to_json()
+        for each, stats in zip(record["worker_stats"], self.worker_stats, strict=True):
+            each["efficiency"] = stats.efficiency
+        return record
