@@ -104,7 +104,7 @@ def test_a_killed_child_says_so_and_its_half_a_line_is_dropped(
 ) -> None:
     body = """
 parent.send("whole")
-os.write(parent._events, b'{"event": "ha')
+os.write(parent.events, b'{"event": "ha')
 os.kill(os.getpid(), signal.SIGKILL)
 """
     with child_of(body) as child:
@@ -134,7 +134,7 @@ def test_a_child_that_closes_its_events_but_lives_is_seen_and_ended(
 ) -> None:
     body = """
 parent.send("last")
-os.close(parent._events)
+os.close(parent.events)
 signal.pause()
 """
     with child_of(body) as child:
@@ -150,8 +150,8 @@ signal.pause()
 # The grandchild has both pipes and prints its process id; it must not keep anybody waiting.
 GRANDCHILD = """
 code = "import signal; signal.pause()"
-os.set_inheritable(parent._events, True)
-grandchild = subprocess.Popen([sys.executable, "-c", code], pass_fds=[parent._events])
+os.set_inheritable(parent.events, True)
+grandchild = subprocess.Popen([sys.executable, "-c", code], pass_fds=[parent.events])
 parent.send("grandchild", pid=grandchild.pid)
 """
 
@@ -279,7 +279,7 @@ def test_neither_channel_is_inherited_by_what_the_child_starts() -> None:
     body = """
 code = "import os, sys; print(*os.listdir('/proc/self/fd'), file=sys.stderr)"
 subprocess.run([sys.executable, "-c", code], close_fds=False, check=True)
-parent.send("mine", numbers=[parent.control, parent._events])
+parent.send("mine", numbers=[parent.control, parent.events])
 """
     if not Path("/proc/self/fd").exists():
         pytest.fail("this test needs /proc")

@@ -87,12 +87,13 @@ class ChildProcess:
         """The exit code once it has ended, or the signal's number below 0."""
         self._wait = wait
         self._channels = channels
-        self._was_killed = False
+        self.was_killed = False
+        """Whether `end` found it still running."""
 
     @classmethod
     def start(
         cls,
-        command: Sequence[str | Path],
+        command: Sequence[object],
         environment: Mapping[str, str],
         *,
         folder: Path | None = None,
@@ -100,7 +101,7 @@ class ChildProcess:
         output: Literal["keep", "show"] = "keep",
         hold_interrupt: bool = False,
     ) -> Self:
-        """Start a process. Raises OSError when the command cannot be run.
+        """Start a process. Raises OSError when the command, text or paths, cannot be run.
 
         `environment` is its whole environment and `folder` its working folder. Without `channels`
         it gets no arguments besides the command and can neither receive nor send. With `output`
@@ -143,10 +144,10 @@ class ChildProcess:
         return cls(pid, lambda timeout_s: forker.wait(pid, timeout_s), ours)
 
     def send(self, message: Any, descriptors: Sequence[int] = ()) -> None:
-        """Send a message, with open descriptors if given. Nothing happens if the child is gone."""
+        """Send a message, with open descriptors if given. Nothing happens when it has ended."""
         control = self._channels.control
         assert control is not None
-        with suppress(ConnectionError):  # `next_event` finds that out
+        with suppress(OSError):  # `next_event` finds that out
             data = json.dumps(message).encode() + b"\n"
             if descriptors:
                 socket.send_fds(control, [data], descriptors)
@@ -226,7 +227,7 @@ class ChildProcess:
             running = self.poll() is None
         except TodobatchError:  # the process that forked it is gone
             running = False
-        self._was_killed = running
+        self.was_killed = running
         end_group(self.pid)
         begun = time.monotonic()
         with suppress(TodobatchError):
@@ -237,7 +238,7 @@ class ChildProcess:
 
     def how_it_ended(self) -> str:
         """Return how it ended: "was killed (SIGKILL)", "ended with code 3" or "did not end"."""
-        if self._was_killed or self.returncode is None:
+        if self.was_killed or self.returncode is None:
             return "did not end"
         return describe_end(self.returncode)
 
@@ -289,10 +290,11 @@ class _Channels:
         return event
 
     def read(self, timeout_s: Seconds) -> bool:
-        """Wait for data, read what there is, and return whether there was anything of events."""
+        """Wait for data, read what there is, and return whether events or their end came."""
         any_events = False
         for key, _ in self._selector.select(timeout_s):
             if not (chunk := os.read(key.fd, _CHUNK)):
+                any_events = any_events or key.fd == self._events
                 self._selector.unregister(key.fd)
                 os.close(key.fd)
             elif key.fd == self._events:

@@ -23,7 +23,7 @@ class ParentProcess:
         for descriptor in (control, events):
             os.set_inheritable(descriptor, False)
         self.control = control
-        self._events = events
+        self.events = events
         self._unread = b""
         self._lock = threading.Lock()
 
@@ -61,7 +61,7 @@ class ParentProcess:
         data = json.dumps({"event": event, **fields}).encode() + b"\n"
         with self._lock, suppress(BrokenPipeError):
             while data:
-                data = data[os.write(self._events, data) :]
+                data = data[os.write(self.events, data) :]
 
     def end_with_parent(self) -> None:
         """From now on kill this process and its group when the parent is gone, however it ended.

@@ -6,15 +6,16 @@ second and a second away, and say how much CPU time each had. Where there is no 
 two processes do so; they may be spread over CPUs where threads are not.
 """
 
+import os
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from todobatch.child_process import ChildProcess
 from todobatch.lab.doctor.checks import UNTOLD, Finding
 from todobatch.units import Seconds
 
@@ -26,10 +27,12 @@ ENOUGH = 1.8  # CPUs of two; what is left over goes to the system and to waking 
 LESS, MUCH_LESS = 0.95, 0.9  # of what a long one got, for a short one
 AT_TIMES = 1.5  # a single repeat below this is worth a note
 
-# One line when it is up, one to it with the end by the clock that all processes share, and one with
-# the CPU seconds that its threads had. Whoever is never run until then had none.
+START_TIMEOUT_S: Seconds = 10.0
+
+# It is run with -I -S, so it speaks the protocol of `todobatch.child_process` by itself. A thread
+# that got no CPU until the end used none.
 _BUSY = """
-import sys, threading, time
+import json, os, sys, threading, time
 
 def busy():
     begun = time.thread_time()
@@ -37,15 +40,19 @@ def busy():
         pass
     used.append(time.thread_time() - begun)
 
+def send(event):
+    os.write(events, json.dumps(event).encode() + b"\\n")
+
+threads, control, events = map(int, sys.argv[1:])
 used = []
-threads = [threading.Thread(target=busy) for _ in range(int(sys.argv[1]))]
-print(flush=True)
-end = float(sys.stdin.readline())
+threads = [threading.Thread(target=busy) for _ in range(threads)]
+send({"event": "ready"})
+end = json.loads(os.read(control, 4096))
 for each in threads:
     each.start()
 for each in threads:
     each.join()
-print(sum(used), flush=True)
+send({"event": "used", "cpu_s": sum(used)})
 """
 
 
@@ -79,17 +86,18 @@ def once(free_threaded: Path | None, seconds: Seconds) -> list[float]:
         commands = [_command(str(free_threaded), threads=2)]
     try:
         with ExitStack() as stack:
-            up = [stack.enter_context(_started(command)) for command in commands]
-            for process in up:
-                _line(process)
+            processes = [
+                stack.enter_context(ChildProcess.start(command, os.environ)) for command in commands
+            ]
+            for process in processes:
+                process.next_event(START_TIMEOUT_S)
             end = time.monotonic() + seconds
-            for process in up:
-                assert process.stdin is not None
-                process.stdin.write(f"{end!r}\n")
-                process.stdin.flush()
-            return [sum(float(_line(process)) for process in up) / seconds]
-    except (OSError, ValueError):  # not started, gone before it was told, or without an answer
+            for process in processes:
+                process.send(end)
+            used = [process.next_event(seconds + START_TIMEOUT_S) for process in processes]
+    except OSError:  # it did not start, or it was too slow (TimeoutError is an OSError)
         return []
+    return [sum(each["cpu_s"] for each in used if each) / seconds] if all(used) else []
 
 
 def judge(seen: Together, cpus_available: int) -> Finding:
@@ -135,28 +143,6 @@ def judge(seen: Together, cpus_available: int) -> Finding:
 
 def _command(python: str, *, threads: int) -> list[str]:
     return [python, "-I", "-S", "-c", _BUSY, str(threads)]
-
-
-@contextmanager
-def _started(command: Sequence[str]) -> "Iterator[subprocess.Popen[str]]":
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,  # Ctrl-C is for us, and we end it
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def _line(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    return process.stdout.readline()
 
 
 def _range(used: Sequence[float]) -> str:
