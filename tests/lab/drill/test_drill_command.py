@@ -42,9 +42,9 @@ def test_the_page_names_what_to_use_instead() -> None:
 @pytest.mark.parametrize(
     ("options", "place"),
     [
-        ({"executors": ["thraeds"]}, "--executors"),
-        ({"faults": ["flood"]}, "--faults"),
-        ({"tasks": 19}, "--tasks"),
+        ({"executors": ["thraeds"]}, "`executors`"),
+        ({"faults": ["flood"]}, "`faults`"),
+        ({"tasks": 19}, "`tasks`"),
     ],
 )
 def test_unusable_arguments_are_refused_before_anything_starts(
