@@ -264,7 +264,7 @@ class _Channels:
     """The parent's ends of a child's channels."""
 
     def __init__(self, control: socket.socket | None, events: int, printed: int) -> None:
-        """A channel that there is not is None or -1."""
+        """Take our ends; a channel that the child does not have is None or -1."""
         self.control = control
         self.printed = b""
         self.closed = False

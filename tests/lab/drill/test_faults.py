@@ -12,7 +12,7 @@ from tests.conftest import RunTodobatch
 from tests.lab.drill.records import TASKS, drilled, record_of, rowed
 from todobatch.child.faults import FAULTS
 from todobatch.executors import EXECUTORS
-from todobatch.lab.drill import drill, killed, rows
+from todobatch.lab.drill import killed, rows
 from todobatch.lab.drill.drill import Driller
 from todobatch.lab.drill.follow import Stage
 from todobatch.lab.interpreters import Interpreter, worker_environment
@@ -81,7 +81,7 @@ def test_memory_that_runs_out_hurts_only_the_struck_task_in_every_worker(
 def test_an_executor_that_claims_too_much_is_found(
     running: Interpreter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drill, "isolates", lambda capabilities, fault: True)
+    monkeypatch.setattr(rows, "isolates", lambda capabilities, fault: True)
     row = Driller(Stage(running, worker_environment(running)), TASKS).run(
         "threads", FAULTS["killed"]
     )
@@ -98,7 +98,7 @@ def test_an_executor_that_is_not_there_is_a_row_that_says_so(running: Interprete
     row = driller.run("interpreters", FAULTS["poison"])
     assert (row.tasks, row.lost, row.isolates, row.ended) == (0, 0, False, "unavailable")
     assert "needs Python 3.14" in row.note
-    assert "--interpreter" in row.remedy
+    assert "another interpreter" in row.remedy
     assert row.claim_holds
 
 

@@ -169,7 +169,7 @@ def _remedy(record: Record, fault: Fault, *, ran: bool, claims: bool) -> str:
         return "" if claims else REMEDIES[fault.needs]
     if record.why in {NOT_A_NAME, NO_FORK_SERVER}:
         return ""
-    return "choose another `interpreter`, or another executor"
+    return "choose another interpreter, or another executor"
 
 
 def _notes(record: Record, job: DrillJob, done: set[int]) -> Iterator[str]:

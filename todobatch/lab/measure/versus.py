@@ -15,11 +15,8 @@ whether B is faster than A as soon as that can be known.
 
 import dataclasses
 import datetime as dt
-import json
 import math
-import os
 import random
-import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,13 +27,13 @@ from typing import Any, TypeAlias
 from todobatch import runtime
 from todobatch.child.tasks import TaskSource
 from todobatch.child.turns import SideSpec
+from todobatch.child_process import ChildProcess
 from todobatch.errors import ExecutorUnavailableError, MeasurementError, UsageError
 from todobatch.executors import get
 from todobatch.executors.base import MAX_WORKERS
 from todobatch.lab.interpreters import Interpreter, find_all, worker_environment
 from todobatch.lab.measure.bench import availability, inspect_file
-from todobatch.lab.measure.nursery import Child, Nursery
-from todobatch.lab.measure.sample import END_TIMEOUT_S, STDERR_KEPT, gist, how_it_ended
+from todobatch.lab.measure.nursery import END_TIMEOUT_S, Nursery, explain_end, shorten
 from todobatch.lab.stats import evidence as sequential
 from todobatch.lab.stats.estimate import ratio_of
 from todobatch.lab.store import machine
@@ -336,36 +333,22 @@ def started(
     nursery: Nursery, spec: SideSpec, cell: Cell, interpreter: Interpreter
 ) -> Iterator["Side"]:
     """A side, and its end. Raises MeasurementError."""
-    reader, writer = os.pipe()
-    try:
-        try:
-            child = nursery.bear(writer)
-        finally:
-            os.close(writer)
-        try:
-            yield Side(child, reader, spec, cell, interpreter)
-            child.stdin.close()  # it ends by itself, and clears up what it has made
-            child.wait(END_TIMEOUT_S)
-        finally:
-            child.end()
-    finally:
-        os.close(reader)
+    with nursery.child() as child:
+        yield Side(child, spec, cell, interpreter)
+        child.close(END_TIMEOUT_S)  # by itself, so that it removes its temporary files
 
 
 class Side:
     """A process that takes turns, from this side. All of it raises MeasurementError."""
 
     def __init__(
-        self, child: Child, reader: int, spec: SideSpec, cell: Cell, interpreter: Interpreter
+        self, child: ChildProcess, spec: SideSpec, cell: Cell, interpreter: Interpreter
     ) -> None:
         self._child = child
-        self._reader = reader
         self._cell = cell
         self._interpreter = interpreter
         self._ready: dict[str, Any] | None = None
-        self._sources = [reader, child.stderr.fileno()]
-        self._printed = b""
-        self._send(json.dumps(spec).encode() + b"\n")
+        child.send(spec)
 
     def ready(self) -> dict[str, Any]:
         """What it saw when it was warm."""
@@ -382,53 +365,29 @@ class Side:
 
     def begin_turn(self) -> None:
         """Let it begin one; `end_turn` waits for it."""
-        self._send(b".")
+        self._child.send("turn")
 
     def end_turn(self) -> dict[str, Any]:
         """What it saw in the turn."""
         return self._answer()
 
-    def _send(self, data: bytes) -> None:
-        try:
-            self._child.stdin.write(data)
-        except BrokenPipeError:
-            raise self._died() from None
-
     def _answer(self, timeout: Seconds | None = None) -> dict[str, Any]:
-        said = b""
         timeout = TURN_TIMEOUT_S if timeout is None else timeout
-        end = time.monotonic() + timeout
-        while not said.endswith(b"\n"):
-            left = end - time.monotonic()
-            ready = select.select(self._sources, [], [], left)[0] if left > 0 else []
-            if not ready:
-                printed = gist(self._printed)
-                what = "a turn" if self._ready else "warming up"
-                cause = f"{what} took longer than {timeout:.0f} s"
-                raise self._failed(f"{cause}: {printed}" if printed else cause)
-            if self._reader in ready:
-                if not (more := os.read(self._reader, 65_536)):
-                    raise self._died()
-                said += more
-            elif not (more := os.read(ready[0], 65_536)):
-                self._sources.remove(ready[0])
-            else:  # or it would wait for ever, when it prints more than a pipe holds
-                self._printed = (self._printed + more)[-STDERR_KEPT:]
-        seen: dict[str, Any] = json.loads(said)
+        try:
+            seen = self._child.next_event(timeout)
+        except TimeoutError:
+            what = "a turn" if self._ready else "warming up"
+            printed = shorten(self._child.printed)
+            cause = f"{what} took longer than {timeout:.0f} s"
+            raise self._failed(f"{cause}: {printed}" if printed else cause) from None
+        if seen is None:
+            self._child.wait(END_TIMEOUT_S)
+            raise self._failed(f"its process {explain_end(self._child)}")
         if seen["failed"]:
             raise self._failed(f"{seen['failed']} tasks failed: {seen['error']}")
-        facts = self._interpreter.facts
-        if seen["gil"] and facts["free_threaded_build"]:
+        if seen["gil"] and self._interpreter.facts["free_threaded_build"]:
             raise self._failed("the GIL was on in a free-threaded interpreter")
         return seen
-
-    def _died(self) -> MeasurementError:
-        code = self._child.wait(5.0)
-        os.set_blocking(self._child.stderr.fileno(), False)
-        self._printed += self._child.stderr.read() or b""
-        if code is None:
-            return self._failed("its process went silent, and did not end")
-        return self._failed(how_it_ended(code, self._printed))
 
     def _failed(self, cause: str) -> MeasurementError:
         cell = self._cell
