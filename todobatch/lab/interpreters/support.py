@@ -3,7 +3,7 @@
 A measured interpreter is left untouched: nothing is installed into it. What it needs comes by
 PYTHONPATH, in this order:
 
-1. a folder of the cache with psutil, pyperf and pytodotxt for its ABI, pinned with hashes;
+1. a folder of the cache with psutil and pytodotxt for its ABI, pinned with hashes;
 2. a folder of the cache that holds nothing but a link to the package of the todobatch that runs;
 3. the caller's current directory, where the user's own modules are;
 4. what the caller's PYTHONPATH held.
@@ -42,7 +42,7 @@ back_on = getattr(sys, "_is_gil_enabled", lambda: True)()
 print("on" if back_on else "off")
 """
 _IMPORTS = {
-    REQUIREMENTS: ("psutil", "pyperf", "pytodotxt"),
+    REQUIREMENTS: ("psutil", "pytodotxt"),
     PEER_REQUIREMENTS: ("deadpool", "joblib", "loky", "mpire"),
 }
 
@@ -140,7 +140,7 @@ def _prove(interpreter: Interpreter, packages: Path, requirements: Path = REQUIR
             raise BuildError(f"{name} came in, and importing it turns the GIL back on")
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     done = subprocess.run(
-        [str(interpreter.executable), "-c", _PROOF, *_IMPORTS[requirements]],
+        [str(interpreter.executable), "-c", _PROOF, *_IMPORTS.get(requirements, ())],
         check=False,
         capture_output=True,
         text=True,
