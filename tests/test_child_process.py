@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from todobatch.child_process import ChildProcess, describe_end, last_lines
+from todobatch.child_process import ChildProcess, last_lines
+from todobatch.runtime import describe_end
 
 ROOT = Path(__file__).resolve().parents[1]
 SOON_S = 30.0
@@ -82,7 +83,7 @@ def test_a_child_receives_messages_and_sends_events(
             assert event == {"event": "echo", "message": {"wrapped": message}}
         child.close(SOON_S)
         assert child.returncode == 0
-        assert child.how_it_ended() == "ended with code 0"
+        assert child.how_it_ended() == "ended with exit code 0"
 
 
 def test_no_event_in_time_is_a_timeout_and_not_the_end(
@@ -126,7 +127,7 @@ sys.exit("the reactor is hot")
         assert child.wait(SOON_S) == 1
     assert child.printed.endswith(b"xthe reactor is hot\n")
     assert len(child.printed) <= 65_536
-    assert child.how_it_ended() == "ended with code 1"
+    assert child.how_it_ended() == "ended with exit code 1"
 
 
 def test_a_child_that_closes_its_events_but_lives_is_seen_and_ended(
@@ -293,7 +294,7 @@ parent.send("mine", numbers=[parent.control, parent.events])
 
 def test_an_exit_code_is_a_sentence() -> None:
     assert describe_end(-signal.SIGSEGV) == "was killed (SIGSEGV)"
-    assert describe_end(3) == "ended with code 3"
+    assert describe_end(3) == "ended with exit code 3"
 
 
 def test_printed_lines_leave_out_the_frames_of_a_traceback() -> None:

@@ -37,7 +37,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
 from todobatch.errors import TodobatchError
-from todobatch.runtime import signal_name
+from todobatch.runtime import describe_end
 from todobatch.units import Seconds
 
 Event: TypeAlias = dict[str, Any]
@@ -51,11 +51,6 @@ SLICE_S: Seconds = 0.25
 """The longest single wait. Time that this process is stopped for counts as one slice at most."""
 _CHUNK = 65_536
 _MOST_READS = 16
-
-
-def describe_end(code: int) -> str:
-    """Return how a process ended, from its exit code (below 0: the signal's number)."""
-    return f"was killed ({signal_name(-code)})" if code < 0 else f"ended with code {code}"
 
 
 def last_lines(printed: bytes) -> str:
@@ -237,7 +232,7 @@ class ChildProcess:
         return running
 
     def how_it_ended(self) -> str:
-        """Return how it ended: "was killed (SIGKILL)", "ended with code 3" or "did not end"."""
+        """Return "was killed (SIGKILL)", "ended with exit code 3" or "did not end", as it was."""
         if self.was_killed or self.returncode is None:
             return "did not end"
         return describe_end(self.returncode)

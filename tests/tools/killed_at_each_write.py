@@ -29,7 +29,7 @@ JOB: dict[str, Any] = {
 
 
 def attempt(folder: Path, kill_at: int) -> dict[str, Any]:
-    """Run or go on with the job in a process of its own; its events, and how it ended."""
+    """Begin or resume the job in a process of its own; return its events, and how it ended."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -42,9 +42,10 @@ def attempt(folder: Path, kill_at: int) -> dict[str, Any]:
             os._exit(code)
     os.close(writer)
     with os.fdopen(reader, encoding="utf-8") as events:
-        said = [json.loads(line) for line in events if line.endswith("\n")]
+        sent = [json.loads(line) for line in events if line.endswith("\n")]
+    report = sent[-1].get("report", {}) if sent else {}
     _, status = os.waitpid(child, 0)
-    return {"killed": os.WIFSIGNALED(status), "last": said[-1] if said else {}, "events": said}
+    return {"killed": os.WIFSIGNALED(status), "report": report, "events": sent}
 
 
 def patch(kill_at: int) -> None:
@@ -86,8 +87,8 @@ def patch(kill_at: int) -> None:
     RowFile.write = stepped_write  # type: ignore[method-assign]
 
 
-def outcome(folder: Path, last: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same for each of them, and nothing else."""
+def outcome(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """Return what must be the same for every case."""
     rows = [json.loads(line) for line in (folder / "out.jsonl").read_text("utf-8").splitlines()]
     rows.sort(key=lambda row: row["task"])
     times = Counter(row["task"] for row in rows)
@@ -95,12 +96,12 @@ def outcome(folder: Path, last: dict[str, Any]) -> dict[str, Any]:
         "once": sorted(times) == list(range(TASKS)) and set(times.values()) == {1},
         "rows": {str(row["task"]): row.get("result") for row in rows},
         "left": sorted(path.name for path in folder.iterdir()),
-        **{key: last.get(key) for key in ("digest", "result", "tasks", "failed", "batches")},
+        **{key: report.get(key) for key in ("digest", "result", "tasks", "failed", "batches")},
     }  # fmt: skip
 
 
 def main() -> None:
-    """Run all of it in the folder."""
+    """Kill a job at each step in turn, resume it, and print what came of it as JSON."""
     base = Path(sys.argv[1])
     cases: list[dict[str, Any]] = []
     kill_at = 0  # never: the run that is not interrupted
@@ -116,7 +117,7 @@ def main() -> None:
         cases.append({
             "kill_at": kill_at,
             "resumed": [e["tasks"] for e in last["events"] if e["event"] == "resumed"],
-            **outcome(folder, last["last"]),
+            **outcome(folder, last["report"]),
         })  # fmt: skip
         kill_at += 1
     print(json.dumps(cases))

@@ -110,7 +110,7 @@ def test_failed_tasks_make_the_sample_void(sampler: Sampler, mine: str) -> None:
     ("function", "why"),
     [
         ("dies", "its process was killed (SIGKILL)"),
-        ("gives_up_the_process", "its process ended with code 7: the reactor is hot"),
+        ("gives_up_the_process", "its process ended with exit code 7: the reactor is hot"),
     ],
 )
 def test_a_process_that_dies_leaves_a_void_sample_without_figures(
