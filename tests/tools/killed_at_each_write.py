@@ -2,7 +2,7 @@
 
 Each job runs in a forked process that kills itself (SIGKILL) at its n-th step: before or after a
 statement of the journal, an fsync, the output's move into place, or in the middle of writing rows.
-It is then gone on with, killed at another step, and gone on with to its end. This is repeated for
+It is then resumed, killed at another step, and resumed to its end. This is repeated for
 every n, until a job comes to its end before step n. One JSON document says what each came to.
 """
 
@@ -10,8 +10,10 @@ import json
 import os
 import pathlib
 import signal
+import sqlite3
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ JOB: dict[str, Any] = {
 
 
 def attempt(folder: Path, kill_at: int) -> dict[str, Any]:
-    """Begin or resume the job in a process of its own; return its events, and how it ended."""
+    """Run or resume the job in a process of its own; its events, and how it ended."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -42,10 +44,9 @@ def attempt(folder: Path, kill_at: int) -> dict[str, Any]:
             os._exit(code)
     os.close(writer)
     with os.fdopen(reader, encoding="utf-8") as events:
-        sent = [json.loads(line) for line in events if line.endswith("\n")]
-    report = sent[-1].get("report", {}) if sent else {}
+        said = [json.loads(line) for line in events if line.endswith("\n")]
     _, status = os.waitpid(child, 0)
-    return {"killed": os.WIFSIGNALED(status), "report": report, "events": sent}
+    return {"killed": os.WIFSIGNALED(status), "last": said[-1] if said else {}, "events": said}
 
 
 def patch(kill_at: int) -> None:
@@ -59,7 +60,17 @@ def patch(kill_at: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         del name
 
-    journal.on_step = step
+    class Stepped(sqlite3.Connection):
+        """Has a step before each statement, and one after each commit."""
+
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            step("statement")
+            done = super().execute(*arguments)
+            if arguments[0] == "COMMIT":
+                step("committed")
+            return done
+
+    sqlite3.connect = partial(sqlite3.connect, factory=Stepped)  # type: ignore[assignment]
     journal.SHORTEST_S = journal.LONGEST_S = 0.0  # each batch is saved at once
     fsync, replace, write = os.fsync, pathlib.Path.replace, RowFile.write
 
@@ -87,8 +98,8 @@ def patch(kill_at: int) -> None:
     RowFile.write = stepped_write  # type: ignore[method-assign]
 
 
-def outcome(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
-    """Return what must be the same for every case."""
+def outcome(folder: Path, last: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same for each of them, and nothing else."""
     rows = [json.loads(line) for line in (folder / "out.jsonl").read_text("utf-8").splitlines()]
     rows.sort(key=lambda row: row["task"])
     times = Counter(row["task"] for row in rows)
@@ -96,12 +107,12 @@ def outcome(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
         "once": sorted(times) == list(range(TASKS)) and set(times.values()) == {1},
         "rows": {str(row["task"]): row.get("result") for row in rows},
         "left": sorted(path.name for path in folder.iterdir()),
-        **{key: report.get(key) for key in ("digest", "result", "tasks", "failed", "batches")},
+        **{key: last.get(key) for key in ("digest", "result", "tasks", "failed", "batches")},
     }  # fmt: skip
 
 
 def main() -> None:
-    """Kill a job at each step in turn, resume it, and print what came of it as JSON."""
+    """Run all of it in the folder."""
     base = Path(sys.argv[1])
     cases: list[dict[str, Any]] = []
     kill_at = 0  # never: the run that is not interrupted
@@ -117,7 +128,7 @@ def main() -> None:
         cases.append({
             "kill_at": kill_at,
             "resumed": [e["tasks"] for e in last["events"] if e["event"] == "resumed"],
-            **outcome(folder, last["report"]),
+            **outcome(folder, last["last"].get("report", {})),
         })  # fmt: skip
         kill_at += 1
     print(json.dumps(cases))
