@@ -412,7 +412,7 @@ def test_costs_of_another_workload_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "costs.json"
     with Costs(path) as costs:
         run_batches([Task("a")], "validate", executor="sequential", costs=costs)
-    with pytest.raises(UsageError, match="costs of 'validate', and this is 'report'"):
+    with pytest.raises(UsageError, match="costs are those of 'validate', and this is 'report'"):
         run_batches([Task("a")], "report", executor="sequential", costs=Costs(path))
 
 
@@ -427,13 +427,13 @@ HEAD = '{"format": "todobatch costs", "version": 1, "processor": "flaky", "batch
 @pytest.mark.parametrize(
     ("text", "error", "parts"),
     [
-        ("", StoreError, ["line 1, column 1", "no JSON"]),
-        (HEAD + "[\n[0, 0, 1, 1],\n[1, 1, 1 1]]}", StoreError, ["line 3", "no JSON"]),
+        ("", StoreError, ["line 1, column 1", "not JSON"]),
+        (HEAD + "[\n[0, 0, 1, 1],\n[1, 1, 1 1]]}", StoreError, ["line 3", "not JSON"]),
         ("[]", StoreError, ['no "format"']),
         ('{"format": "other"}', StoreError, ['no "format"']),
         ('{"format": "todobatch costs", "version": 2}', NewerSchemaError, ["version 2", "knows 1"]),
-        (HEAD.replace('"flaky"', "3") + "[]}", StoreError, ["processor", "no text"]),
-        (HEAD + "3}", StoreError, ["batches", "no list"]),
+        (HEAD.replace('"flaky"', "3") + "[]}", StoreError, ["processor", "not text"]),
+        (HEAD + "3}", StoreError, ["batches", "not a list"]),
         (HEAD + "[[0, 0, 10, 1], 7]}", StoreError, ["batches[1]", "the batch's index"]),
         (HEAD + "[[0, 0, 10]]}", StoreError, ["batches[0]", "its seconds"]),
         (HEAD + "[[0.5, 0, 10, 1]]}", StoreError, ["batches[0]", "index is 0.5", "whole number"]),
@@ -447,9 +447,9 @@ HEAD = '{"format": "todobatch costs", "version": 1, "processor": "flaky", "batch
         (
             HEAD + "[[0, 0, 10, 1], [1, 20, 10, 1]]}",
             UsageError,
-            ["batches[1]", "10 tasks from 20 on", "batches of 10 it is from 10 on"],
+            ["batches[1]", "10 tasks from 20 on", "batches of 10 it begins at 10"],
         ),
-        (HEAD + "[[0, 0, 11, 1]]}", UsageError, ["batches[0]", "11 tasks", "--batch-size"]),
+        (HEAD + "[[0, 0, 11, 1]]}", UsageError, ["batches[0]", "11 tasks", "`batch_size`"]),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_with_place_and_reason(
