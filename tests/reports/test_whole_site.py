@@ -1,5 +1,6 @@
 """The repository's whole site: the docs with the report, and the docs before there is a report."""
 
+import importlib
 import os
 import re
 import shutil
@@ -44,9 +45,14 @@ def test_without_a_run_the_docs_build_and_say_how_to_make_the_report(checkout: P
     done = run(checkout, "mkdocs", "build", "--strict")
     assert done.returncode == 0, done.stderr
     assert list(check_links.broken_links(checkout / "site")) == []
+    for page in (checkout / "docs/reference/api").glob("*.md"):
+        module = page.read_text("utf-8").partition("\n::: ")[2].strip()
+        names = check_links.Page(checkout / f"site/reference/api/{page.stem}.html").names
+        public = {f"{module}.{name}" for name in importlib.import_module(module).__all__}
+        assert public - names == {"todobatch.__version__"} & public, page.name
     for name in REPORT:
-        page = (checkout / "site" / name.replace(".md", ".html")).read_text("utf-8")
-        assert "make site" in page
+        html = (checkout / "site" / name.replace(".md", ".html")).read_text("utf-8")
+        assert "make site" in html
 
 
 def test_with_a_run_the_site_holds_docs_and_report(checkout: Path, run_folder: Path) -> None:
