@@ -10,7 +10,8 @@ from tests.fake_executor import Flaky, Scripted
 from todobatch import Task
 from todobatch.coordinator import Hooks, Recovery, run_batches
 from todobatch.executors import Executor
-from todobatch.executors.base import BatchRunner, Capabilities, Worker
+from todobatch.executors.base import BatchRunner, Capabilities
+from todobatch.executors.worker import Worker
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure
 from todobatch.processors import TaskBatchProcessor
 

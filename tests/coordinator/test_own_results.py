@@ -71,6 +71,6 @@ def test_a_result_that_makes_no_sense_costs_its_own_task_and_says_so(
     (failed,) = [result for result in seen if not result.success]
     assert failed.batch == 3
     assert said in str(failed.failures[0].error)
-    assert "process_batch gave" in str(failed.failures[0].error)
+    assert "process_batch returned" in str(failed.failures[0].error)
     assert sum(worker.busy_s for worker in report.worker_totals) >= 0
     assert report.result == {"rows": 5}

@@ -13,7 +13,8 @@ from todobatch.coordinator import Hooks, Recovery, batched, run_batches
 from todobatch.coordinator import parts as part_sizes
 from todobatch.coordinator.parts import PartSizes
 from todobatch.coordinator.recovery import Feed
-from todobatch.executors.base import Capabilities, Worker
+from todobatch.executors.base import Capabilities
+from todobatch.executors.worker import Worker
 from todobatch.model import Batch, Json, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
 from todobatch.processors.catalogue import resolve

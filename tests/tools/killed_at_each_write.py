@@ -128,7 +128,7 @@ def main() -> None:
         cases.append({
             "kill_at": kill_at,
             "resumed": [e["tasks"] for e in last["events"] if e["event"] == "resumed"],
-            **outcome(folder, last["last"]),
+            **outcome(folder, last["last"].get("report", {})),
         })  # fmt: skip
         kill_at += 1
     print(json.dumps(cases))
