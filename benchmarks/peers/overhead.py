@@ -1,20 +1,18 @@
-"""What handing a task over costs: ``python benchmarks/peers/overhead.py --interpreter 3.14t``
+"""What an executor costs for each task: ``python benchmarks/peers/overhead.py --interpreter 3.14t``
 
-20,000 trivial tasks (each gives its priority) on 2 workers: todobatch's executors at their default
-settings, beside the pools of the standard library, joblib, mpire and deadpool-executor. All get the
-same `Task` objects. Ours also time, count and digest each batch; the peers return the numbers and
-no more. Beside a peer's own way stands, where it is slow without, one with chunks of 100 tasks, by
-its option or made by hand.
+20,000 trivial tasks run on 2 workers: on todobatch's executors at their default settings, and on
+the pools of the standard library, joblib, mpire and deadpool-executor. All get the same `Task`
+objects. todobatch also times, counts and digests each batch; the peers only return the numbers. A
+peer that is slow by default has a second row with chunks of 100 tasks.
 
-With ``--payload 1000`` (kB a task) the tasks are large instead, 200 MB in all, on the way to the
-worker, and with ``--back`` on the way back: what gives no such task is left out, and the table is
-in MB/s.
+With ``--payload 1000`` (kB a task) the tasks are large, 200 MB in all, on the way to the worker;
+with ``--back`` the results are. The table is then in MB/s, and pools that copy nothing are left
+out.
 
-Each way runs once a round, in an order drawn by lot, in a fresh child process of the chosen
-interpreter, which brings its workers up, warms them with a tenth of the tasks, and times one pass.
-Compared are ratios within a round (`todobatch.lab.stats.estimate`): the table gives the median and
-the ratio of the times to the fastest peer of the same kind with its 95 % interval; below 1 is
-faster than that peer.
+Each pool runs once in each round, in random order, in a fresh child process of the chosen
+interpreter. The child starts the workers, warms them up with a tenth of the tasks, and times one
+pass. The table gives the median time and the ratio to the fastest peer of the same kind, within a
+round, with its 95 % interval. A ratio below 1 is faster than that peer.
 """
 
 import argparse
@@ -74,7 +72,7 @@ class Trivial(TaskBatchProcessor):
 
 
 class Length(TaskBatchProcessor):
-    """Looks at a large task."""
+    """Reads a large task."""
 
     name = "length"
 
@@ -83,7 +81,7 @@ class Length(TaskBatchProcessor):
 
 
 class Large(TaskBatchProcessor):
-    """Gives back much."""
+    """Returns a large result."""
 
     name = "large"
 
@@ -104,7 +102,7 @@ def chunks(tasks: Sequence[Task], size: int) -> list[Sequence[Task]]:
 
 
 def by_hand(pool: Any, work: Work, tasks: Sequence[Task], chunk: int) -> Iterable[Any]:
-    """Of any pool that has a `map`: a call a chunk."""
+    """Call any pool's `map` once for each chunk."""
     for results in pool.map(partial(several, work), chunks(tasks, chunk)):
         yield from results
 
@@ -141,7 +139,7 @@ def deadpool(workers: int) -> Any:
 
 @dataclass(frozen=True)
 class Peer:
-    """One of other people's pools, and a way of using it."""
+    """A pool of another project, and how it is used."""
 
     kind: str
     make: Callable[[int], Any]
@@ -186,7 +184,7 @@ COPYING = ("processes", "interpreters")
 
 @dataclass(frozen=True)
 class Load:
-    """What is handed over; it is made anew in each child."""
+    """The tasks to run; each child process makes them anew."""
 
     count: int
     payload: int = 0
@@ -199,7 +197,7 @@ class Load:
 
     @property
     def chunk(self) -> int:
-        """What a peer is given at once: 100 tasks, or about a megabyte."""
+        """Return the number of tasks in a chunk: 100, or as many as make about a megabyte."""
         return min(max(1_000_000 // self.payload, 1), 100) if self.payload else 100
 
     def tasks(self) -> list[Task]:
@@ -210,7 +208,7 @@ class Load:
         return [Task(letters[n % 8] * size) for n in range(self.count)]
 
     def amount(self, results: Iterable[Any]) -> int:
-        """What came of it, to be compared: every task counts."""
+        """Reduce the results to one number that depends on every task, for the comparison."""
         return sum(len(each) if self.back else each for each in results)
 
     @property
@@ -257,7 +255,7 @@ def child(name: str, load: Load, workers: int) -> None:
 
 
 def facts() -> None:
-    """What can run in this interpreter, as JSON."""
+    """Print as JSON what can run in this interpreter."""
     missing = {
         name: peer.needs
         for name, peer in PEERS.items()
@@ -269,11 +267,7 @@ def facts() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from todobatch.errors import BuildError
-    from todobatch.lab import interpreters
-    from todobatch.lab.interpreters.support import PEER_REQUIREMENTS, support_folder
-    from todobatch.lab.stats.estimate import ratio_of
-
+    """Measure every pool in rounds and print the table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--interpreter", default="3.14t")
     parser.add_argument("--payload", type=int, default=0, metavar="KB", help="of each task")
@@ -281,16 +275,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tasks", type=int, help="20,000, or as many as make up 200 MB")
     for option, default in (("rounds", 12), ("workers", 2), ("seed", 1)):
         parser.add_argument(f"--{option}", type=int, default=default)
-    told = parser.parse_args(arguments)
-    payload = told.payload * 1000
-    count = told.tasks or (PAYLOAD_BYTES // payload if payload else 20_000)
-    load = Load(count, payload, told.back)
-    interpreter = interpreters.find(told.interpreter)
+    options = parser.parse_args(arguments)
+    payload = options.payload * 1000
+    count = options.tasks or (PAYLOAD_BYTES // payload if payload else 20_000)
+    load = Load(count, payload, options.back)
+    ask = _asker(options.interpreter)
+    ours, missing, about = ask("facts()")
+    ways = [*ours, *(name for name in PEERS if name not in missing)]
+    if payload:
+        ways = [way for way in ways if _kind(way) in COPYING]
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    lot = random.Random(options.seed)
+    for number in range(options.rounds):
+        for way in lot.sample(ways, len(ways)):
+            times[way].append(ask(f"child({way!r}, {load!r}, {options.workers})"))
+        print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
+    of = f" of {options.payload:,} kB {'back' if options.back else 'there'}" if payload else ""
+    print(f"{about}, {options.workers} workers, {count:,} tasks{of}, {options.rounds} rounds\n")
+    _print_table(load, times)
+    for name, need in missing.items():
+        print(f"\nLeft out: {name}, which needs {need}.")
+    return 0
+
+
+def _asker(spec: str) -> Callable[[str], Any]:
+    """Return a function that evaluates a call of this module in a fresh process of `spec`."""
+    from todobatch.errors import BuildError
+    from todobatch.lab import interpreters
+    from todobatch.lab.interpreters.support import PEER_REQUIREMENTS, support_folder
+
+    interpreter = interpreters.find(spec)
     env = interpreters.worker_environment(interpreter)
     paths = [str(ROOT), env["PYTHONPATH"]]
     try:
         paths.append(str(support_folder(interpreter, PEER_REQUIREMENTS)))
-    except BuildError as error:  # then those that need nothing are compared
+    except BuildError as error:  # the peers that need no installation are still compared
         print(error, file=sys.stderr)
     env["PYTHONPATH"] = os.pathsep.join(paths)
 
@@ -302,34 +321,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return json.loads(done.stdout)
 
-    ours, missing, about = ask("facts()")
-    ways = [*ours, *(name for name in PEERS if name not in missing)]
-    kind_of = {w: PEERS[w].kind if w in PEERS else KINDS.get(w, w) for w in ways}
-    if payload:
-        ways = [way for way in ways if kind_of[way] in COPYING]
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    lot = random.Random(told.seed)
-    for number in range(told.rounds):
-        for way in lot.sample(ways, len(ways)):
-            times[way].append(ask(f"child({way!r}, {load!r}, {told.workers})"))
-        print(f"round {number + 1} of {told.rounds}", file=sys.stderr)
-    of = f" of {told.payload:,} kB {'back' if told.back else 'there'}" if payload else ""
-    print(f"{about}, {told.workers} workers, {count:,} tasks{of}, {told.rounds} rounds\n")
-    unit = "MB/s" if payload else "us a task"
+    return ask
+
+
+def _kind(way: str) -> str:
+    return PEERS[way].kind if way in PEERS else KINDS.get(way, way)
+
+
+def _print_table(load: Load, times: dict[str, list[float]]) -> None:
+    """Print a row for each pool, with its ratio to the fastest peer of its kind."""
+    from todobatch.lab.stats.estimate import ratio_of
+
+    unit = "MB/s" if load.payload else "us a task"
     print(f"| kind | way | {unit} | ratio to the fastest peer of its kind |\n|---|---|---:|---|")
-    for way in sorted(ways, key=lambda w: (kind_of[w], w in PEERS, median(times[w]))):
-        peers = [w for w in ways if w in PEERS and kind_of[w] == kind_of[way]]
+    for way in sorted(times, key=lambda w: (_kind(w), w in PEERS, median(times[w]))):
+        peers = [w for w in times if w in PEERS and _kind(w) == _kind(way)]
         ratio = "-"
         if peers and way not in PEERS:
             fastest = min(peers, key=lambda w: median(times[w]))
             r = ratio_of([math.log(a / b) for a, b in zip(times[way], times[fastest], strict=True)])
             ratio = f"{r.estimate:.2f} ({r.low:.2f} to {r.high:.2f}), to {fastest}"
         took = median(times[way])
-        shown = f"{count * payload / took / 1e6:.0f}" if payload else f"{took / count * 1e6:.2f}"
-        print(f"| {kind_of[way]} | {way} | {shown} | {ratio} |")
-    for name, need in missing.items():
-        print(f"\nLeft out: {name}, which needs {need}.")
-    return 0
+        rate = load.count * load.payload / took / 1e6
+        shown = f"{rate:.0f}" if load.payload else f"{took / load.count * 1e6:.2f}"
+        print(f"| {_kind(way)} | {way} | {shown} | {ratio} |")
 
 
 if __name__ == "__main__":

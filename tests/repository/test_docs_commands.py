@@ -1,4 +1,4 @@
-"""Every command in the docs is run as it stands there.
+"""Every command in the docs is run as it stands there, and every file that they name exists.
 
 A ``console`` block's lines that begin with ``$ `` are commands (a backslash at the end goes on in
 the next line). Each page's commands run in the page's order in one scratch clone of this checkout
@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -151,6 +152,36 @@ def test_no_block_of_the_page_hides_a_command_from_being_run(page: Path) -> None
 def test_the_page_shows_the_example_as_it_is() -> None:
     page = (ROOT / "docs" / "how-to" / "own-workload.md").read_text("utf-8")
     assert (ROOT / "examples" / "own_workload.py").read_text("utf-8").strip() in page
+
+
+EXAMPLES = re.findall(
+    r"```python\n(.*?)```", (ROOT / "docs/how-to/python.md").read_text("utf-8"), re.DOTALL
+)
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_every_python_example_of_its_page_runs(number: int, tmp_path: Path) -> None:
+    (tmp_path / "example.py").write_text(EXAMPLES[number], "utf-8")
+    done = subprocess.run(
+        [sys.executable, "example.py"], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+NAMED_FILE = re.compile(r"`((?:[\w.-]+/)+(?:[\w.-]+\.(?:py|md|toml|yml|txt))?)`")
+MADE_LATER = ("build/", "docs/report/", "report/")
+
+
+def test_every_file_that_the_docs_name_exists() -> None:
+    """In backticks, with a slash in it: from the root, or from the package."""
+    missing = [
+        f"{names(page)}: {name}"
+        for page in PAGES
+        for name in NAMED_FILE.findall(page.read_text("utf-8"))
+        if not (name.startswith(MADE_LATER) or "NNNN" in name)
+        and not any((base / name).exists() for base in (ROOT, ROOT / "todobatch", page.parent))
+    ]
+    assert missing == []
 
 
 def test_the_home_of_the_docs_lists_every_page() -> None:
