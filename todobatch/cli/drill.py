@@ -68,5 +68,5 @@ def drill(
         typer.echo(found.as_json())
     else:
         view.show(found)
-    if found.broken_words:
+    if found.failed:
         raise typer.Exit(EXIT_GATE)

@@ -8,7 +8,7 @@ from rich.table import Table
 from todobatch.child.faults import FAULTS
 from todobatch.child.peers import PEERS
 from todobatch.cli.views import console
-from todobatch.lab.drill.drill import BATCH_SIZE, DEADLINE_S, RETRIES, WORKERS, Drill, Row
+from todobatch.lab.drill.rows import Drill, Row
 from todobatch.units import show_seconds
 
 LEAST_WIDTH = 104
@@ -20,9 +20,9 @@ def show(found: Drill, screen: Console | None = None) -> None:
     console.line(
         screen,
         f"todobatch drill: Python {found.python}, GIL {'on' if found.gil else 'off'}, "
-        f"{found.cpus} CPUs; {found.tasks} tasks in batches of {BATCH_SIZE}, {WORKERS} workers, "
-        f"{RETRIES} retries, a deadline of {DEADLINE_S:g} s where the executor has deadlines; "
-        f"{show_seconds(found.seconds)} in all",
+        f"{found.cpus} CPUs; {found.tasks} tasks in batches of {found.batch_size}, "
+        f"{found.workers} workers, {found.retries} retries, a deadline of {found.deadline_s:g} s "
+        f"where the executor has deadlines; {show_seconds(found.seconds)} in all",
     )
     for title, peer in (("todobatch", False), ("pools of other packages", True)):
         rows = [row for row in found.rows if row.peer is peer]
@@ -44,14 +44,14 @@ def lines(found: Drill) -> Iterator[str]:
         yield f"How other packages were used: {uses}."
     meant = "; ".join(f"{name}: {FAULTS[name].summary}" for name in _faults(found))
     yield f"The faults: {meant}."
-    for row in found.broken_words:
+    for row in found.failed:
         yield (
             f"Failed: {row.executor} claims to isolate {row.fault}, but {row.lost} tasks of "
             f"{row.tasks} were lost and {row.duplicated} duplicated"
             + (f": {row.note}" if row.note else "")
         )
     promised = sum(row.isolates and not row.peer for row in found.rows)
-    if promised and not found.broken_words:
+    if promised and not found.failed:
         yield (
             f"Passed: in all {promised} rows where an executor of todobatch claims to isolate the "
             "fault, no task was lost or duplicated."
@@ -72,7 +72,7 @@ def _notes(found: Drill) -> Iterator[str]:
     """What was seen of peers, of rows that failed, and why rows are missing."""
     groups: dict[tuple[str, str], list[str]] = {}
     for row in found.rows:
-        if row.note and (row.peer or not row.tasks or not row.keeps_its_word):
+        if row.note and (row.peer or not row.tasks or not row.claim_holds):
             groups.setdefault((row.executor, row.note), []).append(row.fault)
     for (executor, note), faults in groups.items():
         which = "every fault" if len(faults) == len(_faults(found)) else ", ".join(faults)
@@ -112,6 +112,6 @@ def _word(row: Row) -> str:
 
 
 def _style(row: Row) -> str:
-    if not row.keeps_its_word:
+    if not row.claim_holds:
         return "bold red"
     return "yellow" if row.lost or row.duplicated else ""
