@@ -155,7 +155,7 @@ def shown(value: Estimate) -> str:
 def verdict(value: Estimate) -> str:
     if value.low > 1:
         return "pays"
-    return "costs" if value.high < 1 else "cannot tell"
+    return "costs" if value.high < 1 else "inconclusive"
 
 
 def lines(files: Sequence[str]) -> int:

@@ -304,7 +304,7 @@ def _steps_table(figures: Figures, workload: str, steps: list[list[scaling.Step]
 NO_GAIN = {
     "slower": "slower with {} workers than with {}",
     "equivalent": "no faster with {} workers than with {}",
-    "cannot tell": "the samples cannot tell {} workers from {}",
+    "inconclusive": "the samples cannot tell {} workers from {}",
 }
 
 
@@ -332,7 +332,7 @@ def _beyond(figures: Figures, steps: list[list[scaling.Step]]) -> str:
     verdicts = [step.comparison.verdict for step in past]
     parts = [
         f"{verdicts.count(verdict)} {verdict}"
-        for verdict in ("faster", "equivalent", "slower", "cannot tell")
+        for verdict in ("faster", "equivalent", "slower", "inconclusive")
         if verdict in verdicts
     ]
     return (
@@ -445,7 +445,7 @@ def _median_sample(samples: Sequence[Sample]) -> Sample | None:
 STATES = {
     "met": "✓ met",
     "not met": "✗ not met",
-    "cannot tell": "? cannot tell",
+    "inconclusive": "? inconclusive",
     "not measured": "– not measured",
 }
 KINDS = (

@@ -13,7 +13,7 @@ from todobatch_reports import scaling
 from todobatch_reports.frames import Figures
 from todobatch_reports.tables import at_workers, count, lines, with_interval
 
-State = Literal["met", "not met", "cannot tell", "not measured"]
+State = Literal["met", "not met", "inconclusive", "not measured"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def three_times_on_four_cpus(figures: Figures) -> Point:
     if best is None or best.speedup is None:
         return Point(question, "not measured", "No processor-bound cell has 4 workers.")
     low, high = best.speedup.low, best.speedup.high
-    state: State = "met" if low >= 3 else "not met" if high < 3 else "cannot tell"
+    state: State = "met" if low >= 3 else "not met" if high < 3 else "inconclusive"
     text = f"{figures.label(best)}: {with_interval(best.speedup, show_ratio)}"
     return Point(question, state, f"{text} on {best.cell.workload}.", (best.cell,))
 
@@ -122,14 +122,14 @@ def limits_known(figures: Figures) -> Point:
     ]
     if not steps:
         return Point(question, "not measured", "No cell had more workers than CPUs.")
-    decided = [step for step in steps if step.comparison.verdict != "cannot tell"]
+    decided = [step for step in steps if step.comparison.verdict != "inconclusive"]
     most = max(step.more for step in steps)
     text = (
         f"Measured to {count(most, 'worker')} on {count(figures.cpus, 'CPU')}: of "
         f"{count(len(steps), 'step')} past the CPUs, the samples decide {len(decided)}. "
         "Where each approach stops gaining is on the scaling page."
     )
-    state: State = "met" if decided else "cannot tell"
+    state: State = "met" if decided else "inconclusive"
     return Point(question, state, text, (steps[-1].summary.cell,))
 
 
@@ -143,7 +143,7 @@ def bottleneck_known(figures: Figures) -> Point:
     ]
     if open_:
         text = f"Nothing lost clearly in {', '.join(open_)}, so there is nothing to explain."
-        return Point(question, "cannot tell", text)
+        return Point(question, "inconclusive", text)
     unexplained = [
         winner.workload
         for winner in figures.winners
@@ -151,7 +151,7 @@ def bottleneck_known(figures: Figures) -> Point:
     ]
     if unexplained:
         text = f"In {', '.join(unexplained)} an approach lost for no reason that was measured."
-        return Point(question, "cannot tell", text)
+        return Point(question, "inconclusive", text)
     text = "Each approach that lost has a measured reason on the dashboard."
     return Point(question, "met", text, tuple(w.best.cell for w in figures.winners))
 
@@ -165,7 +165,7 @@ def strategy_defined(figures: Figures) -> Point:
             f"For {', '.join(open_)} the samples do not decide: no single fastest approach. "
             "Run more blocks, or choose among the tied by memory and by how they fail."
         )
-        return Point(question, "cannot tell", text)
+        return Point(question, "inconclusive", text)
     text = "Each workload has one fastest approach; they are listed below by kind of work."
     return Point(question, "met", text, tuple(w.best.cell for w in figures.winners))
 

@@ -59,9 +59,9 @@ def test_the_cost_of_no_gil_on_one_thread_is_a_paired_ratio() -> None:
 def test_one_block_decides_nothing() -> None:
     meta = runs.meta(blocks=1, workloads=("example8",))
     figures = Figures.of(Run(meta, runs.samples(meta)))
-    assert readiness.limits_known(figures).state == "cannot tell"
-    assert readiness.bottleneck_known(figures).state == "cannot tell"
-    assert readiness.strategy_defined(figures).state == "cannot tell"
+    assert readiness.limits_known(figures).state == "inconclusive"
+    assert readiness.bottleneck_known(figures).state == "inconclusive"
+    assert readiness.strategy_defined(figures).state == "inconclusive"
     assert readiness.limits_known(figures_of()).state == "met"
 
 
@@ -73,14 +73,14 @@ def test_a_loss_without_a_measured_reason_leaves_the_bottleneck_open() -> None:
         return replace(figures, winners=winners)
 
     assert readiness.bottleneck_known(told("the GIL: its 2 threads used 1 CPU")).state == "met"
-    assert readiness.bottleneck_known(told(UNEXPLAINED)).state == "cannot tell"
+    assert readiness.bottleneck_known(told(UNEXPLAINED)).state == "inconclusive"
 
 
 def test_an_open_verdict_leaves_the_strategy_open() -> None:
     figures = figures_of()
     decided = replace(figures, winners=tuple(replace(w, verdict="faster") for w in figures.winners))
     undecided = replace(
-        figures, winners=tuple(replace(w, verdict="cannot tell") for w in figures.winners)
+        figures, winners=tuple(replace(w, verdict="inconclusive") for w in figures.winners)
     )
     assert readiness.strategy_defined(decided).state == "met"
-    assert readiness.strategy_defined(undecided).state == "cannot tell"
+    assert readiness.strategy_defined(undecided).state == "inconclusive"

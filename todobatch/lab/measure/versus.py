@@ -94,7 +94,7 @@ class Outcome:
     ratio: Estimate
     """B's time ÷ A's, with its 95 % interval."""
     verdict: Verdict
-    """On B: ``'faster'``, ``'slower'``, ``'equivalent'`` or ``'cannot tell'``."""
+    """On B: ``'faster'``, ``'slower'``, ``'equivalent'`` or ``'inconclusive'``."""
     beyond_limit: bool | None
     """Whether B is slower by more than the limit, at 5 % and at any time; None: not decided, or no
     limit was given."""
