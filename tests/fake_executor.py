@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from todobatch.executors import Executor
-from todobatch.executors.base import BatchRunner, Capabilities, Worker
+from todobatch.executors.base import BatchRunner, Capabilities
+from todobatch.executors.worker import Worker
 from todobatch.model import Batch, Fault, Json, ProcessingResult, Task
 from todobatch.processors.base import TaskBatchProcessor, failed_result
 

@@ -14,7 +14,7 @@ import pytest
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import EXECUTORS, Executor
 from todobatch.executors.base import THREADS_NAME
-from todobatch.executors.pool.dispatch import START_ATTEMPTS
+from todobatch.executors.pool.supervise import START_ATTEMPTS
 
 POOLED = [name for name in ("interpreters", "processes") if not EXECUTORS[name].available()]
 
@@ -37,9 +37,9 @@ def go(tmp_path: Path) -> Iterator[Path]:
 def test_a_start_that_hangs_is_an_error(
     pooled: Executor, go: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("todobatch.executors.pool.dispatch.START_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("todobatch.executors.pool.supervise.START_TIMEOUT_S", 0.5)
     with (
-        pytest.raises(ExecutorUnavailableError, match=r"did not start: it was not up after 0\.5 s"),
+        pytest.raises(ExecutorUnavailableError, match=r"it was not ready after 0\.5 s"),
         pooled.open(contract_work.NeverUp(str(go)), 3),
     ):
         pass

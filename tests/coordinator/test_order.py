@@ -26,7 +26,8 @@ from todobatch.coordinator.costs import MOST_BATCHES, Costs
 from todobatch.coordinator.journal import Journal
 from todobatch.errors import NewerSchemaError, StoreError, TodobatchError, UsageError
 from todobatch.executors import Executor
-from todobatch.executors.base import BatchRunner, Capabilities, Worker
+from todobatch.executors.base import BatchRunner, Capabilities
+from todobatch.executors.worker import Worker
 from todobatch.model import Batch, BatchReport, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
 

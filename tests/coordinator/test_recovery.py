@@ -27,7 +27,8 @@ from todobatch.coordinator.recovery import HOPELESS_AFTER, MOST_WAITING, Feed, S
 from todobatch.coordinator.tally import Tally
 from todobatch.errors import MeasurementError, NoProgressError, StoreError, UsageError
 from todobatch.executors import get
-from todobatch.executors.base import MOST_WORKERS_NAMED, Capabilities, Worker
+from todobatch.executors.base import MOST_WORKERS_NAMED, Capabilities
+from todobatch.executors.worker import Worker
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure, WorkerSeen
 from todobatch.processors import TaskBatchProcessor
 from todobatch.processors.base import failed_result
@@ -483,7 +484,7 @@ def test_a_result_that_makes_no_sense_costs_its_own_task_and_says_so(
     (failed,) = [result for result in seen if not result.success]
     assert failed.batch == 3
     assert said in str(failed.failures[0].error)
-    assert "process_batch gave" in str(failed.failures[0].error)
+    assert "process_batch returned" in str(failed.failures[0].error)
     assert sum(worker.busy_s for worker in report.worker_totals) >= 0
     assert report.result == {"rows": 5}
 

@@ -51,7 +51,8 @@ from todobatch.executors import (
     resizes_of,
     stats_of,
 )
-from todobatch.executors.base import MOST_RESIZES_KEPT, THREADS_NAME, add_stats
+from todobatch.executors.base import MOST_RESIZES_KEPT, THREADS_NAME
+from todobatch.executors.stats import add_stats
 from todobatch.model import Batch, BatchReport, ProcessingResult, Task
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.processors.catalogue import resolve

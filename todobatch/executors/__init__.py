@@ -1,4 +1,4 @@
-"""How batches run side by side: one contract, one small file each."""
+"""How batches run in parallel: one contract (`Executor`), and one file for each way to keep it."""
 
 from todobatch.executors.base import (
     MAX_IN_FLIGHT,
@@ -6,13 +6,11 @@ from todobatch.executors.base import (
     BatchRunner,
     Capabilities,
     Executor,
-    Resize,
-    WorkerStats,
-    resizes_of,
-    stats_of,
+    Placement,
 )
 from todobatch.executors.elastic import Elastic
 from todobatch.executors.registry import EXECUTORS, get
+from todobatch.executors.stats import Resize, WorkerStats, resizes_of, stats_of
 from todobatch.executors.wrapped import Wrapped
 
 __all__ = [
@@ -23,6 +21,7 @@ __all__ = [
     "Capabilities",
     "Elastic",
     "Executor",
+    "Placement",
     "Resize",
     "WorkerStats",
     "Wrapped",

@@ -2,8 +2,8 @@
 
     batches ──► worker coroutine 1..n ──► finished (list) ──► caller
 
-The loop runs only while the caller waits for a result, so nothing is shared between threads. A
-processor that never awaits runs here as it does in sequence.
+The loop runs only while the caller waits for a result, so threads share nothing. A processor that
+never awaits runs as it does in `sequential`.
 """
 
 import asyncio
@@ -12,29 +12,24 @@ from contextlib import contextmanager
 from time import perf_counter
 
 from todobatch import runtime
-from todobatch.executors.base import (
-    BatchRunner,
-    Capabilities,
-    Counted,
-    Executor,
-    Worker,
-    WorkerStats,
-)
+from todobatch.executors.base import BatchRunner, Capabilities, Executor
+from todobatch.executors.stats import CountedRunner, WorkerStats
+from todobatch.executors.worker import Worker
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.units import Seconds
 
 
 class Coroutines(Executor):
-    """Coroutines in one event loop; they win where the work waits, and only there."""
+    """Coroutines in one event loop; they help only where the work waits by awaiting."""
 
     name = "coroutines"
-    no_deadline = "what awaits could be cancelled, but what blocks the event loop cannot be stopped"
+    no_deadline = "a batch that blocks the event loop cannot be stopped"
     summary = "coroutines in one event loop in one thread"
 
     @property
     def capabilities(self) -> Capabilities:
-        """It awaits; it never uses a second CPU."""
+        """See `Executor.capabilities`: it awaits, and never uses a second CPU."""
         return Capabilities(
             isolates_crashes=False,
             enforces_deadlines=False,
@@ -54,7 +49,7 @@ class Coroutines(Executor):
     ) -> Iterator[BatchRunner]:
         """See `Executor.open`."""
         self.check(workers, deadline_s)
-        staff = [
+        crew = [
             Worker(processor, f"coroutine-{n + 1}", "coroutine", keep_rows=keep_rows)
             for n in range(workers)
         ]
@@ -64,14 +59,14 @@ class Coroutines(Executor):
                 batches: Iterable[Batch],
             ) -> Generator[ProcessingResult, None, tuple[WorkerStats, ...]]:
                 loop = runner.get_loop()
-                job = _Run(iter(batches))
+                one_pass = _Pass(iter(batches))
                 begun = perf_counter()
-                tasks = [loop.create_task(job.work(each)) for each in staff]
+                tasks = [loop.create_task(one_pass.work(each)) for each in crew]
                 try:
-                    while finished := runner.run(job.wait()):
+                    while finished := runner.run(one_pass.wait()):
                         yield from finished
                     for task in tasks:
-                        task.result()  # raises what reading the input threw
+                        task.result()  # raises what reading the input raised
                 finally:
                     for task in tasks:
                         task.cancel()
@@ -79,28 +74,28 @@ class Coroutines(Executor):
                 wall = perf_counter() - begun
                 return tuple(
                     WorkerStats(each.label, busy, max(wall - busy, 0.0))
-                    for each, task in zip(staff, tasks, strict=True)
+                    for each, task in zip(crew, tasks, strict=True)
                     for busy in (task.result(),)
                 )
 
-            yield Counted(run)
+            yield CountedRunner(run)
 
 
 async def _gather(tasks: list[asyncio.Task[Seconds]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class _Run:
+class _Pass:
     """One pass over an iterable of batches."""
 
     def __init__(self, feed: Iterator[Batch]) -> None:
         self._feed = feed
         self._finished: list[ProcessingResult] = []
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._working = 0
 
     async def work(self, worker: Worker) -> Seconds:
-        """A worker's share: pull, await, hand in, until there is no more. Gives its busy time."""
+        """Process batches until the input ends; returns the seconds spent with them."""
         self._working += 1
         busy: Seconds = 0.0
         try:
@@ -108,20 +103,20 @@ class _Run:
                 begun = perf_counter()
                 result = await _process(worker, batch)
                 busy += perf_counter() - begun
-                self._finished.append(result)  # not in one line: `wait` changes the list meanwhile
-                self._news.set()
-                await asyncio.sleep(0)  # a batch that never awaits must not shut the others out
+                self._finished.append(result)  # after the await, in which `wait` replaces the list
+                self._changed.set()
+                await asyncio.sleep(0)  # lets the others run even if no batch awaits
         finally:
             self._working -= 1
-            self._news.set()
+            self._changed.set()
         return busy
 
     async def wait(self) -> list[ProcessingResult]:
-        """Results that have come in, as soon as there is one; empty when all are through."""
-        await asyncio.sleep(0)  # lets workers start that were only created
+        """Wait for results and return them; empty when every worker has finished."""
+        await asyncio.sleep(0)  # lets new workers start
         while not self._finished and self._working:
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
         finished, self._finished = self._finished, []
         return finished
 
@@ -134,6 +129,6 @@ async def _process(worker: Worker, batch: Batch) -> ProcessingResult:
     except (Exception, SystemExit, asyncio.CancelledError) as error:
         me = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and me is not None and me.cancelling():
-            raise  # it is meant for us, not thrown by the batch
+            raise  # this worker is cancelled; the batch did not raise it
         result = failed_result(processor.processor_id, batch, describe_exception(error))
     return worker.sign(batch, result, gil_before)

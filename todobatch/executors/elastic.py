@@ -20,8 +20,10 @@ from queue import Empty
 from time import perf_counter, process_time
 
 from todobatch.errors import UsageError
-from todobatch.executors.base import MOST_RESIZES_KEPT, Resize, Worker, WorkerStats
+from todobatch.executors.base import MOST_RESIZES_KEPT
+from todobatch.executors.stats import Resize, WorkerStats
 from todobatch.executors.threads import Pass, Threads
+from todobatch.executors.worker import Worker
 from todobatch.model import Batch, ProcessingResult
 from todobatch.units import Ratio, Seconds
 

@@ -1,10 +1,16 @@
 """`interpreters`: one subinterpreter a worker, each with a GIL of its own, in one process.
 
-Needs Python 3.14 (PEP 734). Batches and results are pickled across, as `pool` has it: each
-interpreter is called once, for all its life, in a thread of its own, and is then spoken to through
-a socket. (A call a message, as `InterpreterPoolExecutor` makes, takes 10 times as long, and without
-a GIL 100 times.) Some extension modules cannot be imported in a subinterpreter (psutil, numpy and
-pandas among them): a processor that needs one belongs on `threads` or `processes`.
+    caller ──► `pool.dispatch.Pool` ──► thread ──► subinterpreter: `pool.transport.serve`
+                      └───────────── socket and page ─────────────┘
+
+It needs Python 3.14 (PEP 734). Each interpreter is called once, in a thread of its own, and then
+receives pickled batches through a socket. `InterpreterPoolExecutor` makes a call for each batch,
+which takes 10 times as long, and 100 times without a GIL.
+
+Some extension modules cannot be imported in a subinterpreter, among them psutil, numpy and pandas.
+A processor that needs one must run on `threads` or `processes`.
+
+`_Interpreter._lock` guards `_ended` and `_abandoned`; the rest belongs to the caller's thread.
 """
 
 import importlib
@@ -21,17 +27,21 @@ from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors.base import THREADS_NAME, BatchRunner, Capabilities, Executor
 from todobatch.executors.pool import wire
-from todobatch.executors.pool.dispatch import Host, Pool, remedy_for
-from todobatch.executors.pool.transport import Page, reserve, serve
+from todobatch.executors.pool.dispatch import Pool
+from todobatch.executors.pool.page import Page, reserve
+from todobatch.executors.pool.supervise import remedy_for
+from todobatch.executors.pool.transport import serve
+from todobatch.executors.pool.worker import Host
 from todobatch.model import describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
 
 FIRST_VERSION = (3, 14)
+"""The first Python version that has `concurrent.interpreters`."""
 
 
 class Interpreters(Executor):
-    """A pool of subinterpreters: parallel with or without a GIL, at the price of copying."""
+    """A pool of subinterpreters: it uses all CPUs, and copies batches and results."""
 
     name = "interpreters"
     places = True
@@ -40,7 +50,7 @@ class Interpreters(Executor):
 
     @property
     def capabilities(self) -> Capabilities:
-        """It uses all CPUs; a crash takes the whole process with it."""
+        """See `Executor.capabilities`: it uses all CPUs; a crash ends the whole process."""
         return Capabilities(
             isolates_crashes=False,
             enforces_deadlines=False,
@@ -50,7 +60,7 @@ class Interpreters(Executor):
         )
 
     def available(self) -> str | None:
-        """Needs `InterpreterPoolExecutor`, new in 3.14."""
+        """See `Executor.available`; subinterpreters are new in Python 3.14."""
         if sys.version_info >= FIRST_VERSION:
             return None
         running = ".".join(map(str, sys.version_info[:2]))
@@ -84,15 +94,15 @@ class Interpreters(Executor):
 
 
 class _Interpreter(Host):
-    """A subinterpreter, the thread that is in it, their socket and their page."""
+    """A subinterpreter, the thread that runs it, its socket and its page."""
 
     def __init__(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> None:
         self._error = "ended"
-        self._given_up = False
+        self._killed = False
         self._lock = threading.Lock()
-        """Guards `_over` and `_left`: who is last lets go of what is open."""
-        self._over = self._left = False
-        with ExitStack() as undo:  # when something fails here, such as for want of descriptors
+        """Guards `_ended` and `_abandoned`: whichever is set second releases what is open."""
+        self._ended = self._abandoned = False
+        with ExitStack() as undo:  # undone when a step fails, for example without descriptors
             self._file = undo.enter_context(tempfile.TemporaryFile())
             reserve(self._file)
             self._token = os.pipe()
@@ -105,12 +115,12 @@ class _Interpreter(Host):
             undo.enter_context(self.link)
             undo.enter_context(self._theirs)
             self.link.setblocking(False)
-            self._thread = self._started(processor, cpu, keep_rows=keep_rows)
+            self._thread = self._start(processor, cpu, keep_rows=keep_rows)
             undo.pop_all()
 
-    def _started(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> threading.Thread:
+    def _start(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> threading.Thread:
         thread = threading.Thread(
-            target=self._live,
+            target=self._run,
             args=(processor, cpu),
             kwargs={"keep_rows": keep_rows},
             name=f"{THREADS_NAME}interpreter",
@@ -120,8 +130,8 @@ class _Interpreter(Host):
         return thread
 
     def kill(self) -> bool:
-        """Nothing of that kind can be done to it: it is given up, and keeps what it has open."""
-        self._given_up = True
+        """Abandon the interpreter, since it cannot be killed; see `Host.kill`."""
+        self._killed = True
         return False
 
     def how_it_ended(self) -> str:
@@ -130,29 +140,29 @@ class _Interpreter(Host):
         return self._error
 
     def close(self) -> None:
-        """See `Host.close`. Waits for the batch under way, since nothing can stop that."""
+        """See `Host.close`; waits for the batch that is running, since nothing can stop it."""
         self.link.close()
-        if self._given_up:
+        if self._killed:
             with self._lock:
-                self._left = not self._over
-            if self._left:
+                self._abandoned = not self._ended
+            if self._abandoned:
                 return
         self._thread.join()
-        self._let_go()
+        self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self.link.close()
         self.page.close()
         self._file.close()
         for end in self._token:
             os.close(end)
 
-    def _live(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> None:
-        """In the thread: the interpreter's whole life."""
+    def _run(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> None:
+        """In the thread: create the interpreter, let it serve, and close it."""
         try:
             if cpu is not None:
                 runtime.stay_on(cpu)
-            # By name: the type checker looks at the oldest Python, which does not have it.
+            # Imported by name, because type checks use the oldest Python, which lacks it.
             interpreter = importlib.import_module("concurrent.interpreters").create()
             self.label = f"interpreter-{interpreter.id}"
             try:
@@ -174,9 +184,9 @@ class _Interpreter(Host):
         finally:
             self._theirs.close()
             with self._lock:
-                self._over = True
-            if self._left:
-                self._let_go()
+                self._ended = True
+            if self._abandoned:
+                self._release()
 
 
 def _did_not_start(cause: str) -> ExecutorUnavailableError:
@@ -212,4 +222,4 @@ def _serve(
         serve(end, page, processor, path, label, "interpreter", keep_rows=keep_rows)
         page.close()
     finally:
-        end.detach()  # the thread that is in here closes it, whatever happens to the interpreter
+        end.detach()  # the thread that runs this interpreter closes it

@@ -1,10 +1,14 @@
-"""`processes`: one process a worker; batches are pickled to it and results back.
+"""`processes`: one process a worker; batches and results are pickled.
 
-How they are handed over, and what happens when a worker dies or hangs, is in `pool`. Workers are
-started by a fork server where there is one, otherwise spawned: forking a process that has threads
-can deadlock, and a process that is spawned takes longer to be up. They end when their socket is
-closed, or when the process that started them is gone; where there is prctl(2), even if a batch
-holds the GIL then. They also end when the fork server does, and another one starts them anew.
+    caller ──► `pool.dispatch.Pool` ──► fork server ──► worker process: `pool.transport.serve`
+                      └───────────── socket and page ─────────────┘
+
+See `pool` for how batches are sent and what happens when a worker dies or hangs. A fork server
+starts the workers where there is one, because forking a process that has threads can deadlock.
+Elsewhere workers are spawned, which takes longer.
+
+A worker ends when its socket is closed or its caller is gone. Where prctl(2) exists, that works
+even while a batch holds the GIL. A worker also ends when the fork server does; it is then replaced.
 """
 
 import multiprocessing as mp
@@ -27,15 +31,18 @@ from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors.base import BatchRunner, Capabilities, Executor
 from todobatch.executors.pool import wire
-from todobatch.executors.pool.dispatch import END_GRACE_S, Host, Pool, remedy_for
-from todobatch.executors.pool.transport import Page, reserve, serve
+from todobatch.executors.pool.dispatch import Pool
+from todobatch.executors.pool.page import Page, reserve
+from todobatch.executors.pool.supervise import END_GRACE_S, remedy_for
+from todobatch.executors.pool.transport import serve
+from todobatch.executors.pool.worker import Host
 from todobatch.model import describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
 
 
 class Processes(Executor):
-    """A pool of processes: parallel with any interpreter, at the price of copying."""
+    """A pool of processes: it uses all CPUs, and copies batches and results."""
 
     name = "processes"
     places = True
@@ -43,7 +50,7 @@ class Processes(Executor):
 
     @property
     def capabilities(self) -> Capabilities:
-        """It survives workers that are killed, crash or hang, and uses all CPUs."""
+        """See `Executor.capabilities`: it survives workers that are killed, crash or hang."""
         return Capabilities(
             isolates_crashes=True,
             enforces_deadlines=True,
@@ -61,7 +68,7 @@ class Processes(Executor):
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
     ) -> Iterator[BatchRunner]:
-        """See `Executor.open`. Deadlines are kept while the caller waits for a result."""
+        """See `Executor.open`. Deadlines are checked only while the caller waits for a result."""
         self.check(workers, deadline_s)
         try:
             pickled = pickle.dumps(processor, wire.PROTOCOL)
@@ -82,12 +89,12 @@ class Processes(Executor):
 
 
 class _Process(Host):
-    """A process, its socket, and the file whose lock and page they share."""
+    """A worker process, its socket, and the file of its page."""
 
     def __init__(
         self, context: BaseContext, processor: bytes, cpu: int | None, *, keep_rows: bool
     ) -> None:
-        with ExitStack() as undo:  # when something fails here, such as for want of descriptors
+        with ExitStack() as undo:  # undone when a step fails, for example without descriptors
             self._file = undo.enter_context(tempfile.TemporaryFile())
             reserve(self._file)
             self.page = Page(self._file.fileno())
@@ -114,7 +121,7 @@ class _Process(Host):
     def how_it_ended(self) -> str:
         """See `Host.how_it_ended`."""
         self._process.join(END_GRACE_S)
-        self._process.kill()  # when it closed its socket and lives on
+        self._process.kill()  # it may have closed its socket and still run
         self._process.join()
         code = self._process.exitcode or 0
         if code < 0:
@@ -142,14 +149,14 @@ def _did_not_start(cause: str) -> ExecutorUnavailableError:
         place="executor processes",
         remedy=remedy_for(
             cause,
-            "what it printed stands above; a processor of your own must be importable (not defined "
-            "in __main__) and must pickle",
+            "read what the process printed above; a processor of your own must be importable (not "
+            "defined in __main__) and must pickle",
         ),
     )
 
 
 class _Descriptor:
-    """An open file that a process that is being started gets: a number of its own there."""
+    """Carries an open descriptor to a process that is being started, by pickling."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -176,8 +183,8 @@ def _serve(
     start_method: str,
     keep_rows: bool,
 ) -> None:
-    """A worker process's whole life; `file`, a `_Descriptor` on the way here, holds its page."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator, which drains
+    """Run a worker process; `file` is the descriptor of its page, sent as a `_Descriptor`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator
     _end_with_parent(start_method)
     if cpu is not None:
         runtime.stay_on(cpu)
@@ -188,11 +195,11 @@ def _serve(
 def _end_with_parent(start_method: str) -> None:
     """End this process when the coordinator is gone, even in the middle of a batch.
 
-    A thread waits for that, and cannot do a thing while a batch holds the GIL. So the system is
-    asked too, where it can be: it kills this process when the fork server is gone, which ends when
-    its coordinator does and no worker holds on to it. A coordinator that ended before the system
-    was asked is noticed here, before there is any batch. What was spawned is not left to the
-    system: it would end with the thread that started it, which may be gone before its process.
+    A thread waits for the coordinator's end, but cannot act while a batch holds the GIL. So under a
+    fork server the system is asked too: it kills this process when the fork server ends, which is
+    when the coordinator does. If the coordinator ended before the system was asked, this process
+    ends here. The system is not asked for a spawned process, because it would kill that with the
+    thread that started it, which may end long before the coordinator.
     """
     parent = mp.parent_process()
     assert parent is not None
@@ -207,18 +214,18 @@ def _end_with_parent(start_method: str) -> None:
 
 
 def _let_the_fork_server_end() -> None:
-    """Close this process's hold on the fork server, which lives as long as anybody has one.
+    """Close this process's end of the pipe that keeps the fork server alive.
 
-    multiprocessing gives it to each child, and no child uses it: one that starts processes of its
-    own starts a fork server of its own.
+    multiprocessing gives that pipe to each child, and no child uses it: a child that starts
+    processes starts a fork server of its own.
     """
     from multiprocessing import forkserver
 
     server: Any = getattr(forkserver, "_forkserver", None)
-    hold = getattr(server, "_forkserver_alive_fd", None)
-    if hold is not None:
+    descriptor = getattr(server, "_forkserver_alive_fd", None)
+    if descriptor is not None:
         server._forkserver_alive_fd = None  # noqa: SLF001 - there is no public way
-        os.close(hold)
+        os.close(descriptor)
 
 
 def _end_when_ready(sentinel: int) -> None:

@@ -1,4 +1,4 @@
-"""All executors by name."""
+"""The executors that users choose by name."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -24,10 +24,11 @@ _ALL: tuple[Executor, ...] = (
 )
 
 EXECUTORS: Mapping[str, Executor] = MappingProxyType({each.name: each for each in _ALL})
+"""Every executor of todobatch by its name."""
 
 
 def get(name: str) -> Executor:
-    """The executor of that name. Raises UsageError when there is none."""
+    """Return the executor with this name. Raises UsageError if there is none."""
     if name not in EXECUTORS:
         raise UsageError(
             f"unknown executor {name!r}",

@@ -1,32 +1,27 @@
-"""`sequential`: one batch after the other in the calling thread. What every speed-up is against."""
+"""`sequential`: one batch after the other in the calling thread; speed-ups are relative to it."""
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from todobatch.executors.base import (
-    BatchRunner,
-    Capabilities,
-    Counted,
-    Executor,
-    Worker,
-    WorkerStats,
-)
+from todobatch.executors.base import BatchRunner, Capabilities, Executor
+from todobatch.executors.stats import CountedRunner, WorkerStats
+from todobatch.executors.worker import Worker
 from todobatch.model import Batch, ProcessingResult
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
 
 
 class Sequential(Executor):
-    """Runs each batch in the calling thread. `workers` is accepted and makes no difference."""
+    """Runs each batch in the calling thread; the number of workers makes no difference."""
 
     name = "sequential"
-    no_deadline = "the thread that would have to stop a batch is the one that runs it"
+    no_deadline = "the thread that would stop a batch is the one that runs it"
     summary = "one batch after the other in one thread"
 
     @property
     def capabilities(self) -> Capabilities:
-        """It isolates nothing and copies nothing."""
+        """See `Executor.capabilities`: it isolates nothing and copies nothing."""
         return Capabilities(
             isolates_crashes=False,
             enforces_deadlines=False,
@@ -61,4 +56,4 @@ class Sequential(Executor):
                 yield result
             return (WorkerStats(worker.label, busy, perf_counter() - first - busy),)
 
-        yield Counted(run)
+        yield CountedRunner(run)

@@ -1,18 +1,19 @@
-"""`stealing`: threads with a stock of batches each; who has none left takes from the fullest stock.
+"""`stealing`: threads with a stock of batches each; an idle one steals from the fullest stock.
 
     feed ──► stock of worker 1 (deque) ──► worker 1 ─┐
                   │ steals                           ├─► results (queue) ──► caller
          ──► stock of worker n (deque) ──► worker n ─┘
 
-The workers touch the feed less often than those of `threads`, and stay balanced all the same when
-some batches take far longer than others (Blumofe and Leiserson, "Scheduling multithreaded
-computations by work stealing", 1999). A worker takes from its stock's left end; thieves take half
-of what is there from its right end. Stocks need no lock of ours: each `popleft` and `pop` of a
-deque is whole, with or without a GIL, and who finds nothing looks elsewhere. Stocks are filled
-under `_feed_lock`, so that who finds the feed closed and every stock empty is through: what is
-stolen at that moment is with a thief, who runs it.
+Workers read the feed less often than those of `threads`, and stay balanced when some batches take
+far longer than others (Blumofe and Leiserson, "Scheduling multithreaded computations by work
+stealing", 1999). A worker takes batches from the left end of its stock. A thief takes half of the
+batches in a stock from its right end.
 
-What each worker stole, and how long it idled, is in `stats_of(run)`.
+`Pass._feed_lock` guards the feed and the filling of stocks. Taking a batch needs no lock, because a
+deque's `popleft` and `pop` are atomic with and without a GIL. A worker is finished when the feed is
+closed and every stock is empty: a stolen batch is already with the thief that runs it.
+
+`stats_of(run)` says what each worker stole and how long it was idle.
 """
 
 from collections import deque
@@ -20,42 +21,44 @@ from collections.abc import Iterable
 from dataclasses import replace
 from time import perf_counter
 
-from todobatch.executors.base import Worker, WorkerStats
+from todobatch.executors.stats import WorkerStats
 from todobatch.executors.threads import CHUNK_S, MOST_IN_CHUNK, Pass, Threads
+from todobatch.executors.worker import Worker
 from todobatch.model import Batch, ProcessingResult
 from todobatch.units import Seconds
 
 STOCK_S: Seconds = 0.002
-"""Work in a stock that has just been filled, ..."""
+"""A stock is filled with about this much work."""
 LEAST_STOCK = 4
+"""A stock is filled with at least this many batches."""
 MOST_STOCK = 64
-"""... but at least and at most so many batches."""
+"""A stock is filled with at most this many batches."""
 
 
 class _Stealing(Pass):
-    """One pass over an iterable of batches, shared by all workers."""
+    """One pass over an iterable of batches that all workers share."""
 
     def __init__(self, batches: Iterable[Batch], workers: int) -> None:
         super().__init__(batches, workers)
         self._stocks: list[deque[Batch]] = [deque() for _ in range(workers)]
-        # Each worker writes its own place only.
+        # Each worker writes only its own element of these.
         self._wanted = [LEAST_STOCK] * workers
         self._steals = [0] * workers
         self._stolen = [0] * workers
 
     def work(self, worker: Worker, share: int) -> None:
-        """A worker's share: from its stock, the feed or another's stock, until all are empty."""
+        """See `Pass.work`; batches come from the stock, the feed or another worker's stock."""
         self._names[share] = worker.label
         try:
             while results := self._chunk(worker, share):
                 self._news.put((share, results))
-        except BaseException as error:  # a fault of ours: the caller must see it, not a lost batch
+        except BaseException as error:  # a bug here: the caller must see it, not miss a batch
             self._news.put(error)
         finally:
             self._news.put(None)
 
     def stats(self) -> tuple[WorkerStats, ...]:
-        """What each worker did, when all are through."""
+        """See `Pass.stats`."""
         return tuple(
             replace(each, steals=steals, stolen=stolen)
             for each, steals, stolen in zip(
@@ -64,12 +67,12 @@ class _Stealing(Pass):
         )
 
     def _chunk(self, worker: Worker, share: int) -> list[ProcessingResult]:
-        """Results that are handed in together."""
+        """Process some batches and return their results; empty when no batch is left."""
         self._rooms[share].acquire()
         results: list[ProcessingResult] = []
         busy: Seconds = 0.0
         while busy < CHUNK_S and len(results) < MOST_IN_CHUNK:
-            batch = self._take(share)
+            batch = self._next_batch(share)
             if batch is None:
                 break
             begun = perf_counter()
@@ -81,24 +84,24 @@ class _Stealing(Pass):
             self._wanted[share] = min(max(int(STOCK_S / each), LEAST_STOCK), MOST_STOCK)
         return results
 
-    def _take(self, share: int) -> Batch | None:
-        """A batch to run now, or none when all is under way or done."""
+    def _next_batch(self, share: int) -> Batch | None:
+        """The batch to run next, or None when each is in flight or done."""
         if self._left:
             return None
         stock = self._stocks[share]
         if not stock and not self._fill(share, blocking=False):
-            # The feed is closed, or somebody is reading it: better steal than wait.
+            # The feed is closed, or another worker is reading it: steal rather than wait.
             batch = self._steal(share)
             if batch is not None:
                 return batch
             self._fill(share, blocking=True)
         try:
             return stock.popleft()
-        except IndexError:  # the feed is closed, or a thief was quicker
-            return self._last(share)
+        except IndexError:  # the feed is closed, or a thief took the batch first
+            return self._search(share)
 
-    def _last(self, share: int) -> Batch | None:
-        """Nothing was found once: look until the feed is closed and all stocks are empty."""
+    def _search(self, share: int) -> Batch | None:
+        """Look for a batch until the feed is closed and all stocks are empty."""
         while not self._left and (not self._closed or any(self._stocks)):
             self._fill(share, blocking=True)
             try:
@@ -110,7 +113,7 @@ class _Stealing(Pass):
         return None
 
     def _fill(self, share: int, *, blocking: bool) -> bool:
-        """Fill a stock from the feed; whether anything was put in."""
+        """Fill a stock from the feed; returns whether batches were added."""
         if self._closed or not self._feed_lock.acquire(blocking=blocking):
             return False
         try:
@@ -121,7 +124,7 @@ class _Stealing(Pass):
         return bool(batches)
 
     def _steal(self, share: int) -> Batch | None:
-        """Half of the fullest stock, the first of it to be run now; none where all are empty."""
+        """Steal half of the fullest stock and return its first batch; None if all are empty."""
         fullest = max(self._stocks, key=len)
         loot: list[Batch] = []
         for _ in range((len(fullest) + 1) // 2):
@@ -139,8 +142,8 @@ class _Stealing(Pass):
 
 
 class Stealing(Threads):
-    """A fixed pool of threads that balance skewed loads among themselves."""
+    """A fixed pool of threads that balance batches of unequal length among themselves."""
 
     name = "stealing"
-    summary = "threads with a stock of batches each, who steal from each other"
+    summary = "threads with a stock of batches each, which steal from each other"
     pass_over = _Stealing

@@ -28,14 +28,9 @@ from time import perf_counter
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import (
-    BatchRunner,
-    Capabilities,
-    Executor,
-    Resize,
-    Worker,
-    WorkerStats,
-)
+from todobatch.executors.base import BatchRunner, Capabilities, Executor
+from todobatch.executors.stats import Resize, WorkerStats
+from todobatch.executors.worker import Worker
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds

@@ -22,15 +22,9 @@ from queue import SimpleQueue
 from time import perf_counter
 
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import (
-    BatchRunner,
-    Capabilities,
-    Counted,
-    Executor,
-    Worker,
-    WorkerStats,
-    add_stats,
-)
+from todobatch.executors.base import BatchRunner, Capabilities, Executor
+from todobatch.executors.stats import CountedRunner, WorkerStats, add_stats
+from todobatch.executors.worker import Worker
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.units import Seconds
@@ -121,7 +115,7 @@ class Wrapped(Executor):
                     return tuple(stats.values())
 
         try:
-            yield Counted(run)
+            yield CountedRunner(run)
         finally:
             _shut_down(pool)
 

@@ -15,7 +15,8 @@ from todobatch.coordinator.options import (
 )
 from todobatch.decoding import from_json, to_json
 from todobatch.errors import UsageError
-from todobatch.executors.base import Placement, Resize, WorkerStats
+from todobatch.executors.base import Placement
+from todobatch.executors.stats import Resize, WorkerStats
 from todobatch.model import TaskFailure, WorkerTotals
 from todobatch.units import Bytes, Seconds
 

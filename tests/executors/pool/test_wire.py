@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from todobatch.coordinator import batched
-from todobatch.executors.base import Worker
 from todobatch.executors.pool import wire
+from todobatch.executors.worker import Worker
 from todobatch.model import Batch, Task
 from todobatch.processors import TaskReporter
 from todobatch.sources.generator import generate

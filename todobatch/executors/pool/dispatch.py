@@ -1,178 +1,58 @@
-"""A pool whose workers are reached through sockets: `processes` and `interpreters` are made of it.
+"""Which batches go to which worker of a pool, and how their results come back.
 
-    feed ──► messages (1 or more batches) ──► socket of worker 1 ──► results ──► caller
-                                          ──► socket of worker n ──►
+    feed ──► message (1 or more batches) ──► socket of worker 1 ──► results ──► caller
+                                         ──► socket of worker n ──►
 
-The caller's thread owns everything on this side: it hands out, reads and starts workers anew, and
-never blocks but to wait for all sockets at once. So nothing here needs a lock between threads.
-Every worker has a message or two waiting, so that it need not wait; short batches travel several in
-a message, as many as make up `MESSAGE_S` of work by what the latest ones took.
+The caller's thread sends, receives and replaces workers. It blocks only while it waits for all
+sockets at once. Nothing on this side needs a lock; `page` says what guards the pages.
 
-A page of memory, shared with each worker, says what it is doing: the message it took, the batch in
-it and since when. So when a worker dies, exactly the batch that it was running is given up, and a
-batch that is overdue is known by the time at which the worker began it. Messages that wait and were
-not taken go to others: when their worker has died, and at the end of the input when somebody else
-is idle; then also half of a message that its worker has begun, or all that a long batch holds up.
-`Page.lock` decides between the worker that takes a message and the caller that takes it back.
+Each worker has one or two messages waiting, so it need not wait for the caller. Short batches share
+a message, as many as make up `MESSAGE_S` of work. Messages that wait are withdrawn and sent to
+others when their worker dies, or when another worker is idle at the end of the input. In that case
+the caller also withdraws batches of a message that its worker is running.
 
-A dead worker's results that were finished and not yet sent, at most `FLUSH_S` of work, are lost
-with it, and those batches run again: a batch gives one result, but may run more than once.
+When a worker dies, its page names the batch that it was running: that batch fails. Results that the
+worker had not sent, at most `FLUSH_S` of work, are lost, and their batches run again. So a batch
+gives exactly one result, but may run more than once.
 """
 
-import atexit
-import errno
-import math
-import os
 import selectors
-import socket
-import time
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from multiprocessing.connection import wait
 from time import perf_counter
 
 from todobatch.errors import TodobatchError
-from todobatch.executors.base import WorkerStats, add_stats
 from todobatch.executors.pool import wire
-from todobatch.executors.pool.transport import FROM_WORKER, TO_WORKER, UP, Page
+from todobatch.executors.pool.page import Page
+from todobatch.executors.pool.supervise import WITHOUT_DEADLINE, Supervisor
+from todobatch.executors.pool.transport import FROM_WORKER, READY, TO_WORKER
+from todobatch.executors.pool.worker import STUCK_S, Host, Message, PoolWorker
+from todobatch.executors.stats import WorkerStats, add_stats
 from todobatch.model import Batch, Fault, ProcessingResult, describe_exception
 from todobatch.processors.base import failed_result
 from todobatch.units import Seconds
 
-START_TIMEOUT_S: Seconds = 60.0
-START_ATTEMPTS = 3
-"""How often in a row workers may die before they are up, until no more are started, and how often
-each is tried to be started at all, ..."""
-RETRY_START_S: Seconds = 0.05
-"""... after such a pause, and twice as long each further time."""
-END_GRACE_S: Seconds = 5.0
-"""What a batch under way may still take when the workers are ended; then its worker is killed."""
-
 MESSAGE_S: Seconds = 0.008
-"""Work in a message of several batches: long against what handing it over costs, some 50 us."""
+"""Work in a message of several batches. Sending a message costs some 50 µs."""
 MOST_IN_MESSAGE = 32
+"""A message has at most this many batches."""
 MESSAGE_BYTES = 1_000_000
-"""A message of several batches is no larger, by the size of the latest: memory that is used again
-is several times as quick as fresh memory, which the system has to clear first."""
-SHARE_S: Seconds = 0.005
-"""When somebody is idle at the end of the input and a batch has run for so long, those that were
-sent along with it go to others, ..."""
-SHARED_S: Seconds = 0.001
-"""... and half of any message of which there is twice so much left."""
+"""The expected size of a message of several batches is at most this. Larger ones need fresh memory,
+which the system clears first: that is several times slower than memory that is used again."""
 QUEUED = 3
-"""Messages a worker at once: one that it runs and two to come; long batches have one to come."""
-MOST_UNTAKEN = Page.NUMBER_OF_FLAGS - 4
-
+"""Messages in flight for each worker, where batches are short; long batches have one fewer."""
 READ_BYTES = 1 << 18
-_WITHOUT_DEADLINE = {Page.IDLE, Page.SENDING}
+"""The caller reads at most this many bytes from a socket at once."""
+
 _ANY_OF_THEM = {Page.UNPICKLING, Page.PICKLING}
-"""What a worker is at when any batch of its message may be to blame for its end."""
-
-
-def remedy_for(cause: str, otherwise: str) -> str:
-    """What to do about a worker that did not start."""
-    if os.strerror(errno.EMFILE) in cause or os.strerror(errno.ENFILE) in cause:
-        return "use fewer workers, or raise the limit on open files (ulimit -n): each takes some"
-    return otherwise
-
-
-def _never() -> Seconds | None:
-    return None
-
-
-class Host(ABC):
-    """What a worker lives in, as the pool sees it."""
-
-    link: socket.socket
-    page: Page
-    label: str
-    """What its worker calls itself, from when it is up."""
-    sentinel: int | None = None
-    """A descriptor that becomes readable when it has ended; None where the socket is all."""
-
-    @abstractmethod
-    def kill(self) -> bool:
-        """End it at once, whatever it is doing; false where that cannot be done.
-
-        One that cannot be ended is given up: `close` then does not wait for it.
-        """
-
-    @abstractmethod
-    def how_it_ended(self) -> str:
-        """Wait until it has, and say how: 'was killed (SIGKILL)'."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """End it where it has not ended, and let go of everything."""
-
-
-@dataclass(slots=True, eq=False)
-class _Message:
-    """Batches on their way to a worker; their results come back in the same order."""
-
-    batches: list[Batch]
-    data: bytes
-    done: int = 0
-    """So many of them have given their result."""
-
-    def to_come(self) -> int:
-        """Batches without a result."""
-        return len(self.batches) - self.done
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """The caller's side of one worker."""
-
-    host: Host
-    link: socket.socket
-    page: Page
-    started: Seconds
-    cpu: int | None
-    """The CPU that it is kept on."""
-    up: bool = False
-    sent: int = 0
-    """Number of the newest message; the first is 1."""
-    messages: dict[int, _Message] = field(default_factory=dict)
-    """Those without their last result, oldest first."""
-    stray: set[int] = field(default_factory=set)
-    """Messages of a run that the caller left, under way in the worker: nobody wants the results."""
-    inbox: bytearray = field(default_factory=bytearray)
-    rest: memoryview | None = None
-    """Of a large message: the part of the inbox that is still to come."""
-    outbox: deque[memoryview] = field(default_factory=deque)
-    overdue: tuple[int, int] | None = None
-    """Message and place of the batch for which it was killed."""
-    busy: Seconds = 0.0
-    """What it spent with the batches of this run."""
-
-    def queued(self) -> int:
-        """Messages that wait or run."""
-        return len(self.messages) + len(self.stray)
-
-    def to_come(self) -> int:
-        """Batches without a result, of the message that it runs."""
-        return next((message.to_come() for message in self.messages.values()), 0)
-
-    def has_more_behind(self) -> bool:
-        """Whether batches wait in its first message behind the one that it runs, or soon will."""
-        number = next(iter(self.messages), None)
-        if number is None:
-            return False
-        taken, place, _ = self.page.running()
-        if taken == number and place > 0:
-            return len(self.messages[number].batches) > place
-        return self.messages[number].to_come() > 1
-
-    def has_room(self) -> bool:
-        """Whether it can be given messages at all."""
-        return self.up and not self.overdue and self.sent - self.page.taken() < MOST_UNTAKEN
+"""What a worker does when any batch of its message may be at fault."""
 
 
 class Pool:
-    """The workers of one `open`. Used by one thread at a time."""
+    """The workers of one `Executor.open`; calling it runs batches. Used by one thread at a time.
+
+    `processor_id` names the processor in failed results. For the other arguments see `Supervisor`.
+    """
 
     def __init__(
         self,
@@ -183,164 +63,134 @@ class Pool:
         did_not_start: Callable[[str], TodobatchError],
         deadline_s: Seconds | None = None,
     ) -> None:
-        self._start_host = start_host
+        self._supervisor = Supervisor(start_host, workers, cpus, did_not_start, deadline_s)
+        self.stop = self._supervisor.stop
+        self._workers = self._supervisor.workers
+        self._selector = self._supervisor.selector
         self._size = workers
-        self._cpus = cpus
         self._processor_id = processor_id
-        self._did_not_start = did_not_start
         self._deadline = deadline_s
-        self._selector = selectors.DefaultSelector()
-        # One for all: `recv` would ask the system for so much memory each time.
+        # Shared by all sockets, because `recv` would allocate as much memory for each call.
         self._buffer = memoryview(bytearray(READ_BYTES))
-        self._bytes = 1.0
-        """Of a batch, by the latest messages."""
-        self._workers: list[_Worker] = []
-        self._failed_starts = 0
-        self._why = ""
-        self._hangs = False
-        """Whether one hangs in its start, and cannot be ended."""
-        self._cost: Seconds | None = None
-        """What a batch takes a worker, by the latest ones."""
-        self._due_in: Callable[[], Seconds | None] = _never
-        """In how many seconds an input that had ended may have more."""
+        self._batch_bytes = 1.0
+        """The size of a batch, estimated from the latest messages."""
+        self._batch_s: Seconds | None = None
+        """The time that a batch needs, estimated from the latest ones."""
+        self._due_in: Callable[[], Seconds | None] = lambda: None
+        """The input's own `due_in`: in how many seconds an input that ended may have more."""
         self._exhausted = False
-        self._broken: Exception | None = None
+        self._feed_error: Exception | None = None
         """What reading the input raised."""
-        self._again: deque[list[Batch]] = deque()
-        """To be handed out before what is fresh."""
+        self._requeued: deque[list[Batch]] = deque()
+        """Batches that are sent before new ones, a message each."""
         self._finished: list[ProcessingResult] = []
         self.stats: tuple[WorkerStats, ...] = ()
-        self._gone: dict[str, WorkerStats] = {}
-        """The account of those that died in this run."""
+        self._dead_stats: dict[str, WorkerStats] = {}
+        """What the workers did that died in this run."""
         self._begun = 0.0
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
-        """See `Executor.open`."""
-        yield from self.run(batches)
-        stats = dict(self._gone)
+        """Run the batches; see `Executor.open`."""
+        yield from self._run(batches)
+        stats = dict(self._dead_stats)
         for worker in self._workers:
-            add_stats(stats, self._account(worker))
+            add_stats(stats, worker.stats(self._begun))
         self.stats = tuple(stats.values())
 
     def start(self) -> None:
-        """Start the workers that are missing and wait until all have said that they are up."""
-        self._failed_starts, self._why = 0, ""
-        while len(self._workers) < self._size and not self._failed_starts:
-            self._add_worker()
-        while not self._failed_starts and not all(worker.up for worker in self._workers):
-            self._wait(self._until_overdue())
-            self._kill_overdue()
-        if self._failed_starts:
-            raise self._did_not_start(self._why)
+        """Start the workers that are missing and wait until all are ready."""
+        starting = self._supervisor.start()
+        while starting:
+            self._wait(self._until_next_check())
+            self._supervisor.kill_overdue()
+            starting = self._supervisor.starting()
 
-    def stop(self) -> None:
-        """End the workers. What is under way may finish; a process is not waited for for ever."""
-        atexit.unregister(self.stop)
-        grace = END_GRACE_S if self._deadline is None else min(END_GRACE_S, self._deadline)
-        end = perf_counter() + grace
-        try:
-            for worker in self._workers:
-                worker.link.close()  # who is idle ends by that
-                if self._hangs and not worker.up:
-                    worker.host.kill()  # it may hang in its start as another one does
-            sentinels = [each.host.sentinel for each in self._workers if each.up]
-            waiting = [each for each in sentinels if each is not None]
-            while waiting and (over := wait(waiting, max(end - perf_counter(), 0.0))):
-                waiting = [each for each in waiting if each not in over]
-        finally:
-            while self._workers:
-                self._workers.pop().host.close()
-            self._selector.close()
-
-    def run(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
-        """Run all batches."""
+    def _run(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
         feed = iter(batches)
-        self._due_in = getattr(batches, "due_in", _never)
-        self._exhausted, self._broken = False, None
+        self._due_in = getattr(batches, "due_in", lambda: None)
+        self._exhausted, self._feed_error = False, None
         self._begun = perf_counter()
-        self._gone.clear()
+        self._dead_stats.clear()
         for worker in self._workers:
             worker.busy = 0.0
         if len(self._workers) < self._size:
             self.start()
         try:
             while True:
-                self._hand_out(feed)
+                self._dispatch(feed)
                 if not self._finished:
-                    if self._exhausted and not self._again and not self._under_way():
+                    if (
+                        self._exhausted
+                        and not self._requeued
+                        and not any(worker.messages for worker in self._workers)
+                    ):
                         break
-                    self._wait(self._until_overdue())
-                    self._kill_overdue()
-                    self._ask_again()
-                    self._hand_out(feed)  # workers go on while the caller looks at the results
+                    self._wait(self._until_next_check())
+                    self._supervisor.kill_overdue()
+                    self._ask_for_more()
+                    self._dispatch(feed)  # workers go on while the caller looks at the results
                 finished, self._finished = self._finished, []
                 yield from finished
-                self._ask_again()
-            if self._broken is not None:
-                raise self._broken
+                self._ask_for_more()
+            if self._feed_error is not None:
+                raise self._feed_error
         finally:
             self._abandon()
 
-    def _ask_again(self) -> None:
-        """The input had ended: has it anything more by now? See `Executor.open`."""
-        if self._exhausted and self._broken is None and self._due_in() == 0.0:
+    def _ask_for_more(self) -> None:
+        """Read the input again if it had ended and has more by now; see `Executor.open`."""
+        if self._exhausted and self._feed_error is None and self._due_in() == 0.0:
             self._exhausted = False
 
-    def _under_way(self) -> bool:
-        return any(worker.messages for worker in self._workers)
-
     def _abandon(self) -> None:
-        """The caller is through, or has left: what was not begun never will be."""
-        self._again.clear()
+        """Withdraw all that waits at the end of a run, and ignore what is still in flight."""
+        self._requeued.clear()
         self._finished.clear()
         for worker in self._workers:
-            while self._take_back(worker) is not None:
+            while worker.withdraw() is not None:
                 pass
-            worker.stray.update(worker.messages)
+            worker.abandoned.update(worker.messages)
             worker.messages.clear()
 
-    def _account(self, worker: _Worker) -> WorkerStats:
-        """What it did since the run began, or since it was started."""
-        wall = perf_counter() - max(self._begun, worker.started)
-        busy = min(worker.busy, wall)  # of messages of a run that was left, only the end is ours
-        return WorkerStats(worker.host.label, busy, wall - busy)
+    # Sending --------------------------------------------------------------------------------------
 
-    # Handing out ----------------------------------------------------------------------------------
-
-    def _hand_out(self, feed: Iterator[Batch]) -> None:
-        """Give something to do to every worker that has room."""
-        if not self._workers and (self._again or not self._exhausted):
-            raise self._did_not_start(self._why)
-        long = self._cost is None or self._cost > MESSAGE_S
+    def _dispatch(self, feed: Iterator[Batch]) -> None:
+        """Send messages to every worker that has room."""
+        if not self._workers and (self._requeued or not self._exhausted):
+            raise self._supervisor.start_error()
+        long = self._batch_s is None or self._batch_s > MESSAGE_S
         depth = QUEUED - 1 if long else QUEUED
         ready = [worker for worker in self._workers if worker.has_room()]
-        # What cannot be sent fails here, and must not pile up in front of the caller.
+        # Batches that cannot be sent fail at once; those must not pile up in front of the caller.
         while ready and len(self._finished) < QUEUED * MOST_IN_MESSAGE:
-            worker = min(ready, key=_Worker.queued)
+            worker = min(ready, key=PoolWorker.queued)
             if worker.queued() >= depth:
                 return
-            batches = self._next(feed)
+            batches = self._next_batches(feed)
             if not batches:
-                if not self._share_out(ready):
+                if not self._rebalance(ready):
                     return
                 continue
-            self._send(worker, batches)
+            self._pack_and_send(worker, batches)
 
-    def _next(self, feed: Iterator[Batch]) -> list[Batch]:
-        if self._again:
-            return self._again.popleft()
+    def _next_batches(self, feed: Iterator[Batch]) -> list[Batch]:
+        """The batches of the next message; none at the end of the input."""
+        if self._requeued:
+            return self._requeued.popleft()
         wanted = 1
-        if self._cost is not None and self._cost < MESSAGE_S:
+        if self._batch_s is not None and self._batch_s < MESSAGE_S:
             wanted = min(
-                int(MESSAGE_S / self._cost), int(MESSAGE_BYTES / self._bytes), MOST_IN_MESSAGE
+                int(MESSAGE_S / self._batch_s),
+                int(MESSAGE_BYTES / self._batch_bytes),
+                MOST_IN_MESSAGE,
             )
         batches: list[Batch] = []
         begun = perf_counter()
         while len(batches) < max(wanted, 1) and not self._exhausted:
             try:
                 batch = next(feed, None)
-            except Exception as error:  # the caller's to see, after what is under way
-                self._broken, batch = error, None
+            except Exception as error:  # raised when all that is in flight has come back
+                self._feed_error, batch = error, None
             if batch is None:
                 self._exhausted = True
             else:
@@ -349,63 +199,42 @@ class Pool:
                     break  # the input is slow: do not wait for more of it
         return batches
 
-    def _send(self, worker: _Worker, batches: list[Batch]) -> None:
+    def _pack_and_send(self, worker: PoolWorker, batches: list[Batch]) -> None:
         try:
             data = wire.pack_batches(batches)
         except Exception as error:
-            self._run_alone_or_fail(batches, describe_exception(error))
+            self._isolate(batches, describe_exception(error))
             return
-        self._bytes = max(len(data) / len(batches), 0.8 * self._bytes)
-        self._post(worker, _Message(batches, data))
+        self._batch_bytes = max(len(data) / len(batches), 0.8 * self._batch_bytes)
+        self._send(worker, Message(batches, data))
 
-    def _post(self, worker: _Worker, message: _Message) -> None:
+    def _send(self, worker: PoolWorker, message: Message) -> None:
         worker.sent += 1
-        worker.page.hand_out(worker.sent)
+        worker.page.clear_flag(worker.sent)
         worker.messages[worker.sent] = message
         head = TO_WORKER.pack(len(message.data), worker.sent, perf_counter())
         worker.outbox.extend((memoryview(head), memoryview(message.data)))
         self._flush(worker)
 
-    def _share_out(self, ready: list[_Worker]) -> bool:
-        """There is no more to hand out: let the idle have what waits behind others' batches.
-
-        True when some of that is in `_again` now.
-        """
+    def _rebalance(self, ready: list[PoolWorker]) -> bool:
+        """Give idle workers what waits for others. Returns whether `_requeued` has something."""
         for idle in [worker for worker in ready if not worker.queued()]:
-            longest = max(self._workers, key=_Worker.queued)
-            message = self._take_back(longest) if longest.queued() > 1 else None
+            longest = max(self._workers, key=PoolWorker.queued)
+            message = longest.withdraw() if longest.queued() > 1 else None
             if message is None:
-                return self._take_rest()
-            self._post(idle, message)
+                return self._withdraw_rest()
+            self._send(idle, message)
         return False
 
-    def _take_rest(self) -> bool:
-        """Take back part of a message that its worker has begun: half, or all behind a long one."""
-        least = math.ceil(SHARED_S / (self._cost or SHARED_S))
-        for worker in sorted(self._workers, key=_Worker.to_come, reverse=True):
-            number = next(iter(worker.messages), 0)
-            if not number or worker.messages[number].to_come() < 2:
-                continue
-            batches = worker.messages[number].batches
-            taken = worker.page.take_rest(number, len(batches), least=least, over_s=SHARE_S)
-            if taken is None:
-                continue
-            last, stuck = taken
-            if rest := batches[last:]:
-                del batches[last:]
-                self._again.extend([[batch] for batch in rest] if stuck else [rest])
+    def _withdraw_rest(self) -> bool:
+        for worker in sorted(self._workers, key=PoolWorker.remaining, reverse=True):
+            if rest := worker.withdraw_rest(self._batch_s):
+                self._requeued.extend(rest)
                 return True
         return False
 
-    def _take_back(self, worker: _Worker) -> _Message | None:
-        """The message that its worker would take last, if it has not taken it."""
-        last = next(reversed(worker.messages), None)
-        if last is None or not worker.page.take_back(last):
-            return None
-        return worker.messages.pop(last)
-
-    def _flush(self, worker: _Worker) -> None:
-        """Write what the socket takes; the selector tells when there is room for the rest."""
+    def _flush(self, worker: PoolWorker) -> None:
+        """Write what the socket accepts; the selector reports when there is room for the rest."""
         outbox = worker.outbox
         try:
             while outbox:
@@ -416,19 +245,19 @@ class Pool:
                     outbox[0] = outbox[0][sent:]
         except BlockingIOError:
             pass
-        except OSError:  # it is dead, and the selector will tell
+        except OSError:  # the worker is dead, which the selector will report
             outbox.clear()
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if outbox else 0)
         if self._selector.get_key(worker.link).events != events:
             self._selector.modify(worker.link, events, worker)
 
-    # Taking in ------------------------------------------------------------------------------------
+    # Receiving ------------------------------------------------------------------------------------
 
     def _wait(self, timeout: Seconds | None) -> None:
-        """Wait until a worker has sent something, has room or has died, and see to it."""
+        """Wait until a worker has sent something, has room or has died, and act on it."""
         dead = []
         for key, events in self._selector.select(timeout):
-            worker: _Worker = key.data
+            worker: PoolWorker = key.data
             if key.fileobj is not worker.link:
                 dead.append(worker)
                 continue
@@ -437,27 +266,41 @@ class Pool:
             if events & selectors.EVENT_READ and not self._receive(worker):
                 dead.append(worker)
         for worker in dict.fromkeys(dead):
-            self._bury(worker)
+            self._replace(worker)
 
-    def _receive(self, worker: _Worker, *, to_the_end: bool = False) -> bool:
-        """Take in what is there; false when the worker's end is closed."""
+    def _until_next_check(self) -> Seconds | None:
+        """Seconds until a worker could be late, a message shared or the input read again."""
+        now = perf_counter()
+        times = [check] if (check := self._supervisor.next_check(now)) is not None else []
+        if self._exhausted:
+            due = self._due_in()
+            idle = any(not worker.queued() for worker in self._workers)
+            if due is not None and (due or idle):
+                times.append(now + due)  # 0: there is more, and it waits for a worker with room
+            if idle and any(worker.holds_back() for worker in self._workers):
+                times.append(now + STUCK_S)
+        return max(min(times) - now, 0.0) + 0.001 if times else None
+
+    # Parts of this would be calls for each message, so it is one function.
+    def _receive(self, worker: PoolWorker, *, to_the_end: bool = False) -> bool:
+        """Read what a worker has sent; returns false when its end of the socket is closed."""
         is_open = True
         try:
-            while got := worker.link.recv_into(worker.rest or self._buffer):
-                if worker.rest:
-                    worker.rest = worker.rest[got:] or None  # what is whole may grow again
+            while got := worker.link.recv_into(worker.unfilled or self._buffer):
+                if worker.unfilled:
+                    worker.unfilled = worker.unfilled[got:] or None  # None lets the inbox grow
                 else:
                     worker.inbox += self._buffer[:got]
-                if got < READ_BYTES and not worker.rest and not to_the_end:
+                if got < READ_BYTES and not worker.unfilled and not to_the_end:
                     break
             is_open = bool(got)
         except BlockingIOError:
             pass
         except OSError:
             is_open = False
-        if worker.rest:
+        if worker.unfilled:
             return is_open
-        worker.rest, inbox, at = None, worker.inbox, 0
+        worker.unfilled, inbox, at = None, worker.inbox, 0
         needed = FROM_WORKER.size
         with memoryview(inbox) as view:
             while len(view) - at >= needed:
@@ -467,22 +310,22 @@ class Pool:
                     break
                 back = perf_counter() - sent
                 with view[at + FROM_WORKER.size : at + needed] as data:
-                    self._take_in(worker, number, first, end, data, pickling, back)
+                    self._accept(worker, number, first, end, data, pickling, back)
                 at += needed
                 needed = FROM_WORKER.size
         if at == len(inbox):
             worker.inbox = bytearray()
             return is_open
         del inbox[:at]
-        if needed - len(inbox) > READ_BYTES:  # the rest goes straight to its place
+        if needed - len(inbox) > READ_BYTES:  # the rest is received into its place
             worker.inbox = bytearray(needed)
             worker.inbox[: len(inbox)] = inbox
-            worker.rest = memoryview(worker.inbox)[len(inbox) :]
+            worker.unfilled = memoryview(worker.inbox)[len(inbox) :]
         return is_open
 
-    def _take_in(
+    def _accept(
         self,
-        worker: _Worker,
+        worker: PoolWorker,
         number: int,
         first: int,
         end: int,
@@ -490,19 +333,17 @@ class Pool:
         pickling_s: Seconds,
         return_s: Seconds,
     ) -> None:
-        if number == UP:
-            if data:  # it says what is wrong, and ends
-                self._why = str(data, "utf-8")
-            else:
-                worker.up, self._failed_starts = True, 0
+        """Add the results of a message's batches from `first` to before `end`."""
+        if number == READY:
+            self._supervisor.report_ready(worker, str(data, "utf-8"))
             return
         message = worker.messages.get(number)
         if message is None:
-            worker.stray.discard(number)
+            worker.abandoned.discard(number)
             return
-        if end == first:  # it could not be unpickled there
+        if end == first:  # the worker could not unpickle it
             del worker.messages[number]
-            self._run_alone_or_fail(message.batches, str(data, "utf-8"))
+            self._isolate(message.batches, str(data, "utf-8"))
             return
         message.done = end
         if end == len(message.batches):
@@ -517,131 +358,49 @@ class Pool:
         took = sum(each.duration + each.seen.deserialise_s for each in results) + pickling_s
         worker.busy += took
         mean = took / len(results)
-        # Slow ones count at once, quick ones bit by bit: too long a message is the worse mistake.
-        self._cost = max(mean, 1e-6, 0.0 if self._cost is None else 0.6 * self._cost + 0.4 * mean)
+        # The estimate follows slow batches at once and quick ones bit by bit: a message that is
+        # too long costs more than one that is too short.
+        known = mean if self._batch_s is None else self._batch_s
+        self._batch_s = max(mean, 1e-6, 0.6 * known + 0.4 * mean)
 
     def _fail(self, batch: Batch, cause: str, fault: Fault | None = None) -> None:
         self._finished.append(failed_result(self._processor_id, batch, cause, fault=fault))
 
-    def _run_alone_or_fail(
-        self, batches: list[Batch], cause: str, fault: Fault | None = None
-    ) -> None:
-        """One of them is at fault: each is run alone, and a single one has failed."""
+    def _isolate(self, batches: list[Batch], cause: str, fault: Fault | None = None) -> None:
+        """Run each batch alone, because one of them is at fault; a single one has failed."""
         if len(batches) == 1:
             self._fail(batches[0], cause, fault)
         else:
-            self._again.extend([batch] for batch in batches)
+            self._requeued.extend([batch] for batch in batches)
 
-    # Workers that are started, die or hang --------------------------------------------------------
-
-    def _add_worker(self) -> None:
-        taken = [worker.cpu for worker in self._workers]
-        cpu = min(self._cpus, key=taken.count, default=None)
-        why = ""
-        for attempt in range(START_ATTEMPTS):
-            try:
-                host = self._start_host(cpu)
-                break
-            except (OSError, RuntimeError, EOFError) as error:
-                # The system's limits, which may pass; a fork server that died is started anew.
-                why = why or describe_exception(error)  # later ones may follow from the first
-                time.sleep(RETRY_START_S * 2**attempt)
-        else:
-            self._failed_starts += 1
-            self._why = why
-            return
-        worker = _Worker(host, host.link, host.page, perf_counter(), cpu)
-        self._workers.append(worker)
-        self._selector.register(worker.link, selectors.EVENT_READ, worker)
-        if host.sentinel is not None:
-            self._selector.register(host.sentinel, selectors.EVENT_READ, worker)
-        atexit.unregister(self.stop)
-        atexit.register(self.stop)  # before multiprocessing's own, which would wait for ever
-
-    def _until_overdue(self) -> Seconds | None:
-        """Seconds until a batch or a start could be overdue, or the input may have more again."""
-        now = perf_counter()
-        ends = [worker.started + START_TIMEOUT_S for worker in self._workers if not worker.up]
-        due = self._due_in() if self._exhausted else None
-        if due is not None and (due or any(not worker.queued() for worker in self._workers)):
-            ends.append(now + due)  # 0: there is more, and waits for who has room
-        if (
-            self._exhausted
-            and not all(worker.queued() for worker in self._workers)
-            and any(worker.has_more_behind() for worker in self._workers)
-        ):
-            ends.append(now + SHARE_S)
-        if self._deadline is not None:
-            ends.append(now + self._deadline)
-            for worker in self._workers:
-                _, running, since = worker.page.running()
-                if running not in _WITHOUT_DEADLINE and not worker.overdue:
-                    ends.append(since + self._deadline)
-        return max(min(ends) - now, 0.0) + 0.001 if ends else None
-
-    def _kill_overdue(self) -> None:
-        """Kill what is overdue; the selector tells when it is dead."""
-        now = perf_counter()
-        hanging: list[_Worker] = []
-        for worker in self._workers:
-            taken, running, since = worker.page.running()
-            if not worker.up:
-                if now - worker.started > START_TIMEOUT_S:
-                    self._why = f"it was not up after {START_TIMEOUT_S:g} s"
-                    if not worker.host.kill():
-                        hanging.append(worker)
-            elif (
-                self._deadline is not None
-                and running not in _WITHOUT_DEADLINE
-                and not worker.overdue
-                and now - since > self._deadline
-            ):
-                worker.overdue = (taken, running)
-                worker.host.kill()
-        for worker in hanging:  # one that hangs in its start would hang again
-            self._failed_starts, self._hangs = START_ATTEMPTS, True
-            self._remove(worker)
-
-    def _bury(self, worker: _Worker) -> None:
-        """Take in what a dead worker had sent, give up what it was running, keep the rest."""
+    def _replace(self, worker: PoolWorker) -> None:
+        """Accept what a dead worker had sent, fail the batch that it was running, keep the rest."""
         ending = worker.host.how_it_ended()
         self._receive(worker, to_the_end=True)
-        if not worker.up:
-            self._failed_starts += 1
-            self._why = self._why or f"it {ending}"
-        self._keep_all_but_the_culprit(worker, ending)
-        if worker.up:
-            add_stats(self._gone, self._account(worker))
-        self._remove(worker)
-        if self._failed_starts < START_ATTEMPTS:
-            self._add_worker()
+        self._requeue_all_but_the_culprit(worker, ending)
+        if worker.ready:
+            add_stats(self._dead_stats, worker.stats(self._begun))
+        self._supervisor.replace(worker, ending)
 
-    def _remove(self, worker: _Worker) -> None:
-        self._selector.unregister(worker.link)
-        if worker.host.sentinel is not None:
-            self._selector.unregister(worker.host.sentinel)
-        self._workers.remove(worker)
-        worker.host.close()
-
-    def _keep_all_but_the_culprit(self, worker: _Worker, ending: str) -> None:
-        taken, running, since = worker.page.running()
-        if running not in _WITHOUT_DEADLINE:
+    def _requeue_all_but_the_culprit(self, worker: PoolWorker, ending: str) -> None:
+        accepted, running, since = worker.page.running()
+        if running not in WITHOUT_DEADLINE:
             worker.busy += perf_counter() - since
         fault: Fault = "crashed"
         cause = f"its worker {ending}"
         if worker.overdue:
-            (taken, running), fault = worker.overdue, "deadline"
+            (accepted, running), fault = worker.overdue, "deadline"
             cause = f"it ran longer than its deadline of {self._deadline:g} s, and was stopped"
         kept: list[list[Batch]] = []
         for number, message in worker.messages.items():
             left = message.batches[message.done :]
-            if number == taken and running in _ANY_OF_THEM:
-                self._run_alone_or_fail(left, cause, fault)
+            if number == accepted and running in _ANY_OF_THEM:
+                self._isolate(left, cause, fault)
                 continue
             culprit = running - 1 - message.done
-            if number == taken and 0 <= culprit < len(left):
+            if number == accepted and 0 <= culprit < len(left):
                 self._fail(left.pop(culprit), cause, fault)
             if left:
                 kept.append(left)
         worker.messages.clear()
-        self._again.extendleft(reversed(kept))
+        self._requeued.extendleft(reversed(kept))

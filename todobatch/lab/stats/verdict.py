@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from todobatch.lab.plan.cells import SEQUENTIAL
 from todobatch.lab.stats import evidence
 from todobatch.lab.stats.estimate import (
     CONFIDENCE,
@@ -29,8 +30,6 @@ from todobatch.lab.store.schema import (
     Winner,
 )
 from todobatch.units import Ratio
-
-SEQUENTIAL = "sequential"
 
 
 def approach(executor: str, *, gil_enabled: bool) -> str:

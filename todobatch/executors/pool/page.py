@@ -1,0 +1,162 @@
+"""The page: memory that a worker and its caller share, to say which message and batch is running.
+
+    worker  writes ──► ACCEPTED, RUNNING, SINCE ──► read by the caller
+    caller  writes ──► LAST, LAST_OF, flags     ──► read by the worker
+
+The caller reads the page when a worker dies or is late, and to withdraw messages for idle workers.
+`Page.lock` guards `ACCEPTED`, `LAST`, `LAST_OF`, the flags, and each step of `RUNNING` from one
+batch of a message to the next. So it decides whether the worker runs a message, or the caller
+withdraws it. The other writes need no lock: numbers of 8 bytes are stored whole.
+"""
+
+import fcntl
+import mmap
+import os
+import select
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import IO
+
+from todobatch.units import Seconds
+
+
+class Page:
+    """What one worker is doing, as 8-byte numbers in memory that it shares with its caller.
+
+    `file` is the descriptor of a file of `SIZE` bytes. Between processes the lock is a lock on that
+    file (fcntl(2)), which ends with the process that holds it. Such a lock does not work within one
+    process. There `token` gives both ends of a pipe that holds one byte: reading it takes the lock.
+    """
+
+    SIZE = mmap.PAGESIZE
+    ACCEPTED, RUNNING, SINCE, LAST_OF, LAST, FLAGS = 0, 1, 2, 3, 4, 8
+    """Places of the numbers: the message accepted last, what the worker does now, and since when.
+    Of message `LAST_OF` the worker runs the batches up to `LAST`. From `FLAGS` on, a flag for each
+    message says whether it was withdrawn."""
+    NUMBER_OF_FLAGS = 64
+    IDLE, UNPICKLING, SENDING, PICKLING = 0, -1, -2, -3
+    """Values of `RUNNING`; a positive value is the batch's place in the message, from 1. Sending
+    may wait for the caller, so no deadline holds meanwhile, and a worker that dies then takes no
+    batch with it. In unpickling and pickling any batch of the message may be at fault."""
+
+    def __init__(self, file: int, token: tuple[int, int] | None = None) -> None:
+        self._file = file
+        self._token = token
+        self._map = mmap.mmap(file, self.SIZE)
+        self._numbers = memoryview(self._map).cast("q")
+        self._times = memoryview(self._map).cast("d")
+
+    @contextmanager
+    def lock(self, *, blocking: bool = True) -> Iterator[bool]:
+        """Hold the lock. Gives false when the lock is held elsewhere and `blocking` is false."""
+        if held := self._acquire(blocking=blocking):
+            try:
+                yield held
+            finally:
+                self._release()
+        else:
+            yield held
+
+    def _acquire(self, *, blocking: bool) -> bool:
+        if self._token is not None:
+            there = self._token[0]
+            return bool(blocking or _is_readable(there)) and bool(os.read(there, 1))
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        return True
+
+    def _release(self) -> None:
+        if self._token is not None:
+            os.write(self._token[1], b".")
+        else:
+            fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+    # Called by the worker.
+
+    def accept(self, message: int) -> bool:
+        """Begin a message. Returns false when the caller has withdrawn it."""
+        with self.lock():
+            self._numbers[self.ACCEPTED] = message
+            if self._numbers[self._flag(message)]:
+                return False
+            self.begin(self.UNPICKLING)
+            return True
+
+    def begin(self, place: int) -> float:
+        """Record what the worker does from now on, and return the time (`time.perf_counter`)."""
+        self._times[self.SINCE] = now = perf_counter()
+        self._numbers[self.RUNNING] = place
+        return now
+
+    def begin_next(self, message: int, place: int) -> float | None:
+        """Begin another batch of a message. Returns None when the caller has withdrawn it."""
+        with self.lock():
+            if self._numbers[self.LAST_OF] == message and place > self._numbers[self.LAST]:
+                return None
+            return self.begin(place)
+
+    # Called by the caller.
+
+    def clear_flag(self, message: int) -> None:
+        """Clear the flag of a new message: an earlier message may have set it."""
+        self._numbers[self._flag(message)] = 0
+
+    def withdraw(self, message: int) -> bool:
+        """Withdraw a message. Returns false when the worker has accepted it already."""
+        with self.lock(blocking=False) as held:
+            if not held or self.accepted() >= message:
+                return False
+            self._numbers[self._flag(message)] = 1
+            return True
+
+    def withdraw_rest(
+        self, message: int, batches: int, *, least: int, over_s: Seconds
+    ) -> tuple[int, bool] | None:
+        """Withdraw the last batches of a message of `batches` batches that the worker is running.
+
+        All that wait are withdrawn when the present batch has run for `over_s` seconds. Otherwise
+        half of them are, if 2 × `least` or more wait. Returns the place of the last batch that
+        stays and whether the present one is that late, or None when nothing was withdrawn.
+        """
+        with self.lock(blocking=False) as held:
+            accepted, place, since = self.running()
+            if not held or accepted != message or place < 1:
+                return None
+            stuck = perf_counter() - since >= over_s
+            if not stuck and batches - place < 2 * least:
+                return None
+            last = place if stuck else place + (batches - place) // 2
+            self._numbers[self.LAST], self._numbers[self.LAST_OF] = last, message
+            return last, stuck
+
+    def accepted(self) -> int:
+        """The number of the message that the worker accepted last."""
+        return self._numbers[self.ACCEPTED]
+
+    def running(self) -> tuple[int, int, Seconds]:
+        """The message accepted last, the value of `RUNNING`, and since when it holds."""
+        return self._numbers[self.ACCEPTED], self._numbers[self.RUNNING], self._times[self.SINCE]
+
+    def close(self) -> None:
+        """Release the memory."""
+        self._numbers.release()
+        self._times.release()
+        self._map.close()
+
+    def _flag(self, message: int) -> int:
+        return self.FLAGS + message % self.NUMBER_OF_FLAGS
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()  # select(2) accepts descriptors below 1,024 only
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def reserve(file: IO[bytes]) -> None:
+    """Write a page's file in full, so that a full disk is an error now and not a crash later."""
+    file.write(bytes(Page.SIZE))
+    file.flush()

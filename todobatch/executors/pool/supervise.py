@@ -1,0 +1,191 @@
+"""The workers of a pool: starting them, killing those that are late, replacing those that died.
+
+    Supervisor ── start_host ──► Host (a process, or a thread with a subinterpreter) ──► Worker
+        ▲                                                                                  │
+        └── dispatch reports which worker is ready or dead ◄── its socket and sentinel ────┘
+
+Only the caller's thread uses the classes here, so nothing needs a lock.
+"""
+
+import atexit
+import errno
+import os
+import selectors
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
+from time import perf_counter
+
+from todobatch.errors import TodobatchError
+from todobatch.executors.pool.page import Page
+from todobatch.executors.pool.worker import Host, PoolWorker
+from todobatch.model import describe_exception
+from todobatch.units import Seconds
+
+START_TIMEOUT_S: Seconds = 60.0
+"""A worker that is not ready after this time is killed."""
+START_ATTEMPTS = 3
+"""A pool stops starting workers when this many in a row died before they were ready. One worker
+that the system refuses to start is also tried this many times."""
+RETRY_START_S: Seconds = 0.05
+"""The pause before a second attempt to start a worker; each further pause is twice as long."""
+END_GRACE_S: Seconds = 5.0
+"""When a pool is closed, a worker may finish its batch for this long; then it is killed."""
+
+WITHOUT_DEADLINE = {Page.IDLE, Page.SENDING}
+"""What a worker does when its deadline does not run."""
+
+
+def remedy_for(cause: str, otherwise: str) -> str:
+    """The remedy for a worker that did not start: about open files when they ran out."""
+    if os.strerror(errno.EMFILE) in cause or os.strerror(errno.ENFILE) in cause:
+        return "use fewer workers, or raise the limit on open files (ulimit -n)"
+    return otherwise
+
+
+class Supervisor:
+    """Keeps the workers of one pool alive.
+
+    `start_host` starts a worker's host on the given CPU (None for any) and `workers` says how many.
+    `cpus` are the CPUs to spread them over; empty means that they may run anywhere. `did_not_start`
+    makes the error to raise from its cause. `deadline_s` limits each batch, in seconds.
+    """
+
+    def __init__(
+        self,
+        start_host: Callable[[int | None], Host],
+        workers: int,
+        cpus: Sequence[int],
+        did_not_start: Callable[[str], TodobatchError],
+        deadline_s: Seconds | None = None,
+    ) -> None:
+        self._start_host = start_host
+        self._size = workers
+        self._cpus = cpus
+        self._did_not_start = did_not_start
+        self._deadline = deadline_s
+        self.selector = selectors.DefaultSelector()
+        self.workers: list[PoolWorker] = []
+        self._failed_starts = 0
+        """Workers in a row that did not become ready."""
+        self._cause = ""
+        """Why the first of them did not."""
+        self._hangs = False
+        """Whether a worker hangs in its start and cannot be killed."""
+
+    def start(self) -> bool:
+        """Start the workers that are missing; returns whether some are missing or not ready."""
+        self._failed_starts, self._cause = 0, ""
+        while len(self.workers) < self._size and not self._failed_starts:
+            self._add_worker()
+        return self.starting()
+
+    def starting(self) -> bool:
+        """Whether workers are not ready yet. Raises `did_not_start` when one never will be."""
+        if self._failed_starts:
+            raise self.start_error()
+        return not all(worker.ready for worker in self.workers)
+
+    def start_error(self) -> TodobatchError:
+        """The error to raise when no worker can be started."""
+        return self._did_not_start(self._cause)
+
+    def report_ready(self, worker: PoolWorker, trouble: str) -> None:
+        """Note that a worker is ready or, with a text, that it cannot start and ends."""
+        if trouble:
+            self._cause = trouble
+        else:
+            worker.ready, self._failed_starts = True, 0
+
+    def _add_worker(self) -> None:
+        used = [worker.cpu for worker in self.workers]
+        cpu = min(self._cpus, key=used.count, default=None)
+        cause = ""
+        for attempt in range(START_ATTEMPTS):
+            try:
+                host = self._start_host(cpu)
+                break
+            except (OSError, RuntimeError, EOFError) as error:
+                # A limit of the system may pass, and a fork server that died is started again.
+                cause = cause or describe_exception(error)  # later errors may follow from the first
+                time.sleep(RETRY_START_S * 2**attempt)
+        else:
+            self._failed_starts += 1
+            self._cause = cause
+            return
+        worker = PoolWorker(host, host.link, host.page, perf_counter(), cpu)
+        self.workers.append(worker)
+        self.selector.register(worker.link, selectors.EVENT_READ, worker)
+        if host.sentinel is not None:
+            self.selector.register(host.sentinel, selectors.EVENT_READ, worker)
+        atexit.unregister(self.stop)
+        atexit.register(self.stop)  # runs before multiprocessing's own, which would wait for ever
+
+    def next_check(self, now: Seconds) -> Seconds | None:
+        """When a start or a batch could be late, on the clock of `now`; None: never."""
+        times = [worker.started + START_TIMEOUT_S for worker in self.workers if not worker.ready]
+        if self._deadline is not None:
+            times.append(now + self._deadline)
+            for worker in self.workers:
+                _, running, since = worker.page.running()
+                if running not in WITHOUT_DEADLINE and not worker.overdue:
+                    times.append(since + self._deadline)
+        return min(times, default=None)
+
+    def kill_overdue(self) -> None:
+        """Kill workers whose start or batch is late; the selector reports when they are dead."""
+        now = perf_counter()
+        hanging: list[PoolWorker] = []
+        for worker in self.workers:
+            if not worker.ready:
+                if now - worker.started > START_TIMEOUT_S:
+                    self._cause = f"it was not ready after {START_TIMEOUT_S:g} s"
+                    if not worker.host.kill():
+                        hanging.append(worker)
+            elif self._deadline is not None:
+                accepted, running, since = worker.page.running()
+                if (
+                    running not in WITHOUT_DEADLINE
+                    and not worker.overdue
+                    and now - since > self._deadline
+                ):
+                    worker.overdue = (accepted, running)
+                    worker.host.kill()
+        for worker in hanging:  # another one would hang as well
+            self._failed_starts, self._hangs = START_ATTEMPTS, True
+            self._remove(worker)
+
+    def replace(self, worker: PoolWorker, ending: str) -> None:
+        """Remove a dead worker and start another, unless too many in a row did not start."""
+        if not worker.ready:
+            self._failed_starts += 1
+            self._cause = self._cause or f"it {ending}"
+        self._remove(worker)
+        if self._failed_starts < START_ATTEMPTS:
+            self._add_worker()
+
+    def _remove(self, worker: PoolWorker) -> None:
+        self.selector.unregister(worker.link)
+        if worker.host.sentinel is not None:
+            self.selector.unregister(worker.host.sentinel)
+        self.workers.remove(worker)
+        worker.host.close()
+
+    def stop(self) -> None:
+        """End all workers. A process gets up to `END_GRACE_S` to finish its batch."""
+        atexit.unregister(self.stop)
+        grace = END_GRACE_S if self._deadline is None else min(END_GRACE_S, self._deadline)
+        end = perf_counter() + grace
+        try:
+            for worker in self.workers:
+                worker.link.close()  # an idle worker ends by that
+                if self._hangs and not worker.ready:
+                    worker.host.kill()  # it may hang in its start like the other
+            sentinels = [each.host.sentinel for each in self.workers if each.ready]
+            waiting = [each for each in sentinels if each is not None]
+            while waiting and (ended := wait(waiting, max(end - perf_counter(), 0.0))):
+                waiting = [each for each in waiting if each not in ended]
+        finally:
+            while self.workers:
+                self.workers.pop().host.close()
+            self.selector.close()

@@ -1,0 +1,100 @@
+"""The worker's side of every executor: it runs a batch and records what the worker saw."""
+
+import os
+import threading
+
+from todobatch import runtime
+from todobatch.model import Batch, Part, ProcessingResult, WorkerSeen, describe_exception
+from todobatch.processors.base import TaskBatchProcessor, failed_result
+from todobatch.processors.own import has_its_own_results, what_is_wrong
+from todobatch.units import Seconds
+
+
+class Worker:
+    """Runs batches in one worker and records how the worker saw each.
+
+    An executor makes one in each worker, and only that worker's thread uses it. `label` names the
+    worker and `start_method` says what it is: see `WorkerSeen`. With `keep_rows` each task's row
+    stays in the results.
+    """
+
+    def __init__(
+        self, processor: TaskBatchProcessor, label: str, start_method: str, *, keep_rows: bool
+    ) -> None:
+        self.processor = processor
+        self.label = label
+        self._start_method = start_method
+        self._keep_rows = keep_rows
+        self._own = has_its_own_results(processor)
+        self._pid = os.getpid()
+        runtime.current_cpu()  # loads the C library now, outside the first batch's time
+
+    def work(
+        self, batch: Batch, queue_s: Seconds = 0.0, deserialise_s: Seconds = 0.0
+    ) -> ProcessingResult:
+        """Process one batch and return its result, a failed one if the batch raises.
+
+        `queue_s` and `deserialise_s` are what waiting and unpickling took, for `WorkerSeen`.
+        """
+        gil_before = runtime.gil_enabled()
+        try:
+            result = self.processor.process_batch(batch)
+        except BaseException as error:  # nothing that a batch raises may end a worker
+            if _is_interrupt(error):
+                raise
+            result = failed_result(self.processor.processor_id, batch, describe_exception(error))
+        return self.sign(batch, result, gil_before, queue_s, deserialise_s)
+
+    def sign(
+        self,
+        batch: Batch,
+        result: ProcessingResult,
+        gil_before: bool,
+        queue_s: Seconds = 0.0,
+        deserialise_s: Seconds = 0.0,
+    ) -> ProcessingResult:
+        """Add to a result what the worker saw, and drop its rows unless they are wanted.
+
+        A `process_batch` of the user's own may return anything. Its result gets this batch's
+        numbers, and one that contradicts itself is replaced by a failed one that says why.
+        """
+        if self._own and (wrong := what_is_wrong(result, batch, keep_rows=self._keep_rows)):
+            cause = f"process_batch returned {wrong}"
+            result = failed_result(self.processor.processor_id, batch, cause)
+        seen = WorkerSeen(
+            self.label,
+            self._pid,
+            gil_before,
+            runtime.gil_enabled(),
+            runtime.current_cpu(),
+            self._start_method,
+            runtime.cpus_allowed(),
+            queue_s,
+            deserialise_s,
+        )
+        number = batch.number if isinstance(batch, Part) else None
+        # `dataclasses.replace` would take three times as long.
+        return ProcessingResult(
+            result.processor_id,
+            result.tasks_processed,
+            result.duration,
+            result.success,
+            result.error,
+            batch.index,
+            len(batch.tasks),
+            result.started,
+            result.rows if self._keep_rows or number is not None else None,
+            result.partial,
+            result.digest,
+            result.failures,
+            seen,
+            part=number,
+        )
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether the error is Ctrl-C for the caller, which reaches the main thread only."""
+    return (
+        isinstance(error, KeyboardInterrupt | GeneratorExit)
+        and threading.current_thread() is threading.main_thread()
+    )
