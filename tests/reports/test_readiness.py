@@ -38,7 +38,7 @@ def test_one_failed_task_fails_the_same_results_point() -> None:
 
 def test_what_a_speed_run_cannot_show_is_said_to_be_not_measured() -> None:
     states = {p.question: p.state for p in readiness.checklist(figures_of())}
-    assert states["A failing processor leaves the others alone"] == "not measured"
+    assert states["A failing processor does not affect the others"] == "not measured"
 
 
 def test_without_free_threads_nothing_is_said_of_races() -> None:
