@@ -21,6 +21,7 @@ from todobatch.coordinator import journal
 from todobatch.job.engine import Engine
 from todobatch.job.output import RowFile
 from todobatch.job.spec import Job
+from todobatch.parent_process import ParentProcess
 
 TASKS = 70
 JOB: dict[str, Any] = {
@@ -34,12 +35,11 @@ def attempt(folder: Path, kill_at: int) -> dict[str, Any]:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(reader)
         code = 70
         try:
             patch(kill_at)
             files = {"output": f"{folder}/out.jsonl", "journal": f"{folder}/j.db"}
-            code = Engine(Job.from_json(JOB | files), writer).run()
+            code = Engine(Job.from_json(JOB | files), ParentProcess(reader, writer)).run()
         finally:
             os._exit(code)
     os.close(writer)
