@@ -10,7 +10,8 @@ from todobatch.cli.shared.options import OUTPUT, FailOnSlower, share_of
 from todobatch.errors import EXIT_GATE, UsageError
 
 if TYPE_CHECKING:
-    from todobatch.lab.compare.compare import Gate, Outcome
+    from todobatch.lab.compare.compare import RunComparison
+    from todobatch.lab.compare.gates import Gate
 
 A = Annotated[
     Path, typer.Argument(metavar="A", help="The baseline: a run folder or a pyperf JSON file.")
@@ -56,16 +57,17 @@ def compare(
     drop = None if fail_on_efficiency_drop is None else _drop(fail_on_efficiency_drop)
 
     from todobatch.cli.views import compare as view
-    from todobatch.lab.compare import compare as lab
-    from todobatch.lab.compare import sides
+    from todobatch.lab.compare.compare import compare as compare_runs
+    from todobatch.lab.compare.gates import gate_on_efficiency, gate_on_slower
+    from todobatch.lab.compare.inputs import read_measurements
 
-    outcome = lab.compare(sides.read(a), sides.read(b), force=force)
+    outcome = compare_runs(read_measurements(a), read_measurements(b), force=force)
     gates = []
     if slower is not None:
-        gates.append(lab.gate_on_slower(outcome, slower, f"--fail-on-slower {fail_on_slower}"))
+        gates.append(gate_on_slower(outcome, slower, f"--fail-on-slower {fail_on_slower}"))
     if drop is not None:
         option = f"--fail-on-efficiency-drop {fail_on_efficiency_drop}"
-        gates.append(lab.gate_on_efficiency(outcome, *drop, option))
+        gates.append(gate_on_efficiency(outcome, *drop, option))
     typer.echo(_shown(outcome, gates, output_format, all_=all_))
     failed = [gate for gate in gates if gate.failed]
     if output_format != "text":  # where the document goes to a file, the log says it too
@@ -75,7 +77,7 @@ def compare(
         raise typer.Exit(EXIT_GATE)
 
 
-def _shown(outcome: "Outcome", gates: "list[Gate]", output_format: str, *, all_: bool) -> str:
+def _shown(outcome: "RunComparison", gates: "list[Gate]", output_format: str, *, all_: bool) -> str:
     from todobatch.cli.views import compare as view
 
     if output_format == "json":

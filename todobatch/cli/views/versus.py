@@ -10,7 +10,7 @@ VERDICTS = {
     "faster": "B is faster",
     "slower": "B is slower",
     "equivalent": "A and B are indistinguishable, within 2 %",
-    "cannot tell": "Inconclusive; a larger --budget may decide it",
+    "inconclusive": "Inconclusive; a larger --budget may decide it",
 }
 
 
