@@ -167,7 +167,7 @@ def test_another_output_is_told(sums: str, interpreters: dict[str, Interpreter])
     [
         ("raises", "tasks failed: .*no luck with"),
         ("dies", "its process was killed \\(SIGKILL\\)"),
-        ("gives_up_the_process", "ended with code 7: the reactor is hot"),
+        ("gives_up_the_process", "ended with exit code 7: the reactor is hot"),
     ],
 )
 def test_a_side_that_fails_ends_it_with_the_reason(

@@ -7,11 +7,9 @@
             └── renamed ──►  interpreters/NAME
 """
 
-import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sysconfig
 import tarfile
@@ -20,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from todobatch.child_process import end_group
 from todobatch.errors import BuildError
 from todobatch.lab.interpreters import cache
 from todobatch.lab.interpreters.proof import NotAnInterpreterError, prove
@@ -210,8 +209,7 @@ def _run_logged(
                     on_line(number)
                 status = process.wait()
             except BaseException:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                end_group(process.pid)
                 raise
     if status != 0:
         raise BuildError(f"`{command[0]}` ended with exit code {status}")

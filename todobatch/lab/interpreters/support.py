@@ -3,7 +3,7 @@
 Nothing is installed into a measured interpreter. It imports what it needs by PYTHONPATH, which has
 in this order:
 
-1. a folder of the cache with psutil, pyperf and pytodotxt for its ABI, pinned with hashes;
+1. a folder of the cache with psutil and pytodotxt for its ABI, pinned with hashes;
 2. a folder of the cache that holds only a link to the running todobatch's package;
 3. the current directory, where the user's own modules are;
 4. the PYTHONPATH of this process.
@@ -41,7 +41,7 @@ back_on = getattr(sys, "_is_gil_enabled", lambda: True)()
 print("on" if back_on else "off")
 """
 _IMPORTS = {
-    REQUIREMENTS: ("psutil", "pyperf", "pytodotxt"),
+    REQUIREMENTS: ("psutil", "pytodotxt"),
     PEER_REQUIREMENTS: ("deadpool", "joblib", "loky", "mpire"),
 }
 
@@ -145,7 +145,7 @@ def _prove(interpreter: Interpreter, packages: Path, requirements: Path = REQUIR
             )
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     done = subprocess.run(
-        [str(interpreter.executable), "-c", _PROOF, *_IMPORTS[requirements]],
+        [str(interpreter.executable), "-c", _PROOF, *_IMPORTS.get(requirements, ())],
         check=False,
         capture_output=True,
         text=True,
