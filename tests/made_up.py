@@ -188,7 +188,7 @@ def full_meta(
         for count in ((1,) if executor == "sequential" else workers)
     )
     small = meta(
-        cells=cells, blocks=blocks, mode=mode, target=0.02, batches=FULL_BATCHES, batch_size=100,
+        cells=cells, blocks=blocks, mode=mode, batches=FULL_BATCHES, batch_size=100,
         left_out=(("coroutines × report", "coroutines bring nothing without waiting"),),
     )  # fmt: skip
     git = {"commit": "0123456789abcdef", "dirty": False}
