@@ -1,12 +1,12 @@
-"""The speed and memory goals, measured here and now: ``python benchmarks/goals.py``.
+"""Measure the speed and memory goals on this machine: ``python benchmarks/goals.py``.
 
-1. A stream of 1,000,000 generated tasks through the validator needs under 200 MB.
-2. Two threads on the free-threaded build reach 1.85 times the speed of a sequential run on the
-   document's reference load or more; with a GIL they stay at 1.1 times or less. The median of
-   ratios of interleaved pairs, each run in a fresh process and about a second long.
-3. ``todobatch --help`` answers in under 0.3 s.
+1. A stream of 1,000,000 generated tasks through the validator needs less than 200 MB.
+2. Two threads reach at least 1.85 times the speed of a sequential run on the free-threaded build,
+   and at most 1.1 times with a GIL. The load is the source document's. The figure is the median
+   ratio of interleaved pairs; each run takes about a second in a fresh process.
+3. ``todobatch --help`` answers in less than 0.3 s.
 
-It needs a machine with two CPUs or more that does nothing else. Exit code 1 when a goal is missed.
+The machine needs at least two CPUs and no other load. The exit code is 1 when a goal is missed.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def memory(tasks: int) -> Row:
-    """Peak memory of all processes of a streamed run."""
+    """Return the peak memory of all processes of a streamed run, in bytes."""
     report = run("3.14t", "validate", "threads", tasks)
     return Row(
         f"peak memory over {tasks:,} streamed tasks",
@@ -95,7 +95,7 @@ def threads(spec: str, pairs: int, goal: float, *, at_least: bool) -> Row:
 
 
 def help_time() -> Row:
-    """Wall time of the command line's help, the median of some."""
+    """Return the median wall time of the command line's help."""
     command = shutil.which("todobatch", path=str(Path(sys.executable).parent)) or "todobatch"
     times = []
     for _ in range(11):
@@ -108,7 +108,7 @@ def help_time() -> Row:
 
 
 def run(spec: str, workload: str, executor: str, tasks: int) -> JobReport:
-    """One run in a fresh process of an interpreter."""
+    """Run once in a fresh process of an interpreter."""
     job = Job(
         generate=tasks, seed=1, workload=workload, executor=executor, batch_size=100,
         today=dt.date(2026, 11, 24), strict=True,
@@ -119,10 +119,10 @@ def run(spec: str, workload: str, executor: str, tasks: int) -> JobReport:
 
 
 def median_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """A distribution-free interval for the median from order statistics.
+    """Return a distribution-free interval for the median, from order statistics.
 
     Source: Conover, Practical Nonparametric Statistics, 3rd ed., 3.2. With few values it is the
-    whole range, and its level then lower than asked for.
+    whole range, and its level is lower than requested.
     """
     ordered = sorted(values)
     rank = int(binom.ppf((1 - level) / 2, len(ordered), 0.5))

@@ -1,15 +1,16 @@
-"""What breaks a run, and what is left of it: ``python benchmarks/interrupted.py``
+"""What survives when a run is interrupted: ``python benchmarks/interrupted.py``
 
-A small run of `todobatch bench` is broken in each of these ways, then taken up again:
+The script starts a small `todobatch bench` four times, breaks it in one of these ways, and resumes
+it:
 
-* killed: SIGKILL to the command; what it started has to end by itself;
-* full disk: its folder stands on a file system too small for it (a tmpfs, mounted for this; without
-  the right to mount one, a limit on the size of files), which is made larger afterwards;
-* torn line: the last line of samples.jsonl is cut off in the middle, as a power cut leaves it;
-* two writers: a second ``--resume`` while the first is running.
+* killed: the command gets SIGKILL; the processes that it started must end by themselves;
+* full disk: the run folder is on a file system that is too small, and is enlarged later. The file
+  system is a tmpfs; without the right to mount one, a limit on the file size takes its place;
+* torn line: the last line of samples.jsonl loses its second half, as in a power cut;
+* two writers: a second ``--resume`` starts while the first is running.
 
-Printed for each: samples before, those of them that are still there afterwards, and samples in the
-end of how many planned. Exit code 1 when one is missing.
+For each way the table gives the samples before, how many of them still exist afterwards, and the
+final number of samples beside the planned one. The exit code is 1 when a sample is missing.
 """
 
 import argparse
@@ -39,7 +40,7 @@ FILE_LIMIT = 9_000  # bytes
 
 
 def main() -> int:
-    """Break a run in each way and print what is left of it."""
+    """Break a run in each way and print what survived."""
     argparse.ArgumentParser(description=(__doc__ or "").split(":")[0]).parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -63,7 +64,7 @@ def main() -> int:
 
 
 def killed(folder: Path) -> tuple[str, list[int]]:
-    """SIGKILL in the middle."""
+    """Kill the command with SIGKILL in the middle of a run."""
     process = start("bench", *SMALL, "-o", folder)
     wait_for(lambda: len(taken(folder)) >= 5, process)
     process.kill()
@@ -72,7 +73,7 @@ def killed(folder: Path) -> tuple[str, list[int]]:
 
 
 def full_disk(folder: Path) -> tuple[str, list[int]]:
-    """No room for all samples; then there is."""
+    """Fill the disk in the middle of a run, then make room."""
     with small_disk(folder) as make_room:
         process = start("bench", *SMALL, "-o", folder / "run")
         code, said = finish(process)
@@ -84,7 +85,7 @@ def full_disk(folder: Path) -> tuple[str, list[int]]:
 
 
 def torn_line(folder: Path) -> tuple[str, list[int]]:
-    """The last line loses its second half."""
+    """Cut off the second half of the last line."""
     process = start("bench", *SMALL, "-o", folder)
     wait_for(lambda: len(taken(folder)) >= 5, process)
     process.kill()
@@ -97,7 +98,7 @@ def torn_line(folder: Path) -> tuple[str, list[int]]:
 
 
 def two_writers(folder: Path) -> tuple[str, list[int]]:
-    """The second is refused, and the first goes on."""
+    """Start a second writer, which must be refused while the first continues."""
     process = start("bench", *SMALL, "-o", folder)
     wait_for(lambda: len(taken(folder)) >= 3, process)
     code, said = finish(start("bench", "--resume", folder))
@@ -110,7 +111,7 @@ def two_writers(folder: Path) -> tuple[str, list[int]]:
 
 
 def resumed(folder: Path) -> list[int]:
-    """Samples before, how many of these are there afterwards, and all afterwards."""
+    """Resume, and return the samples before, those of them that survived, and all in the end."""
     before = taken(folder)
     code, said = finish(start("bench", "--resume", folder))
     if code:
@@ -120,7 +121,7 @@ def resumed(folder: Path) -> list[int]:
 
 
 def taken(folder: Path) -> set[tuple[int, str, str]]:
-    """The whole samples in a run folder, each by its number, cell and time."""
+    """Return the whole samples of a run folder by number, cell and time."""
     if not all((folder / name).exists() for name in (META, SAMPLES)):
         return set()
     return {(each.number, each.cell.key, each.started) for each in load_run(folder).samples}
@@ -128,7 +129,7 @@ def taken(folder: Path) -> set[tuple[int, str, str]]:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Callable[[], None]]:
-    """A folder with room for a part of a run; gives what makes room for all of it."""
+    """Yield a folder with room for part of a run, and a function that makes room for all of it."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode == 0:
@@ -148,7 +149,7 @@ def small_disk(folder: Path) -> Iterator[Callable[[], None]]:
 
 
 def start(*arguments: object) -> "subprocess.Popen[str]":
-    """The command, in a process group of its own."""
+    """Start the command in its own process group."""
     return subprocess.Popen(
         [*TODOBATCH, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -159,7 +160,7 @@ def start(*arguments: object) -> "subprocess.Popen[str]":
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Its exit code and all that it printed."""
+    """Wait for the command; return its exit code and all that it printed."""
     try:
         said, _ = process.communicate(timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -169,7 +170,7 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    """Wait until something has happened while a process runs."""
+    """Wait until a condition is true while a process runs."""
     end = time.monotonic() + TIMEOUT_S
     while not condition():
         if process.poll() is not None or time.monotonic() > end:

@@ -1,8 +1,8 @@
 """The pyperf suite: ``pyperf_suite.py -o out.json``, with all of pyperf's own options.
 
-One benchmark an executor and number of workers, over the document's reference load. Workers are up
-before the clock starts. Run it on each interpreter and compare the files with
-`python -m pyperf compare_to`.
+There is one benchmark for each executor and number of workers, on the source document's reference
+load. Workers start before the clock does. Run the suite on each interpreter and compare the files
+with `python -m pyperf compare_to`.
 """
 
 import datetime as dt
@@ -23,7 +23,7 @@ WORKERS = (2, 4)
 
 
 def time_executor(loops: int, executor: Executor, workers: int) -> float:
-    """Seconds for `loops` passes over the batches, without bringing the workers up."""
+    """Return the seconds for `loops` passes over the batches, without the start of the workers."""
     processor = resolve("example8", today=TODAY)
     batches = list(batched(generate(TASKS, seed=1, today=TODAY), BATCH_SIZE))
     with executor.open(processor, workers) as run:
@@ -36,7 +36,7 @@ def time_executor(loops: int, executor: Executor, workers: int) -> float:
 
 
 def main() -> None:
-    """Give every case to pyperf's runner."""
+    """Add every case to pyperf's runner."""
     runner = pyperf.Runner()
     # pyperf's metadata does not say whether the GIL is on.
     runner.metadata["gil"] = "on" if runtime.gil_enabled() else "off"

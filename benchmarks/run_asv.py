@@ -1,7 +1,7 @@
-"""Runs asv with the measured interpreters on PATH: ``run_asv.py run HEAD~2..HEAD``.
+"""Run asv with the measured interpreters on PATH: ``run_asv.py run HEAD~2..HEAD``.
 
-asv looks for ``python3.14`` and ``python3.14t`` on PATH, and takes another build in silence when it
-finds none: here a missing one is an error that says how to get it.
+asv looks for ``python3.14`` and ``python3.14t`` on PATH. When it finds none, it uses another build
+and says nothing. This script raises an error instead, which says how to install the missing one.
 """
 
 import os
@@ -15,7 +15,7 @@ from todobatch.lab.interpreters import DEFAULT_INTERPRETERS, find_all
 
 
 def main(arguments: list[str]) -> int:
-    """Run asv with `arguments`; gives its exit code."""
+    """Run asv with `arguments` and return its exit code."""
     with tempfile.TemporaryDirectory(prefix="todobatch-asv-") as folder:
         try:
             for each in find_all(DEFAULT_INTERPRETERS):

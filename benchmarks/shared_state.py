@@ -1,14 +1,14 @@
-"""The three collectors under contention: ``python benchmarks/shared_state.py``
+"""Compare the three result collectors under contention: ``python benchmarks/shared_state.py``
 
-So many threads each add the same number of results to one collector, as fast as they can, and the
-results are asked for once at the end: nothing but the shared state is timed. That is the worst
-case; in a real job a worker adds one result a batch.
+Several threads add results to one collector as fast as they can, and one call reads them at the
+end. Nothing but the shared state is timed. This is the worst case: in a real job a worker adds one
+result for each batch.
 
-One round is one fresh process of an interpreter, in which each collector has its turn in random
-order after a turn that does not count. Rounds of the interpreters take turns. Threads are spread
-over the CPUs, where the system allows it: a kernel that packs short threads onto one CPU would hide
-the contention. Ratios are within a round, against the list with a lock, with a 95 % interval (see
-docs/explanation/statistics.md). Each turn is checked: a result lost or doubled ends the run.
+Each round is a fresh process of one interpreter. In it each collector is timed once, in random
+order, after a warm-up. Rounds of the interpreters alternate. Threads are spread over the CPUs where
+the system allows it, because a kernel that packs short threads onto one CPU would hide the
+contention. The table gives ratios to the list with a lock, within a round, with 95 % intervals (see
+docs/explanation/statistics.md). A lost or duplicated result ends the script with an error.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def main() -> int:
 def measure(
     specs: Sequence[str], threads: Sequence[int], rounds: int, adds: int, seed: int
 ) -> list[dict[str, Any]]:
-    """A row for each interpreter, number of threads and collector."""
+    """Return a row for each interpreter, number of threads and collector."""
     from todobatch.lab.interpreters import find, worker_environment
     from todobatch.lab.stats.estimate import ratio_of
 
@@ -111,7 +111,7 @@ def measure(
 
 
 def show(rows: Sequence[dict[str, Any]], rounds: int, adds: int) -> None:
-    """The rows as a table."""
+    """Format the rows as a table."""
     print(f"{adds:,} adds a turn, {rounds} rounds, {os.cpu_count()} CPUs; medians; ratios with "
           "their 95 % interval, above 1 is faster than the list with a lock\n")  # fmt: skip
     print("| interpreter | GIL | threads | collector | ns an add | ratio |")
@@ -125,7 +125,7 @@ def show(rows: Sequence[dict[str, Any]], rounds: int, adds: int) -> None:
 
 
 def one_round(threads: int, adds: int, seed: int) -> dict[str, Any]:
-    """Each collector's wall seconds, in this process, in an order drawn by lot."""
+    """Return each collector's wall seconds in this process, measured in random order."""
     order = list(KINDS)
     random.Random(seed).shuffle(order)
     for kind in order:
@@ -136,9 +136,9 @@ def one_round(threads: int, adds: int, seed: int) -> dict[str, Any]:
 
 
 def turn(kind: str, threads: int, adds: int, cpus: set[int] | None = None) -> float:
-    """Wall seconds of all adds, and of asking for the results.
+    """Return the wall seconds of all adds and of reading the results.
 
-    Raises RuntimeError when one is lost or there twice.
+    Raises RuntimeError when a result is lost or duplicated.
     """
     collector = KINDS[kind]()
     times = max(1, adds // threads // DIFFERENT)
@@ -183,7 +183,7 @@ def turn(kind: str, threads: int, adds: int, cpus: set[int] | None = None) -> fl
 
 
 def adder(collector: ResultCollector, kind: str) -> Callable[[ProcessingResult], None]:
-    """What the calling thread adds with."""
+    """Return the function with which the calling thread adds results."""
     if kind == HELD:
         assert isinstance(collector, PerWorkerResultCollector)
         return collector.container().append
@@ -191,7 +191,7 @@ def adder(collector: ResultCollector, kind: str) -> Callable[[ProcessingResult],
 
 
 def spread_cpus() -> list[int]:
-    """The CPUs to spread threads over; empty where threads cannot be placed."""
+    """Return the CPUs to spread threads over; empty where threads cannot be pinned."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 

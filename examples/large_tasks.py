@@ -1,6 +1,6 @@
 """Write tasks with long titles as JSON Lines: ``python examples/large_tasks.py 500 8 large.jsonl``.
 
-That is 500 tasks of 8 KiB each: input that costs something to hand to a process.
+This example writes 500 tasks of 8 KiB each, which are expensive to copy to a process.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A workload of one's own: ``--workload examples.own_workload:slug``."""
+"""A workload of your own: ``--workload examples.own_workload:slug``."""
 
 import re
 
@@ -6,7 +6,7 @@ from todobatch import Task
 
 
 def slug(task: Task) -> str:
-    """The title as it would stand in an address; a title without letters fails."""
+    """Return the title as it would be in a URL. A title without letters fails."""
     words = re.findall(r"[a-z0-9]+", task.title.lower())
     if not words:
         raise ValueError("the title has no letters or digits")

@@ -1,6 +1,6 @@
-"""A workload with poison in it: ``--workload examples.poison:handle``.
+"""A workload with two poison tasks: ``--workload examples.poison:handle``.
 
-One task kills its worker as a crash in a C extension would, and one never comes to an end.
+One task kills its worker, as a crash in a C extension would. Another never ends.
 """
 
 import os
@@ -11,7 +11,7 @@ from todobatch import Task
 
 
 def handle(task: Task) -> str:
-    """The title in capitals, unless the task is one of the two."""
+    """Return the title in capitals, unless the task is one of the two."""
     if "segfault" in task.title:
         os.kill(os.getpid(), signal.SIGSEGV)
     if "hangs" in task.title:

@@ -1,6 +1,6 @@
-"""Tasks that take very different times: ``--workload examples.uneven:handle``.
+"""Tasks whose times differ widely: ``--workload examples.uneven:handle``.
 
-A task waits 5 ms for each letter of its title, as for a slow service.
+Each task waits 5 ms for each letter of its title, as if for a slow service.
 """
 
 import time
@@ -9,6 +9,6 @@ from todobatch import Task
 
 
 def handle(task: Task) -> int:
-    """How long the title is."""
+    """Return the length of the title."""
     time.sleep(0.005 * len(task.title))
     return len(task.title)

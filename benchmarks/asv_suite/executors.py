@@ -1,7 +1,7 @@
-"""The asv suite: each executor's time, efficiency and memory by workers, and its overhead a batch.
+"""The asv suite: time, efficiency and memory of each executor, and its overhead for each batch.
 
-Every figure is taken with the workers up, as `todobatch bench` does. An executor that does not work
-on an interpreter is left out by raising NotImplementedError in `setup`, which is asv's way.
+Workers are started before a figure is measured, as in `todobatch bench`. An executor that does not
+work on an interpreter raises NotImplementedError in `setup`, so asv skips it.
 """
 
 import datetime as dt
@@ -70,7 +70,7 @@ class Example8(_WithPool):
         _consume(self.run, self.batches)
 
     def track_efficiency(self, executor: str, workers: int) -> float:
-        """Speed-up over a sequential run taken right beside it, over min(workers, CPUs)."""
+        """Speed-up over a sequential run measured right beside it, ÷ min(workers, CPUs)."""
         del executor
         with EXECUTORS["sequential"].open(self.processor(), 1) as sequential:
             ratios = [
@@ -91,7 +91,7 @@ class Example8(_WithPool):
 
 
 class Sequential(_WithPool):
-    """What the others are measured against."""
+    """The reference that the other executors are compared with."""
 
     params = (("sequential",), (1,))
     param_names: ClassVar[list[str]] = ["executor", "workers"]
@@ -102,7 +102,7 @@ class Sequential(_WithPool):
 
 
 class Overhead(_WithPool):
-    """Seconds a batch when the batches hold one task that costs nothing."""
+    """Seconds for each batch, when a batch holds one task that does nothing."""
 
     params = (("sequential", *PARALLEL), (1, 2))
     param_names: ClassVar[list[str]] = ["executor", "workers"]
@@ -121,7 +121,7 @@ class Overhead(_WithPool):
 
 
 class Start:
-    """Seconds to bring the workers up and end them again."""
+    """Seconds to start the workers and end them again."""
 
     params = (PARALLEL, (2, 8))
     param_names: ClassVar[list[str]] = ["executor", "workers"]
@@ -140,7 +140,7 @@ class Start:
 
 
 def timeraw_import_todobatch() -> str:
-    """What a worker imports, in a fresh interpreter."""
+    """Time what a worker imports, in a fresh interpreter."""
     return "import todobatch.coordinator.drive"
 
 

@@ -1,14 +1,14 @@
-"""How near executors come to the machine's limit: ``python benchmarks/peers/ceiling.py``
+"""How close executors come to the machine's limit: ``python benchmarks/peers/ceiling.py``
 
-The ceiling is what independent single-threaded processes reach at the same time, one kept on each
-CPU, each with as many like batches as its share: nothing is handed out, shared or copied. In a
-block, all live at once, forks of one process, and take turns in a drawn order; the ceiling's turn
-is as long as that of its slowest process. Printed is the ceiling's time ÷ the executor's: the share
-of the machine that the executor uses. Loads: the document's reference load, and tasks of ten
-microseconds, both in batches of 100.
+The ceiling is the time of independent single-threaded processes that run at the same time, each
+pinned to one CPU. Each gets an equal share of the batches; nothing is shared or copied. In a block
+all processes are forks of one process, and ceiling and executor alternate in random order. The
+ceiling's time is that of its slowest process. The table gives the ceiling's time ÷ the executor's:
+the share of the machine that the executor uses. The loads are the source document's reference load
+and tasks of ten microseconds, both in batches of 100.
 
-How long a task takes there is printed too: the goals, threads on 3.14t 0.97 and 0.90 or more,
-processes 0.93 and 0.85, are for ten microseconds, and machines differ.
+The table also gives the time of one task on this machine, because the goals assume ten
+microseconds. They are 0.97 and 0.90 for threads on 3.14t, and 0.93 and 0.85 for processes.
 """
 
 import argparse
@@ -47,7 +47,7 @@ TURN_S = 0.4
 
 @dataclass(frozen=True)
 class Load:
-    """One workload, cut into batches that can be shared evenly."""
+    """One workload, split into batches that can be shared evenly."""
 
     workload: str
     batches: int
@@ -103,9 +103,10 @@ def main() -> int:
 def block(
     load: Load, executor: str, interpreter: Interpreter, lot: random.Random
 ) -> tuple[float, float]:
-    """One set of processes: log(the ceiling's time ÷ the executor's), the centre of its rounds.
+    """Measure one set of processes.
 
-    And how long a task took at the ceiling, in seconds.
+    Returns the centre of log(ceiling's time ÷ executor's time) over the rounds, and the seconds
+    that a task took at the ceiling.
     """
     cpus = runtime.cpus_allowed()
     with ExitStack() as stack:

@@ -1,17 +1,17 @@
-"""Do the verdicts and intervals keep their promises? ``python benchmarks/peers/coverage.py``
+"""Do verdicts and intervals keep their promises? ``python benchmarks/peers/coverage.py``
 
-Simulated comparisons of two cells, with a true difference that is known, on machines that drift,
-that remember (autocorrelation) and that stumble (outliers). Each comparison is sampled as
-`todobatch bench` does: block after block, the order of the two drawn by lot, looked at after each
-block, stopped when `sequential.settled` says so, or after 40 blocks. For each machine:
+The script simulates comparisons of two cells whose true difference is known. The simulated machines
+drift, have autocorrelated noise, and have outliers. Each comparison is sampled as `todobatch bench`
+does it: block after block in random order, with a look after each block. It stops when
+`evidence.settled` says so, or after 40 blocks. For each machine the table gives:
 
-* false alarms: how many of the comparisons without a difference were ever called faster or slower
-  (at most 5 %), and how many of them a t test, looked at in the same way, would have called so;
-* coverage: how often the 95 % interval that is shown in the end holds the true ratio (93 to 97 %),
-  and the same where the number of blocks is fixed;
-* found: how many differences of 2, 5, 10 and 50 % were decided on, after how many blocks.
+* false alarms: the share of comparisons without a difference that were ever called faster or slower
+  (at most 5 % are allowed), and the same share for a t test with the same looks;
+* coverage: how often the final 95 % interval holds the true ratio (93 to 97 % are allowed), and the
+  same with a fixed number of blocks;
+* found: how many differences of 2, 5, 10 and 50 % were decided, and after how many blocks.
 
-Nothing is measured here: the same seed gives the same table on any machine. Exit code 1 when a
+Nothing is timed, so the same seed gives the same table on any machine. The exit code is 1 when a
 promise is broken.
 """
 
@@ -39,7 +39,7 @@ SHARES = 64  # pieces of work for the processes
 
 @dataclass(frozen=True)
 class Machine:
-    """How a simulated machine behaves; spreads are of logarithms, so 0.02 is about 2 %."""
+    """How a simulated machine behaves. Spreads are of logarithms: 0.02 is about 2 %."""
 
     name: str
     own: float = 0.015
@@ -68,7 +68,7 @@ MACHINES = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """One comparison, sampled to its end."""
+    """The result of one comparison that was sampled to its end."""
 
     blocks: int
     verdict: str
@@ -79,14 +79,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Row:
-    """What the comparisons of one machine and one effect came to."""
+    """The results of all comparisons of one machine and one effect."""
 
     machine: str
     effect: float
     outcomes: Sequence[Outcome]
 
     def share(self, what: str) -> float:
-        """Of the outcomes of which this is true."""
+        """Return the share of outcomes for which a condition holds."""
         if what == "decided":
             return float(np.mean([each.verdict in {"faster", "slower"} for each in self.outcomes]))
         return float(np.mean([getattr(each, what) for each in self.outcomes]))
@@ -97,7 +97,7 @@ class Row:
         return float(np.mean([each.blocks for each in self.outcomes]))
 
     def broken(self) -> str | None:
-        """The promise that it breaks, by more than chance allows (three standard errors)."""
+        """Return the promise that this row breaks by more than three standard errors, if any."""
         spare = 3 * math.sqrt(LEVEL * (1 - LEVEL) / len(self.outcomes))
         if self.effect == 0 and self.share("decided") > LEVEL + spare:
             return "false alarms"
@@ -109,7 +109,7 @@ class Row:
 
 
 def main() -> int:
-    """Simulate, print the table, judge."""
+    """Simulate, print the table, and check the promises."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("?")[0] + "?")
     parser.add_argument("--comparisons", type=int, default=2_000, help="of each machine and effect")
     parser.add_argument("--seed", type=int, default=1)
@@ -136,7 +136,7 @@ def main() -> int:
 def simulate(
     pool: ProcessPoolExecutor, machine: Machine, effect: float, comparisons: int, seed: int
 ) -> Row:
-    """All comparisons of one machine and effect."""
+    """Simulate all comparisons of one machine and effect."""
     shares = [comparisons // SHARES + (n < comparisons % SHARES) for n in range(SHARES)]
     jobs = [(machine, effect, share, (seed, n)) for n, share in enumerate(shares) if share]
     return Row(machine.name, effect, [each for done in pool.map(_share, jobs) for each in done])
@@ -153,7 +153,7 @@ def _share(job: tuple[Machine, float, int, tuple[int, int]]) -> list[Outcome]:
 def samples(
     machine: Machine, effect: float, comparisons: int, lot: np.random.Generator
 ) -> Iterator[list[float]]:
-    """Log-ratios of one comparison after the other, as many blocks as there can be."""
+    """Yield the log-ratios of one comparison after the other, for the largest number of blocks."""
     blocks, times = MOST_SAMPLES, MOST_SAMPLES * machine.apart
     for _ in range(comparisons):
         log_time = lot.normal(0, machine.own, times) + _remembered(machine, times, lot)
@@ -190,10 +190,10 @@ def outcome(logs: Sequence[float], truth: float) -> Outcome:
 
 
 def settled(logs: Sequence[float]) -> tuple[str, int]:
-    """The verdict in the end, and after how many blocks.
+    """Return the final verdict, and after how many blocks it was reached.
 
-    The same as asking `sequential.settled` after every block and `sequential.verdict` in the end,
-    with the evidence reckoned once instead of anew each time (a test holds that).
+    The result is that of asking `evidence.settled` after every block and `evidence.verdict` at the
+    end, but the evidence is computed once (a test compares both).
     """
     low, high = math.log(1 - EQUIVALENT_WITHIN), math.log(1 + EQUIVALENT_WITHIN)
     enough = -math.log(LEVEL)
@@ -224,7 +224,7 @@ def _holds(logs: Sequence[float], truth: float) -> bool:
 
 
 def _peeking(logs: Sequence[float]) -> bool:
-    """Whether a t test at 5 % ever says that there is a difference, from the third block on."""
+    """Whether a t test at 5 % ever finds a difference, looking after each block from the third."""
     values = np.asarray(logs)
     n = np.arange(1, len(values) + 1)
     mean = np.cumsum(values) / n

@@ -1,12 +1,12 @@
-"""What does a journal cost, in time and in memory? ``python benchmarks/peers/journal.py``
+"""What does a journal cost in time and memory? ``python benchmarks/peers/journal.py``
 
-Time: jobs of tasks that compute for some 100 us each, with `--output`, with and without a
-journal by turns, the first of each pair drawn by lot. Printed: the ratio of the two with its 95 %
-interval (at most 1.05 is promised), and the share of its time that the run spent saving.
+Time: jobs with `--output`, whose tasks compute for about 100 us each, run alternately with and
+without a journal, in random order within a pair. The script prints the ratio with its 95 % interval
+(the promise is at most 1.05) and the share of the time that the run spent on saving.
 
-Memory: one job of 5,000,000 generated tasks with a journal and an output. Printed: what the process
-that does the work holds at each tenth of the run; from the first tenth to the last it may grow by
-10 % (and hold 250 MB). Exit code 1 when a promise is broken.
+Memory: one job of 5,000,000 generated tasks runs with a journal and an output. The script prints
+the memory of the working process at each tenth of the run. From the first tenth to the last it may
+grow by 10 %, and it may never exceed 250 MB. The exit code is 1 when a promise is broken.
 """
 
 import argparse
@@ -33,7 +33,7 @@ EVERY_S = 0.1
 
 
 def hundred(task: Task) -> int:
-    """The workload: some 100 us of computing."""
+    """Compute for about 100 us: the workload."""
     total = task.priority
     for n in range(3_300):
         total += n * n
@@ -126,7 +126,7 @@ def memory(job: list[str], tasks: int) -> bool:
 
 
 def held_by_child(pid: int) -> int:
-    """Bytes that the process which does the work holds now; 0 before it is there."""
+    """Return the bytes that the working process holds now; 0 before it exists."""
     import psutil
 
     try:

@@ -1,10 +1,11 @@
-"""What each way of sharing work out gains over plain threads, and costs: ``judged.py``
+"""What each alternative to plain threads gains and costs: ``judged.py``
 
-Loads that are balanced, skewed, tiny, large to pass on, and oversubscribed (20 and 100 workers) run
-on plain `threads` and on everything that is offered instead, on a free-threaded interpreter: each
-sample in a fresh process, one of each in a block, in an order that is drawn. Printed is the time of
-`threads` ÷ that of the other (above 1 it pays), the same for CPU time, and what it costs to have:
-lines of code that are its own, and choices that its user has to make.
+Five kinds of load run on `threads` and on every alternative, on a free-threaded interpreter:
+balanced, skewed, tiny, large to copy, and oversubscribed (20 and 100 workers). Each sample is a
+fresh process; a block holds one sample of each, in random order. The table gives the time of
+`threads` ÷ the time of the alternative (above 1 the alternative pays) and the same for CPU time. It
+also gives the cost of having the alternative: its own lines of code and the choices that its user
+must make.
 
     python benchmarks/peers/judged.py --blocks 12
 """
@@ -31,7 +32,7 @@ FOLDER = Path(todobatch.executors.__file__).parent
 
 @dataclass(frozen=True)
 class Way:
-    """One way of sharing work out."""
+    """One way to run batches in parallel."""
 
     name: str
     executor: str
@@ -58,7 +59,7 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Load:
-    """What is run: so many batches of so many tasks, by so many workers."""
+    """What is run: the number of batches, their size, and the number of workers."""
 
     name: str
     workload: str
@@ -68,7 +69,7 @@ class Load:
 
 
 def loads(scale: float) -> tuple[Load, ...]:
-    """All of them; at scale 1 each takes `threads` about half a second on two CPUs."""
+    """Return all loads. At scale 1 each takes `threads` about half a second on two CPUs."""
     cpus = runtime.cpus_available()
 
     def load(name: str, workload: str, batches: int, size: int, workers: int = cpus) -> Load:
@@ -126,7 +127,7 @@ def take(
     block: int,
     taken: dict[Way, list[Sample]],
 ) -> Sample:
-    """One sample, with the output of those before it; a void one ends it all."""
+    """Measure one sample. Raises SystemExit when it is void."""
     cell = Cell(load.workload, options.interpreter, way.executor, load.workers)
     before = next((each for samples in taken.values() for each in samples), None)
     digest = "" if before is None else before.digest
@@ -138,7 +139,7 @@ def take(
 
 
 def ratio(base: Sequence[Sample], other: Sequence[Sample], figure: str) -> Estimate:
-    """The base's figure ÷ the other's, paired by block."""
+    """Return the base's figure ÷ the other's, paired by block."""
     return ratio_of(
         [
             math.log(getattr(a, figure) / getattr(b, figure))
@@ -158,7 +159,7 @@ def verdict(value: Estimate) -> str:
 
 
 def lines(files: Sequence[str]) -> int:
-    """Lines that are neither empty nor comment."""
+    """Count the lines that are neither empty nor a comment."""
     return sum(
         bool(line.strip()) and not line.strip().startswith("#")
         for file in files

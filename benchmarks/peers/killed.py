@@ -1,10 +1,10 @@
-"""Is anything lost or doubled by SIGKILL? ``python benchmarks/peers/killed.py``
+"""Does SIGKILL lose or duplicate tasks? ``python benchmarks/peers/killed.py``
 
-A job of 200,000 tasks with a journal is killed at 20 random moments, by turns the command, the
-process that does the work, and both at once, and each time the same command is given again. Then
-it may come to its end. Printed: when each kill came, how much was saved by then, and at the end how
-often each task stands in the output. Exit code 1 when a task is missing or stands there twice, or
-when digest, aggregate or counts are not those of a run that nobody killed.
+A job of 200,000 tasks with a journal is killed at 20 random moments, and the same command is given
+again each time. The kill hits the command, the working process, or both. The last run may finish.
+The script prints the moment of each kill, how much was saved by then, and how often each task is in
+the output. The exit code is 1 when a task is missing or duplicated, or when digest, aggregate or
+counts differ from those of a run without kills.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def show(job: list[str], tasks: int, kills: int, dice: random.Random, folder: Pa
 
 
 def killed(command: list[str], folder: Path, moment: float, whom: str) -> bool:
-    """Run the command and kill it at the moment; False when it ended before."""
+    """Run the command and kill it at the given moment; return False when it ended before."""
     with (folder / "killed.log").open("ab") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     try:

@@ -1,7 +1,7 @@
-"""Work whose differences are known: the same unit, so many times, and so many percent more often.
+"""Work whose true differences are known: one unit, repeated, plus a given percentage.
 
-`pairs.py` gives it to todobatch as workloads (``benchmarks.peers.known:json_5`` is 5 % more work
-than ``json_0``), and to pyperf and asv as plain calls. Standard library only.
+`pairs.py` gives it to todobatch as workloads (``benchmarks.peers.known:json_5`` does 5 % more work
+than ``json_0``), and to pyperf and asv as plain calls. It imports the standard library only.
 """
 
 import json
@@ -47,14 +47,14 @@ WORKS: dict[str, tuple[Callable[[], None], int]] = {
 
 
 def call(work: str, effect: int) -> None:
-    """About a millisecond of one kind of work, and `effect` percent more. No result."""
+    """Do about a millisecond of one kind of work, plus `effect` percent."""
     unit, times = WORKS[work]
     for _ in range(times * (100 + effect) // 100):
         unit()
 
 
 def ten_microseconds(task: Any) -> int:
-    """About so much computing."""
+    """Compute for about ten microseconds."""
     total = len(task.title)
     for n in range(500):
         total += n * n

@@ -1,20 +1,18 @@
-"""What handing a task over costs: ``python benchmarks/peers/overhead.py --interpreter 3.14t``
+"""What an executor costs for each task: ``python benchmarks/peers/overhead.py --interpreter 3.14t``
 
-20,000 trivial tasks (each gives its priority) on 2 workers: todobatch's executors at their default
-settings, beside the pools of the standard library, joblib, mpire and deadpool-executor. All get the
-same `Task` objects. Ours also time, count and digest each batch; the peers return the numbers and
-no more. Beside a peer's own way stands, where it is slow without, one with chunks of 100 tasks, by
-its option or made by hand.
+20,000 trivial tasks run on 2 workers: on todobatch's executors at their default settings, and on
+the pools of the standard library, joblib, mpire and deadpool-executor. All get the same `Task`
+objects. todobatch also times, counts and digests each batch; the peers only return the numbers. A
+peer that is slow by default has a second row with chunks of 100 tasks.
 
-With ``--payload 1000`` (kB a task) the tasks are large instead, 200 MB in all, on the way to the
-worker, and with ``--back`` on the way back: what gives no such task is left out, and the table is
-in MB/s.
+With ``--payload 1000`` (kB a task) the tasks are large, 200 MB in all, on the way to the worker;
+with ``--back`` the results are. The table is then in MB/s, and pools that copy nothing are left
+out.
 
-Each way runs once a round, in an order drawn by lot, in a fresh child process of the chosen
-interpreter, which brings its workers up, warms them with a tenth of the tasks, and times one pass.
-Compared are ratios within a round (`todobatch.lab.stats.estimate`): the table gives the median and
-the ratio of the times to the fastest peer of the same kind with its 95 % interval; below 1 is
-faster than that peer.
+Each pool runs once in each round, in random order, in a fresh child process of the chosen
+interpreter. The child starts the workers, warms them up with a tenth of the tasks, and times one
+pass. The table gives the median time and the ratio to the fastest peer of the same kind, within a
+round, with its 95 % interval. A ratio below 1 is faster than that peer.
 """
 
 import argparse
@@ -74,7 +72,7 @@ class Trivial(TaskBatchProcessor):
 
 
 class Length(TaskBatchProcessor):
-    """Looks at a large task."""
+    """Reads a large task."""
 
     name = "length"
 
@@ -83,7 +81,7 @@ class Length(TaskBatchProcessor):
 
 
 class Large(TaskBatchProcessor):
-    """Gives back much."""
+    """Returns a large result."""
 
     name = "large"
 
@@ -104,7 +102,7 @@ def chunks(tasks: Sequence[Task], size: int) -> list[Sequence[Task]]:
 
 
 def by_hand(pool: Any, work: Work, tasks: Sequence[Task], chunk: int) -> Iterable[Any]:
-    """Of any pool that has a `map`: a call a chunk."""
+    """Call any pool's `map` once for each chunk."""
     for results in pool.map(partial(several, work), chunks(tasks, chunk)):
         yield from results
 
@@ -141,7 +139,7 @@ def deadpool(workers: int) -> Any:
 
 @dataclass(frozen=True)
 class Peer:
-    """One of other people's pools, and a way of using it."""
+    """A pool of another project, and how it is used."""
 
     kind: str
     make: Callable[[int], Any]
@@ -186,7 +184,7 @@ COPYING = ("processes", "interpreters")
 
 @dataclass(frozen=True)
 class Load:
-    """What is handed over; it is made anew in each child."""
+    """The tasks to run; each child process makes them anew."""
 
     count: int
     payload: int = 0
@@ -199,7 +197,7 @@ class Load:
 
     @property
     def chunk(self) -> int:
-        """What a peer is given at once: 100 tasks, or about a megabyte."""
+        """Return the number of tasks in a chunk: 100, or as many as make about a megabyte."""
         return min(max(1_000_000 // self.payload, 1), 100) if self.payload else 100
 
     def tasks(self) -> list[Task]:
@@ -210,7 +208,7 @@ class Load:
         return [Task(letters[n % 8] * size) for n in range(self.count)]
 
     def amount(self, results: Iterable[Any]) -> int:
-        """What came of it, to be compared: every task counts."""
+        """Reduce the results to one number that depends on every task, for the comparison."""
         return sum(len(each) if self.back else each for each in results)
 
     @property
@@ -257,7 +255,7 @@ def child(name: str, load: Load, workers: int) -> None:
 
 
 def facts() -> None:
-    """What can run in this interpreter, as JSON."""
+    """Print as JSON what can run in this interpreter."""
     missing = {
         name: peer.needs
         for name, peer in PEERS.items()

@@ -1,20 +1,21 @@
 """Known pairs for todobatch and its peers: ``python -m benchmarks.peers.pairs``
 
-Pairs without a difference, and with 2, 5 and 10 % more work in B, twenty of each (four kinds of
-work, five times), are given to
+The pairs have no difference, or 2, 5 or 10 % more work in B. There are twenty of each: four kinds
+of work, five times. Three tools get them:
 
 * ``todobatch versus A B``;
 * pyperf with its default settings, A and then B, and ``pyperf compare_to``;
-* ``asv continuous`` on a repository of two commits, B's work in the second; and ``asv compare`` of
-  the same samples with the factor 1.01, for asv's default of 1.1 leaves out what is below 10 %.
+* ``asv continuous`` on a repository of two commits, with B's work in the second, and ``asv
+  compare`` of the same samples with the factor 1.01, because asv's default of 1.1 hides
+  differences below 10 %.
 
-All on one machine and one interpreter, in turns: pair by pair todobatch and pyperf in an order that
-is drawn, and a fifth of asv's pairs after each fifth of the others. Printed for each: false alarms
-(pairs without a difference that were called faster or slower), differences found (B called slower),
-differences called faster, and the wall time of a pair, all that the tool does included.
+All run on one machine and one interpreter. todobatch and pyperf alternate pair by pair in random
+order; a fifth of asv's pairs follows each fifth of the others. The table gives for each tool the
+false alarms (pairs without a difference that it called faster or slower), the differences that it
+found (B called slower), those that it called faster, and the wall time of a pair.
 
-Every answer is kept in a file as it comes (``--output``): a run that is stopped goes on where it
-was. It takes about an hour.
+Each answer is written to a file at once (``--output``), so an interrupted run can be resumed. A
+whole run takes about an hour.
 """
 
 import argparse
@@ -60,7 +61,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a tool said of B: 'slower', 'faster' or 'same' (which includes that it cannot tell)."""
+    """What a tool said of B: 'slower', 'faster' or 'same' (which includes inconclusive)."""
 
     tool: str
     work: str
@@ -148,7 +149,7 @@ def _ask(pairs: Sequence[Pair], options: argparse.Namespace) -> Iterator[Answer]
 
 
 def ask_todobatch(pair: Pair) -> str:
-    """``todobatch versus`` with its defaults."""
+    """Run ``todobatch versus`` with its defaults."""
     names = [f"benchmarks.peers.known:{pair.work}_{effect}" for effect in (0, pair.effect)]
     command = [sys.executable, "-m", "todobatch", "versus", *names]
     command += ["--interpreters", INTERPRETER, "--format", "json"]
@@ -169,7 +170,7 @@ runner.bench_func("work", call, work, effect)
 
 
 def ask_pyperf(pair: Pair, interpreter: Interpreter, options: Sequence[str]) -> str:
-    """Ask pyperf as it comes: 20 processes for A, 20 for B, and what compare_to makes of them."""
+    """Run pyperf with its defaults, 20 processes for each of A and B, and ``compare_to``."""
     env = worker_environment(interpreter)
     env["PYTHONPATH"] += os.pathsep + str(ROOT)
     python = str(interpreter.executable)
@@ -186,7 +187,7 @@ def ask_pyperf(pair: Pair, interpreter: Interpreter, options: Sequence[str]) -> 
 
 
 def pyperf_verdict(said: str) -> str:
-    """Of what ``pyperf compare_to`` printed for one benchmark."""
+    """Read the verdict that ``pyperf compare_to`` printed for one benchmark."""
     if found := re.search(r"\d (slower|faster)|x (slower|faster)", said):
         return found[1] or found[2]
     if "not significant" in said.lower():
@@ -210,7 +211,7 @@ class Work:
 
 
 def ask_asv(pairs: Sequence[Pair], interpreter: Interpreter, settings: str) -> Iterator[Answer]:
-    """``asv continuous`` on two commits that differ in the work of every pair."""
+    """Run ``asv continuous`` on two commits that differ in the work of every pair."""
     names = [f"{pair.work}/{pair.effect}" for pair in pairs]
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -236,9 +237,10 @@ def ask_asv(pairs: Sequence[Pair], interpreter: Interpreter, settings: str) -> I
 
 
 def asv_verdict(said: str, name: str) -> str:
-    """A line of asv compare: ``| + | 1.00±0.01ms | 1.10±0.02ms | 1.10 | bench.Work…('json/10') |``.
+    """Read the verdict from a line of ``asv compare``.
 
-    ``+`` is worse, ``-`` better; ``~`` and nothing are not significant or below the factor.
+    Such a line is ``| + | 1.00±0.01ms | 1.10±0.02ms | 1.10 | bench.Work…('json/10') |``. ``+`` is
+    slower and ``-`` faster; ``~`` or nothing is not significant or below the factor.
     """
     for line in said.splitlines():
         if f"'{name}'" in line:
@@ -251,7 +253,7 @@ def asv_verdict(said: str, name: str) -> str:
 def _asv_project(
     folder: Path, names: Sequence[str], interpreter: Interpreter
 ) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """A repository with two commits, and how asv is run in it."""
+    """Make a repository with two commits; return it and the command that runs asv in it."""
     known = (ROOT / "benchmarks/peers/known.py").read_text()
     sides = "\n\ndef sides(pair):\n    work, effect = pair.split('/')\n    return work, "
     (folder / "benchmarks").mkdir()
@@ -312,7 +314,7 @@ def _output(
 
 
 def table(answers: Sequence[Answer]) -> str:
-    """The answers as a Markdown table, and the ratio of the tools' times."""
+    """Format the answers as a Markdown table, with the ratios of the tools' times."""
     tools = list(dict.fromkeys(each.tool for each in answers))
     effects = sorted({each.effect for each in answers})
     heads = ["A/A false alarms" if not effect else f"+{effect} % found" for effect in effects]
@@ -330,7 +332,7 @@ def table(answers: Sequence[Answer]) -> str:
 
 
 def _share(answers: Sequence[Answer]) -> str:
-    """``19 of 20 [75, 100 %]``: Clopper and Pearson's interval (1934) of 95 %."""
+    """Format as ``19 of 20 [75, 100 %]``, with the 95 % interval of Clopper and Pearson (1934)."""
     called = {"slower", "faster"} if answers and not answers[0].effect else {"slower"}
     hits, n = sum(each.said in called for each in answers), len(answers)
     interval = stats.binomtest(hits, n).proportion_ci()
@@ -338,7 +340,7 @@ def _share(answers: Sequence[Answer]) -> str:
 
 
 def _times(answers: Sequence[Answer]) -> list[str]:
-    """Each peer's time ÷ todobatch's, paired by repeat: asv has one time for all pairs of one."""
+    """Return each peer's time ÷ todobatch's, paired by repeat. asv has one for all pairs of one."""
     took: dict[str, dict[int, float]] = {}
     for each in answers:
         mine = took.setdefault(each.tool, {})

@@ -1,6 +1,6 @@
-"""Small programs that show what goes wrong, and then how it goes right.
+"""Small programs that show a common mistake, and then the right way.
 
-Each is a module to run, ``python -m examples.pitfalls.race``, on the Python that runs it or on
-another one with ``--interpreter 3.14t``. Each has a function that gives what it saw as a record,
-so that tests judge the same that people read. docs/explanation/shared-state.md tells their story.
+Each is a module: run ``python -m examples.pitfalls.race`` in a clone, on this Python or on another
+one with ``--interpreter 3.14t``. Each module returns what it measured as a record, so tests check
+what people read. docs/explanation/shared-state.md explains them.
 """

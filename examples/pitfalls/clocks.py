@@ -1,8 +1,8 @@
-"""Two ways to time the wrong thing: the start of the workers, and a clock that is set.
+"""Two ways to time the wrong thing: the start of the workers, and a clock that can be set.
 
-A pool is started once and used for long; a benchmark that starts one for each measurement times the
-start. And `time.time` tells the time of day, which is set now and then, forwards and back:
-differences are the business of `time.perf_counter`.
+A real program starts its pool once. A benchmark that starts one for each measurement times the
+start. `time.time` is the time of day, which may be set forwards or back at any moment. Use
+`time.perf_counter` for differences.
 """
 
 import sys
@@ -23,7 +23,7 @@ SET_BACK_S: Seconds = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One run of the document's load on two processes."""
+    """One run of the source document's load on two processes."""
 
     sequential_s: Seconds
     start_s: Seconds
@@ -31,17 +31,17 @@ class Start:
 
     @property
     def with_start(self) -> float:
-        """The speed-up of a benchmark that times the start as well."""
+        """The speed-up when the start of the workers is timed as well."""
         return self.sequential_s / (self.start_s + self.work_s)
 
     @property
     def without(self) -> float:
-        """The speed-up of the work."""
+        """The speed-up of the work alone."""
         return self.sequential_s / self.work_s
 
 
 def time_start() -> Start:
-    """Time tasks of the reference load, on one processor and on two processes."""
+    """Time tasks of the reference load, sequentially and on two processes."""
     batches = list(batched(generate(TASKS)))
     alone = run_batches(batches, "example8", executor="sequential", workers=1)
     pool = run_batches(batches, "example8", executor="processes", workers=WORKERS)
@@ -50,7 +50,7 @@ def time_start() -> Start:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """What Python says of a clock, and what it measured while the time of day was set back."""
+    """What Python says about a clock, and what it measured while the time of day was set back."""
 
     name: str
     adjustable: bool
@@ -61,7 +61,7 @@ class Clock:
 def time_with(
     name: Literal["time", "perf_counter"], clock: Callable[[], Seconds], set_back: Seconds
 ) -> Clock:
-    """Measure some work during which the time of day is set back (made up: `set_back` s)."""
+    """Measure some work while the time of day is set back (simulated) by `set_back` seconds."""
     info = time.get_clock_info(name)
     begun = clock()
     sum(n * n for n in range(100_000))
@@ -72,7 +72,7 @@ def time_with(
 
 
 def see() -> tuple[Start, Clock, Clock]:
-    """The start of a pool, then both clocks."""
+    """Measure the start of a pool, then both clocks."""
     return (
         time_start(),
         time_with("time", time.time, SET_BACK_S),
@@ -81,7 +81,7 @@ def see() -> tuple[Start, Clock, Clock]:
 
 
 def show() -> int:
-    """Print what was seen."""
+    """Print what was measured."""
     start, *clocks = see()
     print(f"{TASKS:,} tasks of the reference load on {WORKERS} processes:")
     print(f"  {show_seconds(start.start_s)} to start them, {show_seconds(start.work_s)} to work; "

@@ -1,7 +1,7 @@
-"""A lock that is let go between the check and the act protects neither.
+"""A lock that is released between the check and the act protects neither.
 
-Two workers claim tasks: "is it free?" under the lock, then "it is mine" under the lock again. Each
-step is safe, and the two together are not: both may ask before either has said.
+Two workers claim tasks. They ask "is it free?" under the lock, and say "it is mine" under the lock
+again. Each step is safe alone. Together they are not: both workers may ask before one has claimed.
 """
 
 import sys
@@ -18,7 +18,7 @@ MOST_ROUNDS = 20
 
 
 class Claims:
-    """Who does what. `_lock` guards `_owned` and `claims`."""
+    """Which worker owns which task. `_lock` guards `_owned` and `claims`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,7 +26,7 @@ class Claims:
         self.claims: list[int] = []
 
     def claim_in_two_steps(self, task: int, between: Callable[[], object] | None = None) -> None:
-        """Too small a scope: somebody else may be anywhere in here at `between`."""
+        """Claim with too small a scope: at `between` another worker may be anywhere in here."""
         with self._lock:
             free = task not in self._owned
         if between is not None:
@@ -55,14 +55,14 @@ class Seen:
 
 
 def forced() -> Seen:
-    """Both workers are made to stand between check and act: it goes wrong on any interpreter."""
+    """Hold both workers between check and act, so that it fails on any interpreter."""
     claims, both_have_asked = Claims(), threading.Barrier(WORKERS)
     side_by_side([lambda: claims.claim_in_two_steps(7, both_have_asked.wait)] * WORKERS)
     return Seen("two steps, both between them", 1, _twice(claims.claims))
 
 
 def by_chance(way: str, claim: Callable[[Claims, int], None], most_rounds: int) -> Seen:
-    """Both go through all tasks in the same order, until it goes wrong or there were enough."""
+    """Let both workers claim all tasks in the same order, until it fails or the rounds are over."""
     twice, rounds = 0, 0
     while not twice and rounds < most_rounds:
         claims = Claims()
@@ -82,14 +82,14 @@ def _twice(claims: Sequence[int]) -> int:
 
 
 def see() -> tuple[Seen, Seen, Seen]:
-    """In two steps, forced and by chance, and in one."""
+    """Claim in two steps, forced and by chance, and in one step."""
     apart = by_chance("two steps, as it comes", Claims.claim_in_two_steps, MOST_ROUNDS)
     whole = by_chance("one step", Claims.claim, max(5, apart.rounds))
     return forced(), apart, whole
 
 
 def show() -> int:
-    """Print what was seen. Exit code 1 when the right way claimed a task twice."""
+    """Print what was seen. The exit code is 1 when the right way claimed a task twice."""
     seen = see()
     print(f"{WORKERS} workers claim the same tasks; each task is to be claimed once\n")
     for each in seen:

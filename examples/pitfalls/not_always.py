@@ -1,10 +1,10 @@
-"""Free-threading does not always win: coroutines wait better, and copies need not meet.
+"""Free threads do not always win: coroutines wait better, and processes share nothing.
 
-Waiting: 400 tasks that wait 5 ms each. A thread each costs as many threads; with few threads they
-queue up; one thread with an event loop has them all under way.
+Waiting: 400 tasks wait 5 ms each. A thread for each task costs 400 threads, and with few threads
+the tasks queue. One thread with an event loop has all of them in flight.
 
-Sharing: tasks that do nothing but change one object under its lock. Threads without a GIL pass it
-from CPU to CPU; two processes have a copy each and never meet.
+Sharing: tasks do nothing but change one object under its lock. Threads without a GIL pass the
+object from CPU to CPU; two processes have a copy each.
 """
 
 import statistics
@@ -24,7 +24,7 @@ ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A way to run it: medians of some rounds."""
+    """One way to run the tasks: medians over the rounds."""
 
     work: str
     way: str
@@ -34,7 +34,7 @@ class Seen:
 
 
 def run(work: str, ways: dict[str, tuple[str, int]], tasks: int, size: int) -> list[Seen]:
-    """Every way once a round, so that all meet the same machine; tasks in batches of `size`."""
+    """Run every way once in each round, in batches of `size` tasks."""
     batches = list(batched(generate(tasks), size))
     seen: dict[str, list[Seen]] = {}
     for _ in range(ROUNDS):
@@ -56,7 +56,7 @@ def run(work: str, ways: dict[str, tuple[str, int]], tasks: int, size: int) -> l
 
 
 def see_waits() -> list[Seen]:
-    """Few threads, a thread a wait, and coroutines, over tasks that wait."""
+    """Compare few threads, a thread for each task, and coroutines, on tasks that wait."""
     ways = {
         f"{FEW_THREADS} threads": ("threads", FEW_THREADS),
         f"{WAITS} threads": ("threads", WAITS),
@@ -66,7 +66,7 @@ def see_waits() -> list[Seen]:
 
 
 def see_sharing() -> list[Seen]:
-    """One thread, two, and two processes, over tasks that meet on one object."""
+    """Compare one thread, two threads, and two processes, on tasks that share one object."""
     ways = {
         "1 thread": ("sequential", 1),
         "2 threads, one object": ("threads", 2),
@@ -76,7 +76,7 @@ def see_sharing() -> list[Seen]:
 
 
 def show() -> int:
-    """Print what was seen, and who was fastest."""
+    """Print what was measured, and what was fastest."""
     for title, rows in (
         (f"{WAITS} tasks that wait 5 ms each", see_waits()),
         (f"{HOT_TASKS:,} tasks that change one object", see_sharing()),

@@ -1,8 +1,7 @@
-"""Processes are not threads: what a worker process changes, nobody else sees.
+"""Processes are not threads: nobody else sees what a worker process changes.
 
 The same function counts in a global variable, under a lock, in two threads and in two processes.
-The processes count as well - each in a copy of its own, which is gone with it. What is to come back
-must be returned.
+Each process counts in its own copy, which is lost when the process ends. Return what you need.
 """
 
 import os
@@ -22,7 +21,7 @@ done = 0
 
 
 def work(tasks: int) -> tuple[int, int]:
-    """Do so many tasks: count them here, and give the worker's process and the count back."""
+    """Count the given number of tasks here; return the worker's process id and the count."""
     global done  # noqa: PLW0603 - the mistake that this is about
     with _lock:
         done += tasks
@@ -42,7 +41,7 @@ class Seen:
 
 
 def in_pool(way: str, pool: Executor) -> Seen:
-    """Let a pool do the work, and look at the global variable."""
+    """Let a pool do the work, then read the global variable."""
     global done  # noqa: PLW0603 - as above
     done = 0
     with pool:
@@ -52,7 +51,7 @@ def in_pool(way: str, pool: Executor) -> Seen:
 
 
 def see() -> tuple[Seen, Seen]:
-    """In threads, and in processes."""
+    """Count in threads and in processes."""
     return (
         in_pool("threads", ThreadPoolExecutor(WORKERS)),
         in_pool("processes", ProcessPoolExecutor(WORKERS)),

@@ -1,7 +1,8 @@
-"""Two threads count tasks in one number: without a lock some are lost, with it none.
+"""Two threads count tasks in one number: without a lock some are lost, with a lock none.
 
-``done += 1`` is three steps: read, add, write. When both threads read the same number, both write
-the same number, and one task is not counted. It is tried until a loss is seen, 20 times at most.
+``done += 1`` has three steps: read, add, write. When both threads read the same number, both write
+the same number, and one task is not counted. The program repeats the count until a loss is seen, at
+most 20 times.
 """
 
 import sys
@@ -20,7 +21,7 @@ MOST_ROUNDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What became of one way of counting."""
+    """The result of one way to count."""
 
     way: str
     rounds: int
@@ -43,20 +44,20 @@ class Tally:
 
 
 def count(tally: Tally, lock: AbstractContextManager[object], times: int) -> None:
-    """Count so many tasks, each under the lock, or under what stands in for one."""
+    """Count the given number of tasks, each under the lock, or under its stand-in."""
     for _ in range(times):
         with lock:
             tally.done += 1
 
 
 def count_bare(tally: Tally, times: int) -> None:
-    """The same without any lock: what people write when a GIL has always saved them."""
+    """Count without any lock, as people do whom a GIL has always protected."""
     for _ in range(times):
         tally.done += 1
 
 
 def count_by_call(tally: Tally, times: int) -> None:
-    """The same, with a call between reading and writing: there a GIL may be handed over."""
+    """Count without a lock, with a call between read and write, where a GIL may change threads."""
     for _ in range(times):
         tally.done = _one_more(tally.done)
 
@@ -66,7 +67,7 @@ def _one_more(number: int) -> int:
 
 
 def until_lost(way: str, work: Callable[[Tally], None], most_rounds: int = MOST_ROUNDS) -> Seen:
-    """Count in threads, round after round, until one loses something or there were enough."""
+    """Count in threads, round after round, until a count is lost or the rounds are over."""
     expected = THREADS * COUNTS
     counted, rounds = expected, 0
     while counted == expected and rounds < most_rounds:
@@ -77,7 +78,7 @@ def until_lost(way: str, work: Callable[[Tally], None], most_rounds: int = MOST_
 
 
 def see() -> tuple[Seen, Seen, Seen]:
-    """Without a lock, without one and with a call in between, and with the lock."""
+    """Count without a lock, without one and with a call in between, and with the lock."""
     lock = threading.Lock()
     bare = until_lost("no lock", lambda tally: count_bare(tally, COUNTS))
     called = until_lost("no lock, a call between", lambda tally: count_by_call(tally, COUNTS))
@@ -88,7 +89,7 @@ def see() -> tuple[Seen, Seen, Seen]:
 
 
 def show() -> int:
-    """Print what was seen. Exit code 1 when the lock lost something, which it must not."""
+    """Print what was seen. The exit code is 1 when a count was lost in spite of the lock."""
     bare, called, locked = see()
     print(f"{THREADS} threads count {bare.expected:,} tasks together; tried until one is lost\n")
     for seen in (bare, called, locked):

@@ -1,4 +1,4 @@
-"""What the demonstrations share: the command line, and threads that really run side by side."""
+"""What the demonstrations share: their command line, and threads that run at the same time."""
 
 import argparse
 import os
@@ -18,7 +18,7 @@ TIMEOUT_S: Seconds = 120.0
 def play(name: str, about: str | None, show: Callable[[], int]) -> int:
     """Run a demonstration here, or on the interpreter that the command line names.
 
-    Gives the exit code: that of `show`, or of the error that was met.
+    Returns the exit code of `show`, or of the error that was raised.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m examples.pitfalls.{name}", description=(about or "").partition("\n")[0]
@@ -47,10 +47,10 @@ def _gil() -> str:
 
 
 def side_by_side(works: Sequence[Callable[[], None]]) -> None:
-    """Run each in a thread, all from one moment on, and wait for them; raise what one raised.
+    """Run each function in a thread, all starting together, and wait; raise what one raised.
 
-    Each thread has a CPU to itself as far as there are enough and the system lets us choose: some
-    kernels pack short-lived threads onto one, where they cannot meet.
+    Each thread is pinned to its own CPU where there are enough and the system allows it, because
+    some kernels pack short threads onto one CPU.
     """
     places = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     together = threading.Barrier(len(works))

@@ -12,7 +12,7 @@ import typer
 from todobatch.errors import EXIT_GATE, EXIT_INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
-    from todobatch.lab.doctor.diagnosis import Tell
+    from rich.status import Status
 
 NARROWEST, WIDEST = 60, 100
 COLOURS = {"warning": "yellow", "note": "cyan", "ok": "green"}
@@ -42,15 +42,16 @@ def doctor(
             place="--seconds",
             remedy="a number above 0, or --no-measure",
         )
-    from todobatch.lab.doctor import diagnosis
+    from todobatch.cli.views.doctor import as_lines
+    from todobatch.lab.doctor.diagnosis import diagnose
 
-    with _telling() as tell:
-        found = diagnosis.diagnose(tell, seconds=seconds, measure=not no_measure)
+    with _steps() as steps:
+        found = diagnose(steps, seconds=seconds, measure=not no_measure)
     if json_:
         typer.echo(found.as_json())
     else:
         columns = shutil.get_terminal_size((80, 24)).columns
-        for line in diagnosis.page(found, min(max(columns, NARROWEST), WIDEST)):
+        for line in as_lines(found, min(max(columns, NARROWEST), WIDEST)):
             typer.echo(_coloured(line))
     if found.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -58,26 +59,40 @@ def doctor(
         raise typer.Exit(EXIT_GATE)
 
 
+class _Steps:
+    """A `Progress` on standard error: one line that changes on a terminal, one a step elsewhere."""
+
+    def __init__(self, status: "Status | None") -> None:
+        self._status = status
+        self._text = ""
+
+    def message(self, text: str) -> None:
+        """Show a line that stays."""
+        print(text, file=sys.stderr, flush=True)
+
+    def step(
+        self, text: str, done: float = 0.0, total: float | None = None, detail: str = ""
+    ) -> None:
+        """Show what is being done now."""
+        del done, total
+        if self._status is not None:
+            self._status.update(f"{text}  {detail}")
+        elif text != self._text:
+            self.message(text)
+        self._text = text
+
+
 @contextmanager
-def _telling() -> "Iterator[Tell]":
-    """Progress on standard error: one line that changes on a terminal, one a phase elsewhere."""
+def _steps() -> "Iterator[_Steps]":
     from rich.console import Console
 
     console = Console(stderr=True, emoji=False, markup=False, highlight=False)
     if not console.is_terminal:
-        told: list[str] = []
-
-        def line(what: str, how_far: str) -> None:
-            del how_far
-            if what not in told:
-                told.append(what)
-                print(what, file=sys.stderr, flush=True)
-
-        yield line
+        yield _Steps(None)
         return
     # Seldom redrawn: the spinner would be load of our own while noise is measured.
     with console.status("", refresh_per_second=2) as status:
-        yield lambda what, how_far: status.update(f"{what}  {how_far}")
+        yield _Steps(status)
 
 
 def _coloured(line: str) -> str:

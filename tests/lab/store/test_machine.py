@@ -54,13 +54,3 @@ def test_a_path_is_written_from_here_or_from_home(
     assert machine.portable(tmp_path / "a" / "b.txt") == os.path.join("a", "b.txt")  # noqa: PTH118
     monkeypatch.setenv("HOME", "/home/somebody")
     assert machine.portable(Path("/home/somebody/todo.txt")) == "~/todo.txt"
-
-
-@pytest.mark.parametrize(
-    ("cmdline", "packing"),
-    [("quiet sched_vcpu_pack=15 panic=1", "15"), ("sched_vcpu_pack=0", None), ("quiet", None)],
-)
-def test_vcpu_packing_is_read_from_the_kernels_command_line(
-    cmdline: str, packing: str | None
-) -> None:
-    assert machine._vcpu_packing(cmdline) == packing

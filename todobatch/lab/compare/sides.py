@@ -27,7 +27,7 @@ from todobatch.units import Ratio, Seconds, show_bytes
 
 MACHINE_FACTS = (
     *("cpu_model", "cpus", "cpus_available", "cpu_quota", "os", "kernel", "architecture"),
-    *("virtualised", "vcpu_packing", "governor", "turbo"),
+    *("virtualised", "governor", "turbo"),
 )
 INTERPRETER_FACTS = (
     *("version", "implementation", "free_threaded_build", "gil_enabled", "debug_build"),

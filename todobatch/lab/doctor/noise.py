@@ -1,11 +1,11 @@
-"""How much two measurements of the same thing differ here, and what difference can be found at all.
+"""Measure the noise of this machine, and the smallest difference that can be found on it.
 
-An A/A run: one cell is measured as if it were two. Each pair is two samples of one block, one after
-the other, and which of them is called A is drawn. What their ratio shows is noise: no difference is
-there to be found. Its spread says how many pairs it takes to find a real one of a given size.
+The method is an A/A run: one cell is measured as if it were two. Each pair consists of two samples,
+one right after the other, and a draw decides which of them is called A. Their ratio is pure noise.
+The spread of the ratios tells how many pairs are needed to find a real difference of a given size.
 
-A pair's samples are next to each other in time. Two cells of a run with many cells are further
-apart within their block, and drift adds to the spread: what is found here is the best case.
+This is the best case. In a run of many cells, the samples that are compared are further apart in
+time, and the machine's drift adds to the spread.
 """
 
 import math
@@ -13,8 +13,7 @@ import random
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from scipy import optimize, stats
 
@@ -29,90 +28,99 @@ from todobatch.units import Ratio, Seconds
 NAME = "A/A run"
 WORKLOAD = "example8"
 SAMPLE_S: Seconds = 0.3
-FIRST_TASKS = 200  # to learn what a task takes
+"""A sample has as many tasks as take about this long."""
+FIRST_TASKS = 200
+"""Tasks of the first sample, which shows how long a task takes."""
 BATCHES = 8
-MOST_TASKS = 200_000  # as in calibrate: all of them are in memory
-LEAST_PAIRS = 2  # fewer have no spread
+MOST_TASKS = 200_000
+"""All tasks are held in memory, so a sample has no more than these."""
+LEAST_PAIRS = 2
+"""Fewer pairs have no spread."""
 TIMES_S: tuple[Seconds, ...] = (10.0, 60.0, 300.0, 1800.0)
-POWER = 0.8  # a difference of that size is found 4 times out of 5
-LEVEL = 0.05  # two-sided: where there is none, one is found 1 time out of 20
+"""Measuring times for which the smallest detectable difference is computed."""
+POWER = 0.8
+"""A difference of the computed size is found with this probability."""
+LEVEL = 0.05
+"""Where there is no difference, one is found with this probability (two-sided)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two samples of the same thing, and how long both took, start of the processes included."""
+    """Two samples of the same thing."""
 
     a_s: Seconds
     b_s: Seconds
-    took_s: Seconds
+    total_s: Seconds
+    """How long both took, with the start of their processes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detectable:
-    """The smallest difference that so much sampling finds; None where no two pairs fit in."""
+    """The smallest difference that can be found in `seconds` of measuring."""
 
     seconds: Seconds
     pairs: int
     effect: Ratio | None
+    """A fraction of the time: 0.02 is 2 %. None when there is no time for two pairs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """What the pairs say. Ratios are fractions of one: 0.02 is 2 %."""
+    """The result of an A/A run. Spreads and effects are fractions: 0.02 is 2 %."""
 
     workload: str
     interpreter: str
     pairs: int
     sample_s: Seconds
     pair_s: Seconds
-    spread: Ratio  # standard deviation of the log ratios
-    spread_low: Ratio  # its 95 % interval: few pairs know little of it
+    spread: Ratio
+    """Standard deviation of the log ratios."""
+    spread_low: Ratio
     spread_high: Ratio
-    robust_spread: Ratio  # 1.4826 × their median distance from their median
-    mean: Estimate  # difference of A from B; 0 is the truth
+    """The 95 % interval of `spread`; it is wide for few pairs."""
+    robust_spread: Ratio
+    """1.4826 × the median distance of the log ratios from their median; outliers weigh little."""
+    mean: Estimate
+    """Mean difference of A from B. The true value is 0."""
     detectable: tuple[Detectable, ...]
 
-    def as_json(self) -> dict[str, Any]:
-        """As ``--json`` has it."""
-        return asdict(self)
 
-
-def pairs(
+def measure_pairs(
     sampler: Sampler, interpreter: str, seconds: Seconds, draw: random.Random
 ) -> Iterator[Pair]:
-    """Take pairs for so long, and at least two of them. Raises MeasurementError for a void one."""
+    """Yield pairs for `seconds`, but at least two. Raises MeasurementError for a void sample."""
     end = time.monotonic() + seconds
     cell = Cell(WORKLOAD, interpreter, SEQUENTIAL, 1)
     shape = _shape(sampler, cell)
-    taken, longest = 0, 0.0
-    while taken < LEAST_PAIRS or time.monotonic() + longest <= end:
+    count, longest = 0, 0.0
+    while count < LEAST_PAIRS or time.monotonic() + longest <= end:
         begun = time.monotonic()
-        first, second = (_take(sampler, cell, shape, taken).wall_s for _ in range(2))
-        took = time.monotonic() - begun
+        first, second = (_sample(sampler, cell, shape, count).wall_s for _ in range(2))
+        total = time.monotonic() - begun
         a, b = (first, second) if draw.random() < 0.5 else (second, first)
-        yield Pair(a, b, took)
-        taken, longest = taken + 1, max(longest, took)
+        yield Pair(a, b, total)
+        count, longest = count + 1, max(longest, total)
 
 
-def summarise(taken: Sequence[Pair], interpreter: str) -> Noise | None:
-    """What the pairs say together; None for fewer than two."""
-    if len(taken) < LEAST_PAIRS:
+def summarise(pairs: Sequence[Pair], interpreter: str) -> Noise | None:
+    """Compute the noise from all pairs; None for fewer than two."""
+    if len(pairs) < LEAST_PAIRS:
         return None
-    logs = [math.log(pair.a_s / pair.b_s) for pair in taken]
+    logs = [math.log(pair.a_s / pair.b_s) for pair in pairs]
     middle = statistics.median(logs)
     ratio = mean_log(logs)
     spread = statistics.stdev(logs)
-    pair_s = statistics.fmean(pair.took_s for pair in taken)
+    pair_s = statistics.fmean(pair.total_s for pair in pairs)
     return Noise(
         workload=WORKLOAD,
         interpreter=interpreter,
-        pairs=len(taken),
-        sample_s=statistics.median(each for pair in taken for each in (pair.a_s, pair.b_s)),
+        pairs=len(pairs),
+        sample_s=statistics.median(each for pair in pairs for each in (pair.a_s, pair.b_s)),
         pair_s=pair_s,
         spread=spread,
-        spread_low=spread * _spread_factor(len(taken), 1 - LEVEL / 2),
-        spread_high=spread * _spread_factor(len(taken), LEVEL / 2),
-        # 1.4826 makes it the standard deviation's equal where all is normal (Hampel, 1974).
+        spread_low=spread * _spread_factor(len(pairs), 1 - LEVEL / 2),
+        spread_high=spread * _spread_factor(len(pairs), LEVEL / 2),
+        # 1.4826 makes it equal the standard deviation of a normal distribution (Hampel, 1974).
         robust_spread=1.4826 * statistics.median(abs(each - middle) for each in logs),
         mean=Estimate(ratio.estimate - 1, ratio.low - 1, ratio.high - 1),
         detectable=tuple(_detectable(spread, pair_s, seconds) for seconds in TIMES_S),
@@ -122,9 +130,12 @@ def summarise(taken: Sequence[Pair], interpreter: str) -> Noise | None:
 def smallest_effect(spread: float, count: int) -> float:
     """The mean log ratio that a paired t test of `count` pairs finds with `POWER` at `LEVEL`.
 
-    It solves P(T > t(1 - LEVEL/2, n - 1)) = POWER for the shift of a noncentral t, and scales that
-    by spread ÷ sqrt(n); the other tail is below 0.0001 there. Source: J. Cohen, "Statistical Power
-    Analysis for the Behavioral Sciences", 2nd edition, 1988, chapter 2. `count` is at least 2.
+    `spread` is the standard deviation of the log ratios; `count` is at least 2. The function solves
+    P(T > t(1 - LEVEL/2, n - 1)) = POWER for the shift of a noncentral t, and multiplies that by
+    spread ÷ sqrt(n). The other tail, below 0.0001 there, is neglected.
+
+    Source: J. Cohen, "Statistical Power Analysis for the Behavioral Sciences", 2nd edition, 1988,
+    chapter 2.
     """
     freedom = count - 1
     critical = float(stats.t.ppf(1 - LEVEL / 2, freedom))
@@ -135,8 +146,8 @@ def smallest_effect(spread: float, count: int) -> float:
     return float(optimize.brentq(lacking, 0.0, 100.0)) * spread / math.sqrt(count)
 
 
-def judge(noise: Noise) -> Finding:
-    """Whether the same thing measured twice came out the same, as it should."""
+def check(noise: Noise) -> Finding:
+    """Whether the mean difference of A from B is 0 within its interval, as it should be."""
     mean = noise.mean
     seen = (
         f"the same thing measured twice differs by {100 * mean.estimate:+.1f} % "
@@ -148,14 +159,17 @@ def judge(noise: Noise) -> Finding:
         NAME,
         "note",
         seen,
-        "The interval leaves out 0, the truth. One in twenty does by chance; if it does so again, "
-        "intervals are too narrow for what this machine's speed does.",
-        "run todobatch doctor again, for longer: --seconds 120",
+        "The interval should include 0. One in twenty does not, by chance. If it happens again, "
+        "the speed of this machine changes too much for the intervals to hold.",
+        "run todobatch doctor again, for a longer time",
     )
 
 
 def _spread_factor(count: int, quantile: float) -> float:
-    """An end of the interval of a standard deviation: (n - 1) s² ÷ σ² is chi-square (Cochran)."""
+    """An end of the interval of a standard deviation, as a multiple of it.
+
+    Source: (n - 1) s² ÷ σ² has a chi-square distribution (W. G. Cochran, 1934).
+    """
     freedom = count - 1
     return math.sqrt(freedom / float(stats.chi2.ppf(quantile, freedom)))
 
@@ -168,20 +182,20 @@ def _detectable(spread: float, pair_s: Seconds, seconds: Seconds) -> Detectable:
 
 
 def _shape(sampler: Sampler, cell: Cell) -> WorkloadShape:
-    """So many tasks that a sample takes about `SAMPLE_S`."""
-    first = _take(sampler, cell, WorkloadShape(cell.workload, BATCHES, FIRST_TASKS // BATCHES))
-    # Sized by CPU time, which a busy machine does not stretch.
+    """A shape with as many tasks as take about `SAMPLE_S`."""
+    first = _sample(sampler, cell, WorkloadShape(cell.workload, BATCHES, FIRST_TASKS // BATCHES))
+    # CPU time, because a busy machine makes wall time longer.
     tasks = min(MOST_TASKS, max(BATCHES, SAMPLE_S / max(first.cpu_s, 1e-3) * first.tasks))
     return WorkloadShape(cell.workload, BATCHES, round(tasks / BATCHES))
 
 
-def _take(sampler: Sampler, cell: Cell, shape: WorkloadShape, block: int = -1) -> Sample:
+def _sample(sampler: Sampler, cell: Cell, shape: WorkloadShape, block: int = -1) -> Sample:
     sample = sampler.take(Slot(block, 0, cell), shape, number=-1)
     if sample.void is not None:
         raise MeasurementError(
             sample.void,
             place=f"{cell.workload} on {cell.interpreter}, sequential",
-            remedy="it must run before noise can be measured: "
+            remedy="find out why it fails with: "
             f"todobatch run --generate 100 --workload {cell.workload} --executor sequential",
         )
     return sample

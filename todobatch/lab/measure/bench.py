@@ -23,7 +23,7 @@ from todobatch.errors import (
     InterpreterMissingError,
     UsageError,
 )
-from todobatch.lab.doctor import checks as doctor
+from todobatch.lab.doctor import checks, system
 from todobatch.lab.interpreters import (
     Interpreter,
     differences,
@@ -65,7 +65,7 @@ def begin(
     begun = time.monotonic()
     if output is not None:
         refuse_existing_run(output)  # before minutes are spent
-    before = doctor.snapshot()  # now: its load is that of others
+    before = system.take_snapshot()  # now: its load is that of others
     described = machine.describe()
     today = dt.datetime.now(tz=dt.UTC).astimezone().date()
     source = None if input_file is None else inspect_file(input_file, format, today, view.say)
@@ -89,7 +89,7 @@ def begin_like(folder: Path, view: View, *, output: Path | None = None) -> Run:
     begun = time.monotonic()
     if output is not None:
         refuse_existing_run(output)
-    before = doctor.snapshot()
+    before = system.take_snapshot()
     described = machine.describe()
     plan = load_run(folder).meta.plan
     changed = _input_changed(plan)
@@ -111,10 +111,10 @@ def _meta_of(
     folder: Path,
     plan: Plan,
     described: dict[str, Any],
-    before: doctor.Snapshot,
+    before: system.Snapshot,
     interpreters: Mapping[str, Interpreter],
 ) -> RunMeta:
-    facts = doctor.gather(before, described, list(interpreters.values()))
+    facts = system.gather(before, described, list(interpreters.values()))
     return RunMeta(
         schema=SCHEMA,
         run_id=folder.name,
@@ -124,7 +124,7 @@ def _meta_of(
         interpreters={label: publishable(each) for label, each in interpreters.items()},
         git=machine.git_state(),
         started=_now(),
-        doctor=doctor.stored(doctor.examine(facts)),
+        doctor=checks.as_dictionaries(checks.examine(facts)),
     )
 
 

@@ -1,6 +1,6 @@
-"""What machine a run was taken on, without a word about whose it is.
+"""Describe the machine of a run, so that the description can be published.
 
-No host name, no user name, no absolute path: a run folder is made to be published.
+It contains no host name, no user name and no absolute path.
 """
 
 import os
@@ -13,17 +13,14 @@ from typing import Any
 from todobatch import cgroup, runtime
 from todobatch.files import read_or_none
 
-# Present on the kernel's command line when it packs short-lived threads onto few virtual CPUs.
-VCPU_PACKING = "sched_vcpu_pack"
-
 
 def describe() -> dict[str, Any]:
-    """The machine as a flat dictionary; what the system does not tell is None.
+    """The machine as a flat dictionary. What the system does not report is None.
 
-    ``cpu_model``, ``cpus`` (of the machine), ``cpus_available`` (to us), ``affinity`` (list of CPU
-    numbers), ``memory_bytes``, ``os``, ``kernel``, ``architecture``, ``virtualised`` (None or by
-    what), ``vcpu_packing`` (value on the kernel's command line), ``cpu_quota`` (CPUs that the
-    cgroup grants), ``governor``, ``turbo``, ``swap_bytes``, ``load`` (1, 5, 15 minutes).
+    ``cpu_model``; ``cpus`` (of the machine) and ``cpus_available`` (to this process); ``affinity``
+    (CPU numbers); ``memory_bytes``, ``swap_bytes``; ``os``, ``kernel``, ``architecture``;
+    ``virtualised`` (by which product); ``cpu_quota`` (CPUs that the cgroup grants); ``governor``,
+    ``turbo``; ``load`` (of the last 1, 5 and 15 minutes).
     """
     cpuinfo = _read("/proc/cpuinfo") or ""
     return {
@@ -37,7 +34,6 @@ def describe() -> dict[str, Any]:
         "kernel": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
         "virtualised": _virtualised(cpuinfo),
-        "vcpu_packing": _vcpu_packing(_read("/proc/cmdline") or ""),
         "cpu_quota": cgroup.cpu_quota(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "turbo": _turbo(),
@@ -46,18 +42,18 @@ def describe() -> dict[str, Any]:
 
 
 def without_paths(text: str) -> str:
-    """CONFIG_ARGS and the like: options that name folders are left out, and so is the home."""
+    """Build options (CONFIG_ARGS) without those that name folders, and without the home folder."""
     kept = re.sub(r"'?--(?:exec-)?prefix=[^\s']*'?|'[^']*=/[^']*'|\S*=/\S*", "", text)
     return " ".join(kept.replace(str(Path.home()), "~").split())
 
 
 def without_folders(text: str) -> str:
-    """A message with absolute paths cut down to their last part."""
+    """A message in which each absolute path is shortened to its last part."""
     return re.sub(r"(?<![\w.:/])/(?:[^/\s\"']+/)+", "…/", text)
 
 
 def portable(path: Path) -> str:
-    """A path as a run folder may hold it: from the home (``~/…``) or from the current folder."""
+    """A path that may be published: relative to the current folder or to the home (``~/…``)."""
     whole = path.expanduser().absolute()
     for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
         if whole.is_relative_to(base):
@@ -66,10 +62,10 @@ def portable(path: Path) -> str:
 
 
 def git_state() -> dict[str, Any]:
-    """``{'commit', 'dirty'}`` of the checkout that todobatch runs from, or empty."""
+    """``{'commit', 'dirty'}`` of the git checkout that todobatch runs from; empty without one."""
     package = Path(__file__).resolve().parents[2]
     if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
-        return {}  # installed, or inside somebody else's repository
+        return {}  # installed, or inside another project's repository
     commit = _git(package, "rev-parse", "HEAD")
     changed = _git(package, "status", "--porcelain", "--untracked-files=no", "--", ".")
     return {} if commit is None else {"commit": commit, "dirty": bool(changed)}
@@ -118,20 +114,12 @@ def _os_name() -> str:
 
 
 def _virtualised(cpuinfo: str) -> str | None:
-    """By what, as the firmware says; ``'unknown hypervisor'`` when only the CPU tells."""
+    """The hypervisor's vendor from the firmware, ``'container'``, or None."""
     product = _read("/sys/class/dmi/id/sys_vendor")
     flags = (_field(cpuinfo, "flags") or "").split()
     if "hypervisor" in flags:
         return product or "unknown hypervisor"
     return "container" if Path("/.dockerenv").exists() else None
-
-
-def _vcpu_packing(cmdline: str) -> str | None:
-    for word in cmdline.split():
-        name, _, value = word.partition("=")
-        if name == VCPU_PACKING and value != "0":
-            return value or "on"
-    return None
 
 
 def _turbo() -> bool | None:

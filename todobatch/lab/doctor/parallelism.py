@@ -1,0 +1,168 @@
+"""Measure how many CPUs two busy threads really get at the same time.
+
+No setting shows this reliably: a kernel or hypervisor may keep short-lived threads on one CPU while
+others are idle. So two new threads of a free-threaded interpreter compute until a common moment,
+0.1 s or 1 s away, and report how much CPU time each got. Without such an interpreter two processes
+do the same; a system may spread processes where it does not spread threads.
+"""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from todobatch.lab.doctor.checks import UNKNOWN, Finding
+from todobatch.units import Ratio, Seconds
+
+NAME = "CPUs in parallel"
+SHORT_S: Seconds = 0.1
+LONG_S: Seconds = 1.0
+REPEATS = 4
+"""Measurements of each length; all together take about 5 s."""
+ENOUGH = 1.8
+"""Two threads should get at least this many CPUs; the rest is for the system and for waking up."""
+LESS: Ratio = 0.95
+"""Below this share of what a long measurement gets, a short one gets noticeably less."""
+MUCH_LESS: Ratio = 0.9
+"""Below this share, short samples are too unreliable."""
+AT_TIMES = 1.5
+"""A single measurement below this many CPUs is reported."""
+
+# It prints a line when it is ready and reads a line with the end, by the clock that all processes
+# share. Then it prints the CPU seconds of its threads: 0 for a thread that never ran.
+_BUSY = """
+import sys, threading, time
+
+def busy():
+    begun = time.thread_time()
+    while time.monotonic() < end:
+        pass
+    used.append(time.thread_time() - begun)
+
+used = []
+threads = [threading.Thread(target=busy) for _ in range(int(sys.argv[1]))]
+print(flush=True)
+end = float(sys.stdin.readline())
+for each in threads:
+    each.start()
+for each in threads:
+    each.join()
+print(sum(used), flush=True)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Parallelism:
+    """CPUs that two threads or processes got, one figure per measurement; empty if none worked."""
+
+    short: tuple[float, ...]
+    long: tuple[float, ...]
+    workers: str = "two busy processes"
+
+
+def measure(free_threaded: Path | None, repeats: int = REPEATS) -> Parallelism:
+    """Measure short and long in turn; a measurement that fails is left out.
+
+    `free_threaded` is an interpreter that runs threads in parallel, if there is one.
+    """
+    short, long = [], []
+    for _ in range(repeats):
+        short += measure_once(free_threaded, SHORT_S)
+        long += measure_once(free_threaded, LONG_S)
+    workers = "two busy processes" if free_threaded is None else "two busy free threads"
+    return Parallelism(tuple(short), tuple(long), workers)
+
+
+def measure_once(free_threaded: Path | None, seconds: Seconds) -> list[float]:
+    """CPUs that two threads or processes got in so many seconds; empty if it failed."""
+    if free_threaded is None:
+        commands = [_command(sys.executable, threads=1)] * 2
+    else:
+        commands = [_command(str(free_threaded), threads=2)]
+    try:
+        with ExitStack() as stack:
+            ready = [stack.enter_context(_started(command)) for command in commands]
+            for process in ready:
+                _line(process)
+            end = time.monotonic() + seconds
+            for process in ready:
+                assert process.stdin is not None
+                process.stdin.write(f"{end!r}\n")
+                process.stdin.flush()
+            return [sum(float(_line(process)) for process in ready) / seconds]
+    except (OSError, ValueError):  # it did not start, ended early, or gave no answer
+        return []
+
+
+def check(found: Parallelism, cpus_available: int) -> Finding:
+    """Whether short and long samples get the CPUs that they ask for."""
+    if cpus_available < 2:
+        return Finding(NAME, "note", "there is only one CPU")
+    if not found.short or not found.long:
+        return Finding(NAME, "note", UNKNOWN)
+    seen = (
+        f"{found.workers} used {_range(found.short)} within {SHORT_S:g} s, "
+        f"{_range(found.long)} within {LONG_S:g} s"
+    )
+    if statistics.median(found.long) < ENOUGH:
+        return Finding(
+            NAME,
+            "warning",
+            seen,
+            "Even long samples do not get two CPUs: other programs, a quota or the hypervisor use "
+            "the rest. Speed-ups are smaller than the CPUs allow.",
+            "end other programs, and read the other findings",
+        )
+    share = statistics.median(found.short) / statistics.median(found.long)
+    if share < LESS:
+        return Finding(
+            NAME,
+            "warning" if share < MUCH_LESS else "note",
+            seen,
+            "The system keeps short-lived threads together on few CPUs. Short samples show less "
+            "speed-up than a longer job reaches.",
+            "make samples last a second or more, as todobatch bench does by default",
+        )
+    if min(*found.short, *found.long) < AT_TIMES:
+        return Finding(
+            NAME,
+            "note",
+            seen,
+            "Sometimes two threads do not get two CPUs. Some samples will show less speed-up.",
+            "measure more blocks, so that such samples weigh less",
+        )
+    return Finding(NAME, "ok", seen)
+
+
+def _command(python: str, *, threads: int) -> list[str]:
+    return [python, "-I", "-S", "-c", _BUSY, str(threads)]
+
+
+@contextmanager
+def _started(command: Sequence[str]) -> "Iterator[subprocess.Popen[str]]":
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,  # Ctrl-C must not reach it: we end it ourselves
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def _range(used: Sequence[float]) -> str:
+    return f"{statistics.median(used):.2f} CPUs ({min(used):.2f} to {max(used):.2f})"
