@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import COMMAND, ROOT, RunTodobatch
-from tests.fake_executor import FOR_EVER, Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task, run_batches
 from todobatch.coordinator import Hooks, Recovery
 from todobatch.coordinator.journal import Journal
@@ -34,6 +34,7 @@ from todobatch.job.output import RowFile
 from todobatch.lab.interpreters import Interpreter
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
+from todobatch.testing import FOR_EVER, Scripted
 
 JOB: dict[str, Json] = {"generate": 60, "workload": "flaky", "today": "2026-11-24"}
 RUN = ["run", "--generate", "3000", "--journal", "j.db", "--output", "out.jsonl", "--json"]

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fake_executor import FOR_EVER, Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task, run_batches
 from todobatch.coordinator import Hooks, Order, Recovery, batched, longest_first, urgent_first
 from todobatch.coordinator.costs import MOST_BATCHES, Costs
@@ -30,6 +30,7 @@ from todobatch.executors.base import BatchRunner, Capabilities
 from todobatch.executors.worker import Worker
 from todobatch.model import Batch, BatchReport, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
+from todobatch.testing import FOR_EVER, Scripted
 
 
 @dataclass

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fake_executor import FOR_EVER, Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import Hooks, Recovery, batched, run_batches, urgent_first
 from todobatch.coordinator import parts as part_sizes
@@ -33,6 +33,7 @@ from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFail
 from todobatch.processors import TaskBatchProcessor
 from todobatch.processors.base import failed_result
 from todobatch.processors.catalogue import resolve
+from todobatch.testing import FOR_EVER, Scripted
 
 AT_ONCE = Recovery(backoff_s=0.0)
 
@@ -137,7 +138,7 @@ def test_each_task_is_in_the_results_once_whatever_breaks(
     # The whole is what it would be, had those tasks failed by themselves.
     expected = as_if_failed(tasks, aside, size)
     assert (report.digest, report.result) == (expected.digest, expected.result)
-    assert executor.most_out <= holds
+    assert executor.most_in_flight <= holds
 
 
 def test_slow_tasks_go_out_in_parts_and_quick_ones_in_whole_batches() -> None:
