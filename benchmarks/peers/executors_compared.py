@@ -1,4 +1,4 @@
-"""What each alternative to plain threads gains and costs: ``judged.py``
+"""What each alternative to plain threads gains and costs: ``executors_compared.py``
 
 Five kinds of load run on `threads` and on every alternative, on a free-threaded interpreter:
 balanced, skewed, tiny, large to copy, and oversubscribed (20 and 100 workers). Each sample is a
@@ -7,7 +7,7 @@ fresh process; a block holds one sample of each, in random order. The table give
 also gives the cost of having the alternative: its own lines of code and the choices that its user
 must make.
 
-    python benchmarks/peers/judged.py --blocks 12
+    python benchmarks/peers/executors_compared.py --blocks 12
 """
 
 import argparse
@@ -38,9 +38,9 @@ class Way:
     executor: str
     placement: Placement
     files: tuple[str, ...]
-    """Of the executors' folder: what it needs beyond what `threads` needs."""
+    """Files and folders in the executors' folder that it needs beyond those of `threads`."""
     choices: str
-    """What its user has to decide or to observe."""
+    """What its user must decide or take care of."""
 
 
 THREADS = Way("threads", "threads", "none", (), "none")
@@ -49,10 +49,9 @@ WAYS = (
     Way("threads, spread", "threads", "spread", (), "whether others need the CPUs"),
     Way("stealing", "stealing", "none", ("stealing.py",), "none"),
     Way("elastic", "elastic", "none", ("elastic.py",), "none"),
-    Way("processes", "processes", "none", ("processes.py", "pool.py", "link.py", "wire.py"),
+    Way("processes", "processes", "none", ("processes.py", "pool"),
         "tasks, results and processor must pickle"),
-    Way("interpreters", "interpreters", "none",
-        ("interpreters.py", "pool.py", "link.py", "wire.py"),
+    Way("interpreters", "interpreters", "none", ("interpreters.py", "pool"),
         "they must pickle, and every import must support subinterpreters"),
 )  # fmt: skip
 
@@ -93,7 +92,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="of the loads' sizes")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    print("| way | lines of its own | its user's part |\n|---|---:|---|")
+    print("| way | lines of its own | what its user must care for |\n|---|---:|---|")
     for way in WAYS:
         print(f"| {way.name} | {lines(way.files)} | {way.choices} |")
     print("\n| load | way | time of threads ÷ its time | CPU time of threads ÷ its | |")
@@ -104,13 +103,15 @@ def main() -> int:
         "2026-11-25",
     )  # fmt: skip
     for load in loads(options.scale):
-        taken: dict[Way, list[Sample]] = {way: [] for way in WAYS}
+        samples: dict[Way, list[Sample]] = {way: [] for way in WAYS}
         for block in range(options.blocks):
             lot = random.Random(f"{options.seed}/{load.name}/{block}")
             for way in lot.sample(WAYS, len(WAYS)):
-                taken[way].append(take(sampler, load, way, options, block, taken))
+                samples[way].append(measure(sampler, load, way, options, block, samples))
         for way in WAYS[1:]:
-            wall, cpu = (ratio(taken[THREADS], taken[way], name) for name in ("wall_s", "cpu_s"))
+            wall, cpu = (
+                ratio(samples[THREADS], samples[way], name) for name in ("wall_s", "cpu_s")
+            )
             print(
                 f"| {load.name} | {way.name} | {shown(wall)} | {shown(cpu)} | {verdict(wall)} |",
                 flush=True,
@@ -119,17 +120,17 @@ def main() -> int:
     return 0
 
 
-def take(
+def measure(
     sampler: Sampler,
     load: Load,
     way: Way,
     options: argparse.Namespace,
     block: int,
-    taken: dict[Way, list[Sample]],
+    samples: dict[Way, list[Sample]],
 ) -> Sample:
     """Measure one sample. Raises SystemExit when it is void."""
     cell = Cell(load.workload, options.interpreter, way.executor, load.workers)
-    before = next((each for samples in taken.values() for each in samples), None)
+    before = next((each for of_way in samples.values() for each in of_way), None)
     digest = "" if before is None else before.digest
     shape = WorkloadShape(load.workload, load.batches, load.batch_size, digest=digest)
     sample = sampler.take(Slot(block, 0, cell, way.placement), shape, number=0)
@@ -155,15 +156,16 @@ def shown(value: Estimate) -> str:
 def verdict(value: Estimate) -> str:
     if value.low > 1:
         return "pays"
-    return "costs" if value.high < 1 else "cannot tell"
+    return "costs" if value.high < 1 else "inconclusive"
 
 
 def lines(files: Sequence[str]) -> int:
     """Count the lines that are neither empty nor a comment."""
     return sum(
         bool(line.strip()) and not line.strip().startswith("#")
-        for file in files
-        for line in (FOLDER / file).read_text().splitlines()
+        for name in files
+        for file in ([FOLDER / name] if name.endswith(".py") else (FOLDER / name).glob("*.py"))
+        for line in file.read_text("utf-8").splitlines()
     )
 
 
