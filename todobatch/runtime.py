@@ -107,6 +107,13 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+def describe_end(code: int) -> str:
+    """Return how a process ended, from its exit code (below 0: minus the signal's number)."""
+    if code < 0:
+        return f"was killed ({signal_name(-code)})"
+    return f"ended with exit code {code}"
+
+
 def facts() -> RuntimeFacts:
     """Describe the running interpreter."""
     config_args = sysconfig.get_config_var("CONFIG_ARGS") or ""

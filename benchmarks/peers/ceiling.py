@@ -28,7 +28,7 @@ from todobatch.lab.interpreters import (
     worker_environment,
 )
 from todobatch.lab.measure.nursery import Nursery
-from todobatch.lab.measure.versus import Side, started
+from todobatch.lab.measure.side import Side, open_side
 from todobatch.lab.stats.estimate import ratio_of
 from todobatch.lab.store.schema import Cell
 
@@ -116,7 +116,7 @@ def block(
         def side(name: str, workers: int, batches: int, cpu: int | None) -> Side:
             cell = Cell(load.workload, interpreter.spec, name, workers)
             spec = load.spec(name, workers, batches, cpu)
-            return stack.enter_context(started(nursery, spec, cell, interpreter))
+            return stack.enter_context(open_side(nursery, spec, cell, interpreter))
 
         alone = [side("sequential", 1, load.batches // len(cpus), cpu) for cpu in cpus]
         measured = side(executor, len(cpus), load.batches, None)
@@ -129,7 +129,7 @@ def block(
                 sides = alone if which == "ceiling" else [measured]
                 for each in sides:
                     each.begin_turn()
-                times[which] = max(each.end_turn()["wall_s"] for each in sides)
+                times[which] = max(each.end_turn().wall_s for each in sides)
             logs.append(math.log(times["ceiling"] / times["executor"]))
             tasks.append(times["ceiling"] * len(cpus) / load.batches / BATCH)
     return math.log(ratio_of(logs).estimate), median(tasks)

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from todobatch.lab.plan.cells import MOST_SAMPLES, TARGET
+from todobatch.lab.plan.cells import DEFAULT_BLOCKS, TARGET
 from todobatch.lab.stats import evidence as sequential
 from todobatch.lab.stats.estimate import EQUIVALENT_WITHIN, ratio_of
 
@@ -116,7 +116,7 @@ def main() -> int:
     options = parser.parse_args()
     print(
         f"{options.comparisons} comparisons a row, seed {options.seed}; target ± {TARGET:.0%}, at "
-        f"most {MOST_SAMPLES} blocks; fixed: {FIXED_BLOCKS} blocks\n\n"
+        f"most {DEFAULT_BLOCKS} blocks; fixed: {FIXED_BLOCKS} blocks\n\n"
         "| machine | truth | decided | blocks | t test | coverage | fixed |\n"
         "|---|---:|---:|---:|---:|---:|---:|",
         flush=True,
@@ -154,7 +154,7 @@ def samples(
     machine: Machine, effect: float, comparisons: int, lot: np.random.Generator
 ) -> Iterator[list[float]]:
     """Yield the log-ratios of one comparison after the other, for the largest number of blocks."""
-    blocks, times = MOST_SAMPLES, MOST_SAMPLES * machine.apart
+    blocks, times = DEFAULT_BLOCKS, DEFAULT_BLOCKS * machine.apart
     for _ in range(comparisons):
         log_time = lot.normal(0, machine.own, times) + _remembered(machine, times, lot)
         log_time += np.cumsum(lot.normal(0, machine.drift / 2 / math.sqrt(times), times))

@@ -267,11 +267,7 @@ def facts() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from todobatch.errors import BuildError
-    from todobatch.lab import interpreters
-    from todobatch.lab.interpreters.support import PEER_REQUIREMENTS, support_folder
-    from todobatch.lab.stats.estimate import ratio_of
-
+    """Measure every pool in rounds and print the table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--interpreter", default="3.14t")
     parser.add_argument("--payload", type=int, default=0, metavar="KB", help="of each task")
@@ -279,16 +275,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tasks", type=int, help="20,000, or as many as make up 200 MB")
     for option, default in (("rounds", 12), ("workers", 2), ("seed", 1)):
         parser.add_argument(f"--{option}", type=int, default=default)
-    told = parser.parse_args(arguments)
-    payload = told.payload * 1000
-    count = told.tasks or (PAYLOAD_BYTES // payload if payload else 20_000)
-    load = Load(count, payload, told.back)
-    interpreter = interpreters.find(told.interpreter)
+    options = parser.parse_args(arguments)
+    payload = options.payload * 1000
+    count = options.tasks or (PAYLOAD_BYTES // payload if payload else 20_000)
+    load = Load(count, payload, options.back)
+    ask = _asker(options.interpreter)
+    ours, missing, about = ask("facts()")
+    ways = [*ours, *(name for name in PEERS if name not in missing)]
+    if payload:
+        ways = [way for way in ways if _kind(way) in COPYING]
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    lot = random.Random(options.seed)
+    for number in range(options.rounds):
+        for way in lot.sample(ways, len(ways)):
+            times[way].append(ask(f"child({way!r}, {load!r}, {options.workers})"))
+        print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
+    of = f" of {options.payload:,} kB {'back' if options.back else 'there'}" if payload else ""
+    print(f"{about}, {options.workers} workers, {count:,} tasks{of}, {options.rounds} rounds\n")
+    _print_table(load, times)
+    for name, need in missing.items():
+        print(f"\nLeft out: {name}, which needs {need}.")
+    return 0
+
+
+def _asker(spec: str) -> Callable[[str], Any]:
+    """Return a function that evaluates a call of this module in a fresh process of `spec`."""
+    from todobatch.errors import BuildError
+    from todobatch.lab import interpreters
+    from todobatch.lab.interpreters.support import PEER_REQUIREMENTS, support_folder
+
+    interpreter = interpreters.find(spec)
     env = interpreters.worker_environment(interpreter)
     paths = [str(ROOT), env["PYTHONPATH"]]
     try:
         paths.append(str(support_folder(interpreter, PEER_REQUIREMENTS)))
-    except BuildError as error:  # then those that need nothing are compared
+    except BuildError as error:  # the peers that need no installation are still compared
         print(error, file=sys.stderr)
     env["PYTHONPATH"] = os.pathsep.join(paths)
 
@@ -300,34 +321,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return json.loads(done.stdout)
 
-    ours, missing, about = ask("facts()")
-    ways = [*ours, *(name for name in PEERS if name not in missing)]
-    kind_of = {w: PEERS[w].kind if w in PEERS else KINDS.get(w, w) for w in ways}
-    if payload:
-        ways = [way for way in ways if kind_of[way] in COPYING]
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    lot = random.Random(told.seed)
-    for number in range(told.rounds):
-        for way in lot.sample(ways, len(ways)):
-            times[way].append(ask(f"child({way!r}, {load!r}, {told.workers})"))
-        print(f"round {number + 1} of {told.rounds}", file=sys.stderr)
-    of = f" of {told.payload:,} kB {'back' if told.back else 'there'}" if payload else ""
-    print(f"{about}, {told.workers} workers, {count:,} tasks{of}, {told.rounds} rounds\n")
-    unit = "MB/s" if payload else "us a task"
+    return ask
+
+
+def _kind(way: str) -> str:
+    return PEERS[way].kind if way in PEERS else KINDS.get(way, way)
+
+
+def _print_table(load: Load, times: dict[str, list[float]]) -> None:
+    """Print a row for each pool, with its ratio to the fastest peer of its kind."""
+    from todobatch.lab.stats.estimate import ratio_of
+
+    unit = "MB/s" if load.payload else "us a task"
     print(f"| kind | way | {unit} | ratio to the fastest peer of its kind |\n|---|---|---:|---|")
-    for way in sorted(ways, key=lambda w: (kind_of[w], w in PEERS, median(times[w]))):
-        peers = [w for w in ways if w in PEERS and kind_of[w] == kind_of[way]]
+    for way in sorted(times, key=lambda w: (_kind(w), w in PEERS, median(times[w]))):
+        peers = [w for w in times if w in PEERS and _kind(w) == _kind(way)]
         ratio = "-"
         if peers and way not in PEERS:
             fastest = min(peers, key=lambda w: median(times[w]))
             r = ratio_of([math.log(a / b) for a, b in zip(times[way], times[fastest], strict=True)])
             ratio = f"{r.estimate:.2f} ({r.low:.2f} to {r.high:.2f}), to {fastest}"
         took = median(times[way])
-        shown = f"{count * payload / took / 1e6:.0f}" if payload else f"{took / count * 1e6:.2f}"
-        print(f"| {kind_of[way]} | {way} | {shown} | {ratio} |")
-    for name, need in missing.items():
-        print(f"\nLeft out: {name}, which needs {need}.")
-    return 0
+        rate = load.count * load.payload / took / 1e6
+        shown = f"{rate:.0f}" if load.payload else f"{took / load.count * 1e6:.2f}"
+        print(f"| {_kind(way)} | {way} | {shown} | {ratio} |")
 
 
 if __name__ == "__main__":

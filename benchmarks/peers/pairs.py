@@ -39,9 +39,11 @@ from scipy import stats
 
 from benchmarks.peers.known import EFFECTS, WORKS
 from todobatch.lab.interpreters import Interpreter, find, worker_environment
+from todobatch.lab.interpreters.support import support_folder
 from todobatch.lab.stats.estimate import ratio_of
 
 ROOT = Path(__file__).parents[2]
+PYPERF_REQUIREMENTS = Path(__file__).with_name("pyperf-requirements.txt")
 INTERPRETER = "3.14"
 REPEATS = 5
 TIMEOUT_S = 600.0
@@ -172,7 +174,8 @@ runner.bench_func("work", call, work, effect)
 def ask_pyperf(pair: Pair, interpreter: Interpreter, options: Sequence[str]) -> str:
     """Run pyperf with its defaults, 20 processes for each of A and B, and ``compare_to``."""
     env = worker_environment(interpreter)
-    env["PYTHONPATH"] += os.pathsep + str(ROOT)
+    packages = support_folder(interpreter, PYPERF_REQUIREMENTS)
+    env["PYTHONPATH"] = os.pathsep.join([env["PYTHONPATH"], str(packages), str(ROOT)])
     python = str(interpreter.executable)
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "work.py"

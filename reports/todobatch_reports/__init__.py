@@ -1,9 +1,9 @@
-"""The report: from a run folder to a site that needs no server and asks nothing of any other.
+"""Build the report of a run: a static site that needs no server and loads nothing from others.
 
 ::
 
-    run folder ─► frames ─► scaling ─► charts ─► pages ─► site ─► site/index.html
-                 (pandas)  (SciPy)   (Altair)  (Markdown) (MkDocs)
+    run folder ─► frames ─► scaling, readiness ─► charts ─► pages ─► site ─► index.html
+                 (pandas)       (SciPy)          (Altair) (Markdown) (MkDocs)
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""A run as tidy tables: one row a sample, one row a cell, one row a span; SI units."""
+"""Tidy tables of a run in SI units: a row for each sample, each cell and each span."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from todobatch.lab.store.schema import Cell, CellSummary, Estimate, RunMeta, Sam
 
 @dataclass(frozen=True)
 class Figures:
-    """Everything the pages say is read off this: a run, what was derived from it, and its tables.
+    """A run, what was derived from it, and its tables: the source of every page.
 
     `ranked` holds the cells of each workload, best first.
     """
@@ -31,7 +31,7 @@ class Figures:
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """Derive all of it; the run has at least one good sample."""
+        """Derive everything from a run that has at least one valid sample."""
         summaries = tuple(verdict.summarise(run))
         return cls(
             run=run,
@@ -45,38 +45,44 @@ class Figures:
 
     @property
     def meta(self) -> RunMeta:
-        """What run.json says."""
+        """The content of run.json."""
         return self.run.meta
 
     @property
     def workloads(self) -> list[str]:
-        """Workloads in the order they were planned."""
+        """The workloads, in the plan's order."""
         return list(self.ranked)
 
     def of_workload(self, workload: str) -> list[CellSummary]:
-        """The cells of one workload, in the plan's order."""
+        """Return the cells of one workload, in the plan's order."""
         return [summary for summary in self.summaries if summary.cell.workload == workload]
 
     def best_first(self, cells: Iterable[CellSummary]) -> list[CellSummary]:
-        """The same cells in the order of their rank within their workload."""
+        """Return the same cells, ordered by their rank within their workload."""
         places = {s.cell: place for field in self.ranked.values() for place, s in enumerate(field)}
         return sorted(cells, key=lambda summary: places[summary.cell])
 
+    def best_of_each(self, cells: Iterable[CellSummary]) -> list[CellSummary]:
+        """Return each approach on each interpreter with its fastest number of workers."""
+        best: dict[tuple[str, str], CellSummary] = {}
+        for summary in self.best_first(cells):
+            best.setdefault((summary.approach, summary.cell.interpreter), summary)
+        return list(best.values())
+
     def winner(self, workload: str) -> Winner:
-        """The winner analysis of one workload. Raises KeyError where there is none."""
-        found = {winner.workload: winner for winner in self.winners}
-        return found[workload]
+        """Return the verdict on one workload. Raises KeyError if there is none."""
+        return {winner.workload: winner for winner in self.winners}[workload]
 
     def good(self, cell: Cell) -> list[Sample]:
-        """The samples of a cell that may be used."""
+        """Return the valid samples of a cell."""
         return [s for s in self.run.samples if s.cell == cell and s.void is None]
 
     def interpreter(self, spec: str) -> str:
-        """How an interpreter is called on the pages."""
+        """Return the name of an interpreter on the pages."""
         return interpreter_name(spec, self.meta.interpreters.get(spec, {}))
 
     def label(self, summary: CellSummary) -> str:
-        """How a line of a chart is called: approach and interpreter."""
+        """Return the name of a line in a chart: approach and interpreter."""
         return f"{summary.approach} · {self.interpreter(summary.cell.interpreter)}"
 
 
@@ -89,7 +95,7 @@ def _ranked(run: Run, summaries: Sequence[CellSummary]) -> dict[str, tuple[CellS
 
 
 def said(winner: Winner) -> tuple[str, str]:
-    """A winner's sentence where its workload has been named already: the point, and the rest."""
+    """Split a verdict's sentence into its point and the rest, without the workload's name."""
     sentence = winner.sentence.removeprefix(f"{winner.workload}: ")
     sentence = sentence[:1].upper() + sentence[1:]
     point = re.match(r".*?[:.;](?= )", sentence)
@@ -97,7 +103,7 @@ def said(winner: Winner) -> tuple[str, str]:
 
 
 def interpreter_name(spec: str, facts: Mapping[str, Any]) -> str:
-    """The spec as asked for; for a path, the version found there (``'3.14.7t'``)."""
+    """Return an interpreter's spec, or for a path the version found there (``'3.14.7t'``)."""
     if PurePath(spec).name == spec:
         return spec
     version = str(facts.get("version", PurePath(spec).name))
@@ -105,19 +111,27 @@ def interpreter_name(spec: str, facts: Mapping[str, Any]) -> str:
 
 
 def anchor(cell: Cell) -> str:
-    """The name of a cell's row on the data page: ``'cell-example8-3.14t-threads-2'``."""
+    """Return the id of a cell's row on the data page: ``'cell-example8-3.14t-threads-2'``."""
     return "cell-" + re.sub(r"[^A-Za-z0-9.]+", "-", cell.key).strip("-")
 
 
 PHASES = ("queue_s", "deserialise_s", "serialise_s", "return_s")
-"""What happens to a batch before and after its worker computes."""
+"""The phases of a batch before and after its worker computes it."""
+
+
+SAMPLE_COLUMNS = (
+    "number", "block", "position", "workload", "approach", "executor", "interpreter",
+    "gil_enabled", "workers", "wall_s", "speedup", "cpu_s", "cpu_use", "pool_start_s", "process_s",
+    "voluntary_switches", "involuntary_switches", "peak_bytes", "peak_method", "tasks", "failed",
+    "batches", "digest", "load_1m", "started", "void",
+)  # fmt: skip
 
 
 def sample_frame(run: Run, summaries: Sequence[CellSummary]) -> pd.DataFrame:
-    """One row a sample, voids included, in the order taken.
+    """Return a row for each sample, void ones included, in the order they were taken.
 
     `speedup` is the wall time of the sequential sample of the same block, workload and interpreter
-    divided by this one's; NaN where that is missing or either is void.
+    divided by this one's. It is NaN where that sample is missing or either is void.
     """
     approach = {summary.cell: summary.approach for summary in summaries}
     available = verdict.cpus_of(run)
@@ -129,43 +143,20 @@ def sample_frame(run: Run, summaries: Sequence[CellSummary]) -> pd.DataFrame:
     rows = []
     for s in run.samples:
         reference = base.get((s.block, s.workload, s.interpreter)) if s.void is None else None
-        rows.append(
-            {
-                "number": s.number,
-                "block": s.block,
-                "position": s.position,
-                "workload": s.workload,
-                "approach": approach.get(s.cell, s.executor),
-                "executor": s.executor,
-                "interpreter": interpreter_name(
-                    s.interpreter, run.meta.interpreters.get(s.interpreter, {})
-                ),
-                "gil_enabled": s.gil_enabled,
-                "workers": s.workers,
-                "wall_s": s.wall_s,
-                "speedup": reference / s.wall_s if reference else float("nan"),
-                "cpu_s": s.cpu_s,
-                "cpu_use": s.cpu_s / (s.wall_s * available),
-                "pool_start_s": s.pool_start_s,
-                "process_s": s.process_s,
-                "voluntary_switches": s.voluntary_switches,
-                "involuntary_switches": s.involuntary_switches,
-                "peak_bytes": s.peak_bytes,
-                "peak_method": s.peak_method,
-                "tasks": s.tasks,
-                "failed": s.failed,
-                "batches": s.batches,
-                "digest": s.digest,
-                "load_1m": s.load_1m,
-                "started": s.started,
-                "void": s.void or "",
-            }
-        )
-    return pd.DataFrame(rows)
+        facts = run.meta.interpreters.get(s.interpreter, {})
+        derived = {
+            "approach": approach.get(s.cell, s.executor),
+            "interpreter": interpreter_name(s.interpreter, facts),
+            "speedup": reference / s.wall_s if reference else float("nan"),
+            "cpu_use": s.cpu_s / (s.wall_s * available),
+            "void": s.void or "",
+        }
+        rows.append([derived[c] if c in derived else getattr(s, c) for c in SAMPLE_COLUMNS])
+    return pd.DataFrame(rows, columns=list(SAMPLE_COLUMNS))
 
 
 def cell_frame(meta: RunMeta, summaries: Sequence[CellSummary]) -> pd.DataFrame:
-    """One row a cell; an estimate is three columns: ``wall_s``, ``wall_s_low``, ``wall_s_high``."""
+    """Return a row for each cell; an estimate has columns such as ``wall_s``, ``wall_s_low``."""
     rows = []
     for summary in summaries:
         cell = summary.cell
@@ -197,9 +188,10 @@ def cell_frame(meta: RunMeta, summaries: Sequence[CellSummary]) -> pd.DataFrame:
 
 
 def span_frame(sample: Sample) -> pd.DataFrame:
-    """One row a batch as a worker ran it: worker, batch, start_s and end_s from the clock's start.
+    """Return a row for each batch as a worker ran it.
 
-    And its phases (`PHASES`), in seconds; NaN in samples that were taken before there were any.
+    The columns are worker, batch, start_s and end_s (seconds since the clock started), and the
+    phases (`PHASES`) in seconds. The phases are NaN in samples from before they were recorded.
     """
     columns = ["worker", "batch", "start_s", "end_s", *PHASES]
     frame = pd.DataFrame([[*s, *[float("nan")] * (8 - len(s))] for s in sample.spans],
@@ -210,16 +202,21 @@ def span_frame(sample: Sample) -> pd.DataFrame:
 
 
 def spread(values: Sequence[float]) -> float:
-    """Coefficient of variation: standard deviation (n - 1) ÷ mean; NaN below two values."""
+    """Return the coefficient of variation: standard deviation (n - 1) ÷ mean; NaN below 2."""
     series = pd.Series(values, dtype=float)
     return float(series.std(ddof=1) / series.mean())
 
 
+def lines(cells: Iterable[CellSummary]) -> list[list[CellSummary]]:
+    """Group parallel cells that differ in workers only, and order each group by workers."""
+    found: dict[tuple[str, str], list[CellSummary]] = {}
+    for summary in cells:
+        if summary.cell.executor != "sequential":
+            found.setdefault((summary.cell.executor, summary.cell.interpreter), []).append(summary)
+    return [sorted(line, key=lambda s: s.cell.workers) for line in found.values()]
+
+
 def _three(name: str, value: Estimate | None) -> dict[str, float]:
     nan = float("nan")
-    estimate = value or Estimate(nan, nan, nan)
-    return {
-        name: estimate.estimate,
-        f"{name}_low": estimate.low,
-        f"{name}_high": estimate.high,
-    }
+    each = value or Estimate(nan, nan, nan)
+    return {name: each.estimate, f"{name}_low": each.low, f"{name}_high": each.high}

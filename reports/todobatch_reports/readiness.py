@@ -1,4 +1,4 @@
-"""What the run says about going to production: each point met, not met or not measured, and why."""
+"""What a run shows about readiness for production: each point with its state and evidence."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from todobatch.lab.store.schema import Cell, CellSummary, Comparison, Winner
 from todobatch.processors import WORKLOADS
 from todobatch.units import show_percent, show_ratio
 from todobatch_reports import scaling
-from todobatch_reports.frames import Figures
-from todobatch_reports.tables import at_workers, count, lines, with_interval
+from todobatch_reports.frames import Figures, lines
+from todobatch_reports.tables import count, verdict, with_interval
 
-State = Literal["met", "not met", "cannot tell", "not measured"]
+State = Literal["met", "not met", "inconclusive", "not measured"]
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One line of the readiness checklist; `cells` are those the evidence was read from."""
+    """One line of the readiness checklist; its evidence comes from `cells`."""
 
     question: str
     state: State
@@ -27,16 +27,16 @@ class Point:
 
 
 def checklist(figures: Figures) -> list[Point]:
-    """All points, in the order in which they matter."""
+    """Return all points, the most important one first."""
     return [
         three_times_on_four_cpus(figures),
         same_results(figures),
         no_races(figures),
         Point(
-            "A failing processor leaves the others alone",
+            "A failing processor does not affect the others",
             "not measured",
-            "This run measured speed and injected no failure. The executors' contract suite "
-            "(make test) is where a processor raises and the rest must finish.",
+            "This run measured speed and injected no failures. The contract tests of the executors "
+            "(make test) let a processor raise and check that the rest finishes.",
         ),
         limits_known(figures),
         bottleneck_known(figures),
@@ -45,52 +45,53 @@ def checklist(figures: Figures) -> list[Point]:
 
 
 def three_times_on_four_cpus(figures: Figures) -> Point:
-    """C6's first: three times and more with four workers on four CPUs."""
-    question = "3× and more with 4 workers on 4 CPUs"
-    cpu_bound = _cpu_bound(figures)
+    """Check for a speed-up of 3 or more with four workers on four CPUs."""
+    question = "3× or more with 4 workers on 4 CPUs"
+    cpu_bound = [s for s in figures.summaries if kind_of(s.cell.workload) == "cpu"]
     if figures.cpus < 4:
-        best = _highest(s for s in cpu_bound if s.cell.workers <= figures.cpus)
-        reached = ""
-        if best is not None and best.speedup is not None:
-            reached = (
-                f" What it has was used: {figures.label(best)} reached "
-                f"{with_interval(best.speedup, show_ratio)} with "
-                f"{count(best.cell.workers, 'worker')} on {best.cell.workload}."
-            )
-        text = f"This machine gave the run {count(figures.cpus, 'CPU')}.{reached}"
-        return Point(question, "not measured", text, (best.cell,) if best else ())
-    best = _highest(s for s in cpu_bound if s.cell.workers == 4)
+        text = f"This run had {count(figures.cpus, 'CPU')}."
+        best = highest_speedup(s for s in cpu_bound if s.cell.workers <= figures.cpus)
+        if best is None or best.speedup is None:
+            return Point(question, "not measured", text)
+        text += (
+            f" The highest speed-up on them was {with_interval(best.speedup, show_ratio)}: "
+            f"{figures.label(best)} with {count(best.cell.workers, 'worker')} on "
+            f"{best.cell.workload}."
+        )
+        return Point(question, "not measured", text, (best.cell,))
+    best = highest_speedup(s for s in cpu_bound if s.cell.workers == 4)
     if best is None or best.speedup is None:
         return Point(question, "not measured", "No processor-bound cell has 4 workers.")
     low, high = best.speedup.low, best.speedup.high
-    state: State = "met" if low >= 3 else "not met" if high < 3 else "cannot tell"
+    state: State = "met" if low >= 3 else "not met" if high < 3 else "inconclusive"
     text = f"{figures.label(best)}: {with_interval(best.speedup, show_ratio)}"
     return Point(question, state, f"{text} on {best.cell.workload}.", (best.cell,))
 
 
 def same_results(figures: Figures) -> Point:
-    """Every approach gave the same output for the same batches."""
+    """Check that every approach gave the same output for the same batches."""
     question = "All approaches give the same results"
     good = [s for s in figures.run.samples if s.void is None]
     digests: dict[str, set[str]] = {}
     for sample in good:
         digests.setdefault(sample.workload, set()).add(sample.digest)
-    split = sorted(workload for workload, found in digests.items() if len(found) > 1)
+    differing = sorted(workload for workload, found in digests.items() if len(found) > 1)
     failed = sum(sample.failed for sample in good)
-    voids = len(figures.run.samples) - len(good)
-    if split or failed:
-        what = [f"outputs differ in {', '.join(split)}"] if split else []
+    if differing or failed:
+        what = [f"outputs differ in {', '.join(differing)}"] if differing else []
         what += [f"{count(failed, 'task')} failed"] if failed else []
         return Point(question, "not met", f"{'; '.join(what).capitalize()}.")
+    voids = len(figures.run.samples) - len(good)
     text = (
-        f"{count(len(good), 'sample')} of {count(len(digests), 'workload')}: one digest for each "
-        f"workload, no task failed. {count(voids, 'sample')} left out as void."
+        f"{count(len(good), 'valid sample')} of {count(len(digests), 'workload')}: the output of "
+        f"each workload had the same digest every time, and no task failed. "
+        f"{count(voids, 'void sample')} left out."
     )
     return Point(question, "met", text)
 
 
 def no_races(figures: Figures) -> Point:
-    """What the free-threaded samples say about races: evidence, never proof."""
+    """Look for data races in the free-threaded samples. This is evidence, not proof."""
     question = "No data race was seen"
     free = [
         s
@@ -99,19 +100,23 @@ def no_races(figures: Figures) -> Point:
     ]
     if not free:
         return Point(question, "not measured", "No threads ran without a GIL in this run.")
-    agree = {s.workload for s in free if s.digest not in _sequential_digests(figures, s.workload)}
-    if agree:
-        text = f"Free-threaded output differs from sequential in {', '.join(sorted(agree))}."
+    sequential: dict[str, set[str]] = {}
+    for s in figures.run.samples:
+        if s.executor == "sequential" and s.void is None:
+            sequential.setdefault(s.workload, set()).add(s.digest)
+    differing = {s.workload for s in free if s.digest not in sequential.get(s.workload, ())}
+    if differing:
+        text = f"Free-threaded output differs from sequential in {', '.join(sorted(differing))}."
         return Point(question, "not met", text)
     text = (
         f"{count(len(free), 'free-threaded sample')} with more than one worker gave exactly the "
-        "sequential output. That is evidence and no proof: a race may be rare."
+        "sequential output. That is evidence, not proof: a race may be rare."
     )
-    return Point(question, "met", text, tuple(sorted({s.cell for s in free}))[:1])
+    return Point(question, "met", text, (min(s.cell for s in free),))
 
 
 def limits_known(figures: Figures) -> Point:
-    """Whether the run looked past the number of CPUs."""
+    """Check that the run measured more workers than CPUs."""
     question = "Scaling limits are known"
     steps = [
         step
@@ -122,62 +127,62 @@ def limits_known(figures: Figures) -> Point:
     ]
     if not steps:
         return Point(question, "not measured", "No cell had more workers than CPUs.")
-    decided = [step for step in steps if step.comparison.verdict != "cannot tell"]
-    most = max(step.more for step in steps)
+    decided = sum(step.comparison.verdict != "cannot tell" for step in steps)
     text = (
-        f"Measured to {count(most, 'worker')} on {count(figures.cpus, 'CPU')}: of "
-        f"{count(len(steps), 'step')} past the CPUs, the samples decide {len(decided)}. "
-        "Where each approach stops gaining is on the scaling page."
+        f"Measured up to {count(max(step.more for step in steps), 'worker')} on "
+        f"{count(figures.cpus, 'CPU')}. {decided} of {count(len(steps), 'step')} to more workers "
+        "than CPUs have a clear result. "
+        "The scaling page shows where each approach stops getting faster."
     )
-    state: State = "met" if decided else "cannot tell"
+    state: State = "met" if decided else "inconclusive"
     return Point(question, state, text, (steps[-1].summary.cell,))
 
 
 def bottleneck_known(figures: Figures) -> Point:
-    """Whether each loser has a reason that was read from measurements."""
+    """Check that the measurements explain why each slower approach was slower."""
     question = "The bottleneck is identified"
-    open_ = [
+    undecided = [
         winner.workload
         for winner in figures.winners
         if not winner.reasons or len(winner.tied) + 1 >= len(figures.of_workload(winner.workload))
     ]
-    if open_:
-        text = f"Nothing lost clearly in {', '.join(open_)}, so there is nothing to explain."
-        return Point(question, "cannot tell", text)
+    if undecided:
+        text = f"Nothing was clearly slower in {', '.join(undecided)}: nothing to explain."
+        return Point(question, "inconclusive", text)
     unexplained = [
         winner.workload
         for winner in figures.winners
         if any(UNEXPLAINED in why for _, why in winner.reasons)
     ]
     if unexplained:
-        text = f"In {', '.join(unexplained)} an approach lost for no reason that was measured."
-        return Point(question, "cannot tell", text)
-    text = "Each approach that lost has a measured reason on the dashboard."
+        text = f"In {', '.join(unexplained)} the measurements do not explain a slower approach."
+        return Point(question, "inconclusive", text)
+    text = "The dashboard gives a measured reason for each slower approach."
     return Point(question, "met", text, tuple(w.best.cell for w in figures.winners))
 
 
 def strategy_defined(figures: Figures) -> Point:
-    """Whether there is one answer for each workload."""
+    """Check that each workload has one fastest approach."""
     question = "A deployment strategy is defined"
-    open_ = [winner.workload for winner in figures.winners if winner.verdict != "faster"]
-    if open_:
+    undecided = [winner.workload for winner in figures.winners if winner.verdict != "faster"]
+    if undecided:
         text = (
-            f"For {', '.join(open_)} the samples do not decide: no single fastest approach. "
-            "Run more blocks, or choose among the tied by memory and by how they fail."
+            f"No single approach is the fastest for {', '.join(undecided)}. Measure more blocks, "
+            "or choose among the fastest by memory and by how they fail."
         )
-        return Point(question, "cannot tell", text)
+        return Point(question, "inconclusive", text)
     text = "Each workload has one fastest approach; they are listed below by kind of work."
     return Point(question, "met", text, tuple(w.best.cell for w in figures.winners))
 
 
 def kind_of(workload: str) -> str:
-    """What a workload of the catalogue mostly does; a user's own is not known."""
+    """Return what a workload of the catalogue mostly does, or ``'own'``."""
     info = WORKLOADS.get(workload)
     return "own" if info is None else str(info.kind)
 
 
 def winners_of_kind(figures: Figures, kind: str) -> list[Winner]:
-    """The winner analyses of the workloads of a kind."""
+    """Return the verdicts on the workloads of a kind."""
     return [winner for winner in figures.winners if kind_of(winner.workload) == kind]
 
 
@@ -190,78 +195,62 @@ class ThreadTax:
 
     @property
     def sentence(self) -> str:
-        """For people; the ratio is the GIL build's time ÷ the free-threaded build's."""
-        ratio = self.comparison.ratio
-        if self.comparison.verdict == "slower":
-            return f"slower: it runs at {with_interval(ratio, show_ratio)} of the speed"
-        if self.comparison.verdict == "faster":
-            return f"faster: {with_interval(ratio, show_ratio)}"
-        return f"{self.comparison.verdict}: {with_interval(ratio, show_ratio)}"
+        """The result in words; the ratio is the GIL build's time ÷ the free-threaded build's."""
+        ratio = with_interval(self.comparison.ratio, show_ratio)
+        at = "it runs at " if self.comparison.verdict == "slower" else ""
+        of = " of the speed" if self.comparison.verdict == "slower" else ""
+        return f"{verdict(self.comparison.verdict)}: {at}{ratio}{of}"
 
 
 def thread_tax(figures: Figures) -> list[ThreadTax]:
-    """What one thread pays for having no GIL, where the run has both kinds of interpreter."""
+    """Return what one thread pays for having no GIL, where both builds were measured."""
     found = []
     for workload in figures.workloads:
         base = [s for s in figures.of_workload(workload) if s.cell.executor == "sequential"]
         on = [s.cell for s in base if s.gil_enabled]
         off = [s.cell for s in base if not s.gil_enabled]
-        pairs = [(a, b) for a in on for b in off if _version(figures, a) == _version(figures, b)]
+        pairs = [(a, b) for a in on for b in off if _build(figures, a) == _build(figures, b)]
         for gil, free in pairs[:1]:
             found.append(ThreadTax(workload, compare_cells(figures.run, free, gil)))
     return found
 
 
-def _version(figures: Figures, cell: Cell) -> object:
+def _build(figures: Figures, cell: Cell) -> object:
     """What must be equal for the GIL to be the difference: the version and how it was built."""
     facts = figures.run.meta.interpreters.get(cell.interpreter, {})
     return [facts.get(key) for key in ("version", "optimized_build", "lto_build", "debug_build")]
 
 
 def chosen_workers(figures: Figures, workload: str) -> int:
-    """The number of workers that approaches are compared at: all CPUs, or the nearest measured."""
-    measured = {
-        line[i].cell.workers for line in _lines(figures, workload) for i in range(len(line))
-    }
+    """Return the number of workers to compare approaches at: all CPUs, or the nearest measured."""
+    measured = {s.cell.workers for line in lines(figures.of_workload(workload)) for s in line}
     fitting = [number for number in measured if 1 < number <= figures.cpus]
     return max(fitting) if fitting else min(measured, default=1)
 
 
 def side_by_side(figures: Figures, workload: str) -> list[CellSummary]:
-    """The cells that resource use is compared by: one number of workers, and sequential."""
-    return at_workers(figures.of_workload(workload), chosen_workers(figures, workload))
+    """Return the cells to compare resources by: one number of workers, and sequential."""
+    workers = chosen_workers(figures, workload)
+    cells = figures.of_workload(workload)
+    return [s for s in cells if s.cell.executor == "sequential" or s.cell.workers == workers]
 
 
 def memory_saving(figures: Figures, workload: str) -> str:
-    """One sentence: free threads against processes, by peak memory; empty where not measured."""
-    cells = [s for s in side_by_side(figures, workload) if s.cell.executor != "sequential"]
-    threads = [s for s in cells if s.cell.executor == "threads" and not s.gil_enabled]
-    processes = [s for s in cells if s.cell.executor == "processes" and not s.gil_enabled]
+    """Compare peak memory of free threads with processes in a sentence; empty if unmeasured."""
+    cells = [s for s in side_by_side(figures, workload) if not s.gil_enabled]
+    threads = [s for s in cells if s.cell.executor == "threads"]
+    processes = [s for s in cells if s.cell.executor == "processes"]
     if not threads or not processes:
         return ""
     share = threads[0].peak_bytes.estimate / processes[0].peak_bytes.estimate
     workers = count(threads[0].cell.workers, "worker")
     return (
-        f"On {workload} with {workers}, free threads held {show_percent(share)} of the peak memory "
+        f"On {workload} with {workers}, free threads used {show_percent(share)} of the peak memory "
         "of processes on the same interpreter."
     )
 
 
-def _lines(figures: Figures, workload: str) -> list[list[CellSummary]]:
-    return lines(figures.of_workload(workload))
-
-
-def _cpu_bound(figures: Figures) -> list[CellSummary]:
-    return [s for s in figures.summaries if kind_of(s.cell.workload) == "cpu"]
-
-
-def _highest(cells: Iterable[CellSummary]) -> CellSummary | None:
-    return max(cells, key=lambda s: s.speedup.estimate if s.speedup else 0.0, default=None)
-
-
-def _sequential_digests(figures: Figures, workload: str) -> set[str]:
-    return {
-        s.digest
-        for s in figures.run.samples
-        if s.workload == workload and s.executor == "sequential" and s.void is None
-    }
+def highest_speedup(cells: Iterable[CellSummary]) -> CellSummary | None:
+    """Return the cell with the highest speed-up, or None if none has one."""
+    with_speedup = [(s.speedup.estimate, s) for s in cells if s.speedup is not None]
+    return max(with_speedup, key=lambda pair: pair[0])[1] if with_speedup else None

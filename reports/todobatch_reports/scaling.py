@@ -1,4 +1,4 @@
-"""How speed follows workers: Amdahl's law fitted, each further step judged, idle time told."""
+"""How speed depends on workers: Amdahl's law, the gain of each step, and idle time."""
 
 import math
 from collections.abc import Sequence
@@ -22,26 +22,25 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class AmdahlFit:
-    """The serial fraction that explains measured speed-ups best, and how well it does.
+    """The serial fraction that explains measured speed-ups best, and how well it explains them.
 
-    `residual` is the root mean square of measured minus fitted speed-up: a large one says that a
-    serial part is not what holds this approach back. `serial` has a NaN interval where the fit
-    ends at 0 or 1, because the error of a bounded estimate is not symmetric there.
+    `residual` is the root mean square of measured minus fitted speed-up. A large one means that a
+    serial part is not what limits this approach. `serial` has a NaN interval where the fit ends at
+    0 or 1, because the error of a bounded estimate is not symmetric there.
     """
 
     serial: Estimate
     residual: Ratio
     points: int
-    max_workers: int
 
     @property
     def limit(self) -> Ratio:
-        """The speed-up that no number of workers passes: 1 ÷ serial fraction."""
+        """The speed-up that no number of workers exceeds: 1 ÷ serial fraction."""
         return math.inf if self.serial.estimate == 0 else 1 / self.serial.estimate
 
 
 def amdahl(workers: Floats, serial: float) -> Floats:
-    """Speed-up of `workers` workers where the fraction `serial` of the work cannot be shared.
+    """Return the speed-up of `workers` workers if the fraction `serial` cannot run in parallel.
 
     Source: G. M. Amdahl, "Validity of the single processor approach to achieving large scale
     computing capabilities", AFIPS 1967: S(n) = 1 / (s + (1 - s) / n).
@@ -52,25 +51,21 @@ def amdahl(workers: Floats, serial: float) -> Floats:
 def fit_amdahl(workers: Sequence[int], speedups: Sequence[Ratio], *, cpus: int) -> AmdahlFit | None:
     """Fit the serial fraction by least squares to the samples with no more workers than CPUs.
 
-    More workers than CPUs share CPUs, which the law does not speak of. None where fewer
-    than three samples have more than one worker: that is no fit.
+    Amdahl's law does not cover workers that share a CPU. Returns None if fewer than three samples
+    have more than one worker.
     """
     n = np.asarray(workers, dtype=float)
     s = np.asarray(speedups, dtype=float)
     usable = np.isfinite(s) & (n <= cpus)
     n, s = n[usable], s[usable]
-    parallel = n > 1  # one worker has a speed-up of 1 whatever the fraction: it tells nothing
+    parallel = n > 1  # one worker has a speed-up of 1 whatever the fraction
     n, s = n[parallel], s[parallel]
     if len(n) < 3:
         return None
     (serial,), covariance = curve_fit(amdahl, n, s, p0=[0.5], bounds=(0.0, 1.0))
     residual = float(np.sqrt(np.mean((s - amdahl(n, serial)) ** 2)))
-    return AmdahlFit(
-        serial=_interval(float(serial), float(covariance[0, 0]), len(n) - 1),
-        residual=residual,
-        points=len(n),
-        max_workers=int(n.max()),
-    )
+    estimate = _interval(float(serial), float(covariance[0, 0]), len(n) - 1)
+    return AmdahlFit(serial=estimate, residual=residual, points=len(n))
 
 
 def _interval(value: float, variance: float, freedom: int) -> Estimate:
@@ -85,7 +80,7 @@ def _interval(value: float, variance: float, freedom: int) -> Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From one number of workers to the next: above 1, the further workers paid."""
+    """From one number of workers to the next; a ratio above 1 means that more were faster."""
 
     summary: CellSummary
     fewer: int
@@ -98,7 +93,7 @@ class Step:
 
 
 def steps(run: Run, line: Sequence[CellSummary]) -> list[Step]:
-    """The steps along one line (cells that differ in workers only), judged by paired samples."""
+    """Compare each number of workers with the next, along cells that differ in workers only."""
     ordered = sorted(line, key=lambda summary: summary.cell.workers)
     return [
         Step(more, less.cell.workers, more.cell.workers, compare_cells(run, more.cell, less.cell))
@@ -107,20 +102,19 @@ def steps(run: Run, line: Sequence[CellSummary]) -> list[Step]:
 
 
 def first_without_gain(line: Sequence[Step]) -> Step | None:
-    """The first step that was not shown to be faster (it may be undecided); None if all were."""
+    """Return the first step whose verdict is not ``'faster'``, or None."""
     return next((step for step in line if step.comparison.verdict != "faster"), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """How evenly one sample's work lay on its workers.
+    """How evenly one sample's work was spread over its workers.
 
-    `imbalance` is the busiest worker's time ÷ the mean of all − 1 (0 is even): the percent
-    imbalance metric, as defined in O. Pearce et al., "Quantifying the effectiveness of load
-    balance algorithms", ICS 2012. `idle` is the share of workers × wall time with no batch.
+    `imbalance` is the busiest worker's time ÷ the mean of all − 1; 0 is even. It is the percent
+    imbalance metric of O. Pearce et al., "Quantifying the effectiveness of load balance
+    algorithms", ICS 2012. `idle` is the share of workers × wall time with no batch.
     """
 
-    wall_s: Seconds
     busy_s: dict[str, Seconds]
     batches: dict[str, int]
     imbalance: float
@@ -132,19 +126,18 @@ class Balance:
 
 
 def balance(sample: Sample) -> Balance | None:
-    """Judge one sample by its spans; None where it has none."""
+    """Compute the balance of one sample from its spans; None if it has none."""
     if not sample.spans:
         return None
     frame = span_frame(sample)
     frame["took_s"] = frame["end_s"] - frame["start_s"]
     by_worker = frame.groupby("worker")
     busy = {str(worker): covered(spans) for worker, spans in by_worker}
-    # A worker that never got a batch has no span, and counts all the same.
+    # A worker that never got a batch has no span, but it counts.
     workers = max(sample.workers, len(busy))
     mean = sum(busy.values()) / workers
     slowest = frame.iloc[int(frame["took_s"].argmax())]
     return Balance(
-        wall_s=sample.wall_s,
         busy_s=busy,
         batches={str(worker): int(value) for worker, value in by_worker.size().items()},
         imbalance=max(busy.values()) / mean - 1 if mean else 0.0,
@@ -157,7 +150,7 @@ def balance(sample: Sample) -> Balance | None:
 
 
 def covered(spans: pd.DataFrame) -> Seconds:
-    """Time in which at least one of the spans ran: coroutines of one worker overlap."""
+    """Return the time in which at least one span ran: coroutines of one worker overlap."""
     total, end = 0.0, -math.inf
     for start, stop in zip(spans["start_s"], spans["end_s"], strict=True):
         total += max(0.0, stop - max(start, end))

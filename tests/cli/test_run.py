@@ -170,8 +170,12 @@ def test_a_file_of_costs_that_does_not_fit_is_refused(
                   cwd=project)  # fmt: skip
     kept = (project / "c.json").read_text()
     for arguments, code, part in (
-        (["--costs", "c.json"], 2, "batches[1]: batch 1 has 2 tasks from 2 on there"),
-        (["--costs", "c.json", "--batch-size", "2", "-w", "report"], 2, "costs of 'pipeline'"),
+        (["--costs", "c.json"], 2, "batches[1]: batch 1 has 2 tasks from 2 on;"),
+        (
+            ["--costs", "c.json", "--batch-size", "2", "-w", "report"],
+            2,
+            "those of 'pipeline'",
+        ),
         (["--costs", "mine.py"], 6, "mine.py, line 2"),
         (["--costs", "todo.txt"], 2, "the file is the input too"),
         (["--costs", "c.json", "-o", "c.json"], 2, "the file is the output too"),

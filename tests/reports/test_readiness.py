@@ -38,7 +38,7 @@ def test_one_failed_task_fails_the_same_results_point() -> None:
 
 def test_what_a_speed_run_cannot_show_is_said_to_be_not_measured() -> None:
     states = {p.question: p.state for p in readiness.checklist(figures_of())}
-    assert states["A failing processor leaves the others alone"] == "not measured"
+    assert states["A failing processor does not affect the others"] == "not measured"
 
 
 def test_without_free_threads_nothing_is_said_of_races() -> None:
@@ -59,9 +59,9 @@ def test_the_cost_of_no_gil_on_one_thread_is_a_paired_ratio() -> None:
 def test_one_block_decides_nothing() -> None:
     meta = runs.meta(blocks=1, workloads=("example8",))
     figures = Figures.of(Run(meta, runs.samples(meta)))
-    assert readiness.limits_known(figures).state == "cannot tell"
-    assert readiness.bottleneck_known(figures).state == "cannot tell"
-    assert readiness.strategy_defined(figures).state == "cannot tell"
+    assert readiness.limits_known(figures).state == "inconclusive"
+    assert readiness.bottleneck_known(figures).state == "inconclusive"
+    assert readiness.strategy_defined(figures).state == "inconclusive"
     assert readiness.limits_known(figures_of()).state == "met"
 
 
@@ -73,7 +73,7 @@ def test_a_loss_without_a_measured_reason_leaves_the_bottleneck_open() -> None:
         return replace(figures, winners=winners)
 
     assert readiness.bottleneck_known(told("the GIL: its 2 threads used 1 CPU")).state == "met"
-    assert readiness.bottleneck_known(told(UNEXPLAINED)).state == "cannot tell"
+    assert readiness.bottleneck_known(told(UNEXPLAINED)).state == "inconclusive"
 
 
 def test_an_open_verdict_leaves_the_strategy_open() -> None:
@@ -83,4 +83,4 @@ def test_an_open_verdict_leaves_the_strategy_open() -> None:
         figures, winners=tuple(replace(w, verdict="cannot tell") for w in figures.winners)
     )
     assert readiness.strategy_defined(decided).state == "met"
-    assert readiness.strategy_defined(undecided).state == "cannot tell"
+    assert readiness.strategy_defined(undecided).state == "inconclusive"

@@ -1,8 +1,8 @@
 """The direction of imports that docs and design promise, read from the source with `ast`.
 
-    units, errors, files -> decoding, runtime, cgroup, model -> sources, processors, collectors,
-      probe -> executors -> coordinator -> todobatch, testing -> child, job -> lab -> job.client
-      -> todobatch_reports -> cli
+    units, errors, files -> decoding, runtime, cgroup, model -> child_process, parent_process,
+      sources, processors, collectors, probe -> executors -> coordinator -> todobatch, testing
+      -> child, job -> lab -> todobatch_reports -> cli
 
 A module may import from its own room and from rooms further left.
 """
@@ -25,13 +25,13 @@ ROOT = Path(__file__).resolve().parents[2]
 LEFT_TO_RIGHT = (
     ("todobatch.units", "todobatch.errors", "todobatch.files"),
     ("todobatch.decoding", "todobatch.runtime", "todobatch.cgroup", "todobatch.model"),
+    ("todobatch.child_process", "todobatch.parent_process"),  # the two sides of a child process
     ("todobatch.sources", "todobatch.processors", "todobatch.collectors", "todobatch.probe"),
     ("todobatch.executors",),
     ("todobatch.coordinator",),
     ("todobatch", "todobatch.testing"),  # the public names, gathered
     ("todobatch.child", "todobatch.job"),  # what runs in a measured interpreter
     ("todobatch.lab",),
-    ("todobatch.job.client",),  # finds an interpreter with the lab, and starts a job in it
     ("todobatch_reports",),
     ("todobatch.cli",),
     ("todobatch.__main__",),

@@ -2,7 +2,7 @@
 
 Each job runs in a forked process that kills itself (SIGKILL) at its n-th step: before or after a
 statement of the journal, an fsync, the output's move into place, or in the middle of writing rows.
-It is then gone on with, killed at another step, and gone on with to its end. This is repeated for
+It is then resumed, killed at another step, and resumed to its end. This is repeated for
 every n, until a job comes to its end before step n. One JSON document says what each came to.
 """
 
@@ -10,8 +10,10 @@ import json
 import os
 import pathlib
 import signal
+import sqlite3
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from todobatch.coordinator import journal
 from todobatch.job.engine import Engine
 from todobatch.job.output import RowFile
 from todobatch.job.spec import Job
+from todobatch.parent_process import ParentProcess
 
 TASKS = 70
 JOB: dict[str, Any] = {
@@ -28,16 +31,15 @@ JOB: dict[str, Any] = {
 
 
 def attempt(folder: Path, kill_at: int) -> dict[str, Any]:
-    """Run or go on with the job in a process of its own; its events, and how it ended."""
+    """Run or resume the job in a process of its own; its events, and how it ended."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(reader)
         code = 70
         try:
             patch(kill_at)
             files = {"output": f"{folder}/out.jsonl", "journal": f"{folder}/j.db"}
-            code = Engine(Job.from_json(JOB | files), writer).run()
+            code = Engine(Job.from_json(JOB | files), ParentProcess(reader, writer)).run()
         finally:
             os._exit(code)
     os.close(writer)
@@ -58,7 +60,17 @@ def patch(kill_at: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         del name
 
-    journal.on_step = step
+    class Stepped(sqlite3.Connection):
+        """Has a step before each statement, and one after each commit."""
+
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            step("statement")
+            done = super().execute(*arguments)
+            if arguments[0] == "COMMIT":
+                step("committed")
+            return done
+
+    sqlite3.connect = partial(sqlite3.connect, factory=Stepped)  # type: ignore[assignment]
     journal.SHORTEST_S = journal.LONGEST_S = 0.0  # each batch is saved at once
     fsync, replace, write = os.fsync, pathlib.Path.replace, RowFile.write
 
@@ -116,7 +128,7 @@ def main() -> None:
         cases.append({
             "kill_at": kill_at,
             "resumed": [e["tasks"] for e in last["events"] if e["event"] == "resumed"],
-            **outcome(folder, last["last"]),
+            **outcome(folder, last["last"].get("report", {})),
         })  # fmt: skip
         kill_at += 1
     print(json.dumps(cases))

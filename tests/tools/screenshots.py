@@ -1,7 +1,7 @@
-"""Pictures of a built site: ``python tests/tools/screenshots.py site FOLDER``.
+"""Take pictures of the whole site: ``python tests/tools/screenshots.py site FOLDER``.
 
-Every page, desktop and phone, light and dark, as PNG files; and ``dashboard.png``, the part
-of the dashboard that the README shows.
+Each page below is taken for desktop and phone, light and dark, as a PNG file. ``dashboard.png`` is
+the part of the dashboard that the README shows.
 """
 
 import functools
@@ -15,7 +15,15 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.tools import chromium
 
-PAGES = ("index", "scaling", "readiness", "method", "data", "documentation")
+PAGES = (
+    "index",
+    "report/index",
+    "report/scaling",
+    "report/readiness",
+    "report/method",
+    "report/data",
+    "reference/api/todobatch",
+)
 SIZES = {"desktop": (1280, 900), "phone": (375, 740)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
@@ -33,9 +41,9 @@ def main(site: Path, folder: Path) -> None:
             for page in PAGES:
                 for size, viewport in SIZES.items():
                     for scheme in SCHEMES:
-                        path = folder / f"{page}-{size}-{scheme}.png"
+                        path = folder / f"{page.replace('/', '-')}-{size}-{scheme}.png"
                         _take(browser, f"{origin}/{page}.html", viewport, scheme, path)
-            _take(browser, f"{origin}/index.html#example8", (1280, 1100), "light",
+            _take(browser, f"{origin}/report/index.html#example8", (1280, 1100), "light",
                   folder / "dashboard.png", whole=False)  # fmt: skip
             browser.close()
         server.shutdown()

@@ -1,34 +1,30 @@
-"""One executor meets one fault, in this process: what `todobatch drill` starts for each row.
+"""One executor meets one fault in this process: what `todobatch drill` starts for each pair.
 
-    parent ── the job, one line of JSON ──► standard input
-    parent ◄── events, a line of JSON each ── the file descriptor that is the first argument
-
-Events: `unavailable` (why), `done`, `failed` and `strange` (task numbers, when), `report` (what the
-coordinator counted itself), `broke` (what the executor threw). This process may well be killed by
-the fault: what it has told by then is what is known. It ends with its workers when the parent does.
+The parent (`todobatch.lab.drill.follow`) sends a `DrillJob`. The events are `done`, `failed` and
+`unexpected` (tasks, and when), `report` (what the coordinator counted), `unavailable` (why) and
+`broke` (what the executor raised). The fault may kill this process: what it has sent by then is
+what is known. It ends with its workers when the parent does.
 """
 
 import importlib
-import json
 import multiprocessing
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, TypedDict
+from typing import Any, Self
 
 from todobatch.child.faults import FAULTS, Drilled, Strike, unable, work
 from todobatch.coordinator import Hooks, Recovery, run_batches
+from todobatch.decoding import from_json
 from todobatch.executors import EXECUTORS, Executor, Wrapped
 from todobatch.model import Batch, ProcessingResult, Task, describe_exception
+from todobatch.parent_process import ParentProcess
 from todobatch.units import Seconds
-
-STDIN = 0
 
 
 def _process_pool(workers: int) -> ProcessPoolExecutor:
@@ -46,18 +42,22 @@ WRAPPED: Mapping[str, Executor] = MappingProxyType(
         )
     }
 )
-"""Pools of the standard library under our contract: what retrying makes of them, and cannot."""
+"""Pools of the standard library under our contract: they show what retrying alone can do."""
 OURS: Mapping[str, Executor] = MappingProxyType({**EXECUTORS, **WRAPPED})
 
 
-class DrillJob(TypedDict):
-    """What to run. `peer` is ``module:function`` for another's pool, else None."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillJob:
+    """What to run, and the fault that strikes it."""
 
     executor: str
     peer: str | None
+    """``module:function`` for the pool of another package; None for an executor of ours."""
     fault: str
     struck: int
+    """The number of the task that meets the fault."""
     folder: str
+    """A private folder for the mark of the strike."""
     tasks: int
     workers: int
     batch_size: int
@@ -65,126 +65,123 @@ class DrillJob(TypedDict):
     retries: int
     backoff_s: Seconds
     watchdog_s: Seconds
-    """Where a task hangs and there are no deadlines: no result for so long, and it is given up."""
+    """A run without deadlines ends when a hanging task has kept it from progress for this long."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the job as `from_json` reads it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        """Make a job from JSON. Raises UsageError for unknown fields and wrong types."""
+        return from_json(cls, data)
 
 
-class Tell:
-    """Writes events. Used by one thread: the one that takes results in."""
+class Outcomes:
+    """Reports what became of tasks. Used by the thread that receives their results."""
 
-    def __init__(self, descriptor: int) -> None:
-        os.set_inheritable(descriptor, False)  # no worker may keep it open
-        self._file = os.fdopen(descriptor, "w", encoding="utf-8", buffering=1)
+    def __init__(self, parent: ParentProcess) -> None:
+        self._send = parent.send
 
     def event(self, event: str, **fields: Any) -> None:
-        """One line."""
-        self._file.write(json.dumps({"event": event, "at": time.monotonic(), **fields}) + "\n")
+        """Send an event with the time, by the monotonic clock that all processes share."""
+        self._send(event, at=time.monotonic(), **fields)
 
     def done(self, tasks: Sequence[int]) -> None:
-        """Tasks that have a result."""
+        """Report tasks that have a result."""
         self.event("done", tasks=list(tasks))
 
     def result(self, task: int, result: Any) -> None:
-        """What a pool gave for this task: its number, or the lambda of the fault `unpicklable`.
+        """Report what a pool returned for a task.
 
-        Anything else is no result, whatever the pool takes it for.
+        The right result is the task's number, or the lambda of the fault `unpicklable`.
         """
         if result == task or callable(result):
             self.done([task])
         else:
-            self.event(
-                "strange", tasks=[task], error=f"{result!r} came back for a task that failed"
-            )
+            error = f"{result!r} came back for a task that failed"
+            self.event("unexpected", tasks=[task], error=error)
 
     def failed(self, task: int, error: str) -> None:
-        """The task has none, and the executor says why."""
+        """Report a task that has no result, with the executor's reason."""
         self.event("failed", tasks=[task], error=error)
 
 
-Peer = Callable[[Callable[[int], Any], Iterable[int], DrillJob, Tell], None]
+Peer = Callable[[Callable[[int], Any], Iterable[int], DrillJob, Outcomes], None]
 
 
-def run_own(job: DrillJob, tell: Tell) -> None:
-    """One of our executors, by way of the coordinator. A row in another task's place is none."""
-    executor = OURS[job["executor"]]
+def run_own(job: DrillJob, outcomes: Outcomes) -> None:
+    """Run one of our executors. A row counts only in the place of its own task."""
+    executor = OURS[job.executor]
     if reason := executor.available():
-        tell.event("unavailable", reason=reason)
+        outcomes.event("unavailable", reason=reason)
         return
     can_stop = executor.capabilities.enforces_deadlines
-    hangs = FAULTS[job["fault"]].needs == "deadline"
+    hangs = FAULTS[job.fault].needs == "deadline"
 
-    def take(batch: Batch, result: ProcessingResult) -> None:
+    def report_batch(batch: Batch, result: ProcessingResult) -> None:
         rows = result.rows or ()
         pairs = zip(batch.tasks, rows, strict=False)  # a batch that failed whole has no rows
-        tell.done([number for task, row in pairs if row == (number := int(task.title))])
+        outcomes.done([number for task, row in pairs if row == (number := int(task.title))])
         for failure in result.failures:
-            tell.failed(failure.task, failure.error)
+            outcomes.failed(failure.task, failure.error)
 
     report = run_batches(
-        [Task(str(number)) for number in range(job["tasks"])],
+        [Task(str(number)) for number in range(job.tasks)],
         Drilled(strike=_strike(job)),
         executor=executor,
-        workers=job["workers"],
-        batch_size=job["batch_size"],
+        workers=job.workers,
+        batch_size=job.batch_size,
         keep_rows=True,
-        hooks=Hooks(on_batch=take),
+        hooks=Hooks(on_batch=report_batch),
         recovery=Recovery(
-            retries=job["retries"],
-            backoff_s=job["backoff_s"],
+            retries=job.retries,
+            backoff_s=job.backoff_s,
             retry_failed=True,
-            deadline_s=job["deadline_s"] if can_stop else None,
-            watchdog_s=job["watchdog_s"] if hangs and not can_stop else None,
+            deadline_s=job.deadline_s if can_stop else None,
+            watchdog_s=job.watchdog_s if hangs and not can_stop else None,
         ),
     )
-    tell.event("report", done=report.tasks - report.failed, failed=report.failed)
+    outcomes.event("report", done=report.tasks - report.failed, failed=report.failed)
 
 
-def run_peer(job: DrillJob, tell: Tell) -> None:
-    """Another's pool, the way its documentation says for a list of tasks."""
-    assert job["peer"] is not None
-    module, _, name = job["peer"].partition(":")
+def run_peer(job: DrillJob, outcomes: Outcomes) -> None:
+    """Run the pool of another package, as its documentation says for a list of tasks."""
+    assert job.peer is not None
+    module, _, name = job.peer.partition(":")
     peer: Peer = getattr(importlib.import_module(module), name)
     try:
-        peer(partial(work, strike=_strike(job)), range(job["tasks"]), job, tell)
+        peer(partial(work, strike=_strike(job)), range(job.tasks), job, outcomes)
     except ImportError as error:
-        tell.event("unavailable", reason=f"not installed: {describe_exception(error)}")
+        outcomes.event("unavailable", reason=f"not installed: {describe_exception(error)}")
 
 
 def _strike(job: DrillJob) -> Strike:
-    return Strike(job["fault"], job["struck"], job["folder"])
+    return Strike(job.fault, job.struck, job.folder)
 
 
 def _no_core_file() -> None:
-    """A crash on purpose leaves nothing behind."""
+    """Write no core file: the crash is on purpose."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
-def _end_with_parent() -> None:
-    def watch() -> None:
-        while os.read(STDIN, 4096):
-            pass
-        os.killpg(0, signal.SIGKILL)
-
-    if os.getpgid(0) == os.getpid():  # only a group of our own may be ended
-        threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-
-
 def main() -> int:
-    """``python -m todobatch.child.drill EVENTS_FD < job.json-line``"""
-    with open(STDIN, "rb", buffering=0, closefd=False) as stdin:
-        job: DrillJob = json.loads(stdin.readline())
-    tell = Tell(int(sys.argv[1]))
+    """Run the job that the parent sends: ``python -m todobatch.child.drill CONTROL EVENTS``."""
+    parent = ParentProcess.from_arguments()
+    job = DrillJob.from_json(parent.receive())
+    parent.end_with_parent()
+    outcomes = Outcomes(parent)
     _no_core_file()
-    _end_with_parent()
-    if reason := unable(FAULTS[job["fault"]]):
-        tell.event("unavailable", reason=reason)
+    if reason := unable(FAULTS[job.fault]):
+        outcomes.event("unavailable", reason=reason)
         return 0
     try:
-        (run_own if job["peer"] is None else run_peer)(job, tell)
-    except BaseException as error:  # SystemExit of a task too, which some pools hand to the caller
-        tell.event("broke", error=describe_exception(error)[:300])
-        os._exit(1)  # a worker that hangs would be waited for; the parent ends what is left
+        (run_own if job.peer is None else run_peer)(job, outcomes)
+    except BaseException as error:  # with SystemExit of a task, which some pools pass to the caller
+        outcomes.event("broke", error=describe_exception(error)[:300])
+        os._exit(1)  # a worker that hangs would be waited for; the parent kills the rest
     return 0
 
 

@@ -1,10 +1,11 @@
-"""What the drill does to one task out of many. This is what the workers run.
+"""The faults of the drill, and the task that meets one. The workers run this.
 
-One task, the struck one, meets the fault; all others do a little honest work. A fault that strikes
-once leaves a mark in a private folder and lets the task pass the next time; one that strikes always
-does so whenever the task is tried. The mark holds when it struck first.
+One task out of many, the struck one, meets the fault; all others do a little honest work. A fault
+that strikes once leaves a mark in a private folder, and the task passes the next time. A fault that
+always strikes does so whenever the task is tried. The mark says when it first struck.
 
-Standard library only: it must load in a subinterpreter, and in the workers of other people's pools.
+This module needs the standard library only: it loads in subinterpreters, and in the workers of
+other packages' pools.
 """
 
 import datetime as dt
@@ -29,15 +30,15 @@ Need: TypeAlias = Literal["nothing", "crashes", "deadline", "journal"]
 MARK = "struck"
 PID = "coordinator"
 SETTINGS = "TODOBATCH_DRILL"
-"""Environment variable with a `Strike` as JSON, for a processor that is made by its name."""
+"""The environment variable with a `Strike` as JSON, for a processor that is made by its name."""
 SLOW_S: Seconds = 0.5
 WAIT_S: Seconds = 60.0
 SQUARES = 2_000
 ROOM: Bytes = 96 << 20
-"""How much more memory than it has a process may get hold of while its task asks for `HUGE`: by
-RLIMIT_AS, so that the process runs out and never the machine."""
+"""Memory that a process may still get while its task asks for `HUGE`. RLIMIT_AS sets the limit, so
+that the process runs out of memory and the machine does not."""
 HUGE: Bytes = 4 << 30
-"""More than what an allocator holds in reserve. It is refused, so not one byte of it is touched."""
+"""More than an allocator holds in reserve. It is refused, so none of it is ever used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +48,19 @@ class Fault:
     name: str
     summary: str
     needs: Need
-    """What an executor must be able to do for no other task to be hurt."""
+    """What an executor must be able to do so that no other task is hurt."""
     always: bool
-    """It strikes whenever the task is tried, so that the task must be set aside."""
+    """Whether it strikes whenever the task is tried, so that the task must be set aside."""
     act: Callable[[], Any]
     where: Literal["task", "aggregate"] = "task"
-    """Whether it meets the task itself, or what sums up a batch that it is in."""
+    """Where it strikes: in the task itself, or in the aggregate of its batch."""
     applies: Callable[[], bool] = lambda: True
-    """Asked in the worker, when it is the task's turn: whether there is anything to strike."""
+    """Whether there is anything to strike; called in the worker, before the task is run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """Which fault meets which task, and the folder for its mark."""
+    """Which task a fault strikes, and the folder for its mark."""
 
     fault: str
     task: int
@@ -67,7 +68,7 @@ class Strike:
 
 
 def work(number: int, strike: Strike) -> Any:
-    """One task: meet the fault if it is this task's turn, else work. Gives the task's number."""
+    """Run a task: meet the fault if it strikes now, else work. Returns the task's number."""
     fault = FAULTS[strike.fault]
     if (
         number == strike.task
@@ -75,33 +76,33 @@ def work(number: int, strike: Strike) -> Any:
         and fault.applies()
         and _strikes(fault, strike)
     ):
-        outcome = fault.act()
-        if outcome is not None:
-            return outcome
+        result = fault.act()
+        if result is not None:
+            return result
     if sum(n * n for n in range(SQUARES)) <= 0:
         raise ArithmeticError("the sum of squares is above 0")
     return number
 
 
 class Drilled(TaskBatchProcessor):
-    """Tasks whose titles are their numbers, one of which is struck. A row names its task."""
+    """Runs tasks whose titles are their numbers. A row is the number of its task."""
 
     name = "drill"
 
     def __init__(self, *, today: dt.date | None = None, strike: Strike | None = None) -> None:
-        """Without a `strike` it is read from the environment (`SETTINGS`)."""
+        """Use `strike`; by default the one in the environment variable `SETTINGS`."""
         super().__init__(today=today)
         self._strike = strike or Strike(**json.loads(os.environ[SETTINGS]))
-        # Made by the coordinator, and pickled to the workers: this is whom to kill.
+        # The coordinator makes the processor and pickles it to the workers: it is the one to kill.
         Path(self._strike.folder, PID).write_text(str(os.getpid()), "ascii")
 
     def process_task(self, task: Task) -> Json:
-        """See `work`."""
+        """Return what `work` does."""
         done: Json = work(int(task.title), self._strike)
         return done
 
     def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> Mapping[str, Json]:
-        """The usual one, in which a fault of the aggregate strikes."""
+        """Return the usual aggregate, unless a fault strikes in it."""
         fault = FAULTS[self._strike.fault]
         struck = str(self._strike.task)
         here = fault.where == "aggregate" and any(task.title == struck for task in tasks)
@@ -111,7 +112,7 @@ class Drilled(TaskBatchProcessor):
 
 
 def struck_at(folder: Path) -> Seconds | None:
-    """`time.monotonic()` when the fault struck first, or None when it did not."""
+    """Return when the fault first struck, by `time.monotonic`, or None when it did not."""
     try:
         return float((folder / MARK).read_text("ascii"))
     except (OSError, ValueError):
@@ -119,7 +120,7 @@ def struck_at(folder: Path) -> Seconds | None:
 
 
 def coordinator_pid(folder: Path) -> int | None:
-    """The process that made the processor, or None when it did not get so far."""
+    """Return the process that made the processor, or None when none has been made."""
     try:
         return int((folder / PID).read_text("ascii"))
     except (OSError, ValueError):
@@ -127,19 +128,19 @@ def coordinator_pid(folder: Path) -> int | None:
 
 
 def unable(fault: Fault) -> str | None:
-    """Why this system cannot take the fault, or None."""
+    """Return why the fault cannot strike on this system, or None when it can."""
     if fault.act in {_run_out_of_memory, _be_killed_for_memory} and _address_space() is None:
-        return "this system does not tell how much memory a process has, so it cannot be bounded"
+        return "this system does not show how much memory a process has, so it cannot be limited"
     return None
 
 
 def _strikes(fault: Fault, strike: Strike) -> bool:
-    """Whether it strikes now; leaves the mark the first time."""
+    """Return whether the fault strikes now, and leave the mark the first time."""
     path = Path(strike.folder) / MARK
     aside = path.with_name(f"{MARK}-{os.getpid()}-{threading.get_ident()}")
     aside.write_text(repr(time.monotonic()), "ascii")
     try:
-        os.link(aside, path)  # whole or not at all, and for the first one only
+        os.link(aside, path)  # atomic, and only the first one succeeds
     except FileExistsError:
         return fault.always
     finally:
@@ -157,7 +158,7 @@ def _exit() -> NoReturn:
 
 def _kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-    _hang()  # a signal to oneself may take a moment
+    _hang()  # the signal may take a moment
 
 
 def _segfault() -> None:
@@ -172,11 +173,11 @@ def _hang() -> NoReturn:
 
 
 def _hold_the_gil() -> None:
-    """No other thread runs until this is over, where there is a GIL."""
+    """Sleep with the GIL held, so that no other thread runs."""
     import ctypes
 
     ctypes.PyDLL(None).sleep(int(WAIT_S))
-    raise TimeoutError("drill: nobody ended a task that holds the GIL")
+    raise TimeoutError("drill: nothing ended a task that holds the GIL")
 
 
 def _kill_fork_server() -> None:
@@ -184,7 +185,7 @@ def _kill_fork_server() -> None:
 
 
 def _has_fork_server() -> bool:
-    """Whether this process was started by one; whose end would be somebody else's otherwise."""
+    """Return whether a fork server started this process: no other parent may be killed."""
     try:
         return b"multiprocessing.forkserver" in Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
     except OSError:
@@ -192,9 +193,9 @@ def _has_fork_server() -> bool:
 
 
 def _wait_to_be_killed() -> NoReturn:
-    """Not for ever: nobody may be left to do it."""
+    """Wait for `WAIT_S` at most: the drill itself may have been killed."""
     time.sleep(WAIT_S)
-    raise TimeoutError("drill: nobody killed the coordinator")
+    raise TimeoutError("drill: the coordinator was not killed")
 
 
 def _be_slow() -> None:
@@ -202,27 +203,27 @@ def _be_slow() -> None:
 
 
 def _give_a_lambda() -> Callable[[], None]:
-    return lambda: None  # it neither pickles nor is it JSON
+    return lambda: None  # it cannot be pickled, and it is not JSON
 
 
 def _run_out_of_memory() -> NoReturn:
-    """Ask for more than the system grants: MemoryError, from a real allocation that failed."""
+    """Raise MemoryError from a real allocation that the system refuses."""
     import resource
 
     used = _address_space()
     if used is None:
-        raise NotImplementedError("drill: memory cannot be bounded here")
+        raise NotImplementedError("drill: memory cannot be limited here")
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, before[1]))
     try:
         bytearray(HUGE)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
-    raise NotImplementedError("drill: the limit on memory did not hold")
+    raise NotImplementedError("drill: the limit of memory had no effect")
 
 
 def _be_killed_for_memory() -> None:
-    """What the kernel does to a process that runs out of memory for good."""
+    """Run out of memory, then die as by the kernel's out-of-memory killer."""
     try:
         _run_out_of_memory()
     except MemoryError:
@@ -230,7 +231,7 @@ def _be_killed_for_memory() -> None:
 
 
 def _address_space() -> int | None:
-    """The bytes of this process's address space, from proc_pid_statm(5)."""
+    """Return the bytes of this process's address space, from proc_pid_statm(5), or None."""
     try:
         return int(Path("/proc/self/statm").read_text("ascii").split()[0]) * os.sysconf(
             "SC_PAGE_SIZE"

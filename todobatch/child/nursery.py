@@ -1,101 +1,83 @@
-"""Where the processes of samples are born: an interpreter that has imported all and done nothing.
+"""Forks the processes of samples and sides, when all their imports are done and nothing has run.
 
-    controller ── fork, with the child's ends of its pipes ──► socket on standard input
-    controller ◄── its process id, later how it ended ───────── the same
-
-Each child is a fork of this process as it stands after its imports: a process of its own, in a
-process group of its own, that has run nothing. See `todobatch.lab.measure.nursery` for why.
-
-It ends when the controller does. It never has a second thread: such a process must not fork.
-psutil and pyperf are not imported at the top: worker processes import this module again.
+The controller's side is `todobatch.lab.measure.nursery`, which says why. Each child leads a process
+group of its own. This process ends when the controller does, and kills its children then. It must
+never start a thread, because a process with threads must not fork.
 """
 
+import json
 import os
-import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
 
-Role: TypeAlias = Callable[[Sequence[int]], None]
+from todobatch.child_process import end_group
+from todobatch.parent_process import ParentProcess
+
+Role: TypeAlias = Callable[[ParentProcess], None]
 
 POLL_S = 0.0005
 LONGEST_POLL_S = 0.01
-MOST_FDS = 8
+MOST_BYTES, MOST_DESCRIPTORS = 4096, 8
+"""The limits of one request."""
 
 
 def main() -> None:
-    """``python -m todobatch.child.nursery ROLE < socket``"""
-    role = _imported(sys.argv[1])
-    control = socket.socket(fileno=0)
+    """Fork children on request: ``python -m todobatch.child.nursery ROLE CONTROL EVENTS``."""
+    role = _import_role(sys.argv[1])
+    parent = ParentProcess.from_arguments()
+    control = socket.socket(fileno=parent.control)
     alive: set[int] = set()
     try:
-        while request := socket.recv_fds(control, 4096, MOST_FDS):
-            message, fds, *_ = request
-            if not message:
+        while True:
+            data, descriptors, *_ = socket.recv_fds(control, MOST_BYTES, MOST_DESCRIPTORS)
+            if not data:
                 return
-            word, *rest = message.decode().split()
-            if word == "fork":
-                pid = os.fork()
-                with suppress(OSError):  # in both, or one could be ended before it has its group
-                    os.setpgid(pid, pid or os.getpid())
-                if pid == 0:
-                    alive.clear()
-                    _become(control, fds, role)
-                    return
-                for fd in fds:
-                    os.close(fd)
-                alive.add(pid)
-                answer = str(pid)
-            else:
-                pid = int(rest[0])
-                code = _wait(pid, float(rest[1]))
-                if code is not None:
-                    alive.discard(pid)
-                answer = "alive" if code is None else str(code)
-            with suppress(BrokenPipeError):
-                control.sendall(answer.encode() + b"\n")
+            match json.loads(data):
+                case {"wait": pid, "timeout_s": timeout_s}:
+                    code = _wait(pid, timeout_s)
+                    if code is not None:
+                        alive.discard(pid)
+                    parent.send("waited", code=code)
+                case _:
+                    pid = os.fork()
+                    with suppress(OSError):  # in both: the group is there when either goes on
+                        os.setpgid(pid, pid or os.getpid())
+                    if pid == 0:
+                        alive.clear()
+                        control.close()
+                        os.close(parent.events)
+                        role(ParentProcess.after_fork(descriptors))
+                        return
+                    for descriptor in descriptors:
+                        os.close(descriptor)
+                    alive.add(pid)
+                    parent.send("forked", pid=pid)
     finally:
         for pid in alive:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
+            end_group(pid)
 
 
-def _imported(role: str) -> Role:
-    """What the children are to be, with all its imports done."""
+def _import_role(name: str) -> Role:
+    """Return what children do, with all that it needs imported."""
+    # Not at the top: the worker processes of a sample import this module again.
     from todobatch import probe  # noqa: F401 - for the children
 
-    if role == "side":
-        from todobatch.child import turns as side_process
+    if name == "side":
+        from todobatch.child import turns
 
-        return side_process.run
-    import pyperf  # noqa: F401 - for the children
+        return turns.run
+    from todobatch.child import sample
 
-    from todobatch.child import sample as sample_process
-
-    return sample_process.run
+    return sample.run
 
 
-def _become(control: socket.socket, fds: Sequence[int], role: Role) -> None:
-    """In the child: take its own standard streams, and do what it was made for.
-
-    `fds` are standard input, standard error, and what the role takes.
-    """
-    control.detach()
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    for fd, standard in ((fds[0], 0), (nothing, 1), (fds[1], 2)):
-        os.dup2(fd, standard)
-        os.close(fd)
-    for fd in fds[2:]:
-        os.set_inheritable(fd, False)  # worker processes must not hold the controller's pipes open
-    role(fds[2:])
-
-
-def _wait(pid: int, timeout: float) -> int | None:
-    """The exit code of a child, the signal's number below 0; None when it is not done in time."""
-    end = time.monotonic() + timeout
+def _wait(pid: int, timeout_s: float) -> int | None:
+    """Return a child's exit code (below 0: a signal's number), or None when it still runs."""
+    end = time.monotonic() + timeout_s
     delay = POLL_S
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""The tasks of a sample: the same for every cell of a workload, made afresh in every process."""
+"""The tasks of a sample: the same for every cell of a workload, made anew in every process."""
 
 import datetime as dt
 import pickle
@@ -12,11 +12,11 @@ from todobatch.model import Batch, Task
 from todobatch.sources import generate, open_source
 
 DISTINCT = 5_000
-"""Tasks that are generated; a larger sample repeats them (as new objects)."""
+"""How many different tasks are generated; a larger sample repeats them, as new objects."""
 
 
 class TaskSource(TypedDict):
-    """Where the tasks come from: ``Plan.source``. File sources have the keys after `kind`."""
+    """Where tasks come from (``Plan.source``): a generator with a seed, or a file with the rest."""
 
     kind: Literal["generator", "file"]
     seed: NotRequired[int]
@@ -28,10 +28,11 @@ class TaskSource(TypedDict):
 
 
 def batches_of(source: TaskSource, batches: int, batch_size: int, *, today: dt.date) -> list[Batch]:
-    """So many full batches. A source with fewer tasks is gone through again, in copies.
+    """Return `batches` full batches. A source with too few tasks is repeated, as copies.
 
-    Copies, because threads without a GIL slow each other down where they count references to the
-    same objects, and in a real batch job they do not meet on the same task. Raises EmptyInputError.
+    Threads without a GIL slow each other down when they count references to the same object. In a
+    real job no two of them work on the same task, so every task here is an object of its own.
+    Raises EmptyInputError when the source has no task.
     """
     count = batches * batch_size
     tasks = list(islice(read(source, today=today), count))
@@ -54,7 +55,7 @@ def batches_of(source: TaskSource, batches: int, batch_size: int, *, today: dt.d
 
 
 def read(source: TaskSource, *, today: dt.date) -> Iterator[Task]:
-    """The source's own tasks, once; broken records are left out (`inspect_file` counts them)."""
+    """Return the source's tasks once, without broken records (`inspect_file` counts them)."""
     if source["kind"] == "generator":
         return generate(DISTINCT, seed=source.get("seed", 0), today=today)
     path = Path(source["path"]).expanduser()
@@ -62,7 +63,7 @@ def read(source: TaskSource, *, today: dt.date) -> Iterator[Task]:
 
 
 def count(tasks: Iterable[Task]) -> int:
-    """How many there are."""
+    """Return how many tasks there are, by reading all of them."""
     return sum(1 for _ in tasks)
 
 

@@ -1,38 +1,36 @@
-"""One side of a comparison in turns, in a process of its own, in the interpreter that is measured.
+"""One side of a comparison in turns, in a process of its own on the measured interpreter.
 
-    controller ── the spec, one line of JSON; then a byte a turn ──► standard input
-    controller ◄── what was seen first; then a line of JSON a turn ── its pipe
-
-It is a child of a nursery (`nursery_process`) and lives as long as its standard input is open.
+A nursery forks the process (`todobatch.child.nursery`). It receives a `SideSpec`, starts its
+workers, warms them up and sends the event `warm`. Then it runs one turn, and sends one event
+`turn`, for each message, until the controller closes the channel.
 """
 
 import datetime as dt
-import json
 import os
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from time import perf_counter
 from typing import Any, TypedDict
 
 from todobatch import runtime
-from todobatch.child.sample import first_line
 from todobatch.child.tasks import TaskSource, batches_of
 from todobatch.executors import get
 from todobatch.executors.base import BatchRunner
 from todobatch.model import Batch
+from todobatch.parent_process import ParentProcess
 from todobatch.processors import resolve
 from todobatch.processors.base import DIGEST_MODULUS
 from todobatch.units import Seconds
 
 WARM_TURNS = 2
+"""Turns of the warm-up."""
 WARM_S: Seconds = 0.1
-"""When warming up has taken so long, it is warm."""
+"""Warming up stops after this time."""
 
 
 class SideSpec(TypedDict):
-    """What one side runs in each turn."""
+    """What one side runs in each turn, and how."""
 
     workload: str
     executor: str
@@ -42,15 +40,14 @@ class SideSpec(TypedDict):
     source: TaskSource
     today: str
     cpu: int | None
-    """The CPU that it is kept on; None for any."""
+    """The CPU that its process stays on, or None for any."""
     environment: dict[str, str]
-    """Set before its workers are started."""
+    """Environment variables that are set before its workers start."""
 
 
-def run(fds: Sequence[int]) -> None:
-    """Bring the workers up, warm them, and take turns: what a nursery's child does."""
-    (pipe,) = fds
-    spec: SideSpec = json.loads(first_line())
+def run(parent: ParentProcess) -> None:
+    """Receive a spec, start and warm the workers, and run a turn for each message."""
+    spec: SideSpec = parent.receive()
     if spec["cpu"] is not None:
         os.sched_setaffinity(0, {spec["cpu"]})
     os.environ.update(spec["environment"])
@@ -63,14 +60,14 @@ def run(fds: Sequence[int]) -> None:
         for _ in range(WARM_TURNS - 1):
             if perf_counter() - begun < WARM_S:
                 seen = _turn(run_batches, batches)
-        _say(pipe, {**seen, "version": sys.version.split()[0], "threads": threading.active_count()})
-        with suppress(BrokenPipeError):
-            while os.read(0, 1):
-                _say(pipe, _turn(run_batches, batches))
+        version = sys.version.split()[0]
+        parent.send("warm", **seen, version=version, threads=threading.active_count())
+        while parent.receive() is not None:
+            parent.send("turn", **_turn(run_batches, batches))
 
 
 def _turn(run_batches: BatchRunner, batches: Sequence[Batch]) -> dict[str, Any]:
-    """One turn: its wall time, and what came out."""
+    """Run all batches once, and return the wall time in seconds and what came out."""
     tasks = failed = digest = 0
     error, gil = None, runtime.gil_enabled()
     begun = perf_counter()
@@ -90,9 +87,3 @@ def _turn(run_batches: BatchRunner, batches: Sequence[Batch]) -> dict[str, Any]:
         "digest": f"{digest:064x}",
         "gil": gil or runtime.gil_enabled(),
     }
-
-
-def _say(pipe: int, what: dict[str, Any]) -> None:
-    data = json.dumps(what).encode() + b"\n"
-    while data:
-        data = data[os.write(pipe, data) :]

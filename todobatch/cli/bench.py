@@ -97,8 +97,8 @@ def bench(
     a run that is stopped or killed goes on with --resume.
     """
     from todobatch.cli.views import show
+    from todobatch.cli.views.console import Display
     from todobatch.lab.measure import bench as lab_bench
-    from todobatch.lab.measure import progress
     from todobatch.lab.plan import cells as plan
 
     choice = plan.Choice(
@@ -128,18 +128,20 @@ def bench(
         )
     if "" not in sys.path:
         sys.path.insert(0, "")  # a workload of one's own is looked for in the current folder
-    view = progress.for_output()
     try:
-        if resume is not None:
-            run = lab_bench.resume(resume, view)
-        elif like is not None:
-            run = lab_bench.begin_like(like, view, output=output)
-        else:
-            run = lab_bench.begin(
-                choice, view, output=output, input_file=input_file, format=format_
-            )
-    finally:
-        view.close()
+        with Display() as progress:
+            if resume is not None:
+                run = lab_bench.resume(resume, progress)
+            elif like is not None:
+                run = lab_bench.begin_like(like, progress, output=output)
+            else:
+                run = lab_bench.begin(
+                    choice, progress, output=output, input_file=input_file, format=format_
+                )
+    except lab_bench.RunInterrupted as stopped:
+        typer.echo(f"stopped; {stopped.samples} samples are saved. Resume with:")
+        typer.echo(f"  todobatch bench --resume {stopped.folder}")
+        raise
     typer.echo()
     show.show(run)
     typer.echo(f"\nRun folder: {run.folder}")

@@ -10,7 +10,7 @@ import typer
 from todobatch.errors import EXIT_GATE, UsageError
 
 if TYPE_CHECKING:
-    from todobatch.lab.drill.drill import Tell
+    from todobatch.lab.drill.drill import OnProgress
 
 
 def drill(
@@ -59,7 +59,7 @@ def drill(
         from todobatch.cli.views import drill as drill_show
 
         drill_show.show(found)
-    if found.broken_words:
+    if found.failed:
         raise typer.Exit(EXIT_GATE)
 
 
@@ -73,7 +73,7 @@ def _names(text: str | None, option: str) -> list[str] | None:
 
 
 @contextmanager
-def _telling() -> "Iterator[Tell]":
+def _telling() -> "Iterator[OnProgress]":
     """Progress on standard error: on a terminal one line that changes."""
     from rich.console import Console
 

@@ -11,7 +11,7 @@ from todobatch.errors import InterpreterMissingError
 
 if TYPE_CHECKING:
     from todobatch.lab.interpreters import Interpreter, Survey
-    from todobatch.lab.interpreters.progress import Progress
+    from todobatch.lab.progress import Progress
 
 app = typer.Typer(help="List the Python interpreters of this machine, or install one.")
 
@@ -58,20 +58,20 @@ def install(
     ] = False,
 ) -> None:
     """Get interpreters into the cache: uv's download, else built from pinned sources."""
+    from todobatch.cli.views.console import Display
     from todobatch.lab import interpreters
-    from todobatch.lab.interpreters.progress import for_this_terminal
 
     asked = specs or list(interpreters.DEFAULT_INTERPRETERS)
     known = {} if own or from_source else _here_already(asked, optimized)
     for spec in asked:
         if spec not in known:
             interpreters.check_installable(spec)  # before minutes are spent on another one
-    with for_this_terminal() as progress:
+    with Display() as progress:
         for spec in asked:
             if spec in known:
                 _tell(progress, known[spec], "is here already")
                 continue
-            progress.note(f"{spec}: installing{', optimised' if optimized else ''}")
+            progress.message(f"{spec}: installing{', optimised' if optimized else ''}")
             done = interpreters.install(
                 spec, optimized=optimized, prebuilt=not from_source, progress=progress
             )
@@ -91,7 +91,7 @@ def _here_already(specs: list[str], optimized: bool) -> "dict[str, Interpreter]"
 
 
 def _tell(progress: "Progress", one: "Interpreter", what: str) -> None:
-    progress.note(f"{one.spec} {what}: {one.facts['version']}, {_home(one.executable)}")
+    progress.message(f"{one.spec} {what}: {one.facts['version']}, {_home(one.executable)}")
 
 
 def _document(found: "Survey") -> dict[str, Any]:

@@ -13,7 +13,9 @@ from todobatch.cli.shares import share_of
 from todobatch.errors import EXIT_GATE, UsageError
 
 if TYPE_CHECKING:
-    from todobatch.lab.measure.versus import Outcome, Versus
+    from todobatch.lab.measure.difference import Difference
+    from todobatch.lab.measure.versus import Versus
+    from todobatch.lab.progress import Progress
 
 FORMATS = ("text", "json")
 
@@ -78,6 +80,7 @@ def versus(
 
     import statistics  # noqa: F401 - with ours, before a user's module of that name is found
 
+    from todobatch.cli.views.console import Display
     from todobatch.lab.measure import versus as lab
     from todobatch.lab.store.schema import Cell
 
@@ -90,17 +93,20 @@ def versus(
         _numbers(workers),
         strict=True,
     )
-    prepared = lab.prepare(
-        *(Cell(*side) for side in sides),
-        input_file=input_file,
-        input_format=input_format,
-        seed=random.SystemRandom().randrange(2**32) if seed is None else seed,
-        budget_s=budget,
-        target=share_of(target, "--target"),
-        limit=gate,
-        say=lambda text: typer.echo(text, err=True),
-    )
-    outcome = _run(prepared)
+    first, second = (Cell(*side) for side in sides)
+    with Display() as progress:
+        prepared = lab.prepare(
+            first,
+            second,
+            progress,
+            input_file=input_file,
+            input_format=input_format,
+            seed=random.SystemRandom().randrange(2**32) if seed is None else seed,
+            budget_s=budget,
+            target=share_of(target, "--target"),
+            limit=gate,
+        )
+        outcome = _run(prepared, progress)
     if format_ == "json":
         typer.echo(json.dumps(outcome.as_json()))
     else:
@@ -111,26 +117,22 @@ def versus(
         raise typer.Exit(EXIT_GATE)
 
 
-def _run(prepared: "Versus") -> "Outcome":
-    """Run it, with a line of progress on a terminal; Ctrl-C prints what was known by then."""
-    seen: list[Outcome] = []
+def _run(prepared: "Versus", progress: "Progress") -> "Difference":
+    """Run it; Ctrl-C prints what was known by then."""
+    seen: list[Difference] = []
 
-    def on_block(outcome: "Outcome") -> None:
-        seen[:] = [outcome]
-        if sys.stderr.isatty():
-            text = f"block {len(outcome.blocks)}: B takes {_ratio(outcome)} as long as A"
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
+    def on_block(found: "Difference") -> None:
+        seen[:] = [found]
+        known = f"block {len(found.blocks)}: B takes {_ratio(found)} as long as A"
+        progress.step("comparing A and B", detail=known)
 
+    progress.step("comparing A and B")
     try:
         return prepared.run(on_block)
     except KeyboardInterrupt:
         for line in _lines(seen[0]) if seen else ():
-            typer.echo(line, err=True)
+            progress.message(line)
         raise
-    finally:
-        if sys.stderr.isatty():
-            sys.stderr.write("\r\x1b[K")
 
 
 def _two(text: str, option: str) -> tuple[str, str]:
@@ -153,7 +155,7 @@ def _numbers(text: str) -> tuple[int, int]:
         ) from None
 
 
-def _lines(outcome: "Outcome") -> list[str]:
+def _lines(outcome: "Difference") -> list[str]:
     from todobatch.units import show_seconds
 
     what = {
@@ -181,13 +183,13 @@ def _lines(outcome: "Outcome") -> list[str]:
     return lines
 
 
-def _median_turn(outcome: "Outcome") -> float:
+def _median_turn(outcome: "Difference") -> float:
     import statistics
 
     return statistics.median(turn for block in outcome.blocks for turn in block.a_s)
 
 
-def _ratio(outcome: "Outcome") -> str:
+def _ratio(outcome: "Difference") -> str:
     low, high = (
         "?" if math.isnan(bound) else f"{bound:.3f}"
         for bound in (outcome.ratio.low, outcome.ratio.high)

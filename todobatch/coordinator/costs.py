@@ -1,20 +1,18 @@
-"""What each batch took in an earlier run, in a small JSON file: what ``order="longest"`` goes by.
+"""How long each batch took in earlier runs, in a small JSON file, for ``order="longest"``.
 
     {"format": "todobatch costs", "version": 1, "processor": "pipeline", "batches": [
     [0, 0, 100, 0.012345],
     [1, 100, 100, 0.2]
     ]}
 
-A batch is its index, its first task's place in the input, its tasks and its seconds: what
-processing it took its worker, in the run that counted. With a GIL that includes waiting for other
-threads. Only batches that came back whole are measured: what sets tasks aside or costs a worker
-stays as it was known, or unknown.
+A batch is its index, the place of its first task in the input, its number of tasks, and the seconds
+that a worker spent on it. With a GIL these include waiting for other threads. A batch of which a
+task was set aside, or which cost a worker, is not measured.
 
-The file is replaced as a whole, so a reader never finds half of one; of two runs that write the
-same file, the last one's costs are there. It has the first `MOST_BATCHES` batches at most.
+The file is replaced as a whole, so a reader never finds half of one. Of two runs that write the
+same file, the last one wins. The file holds `MOST_BATCHES` batches at most.
 
-`Costs.known` belongs to whoever reads the input, one thread at a time; what is measured belongs to
-the thread that takes the results.
+The thread that reads the input uses `Costs.known`; the thread that takes results uses the rest.
 """
 
 import json
@@ -30,29 +28,29 @@ from todobatch.units import Seconds
 FORMAT = "todobatch costs"
 VERSION = 1
 MOST_BATCHES = 100_000
-"""Some 4 MB of file and 40 MB of memory; a larger `--batch-size` makes fewer batches."""
+"""About 4 MB of file and 40 MB of memory. A larger batch size makes fewer batches."""
 _FIELDS = ("the batch's index", "its first task", "its number of tasks", "its seconds")
 
 
 class Costs:
-    """The costs in a file, and those that a run adds. Use as a context manager, which saves them.
+    """The costs in a file, and those that a run measures. Use as a context manager, which saves.
 
-    A file that is not there holds none. With `batch_size` it must be of an input that was cut so.
-    Raises UsageError for a file of another batch size; StoreError for one that cannot be read or is
-    no such file; NewerSchemaError.
+    A file that does not exist holds no costs. With `batch_size`, the file's batches must have that
+    size. Raises UsageError for another batch size, NewerSchemaError for a newer file, and
+    StoreError for a file that cannot be read or has another format.
     """
 
     def __init__(self, path: Path | str, *, batch_size: int | None = None) -> None:
         self.path = Path(path)
         self.processor: str | None = None
-        """Whose costs they are; None in a new file."""
+        """The id of the processor that was measured; None in a new file."""
         self._rows: dict[int, tuple[int, int, Seconds]] = {}
         self._measured: dict[int, tuple[int, int, Seconds]] = {}
         self._load(batch_size)
         self.known: dict[int, Seconds] = {index: row[2] for index, row in self._rows.items()}
-        """Seconds by batch, as the file has them. `fitting` takes out what does not fit."""
+        """Seconds by batch index, from the file. `fitting` removes those that do not fit."""
         self.before = len(self._rows)
-        """Batches that the file had."""
+        """How many batches the file held when it was opened."""
 
     def __enter__(self) -> Self:
         return self
@@ -61,27 +59,27 @@ class Costs:
         try:
             self.save()
         except StoreError:
-            if error is None:  # otherwise what went wrong first is what must be told
+            if error is None:  # otherwise the first error is the one to raise
                 raise
 
     @property
     def measured(self) -> int:
-        """Batches measured since it was opened."""
+        """How many batches were measured since the file was opened."""
         return len(self._measured)
 
     def of(self, processor: str) -> Self:
-        """The same, for this processor. Raises UsageError when they are another one's."""
+        """Return itself. Raises UsageError when the costs are those of another processor."""
         if self.processor is not None and self.processor != processor:
             raise UsageError(
-                f"they are costs of {self.processor!r}, and this is {processor!r}",
-                place=f"--costs {self.path}",
+                f"the costs are those of {self.processor!r}, and this is {processor!r}",
+                place=f"`costs` {self.path}",
                 remedy="name another file for this workload",
             )
         self.processor = processor
         return self
 
     def fitting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches as they are; what is known of others with their indices is forgotten."""
+        """Yield the batches. The costs of a batch with other tasks are forgotten."""
         for batch in batches:
             row = self._rows.get(batch.index)
             if row is not None and row[:2] != (batch.first, len(batch)):
@@ -89,13 +87,13 @@ class Costs:
             yield batch
 
     def note(self, batch: Batch, seconds: Seconds) -> None:
-        """A batch took so long."""
+        """Remember how long a batch took."""
         if 0 <= batch.index < MOST_BATCHES and 0 <= seconds < 1e15:
             self._measured[batch.index] = (batch.first, len(batch), seconds)
 
     def save(self) -> None:
-        """Write what is known and measured, the newest of each batch. Raises StoreError."""
-        known = self.known.copy()  # a worker that was left may read on
+        """Write the latest cost of each batch. Raises StoreError."""
+        known = self.known.copy()  # an abandoned worker may still read
         rows = {index: row for index, row in self._rows.items() if index in known}
         rows |= self._measured
         lines = [
@@ -109,8 +107,8 @@ class Costs:
         except OSError as error:
             raise StoreError(
                 f"the costs cannot be written: {error.strerror}",
-                place=f"--costs {self.path}",
-                remedy="name a file in a folder that exists and is yours; all else of the run is "
+                place=f"`costs` {self.path}",
+                remedy="name a file in a folder where you may create files; the rest of the run is "
                 "done and saved",
             ) from error
 
@@ -118,7 +116,7 @@ class Costs:
         if not self.path.resolve().parent.is_dir() or self.path.is_dir():
             raise UsageError(
                 "it is a folder" if self.path.is_dir() else "there is no such folder",
-                place=f"--costs {self.path}",
+                place=f"`costs` {self.path}",
                 remedy="name a file in a folder that exists",
             )
         try:
@@ -128,55 +126,55 @@ class Costs:
         except OSError as error:
             raise self._refused(f"cannot be read: {error.strerror}") from error
         except ValueError as error:
-            raise self._refused(f"it is no text in UTF-8: {error}") from error
+            raise self._refused(f"it is not text in UTF-8: {error}") from error
         try:
             whole = json.loads(text)
         except json.JSONDecodeError as error:
             place = f", line {error.lineno}, column {error.colno}"
-            raise self._refused(f"it is no JSON: {error.msg}", place) from error
+            raise self._refused(f"it is not JSON: {error.msg}", place) from error
         except (ValueError, RecursionError) as error:
-            raise self._refused(f"it is no JSON: {error}") from error
+            raise self._refused(f"it is not JSON: {error}") from error
         if not isinstance(whole, dict) or whole.get("format") != FORMAT:
             raise self._refused(f'it has no "format": "{FORMAT}"')
         version = whole.get("version")
         if version != VERSION:
             raise NewerSchemaError(
                 f"it has version {version!r}, and this todobatch knows {VERSION}",
-                place=f"--costs {self.path}",
+                place=f"`costs` {self.path}",
                 remedy="use the todobatch that wrote it, or name another file",
             )
         self.processor, batches = whole.get("processor"), whole.get("batches")
         if not isinstance(self.processor, str | None):
-            raise self._refused("it is no text", ", processor")
+            raise self._refused("it is not text", ", processor")
         if not isinstance(batches, list):
-            raise self._refused("it is no list", ", batches")
+            raise self._refused("it is not a list", ", batches")
         for number, row in enumerate(batches):
-            self._take(row, f", batches[{number}]", batch_size)
+            self._add(row, f", batches[{number}]", batch_size)
 
-    def _take(self, row: Any, place: str, batch_size: int | None) -> None:
+    def _add(self, row: Any, place: str, batch_size: int | None) -> None:
         if not isinstance(row, list) or len(row) != len(_FIELDS):
             raise self._refused(f"it is not [{', '.join(_FIELDS)}]", place)
         for name, value in zip(_FIELDS, row, strict=True):
             whole = name != _FIELDS[-1]
             if type(value) not in ((int,) if whole else (int, float)) or not 0 <= value < 1e15:
                 kind = "whole number" if whole else "number"
-                raise self._refused(f"{name} is {value!r}, and no {kind} from 0 up", place)
+                raise self._refused(f"{name} is {value!r}, not a {kind} from 0 up", place)
         index, first, tasks, seconds = row
         if index >= MOST_BATCHES or index in self._rows:
-            why = "is there twice" if index in self._rows else f"is not below {MOST_BATCHES}"
+            why = "occurs twice" if index in self._rows else f"is not below {MOST_BATCHES}"
             raise self._refused(f"batch {index} {why}", place)
         if batch_size is not None and not (first == index * batch_size and tasks <= batch_size):
             raise UsageError(
-                f"batch {index} has {tasks} tasks from {first} on there, and with batches of "
-                f"{batch_size} it is from {index * batch_size} on",
-                place=f"--costs {self.path}{place}",
-                remedy="give the --batch-size that they were measured with, or name another file",
+                f"batch {index} has {tasks} tasks from {first} on; in batches of {batch_size} it "
+                f"begins at {index * batch_size}",
+                place=f"`costs` {self.path}{place}",
+                remedy="pass the `batch_size` that was measured, or name another file",
             )
         self._rows[index] = (first, tasks, float(seconds))
 
     def _refused(self, cause: str, place: str = "") -> StoreError:
         return StoreError(
             cause,
-            place=f"--costs {self.path}{place}",
-            remedy="name another file; or remove this one if it is yours, to measure anew",
+            place=f"`costs` {self.path}{place}",
+            remedy="name another file; or remove this one if it is yours, to measure again",
         )

@@ -14,7 +14,7 @@ that the calling thread can save and watch while no result comes in.
 
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -107,101 +107,125 @@ def run_batches(
     ExecutorUnavailableError, StoreError of the journal, NoProgressError of the watchdog, and
     whatever iterating `tasks` raises.
     """
-    executor = get(executor) if isinstance(executor, str) else executor
-    processor = resolve(processor) if isinstance(processor, str) else processor
+    run = _Run(
+        resolve(processor) if isinstance(processor, str) else processor,
+        get(executor) if isinstance(executor, str) else executor,
+        workers, keep_rows, recovery, hooks, journal, costs,
+    )  # fmt: skip
     batches, ready_made = as_batches(
         tasks, DEFAULT_BATCH_SIZE if batch_size is None else batch_size
     )
-    tally = Tally(processor)
-    if costs is not None:
-        batches = costs.of(processor.processor_id).fitting(batches)
-    if journal is not None:
-        done = journal.before
-        batches = (batch for batch in batches if batch.index not in done)
-        if journal.tally is not None:
-            tally.restore(journal.tally)
-    resumed_tasks = tally.tasks
-    sizes: PartSizes | None = None
-    if split or (split is None and batch_size is None and not ready_made):
-        sizes = _sizes(processor, executor, workers, keep_rows=keep_rows)
-    feed = Feed(
-        in_order(batches, order, costs), processor, recovery, keep_rows=keep_rows, stop=hooks.stop,
-        sizes=sizes,
-    )  # fmt: skip
-    if hooks.on_feed is not None:
-        hooks.on_feed(feed)
-    times = _Times()
-    opened = partial(
-        executor.open, processor, workers, keep_rows=keep_rows, deadline_s=recovery.deadline_s
-    )
-    limit_s = recovery.watchdog_s
-    source = _drive(opened, feed, times, hooks)
-    driven = source if limit_s is None and journal is None else _Pump(source)
-    with closing(driven):
-        for settled in driven:
-            if settled is not None:
-                _note(settled, tally, hooks, costs, journal)
-                times.taken = perf_counter()
-            if journal is not None and journal.due():
-                journal.save(tally.state())
-            if settled is None and limit_s is not None and is_stuck(feed, limit_s):
-                raise _stuck(feed, limit_s, executor, tally, journal)
-    if journal is not None and journal.phase == "running":
-        journal.save(tally.state())
-    return BatchReport(
-        executor=executor.name,
-        workers=workers,
-        wall_s=max(times.done, times.taken) - times.begun,
-        pool_start_s=times.pool_start_s,
-        interrupted=feed.stopped,
-        resumed_tasks=resumed_tasks,
-        worker_stats=tuple(times.stats.values()),
-        resizes=tuple(times.resizes),
-        **tally.totals(),
-    )
+    if split is None:
+        split = batch_size is None and not ready_made
+    return run.report(run.feed(batches, order, split=split))
 
 
-def _sizes(
-    processor: TaskBatchProcessor, executor: Executor, workers: int, *, keep_rows: bool
-) -> PartSizes | None:
-    """How large parts are to be; None when batches must stay whole."""
-    can = executor.capabilities
-    safe = processor.summary_is_safe or not can.isolates_crashes
-    if workers < 2 or not (processor.splittable and safe):
-        return None
-    return PartSizes(workers, copies=can.needs_pickling, keep_rows=keep_rows)
+@dataclass(slots=True)
+class _Run:
+    """One call of `run_batches`."""
 
+    processor: TaskBatchProcessor
+    executor: Executor
+    workers: int
+    keep_rows: bool
+    recovery: Recovery
+    hooks: Hooks
+    journal: "Journal | None"
+    costs: "Costs | None"
+    tally: Tally = field(init=False)
 
-def _note(
-    settled: Settled, tally: Tally, hooks: Hooks, costs: "Costs | None", journal: "Journal | None"
-) -> None:
-    """Add one batch to everything that counts or keeps results."""
-    batch, result = settled.batch, settled.result
-    tally.add(settled)
-    if costs is not None and not settled.set_aside and not settled.replaced:
-        came_back = result.success or result.tasks_processed or result.failures
-        if came_back:  # otherwise its duration is not what the batch takes
-            costs.note(batch, result.duration)
-    if hooks.on_result is not None:
-        hooks.on_result(result)
-    if hooks.on_batch is not None:
-        hooks.on_batch(batch, result)
-    if journal is not None:
-        journal.note(batch.index)
+    def feed(self, batches: Iterator[Batch], order: Order, *, split: bool) -> Feed:
+        """Make the feed of all batches that the journal does not contain."""
+        self.tally = Tally(self.processor)
+        if self.costs is not None:
+            batches = self.costs.of(self.processor.processor_id).fitting(batches)
+        if self.journal is not None:
+            done = self.journal.before
+            batches = (batch for batch in batches if batch.index not in done)
+            if self.journal.tally is not None:
+                self.tally.restore(self.journal.tally)
+        return Feed(
+            in_order(batches, order, self.costs),
+            self.processor,
+            self.recovery,
+            keep_rows=self.keep_rows,
+            stop=self.hooks.stop,
+            sizes=self.sizes() if split else None,
+        )
 
+    def sizes(self) -> PartSizes | None:
+        """How large parts are to be; None when batches must stay whole."""
+        can = self.executor.capabilities
+        safe = self.processor.summary_is_safe or not can.isolates_crashes
+        if self.workers < 2 or not (self.processor.splittable and safe):
+            return None
+        return PartSizes(self.workers, copies=can.needs_pickling, keep_rows=self.keep_rows)
 
-def _stuck(
-    feed: Feed, limit_s: Seconds, executor: Executor, tally: Tally, journal: "Journal | None"
-) -> NoProgressError:
-    """Save what is done, and make the error that the run ends with."""
-    saved = f"{tally.tasks} tasks are done"
-    if journal is not None:
-        journal.save(tally.state())
-        saved += f" and saved in {journal.path}"
-    return no_progress(
-        executor,
-        f"no batch came back for {limit_s:g} s; {saved}; in flight: {list_in_flight(feed)}",
-    )
+    def report(self, feed: Feed) -> BatchReport:
+        """Run the batches of the feed, and report what they came to."""
+        resumed_tasks = self.tally.tasks
+        if self.hooks.on_feed is not None:
+            self.hooks.on_feed(feed)
+        times = _Times()
+        opened = partial(
+            self.executor.open, self.processor, self.workers,
+            keep_rows=self.keep_rows, deadline_s=self.recovery.deadline_s,
+        )  # fmt: skip
+        source = _drive(opened, feed, times, self.hooks)
+        plain = self.recovery.watchdog_s is None and self.journal is None
+        self.follow(source if plain else _Pump(source), feed, times)
+        return BatchReport(
+            executor=self.executor.name,
+            workers=self.workers,
+            wall_s=max(times.done, times.taken) - times.begun,
+            pool_start_s=times.pool_start_s,
+            interrupted=feed.stopped,
+            resumed_tasks=resumed_tasks,
+            worker_stats=tuple(times.stats.values()),
+            resizes=tuple(times.resizes),
+            **self.tally.totals(),
+        )
+
+    def follow(self, driven: "Generator[Settled] | _Pump", feed: Feed, times: "_Times") -> None:
+        """Note each settled batch; in between, save the journal and watch the progress."""
+        journal, limit_s = self.journal, self.recovery.watchdog_s
+        with closing(driven):
+            for settled in driven:
+                if settled is not None:
+                    self.note(settled)
+                    times.taken = perf_counter()
+                if journal is not None and journal.due():
+                    journal.save(self.tally.state())
+                if settled is None and limit_s is not None and is_stuck(feed, limit_s):
+                    raise self.stuck(feed, limit_s)
+        if journal is not None and journal.phase == "running":
+            journal.save(self.tally.state())
+
+    def note(self, settled: Settled) -> None:
+        """Add one batch to everything that counts or keeps results."""
+        batch, result = settled.batch, settled.result
+        self.tally.add(settled)
+        if self.costs is not None and not settled.set_aside and not settled.replaced:
+            came_back = result.success or result.tasks_processed or result.failures
+            if came_back:  # otherwise its duration is not what the batch takes
+                self.costs.note(batch, result.duration)
+        if self.hooks.on_result is not None:
+            self.hooks.on_result(result)
+        if self.hooks.on_batch is not None:
+            self.hooks.on_batch(batch, result)
+        if self.journal is not None:
+            self.journal.note(batch.index)
+
+    def stuck(self, feed: Feed, limit_s: Seconds) -> NoProgressError:
+        """Save what is done, and make the error that the run ends with."""
+        saved = f"{self.tally.tasks} tasks are done"
+        if self.journal is not None:
+            self.journal.save(self.tally.state())
+            saved += f" and saved in {self.journal.path}"
+        return no_progress(
+            self.executor,
+            f"no batch came back for {limit_s:g} s; {saved}; in flight: {list_in_flight(feed)}",
+        )
 
 
 @dataclass(slots=True)

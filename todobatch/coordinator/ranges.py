@@ -1,13 +1,14 @@
-"""A set of whole numbers that come nearly in order, such as those of the batches that are done."""
+"""A set of whole numbers that arrive nearly in order, such as the indices of done batches."""
 
 from bisect import bisect_right
 from collections.abc import Iterable
 
 
 class Ranges:
-    """A set of whole numbers from 0 up, as ranges. Numbers that come nearly in order cost nothing.
+    """A set of whole numbers from 0 up, kept as ranges.
 
-    Memory is that of the gaps: a batch that is waited for is one gap, whatever came after it.
+    Memory grows with the gaps, not with the numbers: a batch that is still missing is one gap.
+    Raises ValueError for ranges that overlap, touch or are not in order.
     """
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
@@ -15,12 +16,12 @@ class Ranges:
         self._ends: list[int] = []  # the first number after each range
         for start, end in ranges:
             if start >= end or (self._ends and start <= self._ends[-1]):
-                raise ValueError(f"no ranges in order: {start} to {end}")
+                raise ValueError(f"the range {start} to {end} is empty or not in order")
             self._starts.append(start)
             self._ends.append(end)
 
     def add(self, number: int) -> None:
-        """Take a number in. Raises ValueError when it is there already."""
+        """Add a number. Raises ValueError when the set contains it already."""
         at = bisect_right(self._starts, number)
         if at and number < self._ends[at - 1]:
             raise ValueError(f"{number} is there already")
@@ -45,5 +46,5 @@ class Ranges:
         return sum(self._ends) - sum(self._starts)
 
     def pairs(self) -> list[tuple[int, int]]:
-        """Each range as its first number and the first after it."""
+        """Return each range as its first number and the number after its last."""
         return list(zip(self._starts, self._ends, strict=True))

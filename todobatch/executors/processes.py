@@ -124,9 +124,7 @@ class _Process(Host):
         self._process.kill()  # it may have closed its socket and still run
         self._process.join()
         code = self._process.exitcode or 0
-        if code < 0:
-            return f"was killed ({runtime.signal_name(-code)})"
-        return f"ended with exit code {code}"
+        return runtime.describe_end(code)
 
     def close(self) -> None:
         """See `Host.close`."""

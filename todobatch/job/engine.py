@@ -1,11 +1,9 @@
 """Runs one job in this process: what `todobatch run` starts in the interpreter of the job.
 
-    parent ── the job, one line of JSON ──► standard input
-    parent ◄── events, a line of JSON each ── the file descriptor that is the first argument
-
-Standard input stays open as long as the parent lives. When it ends, this process and all its
-workers end too. The first SIGINT stops handing out batches and lets those in flight finish; the
-second one ends the process at once. Standard output and error are left to the user's code.
+The parent (`todobatch.job.client`) sends the job and gets events. When the parent ends, this
+process and all its workers end too. The first SIGINT stops handing out batches and lets those in
+flight finish; the second one ends the process at once. Standard output and error are left to the
+user's code.
 
 Events: `hello` (this interpreter), `resumed`, `skipped` (a broken record), `progress`, and at the
 end `report` or `error`. With a watchdog also `alive`, again and again while batches run, and
@@ -45,6 +43,7 @@ from todobatch.job.files import open_costs, open_journal
 from todobatch.job.output import RowFile, open_rows
 from todobatch.job.spec import CostsUsed, Job, JobReport
 from todobatch.model import Batch, BatchReport, ProcessingResult, Task, describe_exception
+from todobatch.parent_process import ParentProcess
 from todobatch.processors import TaskBatchProcessor, resolve
 from todobatch.sources import Source, generate, open_source
 from todobatch.units import Seconds
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
     from todobatch.coordinator.costs import Costs
     from todobatch.coordinator.journal import Journal
 
-STDIN = 0
 PROGRESS_EVERY_S: Seconds = 0.1
 ALIVE_EVERY_S: Seconds = 0.5
 
@@ -61,16 +59,15 @@ ALIVE_EVERY_S: Seconds = 0.5
 class Engine:
     """One job, from its description to its last event.
 
-    One thread uses it, with two exceptions that `_send_lock` is for: the worker that reads the
-    input reports broken records, and `_Heartbeat` runs in a thread of its own.
+    One thread uses it, with two exceptions that only send: the worker that reads the input reports
+    broken records, and `_Heartbeat` runs in a thread of its own.
     """
 
-    def __init__(self, job: Job, events: int) -> None:
+    def __init__(self, job: Job, parent: ParentProcess) -> None:
         self._job = job
         self._today = job.today
         """The journal's date, when the job is resumed."""
-        self._events = os.fdopen(events, "w", encoding="utf-8")
-        self._send_lock = threading.Lock()
+        self._send = parent.send
         self._stopping = False
         self._skipped = 0
         self._progress_at = 0.0
@@ -296,11 +293,6 @@ class Engine:
         )
         return code
 
-    def _send(self, event: str, **fields: Any) -> None:
-        with self._send_lock:
-            self._events.write(json.dumps({"event": event, **fields}) + "\n")
-            self._events.flush()
-
 
 def _executor(job: Job) -> Executor:
     """The job's executor, checked. Raises UsageError and ExecutorUnavailableError."""
@@ -354,24 +346,12 @@ class _Heartbeat:
             self._beat(feed)
 
 
-def _end_with_parent() -> None:
-    """End this process group when the parent has ended, for whatever reason."""
-
-    def watch() -> None:
-        while os.read(STDIN, 4096):  # not through sys.stdin: its lock would be held at shutdown
-            pass
-        os.killpg(0, signal.SIGKILL)
-
-    if os.getpgid(0) == os.getpid():  # only a group of our own may be ended
-        threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-
-
 def main() -> int:
-    """``python -m todobatch.job.engine EVENTS_FD < job.json-line``"""
-    with open(STDIN, "rb", buffering=0, closefd=False) as stdin:
-        job = Job.from_json(json.loads(stdin.readline()))
-    _end_with_parent()
-    engine = Engine(job, int(sys.argv[1]))
+    """Run the job that the parent sends: ``python -m todobatch.job.engine CONTROL EVENTS``."""
+    parent = ParentProcess.from_arguments()
+    job = Job.from_json(parent.receive())
+    parent.end_with_parent()
+    engine = Engine(job, parent)
     code = engine.run()
     if engine.workers_left:
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The file of rows that a job writes, which a killed job can continue."""
+"""The file of rows that a job writes, which a resumed job continues."""
 
 import fcntl
 import hashlib
@@ -10,6 +10,7 @@ from time import perf_counter, sleep
 from typing import IO, TYPE_CHECKING, Any
 
 from todobatch.errors import StoreError, UsageError
+from todobatch.files import sync_folder
 from todobatch.model import Batch, Json, ProcessingResult
 from todobatch.units import Seconds
 
@@ -24,35 +25,41 @@ TAIL_BYTES = 4096
 
 
 def open_rows(name: str, source: str | None, journal: "Journal | None") -> "RowFile":
-    """Where rows go. Raises UsageError for what would destroy something, StoreError."""
+    """Open the file with this name for rows.
+
+    Raises UsageError for a file that must not be overwritten, and StoreError when it cannot be
+    opened.
+    """
     path = Path(name).resolve()  # a link is followed, not replaced
     if not name or path.is_dir():
-        raise UsageError("it is a folder", place=f"--output {name}", remedy="name a file in it")
+        raise UsageError("it is a folder", place=f"`output` {name}", remedy="name a file in it")
     if source is not None and Path(source).exists() and path == Path(source).resolve():
         raise UsageError(
-            "it is the input itself", place=f"--output {name}", remedy="name another file"
+            "the file is the input too",
+            place=f"`output` {name}",
+            remedy="name a file that is not the input",
         )
     if journal is not None and path.exists() and not path.is_file():
         raise UsageError(
-            "rows that are written twice cannot be taken back there",
-            place=f"--output {name}",
-            remedy="with --journal the output must be a plain file",
+            "rows cannot be removed from it when the job is resumed",
+            place=f"`output` {name}",
+            remedy="with `journal`, name a regular file",
         )
     return RowFile(path, journal)
 
 
 class RowFile:
-    """Rows as JSON Lines, in the order in which batches finish; moved into place when complete.
+    """Rows as JSON Lines, in the order in which batches finish.
 
-    Until then they are in ``<path>.part``, so that an earlier complete file is never half replaced.
-    What is no regular file (a device, a pipe) is written to as it is.
+    Rows are written to ``<path>.part``, which is moved to ``<path>`` when the job is complete. So
+    an earlier complete file is never half replaced. A device or a pipe is written to directly.
 
-    What stands in the file beyond the mark that the journal kept is cut off, and writing goes on
-    there; the file may have its last name already.
+    A resumed job removes the rows beyond those that its journal knows, and appends. The file may
+    have been moved already.
 
-    The file is locked (flock(2)) as long as a run writes it. A second one beside it,
-    ``<path>.part.journal``, says which journal its rows belong to, so that no run without that
-    journal writes over them; it goes when the output is complete.
+    The file is locked (flock(2)) while a run writes it. ``<path>.part.journal`` names the journal
+    that the rows belong to, so that no other run overwrites them. It is removed when the job is
+    complete.
     """
 
     def __init__(self, path: Path, journal: "Journal | None" = None) -> None:
@@ -64,7 +71,7 @@ class RowFile:
         self._rows = self._bytes = 0
         self._tail = b""
         mark = None if journal is None else journal.output
-        self._named = mark is not None  # whether the file's name is on the disk for sure
+        self._named = mark is not None  # whether the file's name is certainly on disk
         placed = journal is not None and journal.phase != "running"
         self._placed = placed and mark is not None and not self._part.exists()
         here = path if self._placed else self._part
@@ -72,7 +79,7 @@ class RowFile:
             self._file = self._locked(here, fresh=mark is None) if plain else here.open("wb")
             if mark is not None:
                 try:
-                    self._go_on(mark)
+                    self._resume(mark)
                 except BaseException:
                     self._file.close()
                     raise
@@ -84,7 +91,7 @@ class RowFile:
             raise self._cannot(error) from error
 
     def write(self, batch: Batch, result: ProcessingResult) -> None:
-        """One line a task: its position, title and row, or its error."""
+        """Write one line for each task: its position, its title, and its row or error."""
         errors = {failure.task: failure.error for failure in result.failures}
         rows = result.rows or (None,) * len(batch)
         lines = []
@@ -95,7 +102,7 @@ class RowFile:
             elif result.rows is None and not result.tasks_processed:
                 line["error"] = result.error
             else:
-                line["result"] = row  # null where a `process_batch` of the user's own gives no rows
+                line["result"] = row  # null when a user's `process_batch` returns no rows
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
         data = "".join(lines).encode("utf-8", "backslashreplace")
         try:
@@ -108,34 +115,34 @@ class RowFile:
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
 
     def mark(self) -> dict[str, Json]:
-        """Bring what is written to the disk, and say what it is for a journal to keep."""
+        """Flush the rows to disk, and return their length and the digest of their end."""
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
             if not self._named:
-                _sync_folder(self._part.parent)
+                sync_folder(self._part.parent)
                 self._named = True
         except OSError as error:
             raise self._no_room(error) from error
         return {"bytes": self._bytes, "tail": hashlib.sha256(self._tail).hexdigest()}
 
     def keep_part(self) -> None:
-        """Close what there is after a failure; it stays in the .part file."""
+        """Close the file after a failure. The rows stay in the ``.part`` file."""
         try:
             self._file.close()
         except OSError as error:
             print(f"todobatch: {self._part}: {error.strerror}", file=sys.stderr)
 
     def finish(self, *, complete: bool) -> None:
-        """Flush to disk and, when complete, move it into place."""
+        """Flush the rows to disk and, when complete, move the file into place."""
         try:
             self._file.flush()
             plain = self._part != self.path
             if plain:
                 os.fsync(self._file.fileno())
             if complete and plain and not self._placed:
-                self._part.replace(self.path)  # before its lock is given up
-                _sync_folder(self.path.parent)
+                self._part.replace(self.path)  # before the lock is released
+                sync_folder(self.path.parent)
             self._file.close()
             if complete and plain:
                 self._owner.unlink(missing_ok=True)
@@ -145,8 +152,8 @@ class RowFile:
             raise self._no_room(error) from error
 
     def _locked(self, here: Path, *, fresh: bool) -> IO[bytes]:
-        """The file, open and locked; emptied when `fresh`, and known to be the journal's."""
-        self._refuse_anothers()
+        """Open and lock the file. A `fresh` one is emptied; its rows belong to the journal then."""
+        self._refuse_foreign_rows()
         end = perf_counter() + WAIT_FOR_LOCK_S
         while True:
             file = open(os.open(here, os.O_RDWR | (os.O_CREAT if fresh else 0), 0o666), "r+b")  # noqa: SIM115
@@ -160,11 +167,11 @@ class RowFile:
                     file.close()
                     continue
                 except OSError:
-                    pass  # a file system that has no locks
-                if not _is_still(here, file):  # the run that had it has moved it into place
+                    pass  # the file system has no locks
+                if not _names(here, file):  # the run that had the lock has moved the file
                     file.close()
                     continue
-                self._refuse_anothers()
+                self._refuse_foreign_rows()
                 if self._journal is None:
                     self._owner.unlink(missing_ok=True)
                 elif not self._placed:
@@ -176,8 +183,8 @@ class RowFile:
                 raise
             return file
 
-    def _refuse_anothers(self) -> None:
-        """Refuse to write over rows that a journal which is not ours knows of."""
+    def _refuse_foreign_rows(self) -> None:
+        """Refuse to overwrite rows that belong to another journal."""
         try:
             owner = Path(self._owner.read_text("utf-8"))
             holds = self._part.stat().st_size > 0 and owner.is_file()
@@ -185,22 +192,22 @@ class RowFile:
             return
         if holds and (self._journal is None or self._journal.path.resolve() != owner):
             raise UsageError(
-                f"{self._part.name} holds the rows of a job that is not complete, which belong to "
-                f"the journal {owner}",
-                place=f"--output {self.path}",
-                remedy=f"go on with that job by --journal {owner}, or name another --output; to "
-                f"give it up, remove {self._part}",
+                f"{self._part.name} holds rows of an incomplete job; they belong to the journal "
+                f"{owner}",
+                place=f"`output` {self.path}",
+                remedy=f"resume that job with its `journal` {owner}, or name another file; to "
+                f"discard the job, remove {self._part}",
             )
 
     def _in_use(self, here: Path) -> StoreError:
         return StoreError(
             "another run is writing it",
             place=str(here),
-            remedy="wait until that one has ended, or end it, or name another --output",
+            remedy="wait until that run has ended, or end it, or name another `output`",
         )
 
-    def _go_on(self, mark: dict[str, Any]) -> None:
-        """Stand where the journal says that the rows it knows of end."""
+    def _resume(self, mark: dict[str, Any]) -> None:
+        """Go to the end of the rows that the journal knows, and remove the rows beyond it."""
         size = self._file.seek(0, os.SEEK_END)
         self._bytes = int(mark["bytes"])
         self._file.seek(max(self._bytes - TAIL_BYTES, 0))
@@ -215,40 +222,31 @@ class RowFile:
 
     def _other_rows(self, cause: str) -> StoreError:
         return StoreError(
-            f"it does not hold the rows that the journal knows to be written: {cause}",
+            f"it does not hold the rows that the journal knows: {cause}",
             place=str(self.path if self._placed else self._part),
-            remedy="put that file back; or remove the journal, to run the whole job anew",
+            remedy="put the file back; or remove the journal, to run the whole job again",
         )
 
     def _cannot(self, error: OSError) -> StoreError:
         return StoreError(
             f"cannot be written: {error.strerror}",
             place=str(self.path),
-            remedy="name a file in a folder that exists and is yours with --output",
+            remedy="name an `output` in a folder where you may create files",
         )
 
     def _no_room(self, error: OSError) -> StoreError:
-        # With a journal: earlier runs' too, and none that it does not know of yet.
+        # The journal counts those of earlier runs too, and not those that it does not know yet.
         saved = self._rows if self._journal is None else self._journal.saved_tasks
         return StoreError(
             f"cannot be written: {error.strerror}; {saved} tasks are saved",
             place=str(self._part),
-            remedy="make room or name another place with --output, and run again",
+            remedy="make room or name another `output`, and run the job again",
         )
 
 
-def _is_still(path: Path, file: IO[bytes]) -> bool:
-    """Whether the open file is the one of that name."""
+def _names(path: Path, file: IO[bytes]) -> bool:
+    """Whether the path still names the open file."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring a new name in it to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

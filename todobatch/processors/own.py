@@ -1,7 +1,7 @@
-"""Results of a `process_batch` of the user's own: it may give anything, and is not just believed.
+"""Checks the results of a user's own `process_batch`, which may return anything.
 
-A result is added up with others, written to a file and compared: one that contradicts itself would
-spoil all of that. Those that `TaskBatchProcessor` makes itself are right and not looked at.
+A result is added up with others, written to a file and compared. One that contradicts itself would
+spoil all of that. Results that `TaskBatchProcessor` makes are correct, and are not checked.
 """
 
 import json
@@ -21,14 +21,14 @@ def has_its_own_results(processor: TaskBatchProcessor) -> bool:
 
 
 def what_is_wrong(result: Any, batch: Batch, *, keep_rows: bool) -> str | None:
-    """Why the result cannot be one of this batch: 'a duration of nan'; None when it can.
+    """Return what is wrong with a batch's result, such as 'a duration of nan'; None if nothing is.
 
-    Takes about a microsecond, and as long as `json.dumps` of the rows where rows are wanted.
+    It takes about a microsecond, and the time of `json.dumps` of the rows with `keep_rows`.
     """
     try:
         return _what_is_wrong(result, batch, keep_rows=keep_rows)
     except Exception as error:  # fields may hold anything
-        return f"a result that cannot be looked at: {describe_exception(error)}"
+        return f"a result whose fields cannot be read: {describe_exception(error)}"
 
 
 def _what_is_wrong(result: Any, batch: Batch, *, keep_rows: bool) -> str | None:
@@ -38,24 +38,24 @@ def _what_is_wrong(result: Any, batch: Batch, *, keep_rows: bool) -> str | None:
     if not isinstance(result.duration, _NUMBERS) or not 0 <= result.duration < float("inf"):
         return f"a duration of {result.duration!r}"
     if not isinstance(result.started, _NUMBERS) or not abs(result.started) < float("inf"):
-        return f"{result.started!r} as the time when it started"
+        return f"{result.started!r} as `started`, which must be a finite number"
     if not isinstance(done, int) or not 0 <= done <= size:
         return f"{done!r} tasks processed, of a batch of {size}"
     if not isinstance(result.digest, int) or result.digest < 0:
-        return f"{result.digest!r} as its digest, which is a whole number, 0 or more"
+        return f"{result.digest!r} as `digest`, which must be a whole number from 0 up"
     if not isinstance(result.partial, Mapping):
-        return f"{type(result.partial).__name__} as its partial, which is a mapping"
+        return f"{type(result.partial).__name__} as `partial`, which must be a mapping"
     if result.error is not None and not isinstance(result.error, str):
-        return f"{type(result.error).__name__} as its error, which is a text or None"
+        return f"{type(result.error).__name__} as `error`, which must be text or None"
     if not isinstance(failures, tuple):
-        return f"{type(failures).__name__} as its failures, which are a tuple"
+        return f"{type(failures).__name__} as `failures`, which must be a tuple"
     if failures and (wrong := _wrong_failures(failures, batch, done)):
         return wrong
     if result.success and done != size:
-        return f"success, and {done} of {size} tasks processed"
+        return f"`success`, but only {done} of {size} tasks processed"
     if rows is not None and (not isinstance(rows, tuple) or len(rows) != size):
         count = f" of {len(rows)}" if isinstance(rows, tuple) else ""
-        return f"{type(rows).__name__}{count} as its rows, which are a tuple of {size}"
+        return f"{type(rows).__name__}{count} as `rows`, which must be a tuple of {size}"
     if rows is not None and keep_rows:
         try:
             json.dumps(rows, sort_keys=True, allow_nan=False)
@@ -67,7 +67,7 @@ def _what_is_wrong(result: Any, batch: Batch, *, keep_rows: bool) -> str | None:
 def _wrong_failures(failures: tuple[Any, ...], batch: Batch, done: int) -> str | None:
     for failure in failures:
         if not isinstance(failure, TaskFailure):
-            return f"{type(failure).__name__} among its failures, which are TaskFailure"
+            return f"{type(failure).__name__} among `failures`, which must be TaskFailure"
         if not batch.first <= failure.task < batch.first + len(batch):
             return f"a failure of task {failure.task}, which is not in the batch"
     if done + len({failure.task for failure in failures}) > len(batch):

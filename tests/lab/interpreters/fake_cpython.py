@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from todobatch.lab.interpreters.fetch import Source
-from todobatch.lab.interpreters.pins import Pin
+from todobatch.lab.interpreters.specs import Pin
 
 VERSION = "3.14.7"
 

@@ -12,7 +12,15 @@ import pytest
 
 from tests.lab.interpreters import fake_cpython
 from todobatch.errors import InterpreterMissingError, UsageError
-from todobatch.lab.interpreters import Interpreter, differences, discovery, find, survey
+from todobatch.lab.interpreters import (
+    Interpreter,
+    differences,
+    discovery,
+    find,
+    proof,
+    specs,
+    survey,
+)
 from todobatch.runtime import RuntimeFacts, facts
 
 BROKEN_SHIM = "#!/bin/sh\necho 'pyenv: python3.14: command not found' >&2\nexit 127\n"
@@ -81,8 +89,8 @@ def test_a_script_that_hangs_is_given_up_and_killed_with_its_children(
     )
     reader = os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK)
     with open(reader, "rb") as alive:
-        with pytest.raises(discovery.NotAnInterpreterError, match="no answer within"):
-            discovery.prove(script, timeout_s=0.5)
+        with pytest.raises(proof.NotAnInterpreterError, match="no answer within"):
+            proof.prove(script, timeout_s=0.5)
         os.set_blocking(reader, True)
         # The end of this file: nobody that held it open is left.
         assert alive.read() == b""
@@ -96,7 +104,7 @@ def test_an_executable_of_another_version_than_its_name_says_is_not_taken(put: P
 
 def test_a_program_that_is_not_python_is_told_by_what_it_said(put: Put) -> None:
     path = put("python3.99", "#!/bin/sh\necho hello\n")
-    with pytest.raises(InterpreterMissingError, match="not Python: it said 'hello'"):
+    with pytest.raises(InterpreterMissingError, match="not Python: it printed 'hello'"):
         find(str(path))
 
 
@@ -174,7 +182,7 @@ def test_the_running_interpreter_is_among_those_found_and_its_other_names_are_no
     put: Put,
 ) -> None:
     running = facts()
-    spec = discovery.spec_of(running)
+    spec = specs.spec_of(running)
     put(f"python{spec}", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     same = [
         one for one in discovery.look_for([spec]).working if one.executable == Path(sys.executable)
@@ -188,7 +196,7 @@ def test_what_is_neither_a_version_nor_a_path_is_refused(spec: str) -> None:
         find(spec)
 
 
-@pytest.mark.parametrize(("spec", "reason"), [("3.10", "3.11 or newer"), ("3.12t", "begin with")])
+@pytest.mark.parametrize(("spec", "reason"), [("3.10", "3.11 or newer"), ("3.12t", "since 3.13")])
 def test_a_version_that_cannot_be_is_refused_with_the_reason(spec: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         find(spec)

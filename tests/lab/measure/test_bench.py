@@ -300,8 +300,8 @@ def test_a_clock_that_jumps_changes_neither_order_nor_budget(
 ) -> None:
     """Each time that the wall clock is asked it says a day less than before."""
     from todobatch.lab.measure import bench, control, sample
-    from todobatch.lab.measure.progress import Lines
     from todobatch.lab.plan.cells import Choice
+    from todobatch.lab.progress import Silent
 
     class Backwards(dt.datetime):
         asked = 0
@@ -319,7 +319,7 @@ def test_a_clock_that_jumps_changes_neither_order_nor_budget(
         interpreters=("3.14",), blocks=2, budget_s=120.0, target=0.0, seed=1, batch_size=5,
     )  # fmt: skip
     folder = tmp_path / "run"
-    run = bench.begin(choice, Lines(), output=folder)
+    run = bench.begin(choice, Silent(), output=folder)
     started = [each.started for each in run.samples]
     assert len(started) == 4  # two cells in two blocks: the budget was not spent by the clock
     assert started == sorted(started, reverse=True)
@@ -328,6 +328,6 @@ def test_a_clock_that_jumps_changes_neither_order_nor_budget(
 
     whole = (folder / SAMPLES).read_bytes().splitlines(keepends=True)
     (folder / SAMPLES).write_bytes(b"".join(whole[:3]))
-    resumed = bench.resume(folder, Lines())
+    resumed = bench.resume(folder, Silent())
     assert [each.number for each in resumed.samples] == [0, 1, 2, 3]
     assert newest_run(tmp_path) == folder

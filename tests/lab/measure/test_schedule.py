@@ -11,7 +11,7 @@ import pytest
 from tests.lab.made_up import CELLS, FREE, PROCESSES, SEQ, SEQ_T, THREADS, meta, sample
 from todobatch.lab.measure import schedule
 from todobatch.lab.measure.sample import Sampler, Slot
-from todobatch.lab.measure.schedule import Progress
+from todobatch.lab.measure.schedule import Upcoming
 from todobatch.lab.stats import verdict
 from todobatch.lab.store.folder import CONTROLS, Run, load_run
 from todobatch.lab.store.schema import Cell, Sample, WorkloadShape
@@ -30,7 +30,7 @@ class Scripted(Sampler):
         return sample(slot.cell, block=slot.block, number=number, void=void, process_s=1.0)
 
 
-def ignore(progress: Progress) -> None:
+def ignore(upcoming: Upcoming) -> None:
     pass
 
 
@@ -111,7 +111,7 @@ def test_an_unfinished_block_is_finished_before_others_whatever_the_budget(tmp_p
 
 
 def test_progress_tells_where_the_run_stands(tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[Upcoming] = []
     with create_run(tmp_path / "run", meta(blocks=2)) as opened:
         list(schedule.run(opened, Scripted(lambda _: None), seen.append))
     assert [each.taken for each in seen] == list(range(2 * len(CELLS)))

@@ -7,9 +7,9 @@ import pytest
 
 from todobatch.lab.interpreters import Interpreter
 from todobatch.lab.measure import schedule
-from todobatch.lab.measure.progress import Lines
 from todobatch.lab.measure.sample import Sampler, Slot
 from todobatch.lab.plan.cells import Choice
+from todobatch.lab.progress import Silent
 from todobatch.lab.stats.verdict import summarise, winners
 from todobatch.lab.store.folder import load_run
 from todobatch.lab.store.schema import Cell, Sample, WorkloadShape
@@ -114,7 +114,7 @@ def test_the_verdict_is_about_the_samples_that_are_left(
         seed=1,
         batch_size=5,
     )
-    run = bench.begin(choice, Lines(), output=modules / "run")
+    run = bench.begin(choice, Silent(), output=modules / "run")
     voids = [each for each in run.samples if each.void]
     assert len(voids) == schedule.ATTEMPTS
     assert {each.executor for each in voids} == {"processes"}

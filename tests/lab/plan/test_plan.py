@@ -79,19 +79,19 @@ def test_an_executor_that_cannot_work_is_left_out_with_the_reason() -> None:
 @pytest.mark.parametrize(
     ("choice", "place"),
     [
-        ({"workers": (0,)}, "--workers"),
-        ({"workers": (2, 10_000)}, "--workers"),
-        ({"workloads": ("nonsense",)}, "--workload"),
-        ({"workloads": ("no.such:thing",)}, "--workload"),
-        ({"executors": ("nonsense",)}, "--executor"),
-        ({"blocks": 0}, "--blocks"),
-        ({"budget_s": 0.0}, "--budget"),
-        ({"budget_s": float("nan")}, "--budget"),
-        ({"batch_size": 0}, "--batch-size"),
-        ({"seed": -1}, "--seed"),
+        ({"workers": (0,)}, "`workers`"),
+        ({"workers": (2, 10_000)}, "`workers`"),
+        ({"workloads": ("nonsense",)}, "`workload`"),
+        ({"workloads": ("no.such:thing",)}, "`workload`"),
+        ({"executors": ("nonsense",)}, "`executor`"),
+        ({"blocks": 0}, "`blocks`"),
+        ({"budget_s": 0.0}, "`budget_s`"),
+        ({"budget_s": float("nan")}, "`budget_s`"),
+        ({"batch_size": 0}, "`batch_size`"),
+        ({"seed": -1}, "`seed`"),
     ],
 )
-def test_a_senseless_option_is_refused_by_name(choice: dict[str, object], place: str) -> None:
+def test_a_parameter_out_of_range_is_refused_by_name(choice: dict[str, object], place: str) -> None:
     with pytest.raises(UsageError) as caught:
         drafted(**choice)
     assert caught.value.place == place

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from todobatch.child.faults import FAULTS
 from todobatch.child.peers import PEERS
-from todobatch.lab.drill.drill import BATCH_SIZE, DEADLINE_S, RETRIES, WORKERS, Drill, Row
+from todobatch.lab.drill.rows import Drill, Row
 from todobatch.units import show_seconds
 
 LEAST_WIDTH = 104
@@ -21,8 +21,9 @@ def show(found: Drill, console: Console | None = None) -> None:
     gil = "on" if found.gil else "off"
     say.line(
         f"todobatch drill: Python {found.python}, GIL {gil}, {found.cpus} CPUs; {found.tasks} "
-        f"tasks in batches of {BATCH_SIZE}, {WORKERS} workers, a deadline of {DEADLINE_S:g} s "
-        f"where there are deadlines, {RETRIES} retries; {show_seconds(found.seconds)} in all"
+        f"tasks in batches of {found.batch_size}, {found.workers} workers, a deadline of "
+        f"{found.deadline_s:g} s where there are deadlines, {found.retries} retries; "
+        f"{show_seconds(found.seconds)} in all"
     )
     for title, peer in (("todobatch", False), ("others, as their documentation says", True)):
         rows = [row for row in found.rows if row.peer is peer]
@@ -43,13 +44,13 @@ def lines(found: Drill) -> Iterator[str]:
         yield f"How others were used: {'; '.join(f'{name}: {PEERS[name].use}' for name in used)}."
     meant = "; ".join(f"{name}: {FAULTS[name].summary}" for name in _faults(found))
     yield f"The faults: {meant}."
-    for row in found.broken_words:
+    for row in found.failed:
         yield (
             f"FAILED: {row.executor} says that it isolates {row.fault}, and lost {row.lost} and "
             f"doubled {row.duplicated} of {row.tasks} tasks" + (f": {row.note}" if row.note else "")
         )
     promised = sum(row.isolates and not row.peer for row in found.rows)
-    if promised and not found.broken_words:
+    if promised and not found.failed:
         yield (
             f"All {promised} rows in which an executor of todobatch says that it isolates the "
             "fault bear it out: nothing lost, nothing done twice."
@@ -70,7 +71,7 @@ def _notes(found: Drill) -> Iterator[str]:
     """What was seen of others, of rows that break a word, and why there are none of some."""
     groups: dict[tuple[str, str], list[str]] = {}
     for row in found.rows:
-        if row.note and (row.peer or not row.tasks or not row.keeps_its_word):
+        if row.note and (row.peer or not row.tasks or not row.claim_holds):
             groups.setdefault((row.executor, row.note), []).append(row.fault)
     for (executor, note), faults in groups.items():
         which = "every fault" if len(faults) == len(_faults(found)) else ", ".join(faults)
@@ -115,7 +116,7 @@ def _word(row: Row) -> str:
 
 
 def _style(row: Row) -> str:
-    if not row.keeps_its_word:
+    if not row.claim_holds:
         return "bold red"
     return "yellow" if row.lost or row.duplicated else ""
 

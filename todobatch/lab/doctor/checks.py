@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from todobatch.lab.doctor.system import Facts
 from todobatch.lab.interpreters import SPECS, differences
-from todobatch.lab.interpreters.discovery import spec_of
+from todobatch.lab.interpreters.specs import spec_of
 from todobatch.lab.store import machine
 from todobatch.units import Ratio, show_bytes, show_percent, show_seconds
 

@@ -6,15 +6,16 @@ others are idle. So two new threads of a free-threaded interpreter compute until
 do the same; a system may spread processes where it does not spread threads.
 """
 
+import os
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from todobatch.child_process import ChildProcess
 from todobatch.lab.doctor.checks import UNKNOWN, Finding
 from todobatch.units import Ratio, Seconds
 
@@ -32,10 +33,13 @@ MUCH_LESS: Ratio = 0.9
 AT_TIMES = 1.5
 """A single measurement below this many CPUs is reported."""
 
-# It prints a line when it is ready and reads a line with the end, by the clock that all processes
-# share. Then it prints the CPU seconds of its threads: 0 for a thread that never ran.
+START_TIMEOUT_S: Seconds = 10.0
+
+# It runs with -I -S, where todobatch cannot be imported, so it speaks for itself what
+# `todobatch.child_process` expects. The end is by the clock that all processes share. A thread that
+# never ran has used 0 s of CPU time.
 _BUSY = """
-import sys, threading, time
+import json, os, sys, threading, time
 
 def busy():
     begun = time.thread_time()
@@ -43,15 +47,19 @@ def busy():
         pass
     used.append(time.thread_time() - begun)
 
+def send(**event):
+    os.write(events, json.dumps(event).encode() + b"\\n")
+
+count, control, events = map(int, sys.argv[1:])
 used = []
-threads = [threading.Thread(target=busy) for _ in range(int(sys.argv[1]))]
-print(flush=True)
-end = float(sys.stdin.readline())
+threads = [threading.Thread(target=busy) for _ in range(count)]
+send(event="ready")
+end = json.loads(os.read(control, 4096))
 for each in threads:
     each.start()
 for each in threads:
     each.join()
-print(sum(used), flush=True)
+send(event="used", cpu_s=sum(used))
 """
 
 
@@ -85,17 +93,18 @@ def measure_once(free_threaded: Path | None, seconds: Seconds) -> list[float]:
         commands = [_command(str(free_threaded), threads=2)]
     try:
         with ExitStack() as stack:
-            ready = [stack.enter_context(_started(command)) for command in commands]
-            for process in ready:
-                _line(process)
+            processes = [
+                stack.enter_context(ChildProcess.start(command, os.environ)) for command in commands
+            ]
+            for process in processes:
+                process.next_event(START_TIMEOUT_S)
             end = time.monotonic() + seconds
-            for process in ready:
-                assert process.stdin is not None
-                process.stdin.write(f"{end!r}\n")
-                process.stdin.flush()
-            return [sum(float(_line(process)) for process in ready) / seconds]
-    except (OSError, ValueError):  # it did not start, ended early, or gave no answer
+            for process in processes:
+                process.send(end)
+            used = [process.next_event(seconds + START_TIMEOUT_S) for process in processes]
+    except OSError:  # it did not start, or not in time: TimeoutError is an OSError
         return []
+    return [sum(each["cpu_s"] for each in used if each) / seconds] if all(used) else []
 
 
 def check(found: Parallelism, cpus_available: int) -> Finding:
@@ -140,28 +149,6 @@ def check(found: Parallelism, cpus_available: int) -> Finding:
 
 def _command(python: str, *, threads: int) -> list[str]:
     return [python, "-I", "-S", "-c", _BUSY, str(threads)]
-
-
-@contextmanager
-def _started(command: Sequence[str]) -> "Iterator[subprocess.Popen[str]]":
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,  # Ctrl-C must not reach it: we end it ourselves
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def _line(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    return process.stdout.readline()
 
 
 def _range(used: Sequence[float]) -> str:

@@ -1,4 +1,4 @@
-"""The interpreters that are measured: found, installed, and given an environment to work in."""
+"""The interpreters that are measured: find them, install them, and set up what they run in."""
 
 from todobatch.lab.interpreters.cache import cache_dir
 from todobatch.lab.interpreters.discovery import (
@@ -8,11 +8,10 @@ from todobatch.lab.interpreters.discovery import (
     differences,
     find,
     find_all,
-    found,
     survey,
 )
 from todobatch.lab.interpreters.installer import check_installable, install
-from todobatch.lab.interpreters.pins import DEFAULT_INTERPRETERS, PINS, SPECS
+from todobatch.lab.interpreters.specs import DEFAULT_INTERPRETERS, PINS, SPECS
 from todobatch.lab.interpreters.support import worker_environment
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "differences",
     "find",
     "find_all",
-    "found",
     "install",
     "survey",
     "worker_environment",

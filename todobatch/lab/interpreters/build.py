@@ -1,36 +1,35 @@
-"""Build one CPython from its source archive and put it into the cache, whole or not at all.
+"""Build a CPython from its source archive and put it into the cache, complete or not at all.
 
 ::
 
     staging/NAME@…/source   the unpacked archive, built in place
-    staging/NAME@…/root     `make install` with DESTDIR: the tree, trimmed and proved by running
+    staging/NAME@…/root     `make install` with DESTDIR: the tree is trimmed, then proved by running
             └── renamed ──►  interpreters/NAME
 """
 
-import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sysconfig
 import tarfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from todobatch.child_process import end_group
 from todobatch.errors import BuildError
 from todobatch.lab.interpreters import cache
-from todobatch.lab.interpreters.discovery import NotAnInterpreterError, prove
-from todobatch.lab.interpreters.pins import Pin
-from todobatch.lab.interpreters.progress import Progress
+from todobatch.lab.interpreters.proof import NotAnInterpreterError, prove
+from todobatch.lab.interpreters.specs import Pin
+from todobatch.lab.progress import Progress
 from todobatch.runtime import cpus_available
-from todobatch.units import show_bytes, show_seconds
+from todobatch.units import Seconds, show_bytes, show_seconds
 
 MANIFEST = "todobatch-build.json"
 
-# Lines that each stage prints, counted on Linux with 3.14.7: they only move the bar.
+# The lines that each stage prints, counted on Linux with 3.14.7. They only show progress.
 _LINES = {
     "configure": 820,
     "make": 490,
@@ -38,8 +37,8 @@ _LINES = {
     "install": 1950,
 }
 
-# Starts the command beside a watcher that sees our death as the end of its input, and then kills
-# the whole process group: a build does not outlive the todobatch that started it, even by SIGKILL.
+# Starts the command beside a watcher, which kills the process group when its input ends. That
+# happens when this process dies, by SIGKILL too, so no build outlives the todobatch behind it.
 _DEADMAN = """
 exec 3<&0 </dev/null
 (read -r _ <&3; kill -KILL 0) >/dev/null 2>&1 &
@@ -47,7 +46,7 @@ exec 3<&-
 exec "$@"
 """
 
-# Of no use to a measured interpreter. ensurepip stays: virtual environments are made with it.
+# A measured interpreter does not need these. ensurepip stays, for virtual environments.
 _TRIM = (
     "lib/libpython*.a",
     "lib/python*/config-*/*.a",
@@ -63,15 +62,15 @@ _TRIM = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is to be built."""
+    """What to build: a spec such as '3.14t', its pinned source, and the kind of build."""
 
-    spec: str  # '3.14t'
+    spec: str
     pin: Pin
     optimized: bool = False
 
     @property
     def name(self) -> str:
-        """Its folder in the cache: ``'cpython-3.14.7t-linux-x86_64-optimized'``."""
+        """The name of its folder in the cache: 'cpython-3.14.7t-linux-x86_64-optimized'."""
         threaded = "t" if self.free_threaded else ""
         kind = "-optimized" if self.optimized else ""
         return f"cpython-{self.pin.version}{threaded}-{sysconfig.get_platform()}{kind}"
@@ -83,12 +82,12 @@ class Target:
 
     @property
     def folder(self) -> Path:
-        """Where it will stand."""
+        """The folder in the cache that it is installed in."""
         return cache.cache_dir() / "interpreters" / self.name
 
     @property
     def flags(self) -> list[str]:
-        """The options of configure."""
+        """The options for configure."""
         flags = [f"--prefix={self.folder}", "--without-ensurepip", "--disable-test-modules"]
         if self.free_threaded:
             flags.append("--disable-gil")
@@ -97,14 +96,14 @@ class Target:
         return flags
 
     def executable(self, base: Path) -> Path:
-        """The interpreter in a tree."""
+        """Return the path of the executable in an installed tree."""
         return base / "bin" / f"python{self.spec}"
 
 
 def build(target: Target, archive: Path, progress: Progress) -> Path:
-    """Build it and return its executable in the cache. The caller holds the lock of its name.
+    """Build a target and return its executable in the cache. The caller holds the target's lock.
 
-    Raises BuildError that names the log of what was run.
+    Raises BuildError that names the log of the build.
     """
     began = time.monotonic()
     with cache.staging(target.name) as aside:
@@ -117,22 +116,22 @@ def build(target: Target, archive: Path, progress: Progress) -> Path:
             raise _with_log(error, target, log) from error
         except OSError as error:
             raise BuildError(
-                f"a file could not be written or read: {error}",
+                f"a file could not be read or written: {error}",
                 place=f"building {target.name}",
-                remedy="make room: a build needs up to 1 GB in the cache folder for a while",
+                remedy="free some space: a build needs up to 1 GB in the cache folder",
             ) from error
         seconds = time.monotonic() - began
         _write_manifest(target, made, seconds)
         size = cache.size_of(made)
         cache.move_into_place(made, target.folder)
-    progress.note(
+    progress.message(
         f"  {target.name}: built in {show_seconds(seconds)}, {show_bytes(size)} in {target.folder}"
     )
     return target.executable(target.folder)
 
 
 def check(target: Target, executable: Path) -> str | None:
-    """Run an interpreter and return what is wrong with it for this target, or None."""
+    """Run an interpreter and return why it is not the target, or None when it is."""
     try:
         proof = prove(executable)
     except NotAnInterpreterError as error:
@@ -140,7 +139,7 @@ def check(target: Target, executable: Path) -> str | None:
     if proof.facts["version"] != target.pin.version:
         return f"it is {proof.facts['version']}, not {target.pin.version}"
     if proof.facts["free_threaded_build"] is not target.free_threaded:
-        return f"it is {'' if target.free_threaded else 'a '}not the build that {target.spec} means"
+        return f"it is {'not ' if target.free_threaded else ''}a free-threaded build"
     if target.optimized and not proof.facts["optimized_build"]:
         return "it is not a profile-guided build"
     if proof.missing:
@@ -149,10 +148,10 @@ def check(target: Target, executable: Path) -> str | None:
 
 
 def _unpack(archive: Path, to: Path, progress: Progress) -> Path:
-    progress.stage(f"unpacking {archive.name}")
+    progress.step(f"unpacking {archive.name}")
     try:
         with tarfile.open(archive) as tar:
-            # Pythons before 3.11.4 have no filters; the archive's content is pinned in any case.
+            # Pythons before 3.11.4 have no filters; the archive is pinned anyway.
             if hasattr(tarfile, "data_filter"):
                 tar.extractall(to, filter="data")
             else:
@@ -165,8 +164,15 @@ def _unpack(archive: Path, to: Path, progress: Progress) -> Path:
 
 def _make(target: Target, source: Path, root: Path, log: Path, progress: Progress) -> Path:
     def run(stage: str, command: Sequence[str]) -> None:
-        progress.stage(f"{target.spec}: {stage}", _LINES[stage])
-        _run_logged(command, source, log, progress)
+        text, total = f"{target.spec}: {stage}", _LINES[stage]
+        progress.step(text, 0, total)
+        _run_logged(
+            command,
+            source,
+            log,
+            # The total is an estimate, so the last percent is left open.
+            on_line=lambda lines: progress.step(text, min(lines, 0.99 * total), total),
+        )
 
     making = "make, twice, with training between" if target.optimized else "make"
     run("configure", ["./configure", *target.flags])
@@ -177,8 +183,13 @@ def _make(target: Target, source: Path, root: Path, log: Path, progress: Progres
     return made
 
 
-def _run_logged(command: Sequence[str], where: Path, log: Path, progress: Progress) -> None:
-    """Run a command with its output going to the log; nothing of it outlives us."""
+def _run_logged(
+    command: Sequence[str], where: Path, log: Path, on_line: Callable[[int], None]
+) -> None:
+    """Run a command with its output going to the log; nothing of it outlives this process.
+
+    `on_line` gets the number of lines that it has printed so far.
+    """
     with log.open("ab") as file:
         file.write(f"$ {' '.join(command)}\n".encode())
         process = subprocess.Popen(
@@ -193,20 +204,19 @@ def _run_logged(command: Sequence[str], where: Path, log: Path, progress: Progre
         with process:
             assert process.stdout is not None
             try:
-                for line in process.stdout:
+                for number, line in enumerate(process.stdout, 1):
                     file.write(line)
-                    progress.advance(1)
+                    on_line(number)
                 status = process.wait()
             except BaseException:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                end_group(process.pid)
                 raise
     if status != 0:
         raise BuildError(f"`{command[0]}` ended with exit code {status}")
 
 
 def _build_environment() -> dict[str, str]:
-    """The caller's compiler settings stay. Not so what an outer `make` or Python left us."""
+    """Return this process's environment without the variables of an outer `make` or Python."""
     unwanted = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "DESTDIR"}
     env = {
         name: value
@@ -217,7 +227,7 @@ def _build_environment() -> dict[str, str]:
 
 
 def _trim(target: Target, made: Path) -> None:
-    """Take out what no measured program uses; debug symbols too, where there is a `strip`."""
+    """Remove what measured programs do not use, and debug symbols where `strip` is installed."""
     for pattern in _TRIM:
         for path in list(made.glob(pattern)):
             if path.is_dir() and not path.is_symlink():
@@ -225,25 +235,25 @@ def _trim(target: Target, made: Path) -> None:
             else:
                 path.unlink()
     if target.free_threaded:
-        # The same file under the other build's name: it would be taken for that one.
+        # The same file has the name of the GIL build too, and would be mistaken for it.
         (made / "bin" / f"python{target.spec.removesuffix('t')}").unlink(missing_ok=True)
     strip = shutil.which("strip")
     if strip is None:
         return
     modules = made.glob("lib/python*/lib-dynload/*.so")
-    # What cannot be stripped (a script, another system's format) is left as it is.
+    # A file that cannot be stripped stays as it is.
     for path in [*modules, target.executable(made)]:
         subprocess.run([strip, "-S", str(path)], check=False, capture_output=True)
 
 
 def _prove(target: Target, made: Path) -> None:
     executable = target.executable(made)
-    wrong = "it was not made" if not executable.is_file() else check(target, executable)
+    wrong = "it is missing" if not executable.is_file() else check(target, executable)
     if wrong:
-        raise BuildError(f"the interpreter that was built is of no use: {wrong}")
+        raise BuildError(f"the interpreter that was built cannot be used: {wrong}")
 
 
-def _write_manifest(target: Target, made: Path, seconds: float) -> None:
+def _write_manifest(target: Target, made: Path, seconds: Seconds) -> None:
     manifest = {
         "version": target.pin.version,
         "sha256": target.pin.sha256,
@@ -254,7 +264,7 @@ def _write_manifest(target: Target, made: Path, seconds: float) -> None:
 
 
 def _with_log(error: BuildError, target: Target, log: Path) -> BuildError:
-    """The same error with the kept log and its last words."""
+    """Return the error with the last lines of the log, which is kept."""
     if not log.is_file():
         return BuildError(error.cause, place=error.place or target.name, remedy=error.remedy)
     kept = cache.folder("logs") / f"{target.name}.log"
@@ -263,5 +273,5 @@ def _with_log(error: BuildError, target: Target, log: Path) -> BuildError:
     return BuildError(
         "\n    ".join([error.cause, *last]),
         place=f"building {target.name}",
-        remedy=f"the whole log is {kept}",
+        remedy=f"read the whole log: {kept}",
     )

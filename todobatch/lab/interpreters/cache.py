@@ -1,16 +1,16 @@
-"""The user's cache folder, and the two promises it makes to everything kept in it.
+"""The user's cache folder, and its two guarantees.
 
-1. A folder with its final name is whole: it was made aside, in `staging`, and renamed into place.
-2. One maker at a time: who makes NAME holds the lock of NAME. The kernel drops the lock when its
-   holder dies, so a staging folder of NAME that the next holder finds is what was left behind.
+1. A folder with its final name is complete: it was made in `staging` and renamed into place.
+2. One process at a time makes NAME: it holds the lock of NAME. The kernel releases the lock when
+   its holder dies, so the next holder may remove any staging folder of NAME.
 
 ::
 
     <cache>/interpreters/NAME   built from source, or uv/ for those that uv downloaded
-    <cache>/support/NAME        what workers import besides todobatch, one folder an ABI
-    <cache>/pythonpath/NAME     a link to the todobatch that is running
+    <cache>/support/NAME        dependencies of measured processes, one folder an ABI
+    <cache>/pythonpath/NAME     a link to the running todobatch
     <cache>/downloads/          verified source archives
-    <cache>/logs/               of builds that failed
+    <cache>/logs/               logs of failed builds
     <cache>/locks/  staging/    as above
 """
 
@@ -27,18 +27,18 @@ from todobatch.errors import StoreError
 
 
 def cache_dir() -> Path:
-    """``$TODOBATCH_CACHE``, else ``$XDG_CACHE_HOME/todobatch``, else ``~/.cache/todobatch``."""
+    """Return $TODOBATCH_CACHE, else $XDG_CACHE_HOME/todobatch, else ~/.cache/todobatch."""
     own = os.environ.get("TODOBATCH_CACHE")
     if own:
         return Path(own).expanduser().absolute()
     xdg = os.environ.get("XDG_CACHE_HOME")
-    # The XDG specification: a relative path there is to be ignored.
+    # The XDG specification says to ignore a relative path.
     base = Path(xdg) if xdg and Path(xdg).is_absolute() else Path.home() / ".cache"
     return base / "todobatch"
 
 
 def folder(*parts: str) -> Path:
-    """A folder of the cache, made when it is not there; StoreError when it cannot be used."""
+    """Return a folder of the cache, created if missing. Raises StoreError when it is unusable."""
     path = cache_dir().joinpath(*parts)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def folder(*parts: str) -> Path:
 def lock(name: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the lock of `name` against all processes of this machine.
 
-    `waiting` is called once when another process holds it; then this blocks until that one ends.
+    When another process holds it, `waiting` is called once and this blocks until it is free.
     """
     with open(folder("locks") / f"{name}.lock", "a") as file:
         try:
@@ -70,9 +70,9 @@ def lock(name: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator[N
 
 @contextmanager
 def staging(name: str) -> Iterator[Path]:
-    """An empty folder to make `name` in; gone at the end, with all that earlier ones left behind.
+    """Provide an empty folder to make `name` in, and remove it at the end.
 
-    The caller holds the lock of `name`.
+    What killed processes left there is removed first. The caller holds the lock of `name`.
     """
     base = folder("staging")
     remove_stale(name)
@@ -85,22 +85,22 @@ def staging(name: str) -> Iterator[Path]:
 
 
 def remove_stale(name: str) -> None:
-    """Remove what killed makers of `name` left behind. The caller holds the lock of `name`."""
+    """Remove what killed processes left of `name`. The caller holds the lock of `name`."""
     for left in folder("staging").glob(f"{name}@*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
 def move_into_place(made: Path, final: Path) -> None:
-    """Rename a whole folder to its final name; what had that name before is moved out first."""
+    """Rename a complete folder to its final name, after moving an earlier one out of the way."""
     final.parent.mkdir(parents=True, exist_ok=True)
     if final.exists():
-        # Only a folder that was found unusable is replaced. rename(2) wants its place empty.
+        # The earlier one was found unusable. rename(2) needs the name to be free.
         final.rename(made.parent / f"{final.name}.replaced")
     made.rename(final)
 
 
 def size_of(path: Path) -> int:
-    """Bytes of all files below a folder, each file counted once."""
+    """Return the bytes of all files below a folder; a file with several links counts once."""
     seen = {
         (info.st_dev, info.st_ino): info.st_size
         for file in path.rglob("*")

@@ -1,67 +1,55 @@
-"""Find the interpreters of this machine: where to look, and proof by running each one.
+"""Find the interpreters of this machine. Each candidate is run, so each is proved to work.
 
-A name on PATH proves nothing: a shim can exist and not run, and ``python3.14`` can be any build.
-So each candidate is started and says itself what it is. Candidates run side by side, each within
-`PROOF_TIMEOUT_S`.
-
-When several fit a spec, the first of this order is taken (`preference`):
+When several fit a spec, the first of this order is chosen (`preference`):
 
 1. a release build before a debug build;
-2. a profile-guided build before a plain one, then a link-time optimised one before others:
-   what is measured should be what people run;
-3. by origin: todobatch's own cache, uv's, the running interpreter, PATH;
-4. the newer version; then the path, so that the answer is always the same.
+2. a profile-guided build before a plain one, then a link-time optimised one before others,
+   because people run such builds;
+3. by origin: todobatch's own cache, uv's folder, the running interpreter, PATH;
+4. the newer version; then the path, so that the choice is always the same.
 """
 
-import json
 import os
-import re
-import signal
-import subprocess
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, cast
 
-from todobatch import runtime
-from todobatch.errors import InterpreterMissingError, UsageError
+from todobatch.errors import InterpreterMissingError
 from todobatch.lab.interpreters.cache import cache_dir
-from todobatch.lab.interpreters.pins import OLDEST_PYTHON, SPECS
+from todobatch.lab.interpreters.proof import NotAnInterpreterError, prove, run_bounded
+from todobatch.lab.interpreters.specs import (
+    SPECS,
+    check_spec,
+    is_named_for,
+    is_path,
+    spec_of,
+    version_numbers,
+)
 from todobatch.runtime import RuntimeFacts
 
 Origin: TypeAlias = Literal["running", "PATH", "uv", "cache", "path"]
 
-PROOF_TIMEOUT_S = 20.0
-"""Long enough for a cold start on a busy machine; a script that hangs costs no more than this."""
-
-NEEDED_MODULES = ("zlib", "_ctypes", "_hashlib", "_interpreters", "_sqlite3", "_ssl")
-"""What an interpreter that we install must have; a build without headers leaves some out."""
-
-_SPEC = re.compile(r"3\.(\d+)(t?)")
 _ORIGIN_RANK: dict[Origin, int] = {"path": 0, "cache": 1, "uv": 2, "running": 3, "PATH": 4}
 
-# runtime.py is loaded by its path: nothing of todobatch needs to be installed there.
-_PROOF = """
-import json, sys
-if sys.version_info < (3, 11):
-    print(json.dumps({"too_old": "%d.%d.%d" % sys.version_info[:3]}))
-    sys.exit()
-import importlib.util, runpy
-facts = runpy.run_path(sys.argv[1])["facts"]()
-missing = [name for name in sys.argv[2:] if importlib.util.find_spec(name) is None]
-print(json.dumps({"facts": facts, "prefix": sys.prefix, "missing": missing}))
-"""
+# What sets two builds apart besides the GIL, and the fact that shows it.
+_COMPARED = {
+    "version": "version",
+    "profile-guided optimisation": "optimized_build",
+    "link-time optimisation": "lto_build",
+    "debug build": "debug_build",
+    "compiler": "compiler",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """One interpreter that was run and told its facts.
-
-    `spec` is what it answers to: '3.14', '3.14t', or the path it was asked for by.
-    """
+    """An interpreter that was run and reported its facts."""
 
     spec: str
+    """``'3.14'``, ``'3.14t'``, or the path that was asked for."""
     executable: Path
     facts: RuntimeFacts
     origin: Origin
@@ -69,7 +57,7 @@ class Interpreter:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A candidate that exists but is of no use, and why."""
+    """A candidate that exists and cannot be used, with the reason."""
 
     executable: Path
     origin: Origin
@@ -77,58 +65,46 @@ class Broken:
 
 
 class Survey(NamedTuple):
-    """All that was found, the preferred ones first."""
+    """Everything that was found."""
 
     working: list[Interpreter]
+    """The preferred ones come first. A build that has several names is listed once."""
     broken: list[Broken]
-    misnamed: list[Broken]  # they work, but are not what their file's name says
+    misnamed: list[Broken]
+    """They work, but are not the version that the file's name says."""
 
 
-class Proof(NamedTuple):
-    """What an interpreter said when it was run."""
-
-    facts: RuntimeFacts
-    prefix: str
-    missing: tuple[str, ...]  # of NEEDED_MODULES
-
-
-class Candidate(NamedTuple):
-    """A file that may be an interpreter."""
-
+class _Candidate(NamedTuple):
     executable: Path
     origin: Origin
 
 
-class NotAnInterpreterError(Exception):
-    """A candidate did not prove to be a usable interpreter; the message says why."""
-
-
 def find(spec: str) -> Interpreter:
-    """The preferred interpreter for '3.14', '3.14t', … or for the path of an executable.
+    """Return the preferred interpreter for a spec such as '3.14t', or the one at a path.
 
-    Raises InterpreterMissingError (none fits, or it does not run) and UsageError (no such spec).
+    Raises InterpreterMissingError when none works, and UsageError for a spec that means nothing.
     """
     if is_path(spec):
         return _at_path(spec)
     check_spec(spec)
-    survey = look_for([spec])
-    for interpreter in survey.working:
+    found = look_for([spec])
+    for interpreter in found.working:
         if interpreter.spec == spec:
             return interpreter
     raise InterpreterMissingError(
-        _why_missing(spec, [*survey.broken, *survey.misnamed]),
+        _why_missing(spec, [*found.broken, *found.misnamed]),
         place=f"interpreter {spec}",
         remedy=_remedy(spec),
     )
 
 
 def find_all(specs: Sequence[str]) -> list[Interpreter]:
-    """One interpreter a spec, chosen to be alike where that is possible.
+    """Return one interpreter for each spec, built alike where that is possible.
 
-    A profile-guided 3.14 beside a plain 3.14t would be compared by how they were built. So if every
-    version spec has builds of one kind (optimisation and patch version, then optimisation alone),
-    those are taken; else each spec gets what `find` gives. See `differences` for what remains.
-    Raises as `find` does.
+    A comparison of a profile-guided 3.14 with a plain 3.14t would compare builds. So if every
+    version has a build of the same kind (the same patch version and compiler, if possible), those
+    are chosen; otherwise each spec gets what `find` returns. `differences` names what remains.
+    Raises what `find` raises.
     """
     named = [spec for spec in specs if not is_path(spec)]
     for spec in named:
@@ -138,87 +114,23 @@ def find_all(specs: Sequence[str]) -> list[Interpreter]:
     return [chosen.get(spec) or find(spec) for spec in specs]
 
 
-def found() -> list[Interpreter]:
-    """Every working interpreter of the known versions, and the running one; preferred ones first.
-
-    Two that are the same build at the same place are listed once.
-    """
-    return look_for(SPECS).working
-
-
 def survey() -> Survey:
-    """As `found`, with the candidates that are broken."""
+    """Look for every known version, and prove the running interpreter too."""
     return look_for(SPECS)
 
 
 def differences(a: Interpreter, b: Interpreter) -> list[str]:
-    """What, besides the GIL, sets two builds apart, so that comparing them would mislead."""
-    said = []
-    for label, key in (
-        ("version", "version"),
-        ("profile-guided optimisation", "optimized_build"),
-        ("link-time optimisation", "lto_build"),
-        ("debug build", "debug_build"),
-        ("compiler", "compiler"),
-    ):
+    """Say what sets two builds apart besides the GIL, so that a comparison would mislead."""
+    found = []
+    for label, key in _COMPARED.items():
         ours, theirs = (cast("dict[str, object]", one.facts)[key] for one in (a, b))
         if ours != theirs:
-            said.append(f"{label}: {_say(ours)} ({a.spec}), {_say(theirs)} ({b.spec})")
-    return said
-
-
-def is_path(spec: str) -> bool:
-    """Whether a spec names a file rather than a version."""
-    return os.sep in spec or spec.startswith("~")
-
-
-def check_spec(spec: str) -> None:
-    """Raise UsageError for a spec that is neither a version nor a path."""
-    match = _SPEC.fullmatch(spec)
-    if match is None:
-        raise UsageError(
-            f"{spec!r} is neither a version such as 3.14 or 3.14t nor a path with a '{os.sep}'",
-            place="interpreter",
-            remedy="`todobatch interpreters` lists what is here",
-        )
-    if (3, int(match[1])) < OLDEST_PYTHON:
-        oldest = ".".join(map(str, OLDEST_PYTHON))
-        raise UsageError(f"todobatch needs Python {oldest} or newer", place=f"interpreter {spec}")
-    if match[2] and int(match[1]) < 13:
-        raise UsageError(
-            "free-threaded builds begin with 3.13", place=f"interpreter {spec}", remedy="try 3.14t"
-        )
-
-
-def spec_of(facts: RuntimeFacts) -> str:
-    """The spec that an interpreter answers to: '3.14.7', free-threaded -> '3.14t'."""
-    major, minor = facts["version"].split(".")[:2]
-    return f"{major}.{minor}{'t' if facts['free_threaded_build'] else ''}"
-
-
-def prove(executable: Path, *, timeout_s: float = PROOF_TIMEOUT_S) -> Proof:
-    """Run an interpreter and return what it says of itself.
-
-    Raises NotAnInterpreterError, with the reason, when it does not run, is not CPython, is too old
-    or does not answer within `timeout_s`.
-    """
-    command = [str(executable), "-I", "-c", _PROOF, runtime.__file__, *NEEDED_MODULES]
-    status, out, err = _run_bounded(command, timeout_s)
-    if status != 0:
-        raise NotAnInterpreterError(f"it does not run: {_one_line(err) or f'exit code {status}'}")
-    try:
-        said = json.loads(out)
-    except ValueError:
-        raise NotAnInterpreterError(f"it is not Python: it said {_one_line(out)!r}") from None
-    if "too_old" in said:
-        raise NotAnInterpreterError(f"it is Python {said['too_old']}; todobatch needs 3.11")
-    if said["facts"]["implementation"] != "cpython":
-        raise NotAnInterpreterError(f"it is {said['facts']['implementation']}, not CPython")
-    return Proof(said["facts"], said["prefix"], tuple(said["missing"]))
+            found.append(f"{label}: {_show(ours)} ({a.spec}), {_show(theirs)} ({b.spec})")
+    return found
 
 
 def preference(interpreter: Interpreter) -> tuple[object, ...]:
-    """A sort key: the preferred interpreter comes first (see the module's docstring)."""
+    """Return a sort key that puts the preferred interpreter first (see the module's docstring)."""
     facts = interpreter.facts
     return (
         facts["debug_build"],
@@ -230,20 +142,21 @@ def preference(interpreter: Interpreter) -> tuple[object, ...]:
     )
 
 
-def version_numbers(version: str) -> tuple[int, ...]:
-    """'3.15.0rc2' -> (3, 15, 0, 2, 2): comparable, a final release above its candidates."""
-    match = re.match(r"(\d+)\.(\d+)\.(\d+)(?:(a|b|rc)(\d+))?", version)
-    if match is None:
-        return (0,)
-    stage = {"a": 0, "b": 1, "rc": 2, None: 3}[match[4]]
-    return (*map(int, match.group(1, 2, 3)), stage, int(match[5] or 0))
+def uv_executable() -> str | None:
+    """Return the path of the uv that the extra ``lab`` installs, else of one on PATH, else None."""
+    try:
+        from uv import find_uv_bin
+
+        return find_uv_bin()
+    except (ImportError, FileNotFoundError):
+        return shutil.which("uv")
 
 
 # Where to look ------------------------------------------------------------------------------------
 
 
 def look_for(specs: Iterable[str]) -> Survey:
-    """Run every candidate for these specs."""
+    """Run every candidate for these specs, several at once."""
     from concurrent.futures import ThreadPoolExecutor
 
     candidates = list(dict.fromkeys(_candidates(specs)))
@@ -263,59 +176,52 @@ def look_for(specs: Iterable[str]) -> Survey:
     misnamed = [
         Broken(candidate.executable, candidate.origin, f"it is {answer[0].facts['version']}")
         for candidate, answer in zip(candidates, answers, strict=True)
-        if isinstance(answer, tuple) and not _is_named(candidate.executable.name, answer[0].spec)
+        if isinstance(answer, tuple) and not is_named_for(candidate.executable.name, answer[0].spec)
     ]
     return Survey(sorted(working.values(), key=preference), broken, misnamed)
 
 
-def _candidates(specs: Iterable[str]) -> Iterator[Candidate]:
-    yield Candidate(Path(sys.executable), "running")
+def _candidates(specs: Iterable[str]) -> Iterator[_Candidate]:
+    yield _Candidate(Path(sys.executable), "running")
     own = cache_dir() / "interpreters"
-    uvs = _uv_folder()
+    uv_folder = _uv_folder()
     for spec in specs:
         name = f"python{spec}"
-        yield from (Candidate(path, "cache") for path in sorted(own.glob(f"*/bin/{name}")))
-        yield from (Candidate(path, "cache") for path in sorted(own.glob(f"uv/*/bin/{name}")))
-        if uvs is not None:
-            yield from (Candidate(path, "uv") for path in sorted(uvs.glob(f"*/bin/{name}")))
+        yield from (_Candidate(path, "cache") for path in sorted(own.glob(f"*/bin/{name}")))
+        yield from (_Candidate(path, "cache") for path in sorted(own.glob(f"uv/*/bin/{name}")))
+        if uv_folder is not None:
+            yield from (_Candidate(path, "uv") for path in sorted(uv_folder.glob(f"*/bin/{name}")))
         for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
             path = Path(folder or os.curdir, name)
             if path.is_file() and os.access(path, os.X_OK):
-                yield Candidate(path, "PATH")
+                yield _Candidate(path, "PATH")
 
 
 def _uv_folder() -> Path | None:
-    """Where uv keeps the interpreters that it installed for the user, as uv itself says."""
-    from todobatch.lab.interpreters.uv import uv_executable
-
+    """Ask uv for the folder of the interpreters that it installed for the user."""
     uv = uv_executable()
     if uv is None:
         return None
-    status, out, _ = _run_bounded([uv, "python", "dir"], 10.0)
+    status, out, _ = run_bounded([uv, "python", "dir"], 10.0)
     return Path(out.strip()) if status == 0 and out.strip() else None
 
 
-def _answer(candidate: Candidate) -> tuple[Interpreter, str] | Broken:
+def _answer(candidate: _Candidate) -> tuple[Interpreter, str] | Broken:
     try:
         proof = prove(candidate.executable)
     except NotAnInterpreterError as error:
         return Broken(candidate.executable, candidate.origin, str(error))
-    # A shim (pyenv's) says where the real one is: starting that spares each sample a shell script.
-    said = Path(proof.facts["executable"])
-    executable = said if said.is_file() else candidate.executable
+    # A pyenv shim reports where the real file is: samples then start that, not a shell script.
+    reported = Path(proof.facts["executable"])
+    executable = reported if reported.is_file() else candidate.executable
     return (
         Interpreter(spec_of(proof.facts), executable, proof.facts, candidate.origin),
         proof.prefix,
     )
 
 
-def _is_named(name: str, spec: str) -> bool:
-    """Whether a file's name agrees with what it is; names without a version agree with any."""
-    return _SPEC.fullmatch(name.removeprefix("python")) is None or name == f"python{spec}"
-
-
 def _at_path(spec: str) -> Interpreter:
-    # Not resolved: a virtual environment's python is a link, and known by where it stands.
+    # Not resolved: a virtual environment's python is a link, and its place makes the environment.
     path = Path(spec).expanduser().absolute()
     remedy = "name the executable itself, such as .venv/bin/python"
     if not path.is_file():
@@ -329,6 +235,8 @@ def _at_path(spec: str) -> Interpreter:
 
 
 def _alike(specs: Sequence[str], working: Sequence[Interpreter]) -> dict[str, Interpreter]:
+    """Return an interpreter for each spec, all of one kind; nothing where there is no such kind."""
+
     def build(interpreter: Interpreter) -> tuple[object, ...]:
         facts = interpreter.facts
         return facts["debug_build"], facts["optimized_build"], facts["lto_build"]
@@ -362,38 +270,7 @@ def _remedy(spec: str) -> str:
     return f"install it and name its path; `todobatch interpreters install` gets {', '.join(SPECS)}"
 
 
-def _run_bounded(command: Sequence[str], timeout_s: float) -> tuple[int, str, str]:
-    """Run a command within a time; one that hangs is killed with all its children."""
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            # A script that hangs in a child would keep our pipe open: its whole group must go.
-            start_new_session=True,
-        )
-    except OSError as error:
-        return 127, "", error.strerror or str(error)
-    with process:
-        try:
-            out, err = process.communicate(timeout=timeout_s)
-        except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
-            return 124, "", f"no answer within {timeout_s:g} s"
-    return process.returncode, out, err
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 120 else f"{line[:119]}…"
-
-
-def _say(value: object) -> str:
+def _show(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

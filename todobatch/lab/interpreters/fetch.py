@@ -11,34 +11,34 @@ from pathlib import Path
 
 from todobatch.errors import BuildError
 from todobatch.lab.interpreters import cache
-from todobatch.lab.interpreters.pins import Pin
-from todobatch.lab.interpreters.progress import Progress
+from todobatch.lab.interpreters.specs import Pin
+from todobatch.lab.progress import Progress
 from todobatch.units import Seconds
 
 SOCKET_TIMEOUT_S: Seconds = 15.0
-"""For each wait on the network, not for the whole: a slow download goes on, a dead one does not."""
+"""The limit of each wait on the network. A slow download goes on, and a dead one ends."""
 
 _CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A place that may have an archive: its name for people, and the addresses to try."""
+    """A place that may have an archive: its name in messages, and the addresses to try."""
 
     name: str
     addresses: Callable[[Pin], Iterable[str]]
 
 
 def from_python_org(pin: Pin) -> Iterator[str]:
-    """Where upstream publishes it; candidates of 3.15.0 are in the folder 3.15.0."""
+    """Yield the address at python.org; candidates of 3.15.0 are in the folder 3.15.0."""
     release = pin.version.partition("a")[0].partition("b")[0].partition("rc")[0]
     yield f"https://www.python.org/ftp/python/{release}/{pin.archive}"
 
 
 def from_debian_mirror(pin: Pin) -> Iterator[str]:
-    """Where this machine's own mirror has it, as apt is set up here; nothing where apt is not.
+    """Yield the addresses at the Debian mirrors that apt is set to; none where there is no apt.
 
-    Debian keeps upstream's archive untouched beside its own changes, under another name.
+    Debian keeps upstream's archive unchanged beside its own changes, under another name.
     """
     minor = ".".join(pin.version.split(".")[:2])
     debian_version = pin.version
@@ -52,66 +52,63 @@ SOURCES = (Source("python.org", from_python_org), Source("the Debian mirror", fr
 
 
 def fetch(pin: Pin, progress: Progress, sources: Sequence[Source] = SOURCES) -> Path:
-    """The verified archive in the cache; downloaded when it is not there yet.
+    """Return the verified archive in the cache, downloaded when it is not there yet.
 
-    Raises BuildError that says what came of each source when none gave it.
+    Raises BuildError with what each source answered when none gave the archive.
     """
-
-    def waiting() -> None:
-        progress.note(f"another todobatch is fetching {pin.archive}: waiting for it")
-
-    with cache.lock(pin.archive, waiting=waiting):
+    other = f"another todobatch is fetching {pin.archive}: waiting for it"
+    with cache.lock(pin.archive, waiting=lambda: progress.message(other)):
         kept = cache.folder("downloads") / pin.archive
         if kept.is_file() and _sha256(kept) == pin.sha256:
             return kept
         with cache.staging(pin.archive) as aside:
             fresh = aside / pin.archive
-            _first_that_fits(pin, sources, fresh, progress)
+            _download_first(pin, sources, fresh, progress)
             fresh.replace(kept)
         return kept
 
 
-def _first_that_fits(pin: Pin, sources: Sequence[Source], fresh: Path, progress: Progress) -> None:
-    said = []
+def _download_first(pin: Pin, sources: Sequence[Source], fresh: Path, progress: Progress) -> None:
+    """Download the archive from the first source that gives what is pinned."""
+    answers = []
     for source in sources:
         addresses = list(source.addresses(pin))
         if not addresses:
-            said.append(f"{source.name}: this machine has none")
+            answers.append(f"{source.name}: this machine has none")
         for address in addresses:
-            problem = _try(
-                address, pin, fresh, f"downloading {pin.archive} ({source.name})", progress
-            )
+            text = f"downloading {pin.archive} ({source.name})"
+            problem = _try(address, pin, fresh, text, progress)
             if problem is None:
-                progress.note(
+                progress.message(
                     f"  {pin.archive} is from {source.name}; its sha256 is the pinned one"
                 )
                 return
-            said.append(f"{source.name}: {problem}")
-            progress.note(f"  {said[-1]}")
+            answers.append(f"{source.name}: {problem}")
+            progress.message(f"  {answers[-1]}")
     raise BuildError(
-        "no source gave the archive: " + "; ".join(said),
+        "no source gave the archive: " + "; ".join(answers),
         place=pin.archive,
         remedy=f"put the archive with sha256 {pin.sha256} at "
-        f"{cache.cache_dir() / 'downloads' / pin.archive}, or look at the network",
+        f"{cache.cache_dir() / 'downloads' / pin.archive}, or check the network",
     )
 
 
-def _try(address: str, pin: Pin, fresh: Path, title: str, progress: Progress) -> str | None:
-    """Download one address; None when it is what was pinned, else what was wrong."""
+def _try(address: str, pin: Pin, fresh: Path, text: str, progress: Progress) -> str | None:
+    """Download from one address; return what was wrong, or None when it gave what is pinned."""
     try:
-        got = _download(address, fresh, title, progress)
+        got = _download(address, fresh, text, progress)
     except urllib.error.HTTPError as error:
         return f"it answered {error.code} {error.reason}"
     except urllib.error.URLError as error:
         return f"it could not be reached: {error.reason}"
-    except OSError as error:  # a time-out or a connection that broke half-way
-        return f"the download broke off: {error}"
+    except OSError as error:  # a timeout, or a connection that was lost
+        return f"the download was interrupted: {error}"
     if got != pin.sha256:
         return f"it gave another file: sha256 is {got}, pinned is {pin.sha256}"
     return None
 
 
-def _download(address: str, fresh: Path, title: str, progress: Progress) -> str:
+def _download(address: str, fresh: Path, text: str, progress: Progress) -> str:
     """Save what an address gives, and return its sha256."""
     digest = hashlib.sha256()
     # The addresses are ours or apt's own; file: ones are local mirrors.
@@ -121,11 +118,11 @@ def _download(address: str, fresh: Path, title: str, progress: Progress) -> str:
         fresh.open("wb") as file,
     ):
         size = answer.headers.get("Content-Length")
-        progress.stage(title, float(size) if size else None)
+        progress.step(text, 0, float(size) if size else None)
         while chunk := answer.read(_CHUNK):
             file.write(chunk)
             digest.update(chunk)
-            progress.advance(len(chunk))
+            progress.step(text, file.tell(), float(size) if size else None)
     return digest.hexdigest()
 
 
@@ -135,7 +132,7 @@ def _sha256(path: Path) -> str:
 
 
 def _mirrors() -> list[str]:
-    """The base addresses of the mirrors that apt takes packages from."""
+    """Return the base addresses of the mirrors that apt is set to."""
     if shutil.which("apt-get") is None:
         return []
     done = subprocess.run(

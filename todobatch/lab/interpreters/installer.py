@@ -8,14 +8,15 @@ from pathlib import Path
 from todobatch.errors import UsageError
 from todobatch.lab.interpreters import build, cache, fetch, toolchain
 from todobatch.lab.interpreters.build import Target
-from todobatch.lab.interpreters.discovery import Interpreter, check_spec, prove
-from todobatch.lab.interpreters.pins import PINS, SPECS, Pin
-from todobatch.lab.interpreters.progress import Progress, Silent
-from todobatch.lab.interpreters.uv import uv_executable
+from todobatch.lab.interpreters.discovery import Interpreter, uv_executable
+from todobatch.lab.interpreters.proof import prove
+from todobatch.lab.interpreters.specs import PINS, SPECS, Pin, check_spec
+from todobatch.lab.progress import Progress, Silent
+from todobatch.units import Seconds
 
-# An unreachable network must be found out fast, a slow one be waited for.
+# uv soon gives up on an unreachable network, and waits for a slow one.
 _UV_NETWORK = {"UV_HTTP_RETRIES": "1", "UV_HTTP_CONNECT_TIMEOUT": "5", "UV_HTTP_TIMEOUT": "30"}
-_UV_TOTAL_S = 900
+_UV_TOTAL_S: Seconds = 900
 
 
 def install(
@@ -27,24 +28,21 @@ def install(
     pin: Pin | None = None,
     sources: Sequence[fetch.Source] = fetch.SOURCES,
 ) -> Interpreter:
-    """Get '3.14', '3.14t', … into the cache and return it; at once when it is there and runs.
+    """Install a spec such as '3.14t' into the cache and return it; at once when it is there.
 
-    With `prebuilt`, uv's download is tried first (it is profile-guided, so it does for `optimized`
-    as well). Then it is built from the first of `sources` that gives the pinned archive; `pin`
-    defaults to the one in `pins.PINS`. Two installs of one thing at once: the second waits, then
-    finds it done. A build takes 2-4 minutes on 2 CPUs, 15-30 with `optimized` (profile-guided and
-    link-time optimisation).
+    With `prebuilt`, uv's download is tried first. It is profile-guided, so it serves `optimized`
+    too. Otherwise CPython is built from the first of `sources` that gives the pinned archive; `pin`
+    defaults to the one in `specs.PINS`. A build takes 2 to 4 minutes on 2 CPUs, and 15 to 30 with
+    `optimized` (profile-guided and link-time optimisation). If another process is installing the
+    same build, this waits for it and uses its result.
 
-    Raises UsageError for a version without a pin and BuildError when no way led to it.
+    Raises UsageError for a version without a pin, and BuildError when it cannot be installed.
     """
     target = Target(spec, pin or check_installable(spec), optimized)
     progress = progress or Silent()
-
-    def waiting() -> None:
-        progress.note(f"another todobatch is installing {target.name}: waiting for it")
-
-    with cache.lock(target.name, waiting=waiting):
-        cache.remove_stale(target.name)  # of an install that was killed
+    other = f"another todobatch is installing {target.name}: waiting for it"
+    with cache.lock(target.name, waiting=lambda: progress.message(other)):
+        cache.remove_stale(target.name)  # an install that was killed leaves its files
         executable = (
             _installed(target, progress)
             or (_from_uv(target, progress) if prebuilt else None)
@@ -54,58 +52,61 @@ def install(
 
 
 def check_installable(spec: str) -> Pin:
-    """The pinned source of a spec; UsageError where there is none."""
+    """Return the pinned source of a spec. Raises UsageError when there is none."""
     check_spec(spec)
     pin = PINS.get(spec.removesuffix("t"))
     if pin is None:
         raise UsageError(
-            f"todobatch knows no source of {spec}",
+            f"todobatch cannot install {spec}",
             place="interpreter",
-            remedy=f"one of {', '.join(SPECS)}; name others by path once they are installed",
+            remedy=f"choose one of {', '.join(SPECS)}; install others yourself and name their path",
         )
     return pin
 
 
 def _installed(target: Target, progress: Progress) -> Path | None:
-    """What an earlier install put there, if it (still) works."""
+    """Return what an earlier install left in the cache, if it works."""
     own = target.executable(target.folder)
-    for executable in [own, *_uvs(target)]:
+    for executable in [own, *_downloaded(target)]:
         if not executable.is_file():
             continue
         wrong = build.check(target, executable)
         if wrong is None:
             return executable
-        progress.note(f"  {executable} is of no use any more ({wrong})")
+        progress.message(f"  {executable} cannot be used any more ({wrong})")
     return None
 
 
-def _uvs(target: Target) -> list[Path]:
+def _downloaded(target: Target) -> list[Path]:
+    """Return the executables in the cache that uv downloaded for this target."""
     folder = cache.cache_dir() / "interpreters" / "uv"
     return sorted(folder.glob(f"cpython-{target.pin.version}[+-]*/bin/python{target.spec}"))
 
 
 def _from_uv(target: Target, progress: Progress) -> Path | None:
-    """Let uv download it into our cache; None, with the reason noted, when that fails."""
+    """Let uv download it into the cache; return None, after a message, when that fails."""
     uv = uv_executable()
     if uv is None:
-        progress.note("  uv is not installed: building from source")
+        progress.message("  uv is not installed: building from source")
         return None
     folder = cache.folder("interpreters", "uv")
     request = f"cpython-{target.pin.version}{'+freethreaded' if target.free_threaded else ''}"
-    progress.stage(f"downloading {request} with uv")
+    progress.step(f"downloading {request} with uv")
     problem = _run_uv([uv, "python", "install", "--no-bin", "--no-config", request], folder)
     if problem is None:
-        for executable in _uvs(target):
+        for executable in _downloaded(target):
             problem = build.check(target, executable)
             if problem is None:
-                progress.note(f"  {request}: downloaded with uv")
+                progress.message(f"  {request}: downloaded with uv")
                 return executable
-    progress.note(f"  uv could not provide {request} ({problem or 'it is not where it should be'})")
-    progress.note("  so it is built from source")
+    why = problem or "it is not where it should be"
+    progress.message(f"  uv could not provide {request} ({why})")
+    progress.message("  so it is built from source")
     return None
 
 
 def _run_uv(command: list[str], folder: Path) -> str | None:
+    """Run uv; return what went wrong, or None."""
     env = {**os.environ, **_UV_NETWORK, "UV_PYTHON_INSTALL_DIR": str(folder), "NO_COLOR": "1"}
     try:
         done = subprocess.run(
@@ -118,16 +119,13 @@ def _run_uv(command: list[str], folder: Path) -> str | None:
             timeout=_UV_TOTAL_S,
         )
     except subprocess.TimeoutExpired:
-        return f"not done within {_UV_TOTAL_S} s"
+        return f"not done within {_UV_TOTAL_S:g} s"
     if done.returncode == 0:
         return None
-    # The last of uv's causes is the innermost one.
-    said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return (
-        said[-1].removeprefix("cause: ").removeprefix("error: ")
-        if said
-        else f"exit code {done.returncode}"
-    )
+    # uv prints a chain of causes; the last is the innermost.
+    printed = done.stderr.split("\n")
+    causes = [line.strip() for line in printed if line.strip()] or [f"exit code {done.returncode}"]
+    return causes[-1].removeprefix("cause: ").removeprefix("error: ")
 
 
 def _from_source(target: Target, progress: Progress, sources: Sequence[fetch.Source]) -> Path:

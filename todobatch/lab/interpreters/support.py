@@ -1,12 +1,12 @@
-"""The environment that a worker runs in: todobatch and its few dependencies, for any interpreter.
+"""The environment of measured processes: todobatch and its dependencies, for any interpreter.
 
-A measured interpreter is left untouched: nothing is installed into it. What it needs comes by
-PYTHONPATH, in this order:
+Nothing is installed into a measured interpreter. It imports what it needs by PYTHONPATH, which has
+in this order:
 
-1. a folder of the cache with psutil, pyperf and pytodotxt for its ABI, pinned with hashes;
-2. a folder of the cache that holds nothing but a link to the package of the todobatch that runs;
-3. the caller's current directory, where the user's own modules are;
-4. what the caller's PYTHONPATH held.
+1. a folder of the cache with psutil and pytodotxt for its ABI, pinned with hashes;
+2. a folder of the cache that holds only a link to the running todobatch's package;
+3. the current directory, where the user's own modules are;
+4. the PYTHONPATH of this process.
 """
 
 import hashlib
@@ -21,17 +21,16 @@ from pathlib import Path
 import todobatch
 from todobatch.errors import BuildError, UsageError
 from todobatch.lab.interpreters import cache
-from todobatch.lab.interpreters.discovery import Interpreter
-from todobatch.lab.interpreters.uv import uv_executable
+from todobatch.lab.interpreters.discovery import Interpreter, uv_executable
 
 REQUIREMENTS = Path(__file__).with_name("worker-requirements.txt")
 PEER_REQUIREMENTS = REQUIREMENTS.parents[1] / "drill" / "peers-requirements.txt"
-"""Other people's pools, for `todobatch drill` only."""
+"""The pools of other projects that `todobatch drill` compares with."""
 
 REENABLE_GIL = ("hiredis",)
-"""Extensions that turn the GIL back on when something imports them, as redis-py does if it can."""
+"""Extensions that turn the GIL back on. redis-py imports hiredis when it is installed."""
 
-# They would lead another interpreter to the wrong standard library, or tell it the wrong name.
+# They would give another interpreter the wrong standard library or the wrong name.
 _MISLEADING = ("PYTHONHOME", "PYTHONEXECUTABLE", "PYTHONPLATLIBDIR", "__PYVENV_LAUNCHER__")
 
 _PROOF = """
@@ -42,7 +41,7 @@ back_on = getattr(sys, "_is_gil_enabled", lambda: True)()
 print("on" if back_on else "off")
 """
 _IMPORTS = {
-    REQUIREMENTS: ("psutil", "pyperf", "pytodotxt"),
+    REQUIREMENTS: ("psutil", "pytodotxt"),
     PEER_REQUIREMENTS: ("deadpool", "joblib", "loky", "mpire"),
 }
 
@@ -50,14 +49,14 @@ _IMPORTS = {
 def worker_environment(
     interpreter: Interpreter, *, gil: bool | None = None, inherit_gil: bool = False
 ) -> dict[str, str]:
-    """The environment for a child process of this interpreter.
+    """Return the environment variables for a process of this interpreter.
 
-    PYTHON_GIL is left out, so that the build decides; `gil` sets it to 1 or 0, and `inherit_gil`
-    passes on what the caller's environment has. The first call for an ABI installs what workers
-    need into the cache; later ones use it.
+    Without `gil` PYTHON_GIL is unset, so the build decides. `gil` sets it to 1 or 0, and
+    `inherit_gil` keeps the value that this process has. The first call for an ABI installs the
+    dependencies into the cache; later ones use them.
 
-    Raises UsageError when a GIL build is asked to run without its GIL (it would abort at start),
-    and BuildError when the dependencies cannot be installed.
+    Raises UsageError when a GIL build should run without its GIL (it would abort at start), and
+    BuildError when the dependencies cannot be installed.
     """
     env = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
     inherited = env.pop("PYTHON_GIL", None)
@@ -72,9 +71,10 @@ def worker_environment(
 
 
 def support_folder(interpreter: Interpreter, requirements: Path = REQUIREMENTS) -> Path:
-    """The folder with the workers' dependencies for an interpreter; made when it is not there.
+    """Return the folder with the dependencies for an interpreter, installed when it is missing.
 
-    `requirements` may be `PEER_REQUIREMENTS` instead. Raises BuildError when it cannot be made.
+    `requirements` is the file to install from: `REQUIREMENTS` or `PEER_REQUIREMENTS`. Raises
+    BuildError when they cannot be installed.
     """
     name = _key(interpreter, requirements)
     final = cache.cache_dir() / "support" / name
@@ -91,6 +91,7 @@ def support_folder(interpreter: Interpreter, requirements: Path = REQUIREMENTS) 
 
 
 def _key(interpreter: Interpreter, requirements: Path) -> str:
+    """Return the folder's name: interpreter, platform, and the content of the requirements."""
     facts = interpreter.facts
     flags = ("t" if facts["free_threaded_build"] else "") + ("d" if facts["debug_build"] else "")
     version = f"{facts['implementation']}-{facts['version']}{flags}"
@@ -99,7 +100,7 @@ def _key(interpreter: Interpreter, requirements: Path) -> str:
 
 
 def _install(interpreter: Interpreter, to: Path, requirements: Path) -> None:
-    said = []
+    failures = []
     for name, command in _installers(interpreter):
         shutil.rmtree(to, ignore_errors=True)
         where = ["--target", str(to), "--require-hashes", "-r", str(requirements)]
@@ -114,16 +115,16 @@ def _install(interpreter: Interpreter, to: Path, requirements: Path) -> None:
         )
         if done.returncode == 0:
             return
-        said.append(f"{name}: {' '.join(done.stderr.split())[-600:]}")
+        failures.append(f"{name}: {' '.join(done.stderr.split())[-600:]}")
     raise BuildError(
-        f"what it needs could not be installed ({'; '.join(said) or 'no installer'})",
+        f"the dependencies could not be installed ({'; '.join(failures) or 'no installer'})",
         place=f"{requirements.name} for {interpreter.executable}",
-        remedy="look at the network and at the package index that uv or pip is set to",
+        remedy="check the network and the package index that uv or pip is set to",
     )
 
 
 def _installers(interpreter: Interpreter) -> Iterator[tuple[str, list[str]]]:
-    """uv, then pip: each knows an index that only its own configuration names."""
+    """Yield uv, then pip, because each may be set to an index that the other does not know."""
     python = str(interpreter.executable)
     uv = uv_executable()
     if uv is not None:
@@ -134,34 +135,38 @@ def _installers(interpreter: Interpreter) -> Iterator[tuple[str, list[str]]]:
 
 
 def _prove(interpreter: Interpreter, packages: Path, requirements: Path = REQUIREMENTS) -> None:
-    """They import, and on a free-threaded build the GIL stays off with all of them loaded."""
+    """Check that they import, and that a free-threaded build's GIL stays off with them loaded."""
+    place = f"{requirements.name} for {interpreter.executable}"
     for name in REENABLE_GIL:
         if (packages / name).exists():
-            raise BuildError(f"{name} came in, and importing it turns the GIL back on")
+            raise BuildError(
+                f"{name} was installed too, and importing it turns the GIL back on",
+                place=place,
+            )
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     done = subprocess.run(
-        [str(interpreter.executable), "-c", _PROOF, *_IMPORTS[requirements]],
+        [str(interpreter.executable), "-c", _PROOF, *_IMPORTS.get(requirements, ())],
         check=False,
         capture_output=True,
         text=True,
         env={**env, "PYTHONPATH": str(packages)},
     )
-    place = f"{requirements.name} for {interpreter.executable}"
+    printed = " ".join(done.stderr.split())[-600:]
     if done.returncode != 0:
-        raise BuildError(f"they do not import: {' '.join(done.stderr.split())[-600:]}", place=place)
+        raise BuildError(f"the dependencies do not import: {printed}", place=place)
     if interpreter.facts["free_threaded_build"] and done.stdout.strip() != "off":
         raise BuildError(
-            f"one of them turned the GIL back on: {' '.join(done.stderr.split())[-600:]}",
+            f"a dependency turned the GIL back on: {printed}",
             place=place,
-            remedy="an installed release of psutil before 7.2 would do this",
+            remedy="psutil before 7.2 does this; install a newer one",
         )
 
 
 def _own_package() -> Path:
-    """A folder with nothing in it but a link to the running todobatch's package.
+    """Return a folder that holds only a link to the running todobatch's package.
 
-    Its site-packages folder as a whole must not reach a worker: what else is in there was built for
-    another interpreter.
+    The whole site-packages folder must not reach a measured process: other packages in there were
+    built for another interpreter.
     """
     package = Path(todobatch.__file__).resolve().parent
     folder = cache.folder("pythonpath", hashlib.sha256(str(package).encode()).hexdigest()[:12])
@@ -169,7 +174,7 @@ def _own_package() -> Path:
     if not link.is_symlink():
         fresh = folder / f"todobatch@{os.getpid()}"
         fresh.symlink_to(package, target_is_directory=True)
-        fresh.replace(link)  # whoever is second puts the same link there again
+        fresh.replace(link)  # a process that does this at the same time makes the same link
     return folder
 
 

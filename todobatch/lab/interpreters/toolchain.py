@@ -1,7 +1,6 @@
-"""What building CPython needs of this machine, and how to get it.
+"""Check that this machine can build CPython, and install what is missing where possible.
 
-Headers are looked for by compiling an `#include` of each: the compiler, its flags and its paths are
-those that the build will use.
+A header is found by compiling an `#include` of it, with the compiler and flags of the build.
 """
 
 import os
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from todobatch.errors import BuildError
-from todobatch.lab.interpreters.progress import Progress
+from todobatch.lab.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +19,12 @@ class Library:
     """A library that CPython is built against."""
 
     header: str
-    package: str  # Debian's
+    package: str
+    """The Debian package that has the header."""
     gives: str
+    """The modules that need it."""
     needed: bool
+    """Whether todobatch needs these modules."""
 
 
 LIBRARIES = (
@@ -37,24 +39,24 @@ LIBRARIES = (
     Library("uuid/uuid.h", "uuid-dev", "fast uuid1", needed=False),
 )
 TOOLS = "build-essential"
-"""Debian's package with the C compiler, make and the C library's headers."""
+"""The Debian package with a C compiler, make and the C library's headers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What is not there."""
+    """What this machine lacks for a build."""
 
     tools: tuple[str, ...]
     libraries: tuple[Library, ...]
 
     @property
     def packages(self) -> list[str]:
-        """Debian's packages for all of it."""
+        """Return the Debian packages that provide it."""
         return [*([TOOLS] if self.tools else []), *(lib.package for lib in self.libraries)]
 
     @property
     def fatal(self) -> list[str]:
-        """What the build cannot do without, for people."""
+        """Return the names of what a build cannot do without."""
         return [
             *self.tools,
             *(f"{lib.header} ({lib.gives})" for lib in self.libraries if lib.needed),
@@ -62,14 +64,14 @@ class Missing:
 
 
 def ensure(progress: Progress) -> None:
-    """Make sure that CPython can be built: install what is missing where that is ours to do.
+    """Make sure that CPython can be built, and install what is missing on Debian as root.
 
-    That is on Debian and its like, as root. Raises BuildError, with the packages to install, when
-    something that is needed stays missing; the rest is only noted.
+    Raises BuildError with the packages to install when something that is needed stays missing.
+    What is not needed is only reported to `progress`.
     """
     missing = look()
     if missing.fatal and _may_install():
-        progress.note(f"  missing for the build: {', '.join(missing.fatal)}")
+        progress.message(f"  missing for the build: {', '.join(missing.fatal)}")
         _apt_install(missing.packages, progress)
         missing = look()
     if missing.fatal:
@@ -80,12 +82,12 @@ def ensure(progress: Progress) -> None:
         )
     if missing.libraries:
         without = ", ".join(lib.gives for lib in missing.libraries)
-        progress.note(f"  the build will be without {without} (todobatch does not need these)")
-        progress.note(f"  to have them: {advice(missing)}")
+        progress.message(f"  the build will lack {without} (todobatch does not need these)")
+        progress.message(f"  to add them: {advice(missing)}")
 
 
 def look() -> Missing:
-    """What is missing here."""
+    """Return what this machine lacks."""
     compiler = _compiler()
     tools = [] if compiler else ["a C compiler"]
     if shutil.which("make") is None:
@@ -93,13 +95,13 @@ def look() -> Missing:
     if compiler and not _compiles(compiler, "stdlib.h"):
         tools.append("the C library's headers")
     if tools or compiler is None:
-        # Without a compiler no header can be looked for: all may be missing.
+        # Without a compiler no header can be found, so all may be missing.
         return Missing(tuple(tools), LIBRARIES)
     return Missing((), tuple(lib for lib in LIBRARIES if not _compiles(compiler, lib.header)))
 
 
 def advice(missing: Missing) -> str:
-    """The command that gets it."""
+    """Return the command that installs it."""
     if shutil.which("apt-get"):
         sudo = "" if os.geteuid() == 0 else "sudo "
         return f"{sudo}apt-get install {' '.join(missing.packages)}"
@@ -107,7 +109,7 @@ def advice(missing: Missing) -> str:
 
 
 def _compiler() -> list[str] | None:
-    """The compiler that configure would take, with its flags."""
+    """Return the compiler that configure would use, with its flags."""
     chosen = os.environ.get("CC")
     names = [chosen] if chosen else ["gcc", "cc", "clang"]
     for name in names:
@@ -118,7 +120,7 @@ def _compiler() -> list[str] | None:
 
 
 def _compiles(compiler: list[str], header: str) -> bool:
-    # readline's header uses FILE without including what declares it.
+    # readline's header uses FILE without including the header that declares it.
     source = f"#include <stdio.h>\n#include <{header}>\n"
     done = subprocess.run(
         [*compiler, "-fsyntax-only", "-x", "c", "-"],
@@ -141,7 +143,7 @@ def _may_install() -> bool:
 
 def _apt_install(packages: list[str], progress: Progress) -> None:
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
-    progress.stage(f"{' '.join(install[:2])} {' '.join(packages)}")
+    progress.step(f"{' '.join(install[:2])} {' '.join(packages)}")
     if _apt(install) == 0:
         return
     # A fresh machine has no package lists yet, or old ones.

@@ -1,18 +1,18 @@
-"""How large a sample of each workload is made, measured at the start of a run.
+"""Choose how large the samples of a workload are, by measuring it at the start of a run.
 
 Short samples mislead: a kernel that packs short-lived threads onto one CPU lets two threads of
-0.1 s run one after the other. A sequential sample of computing work is made to last about a second,
-one of waiting half a second: waits overlap however long they are.
+0.1 s run one after the other. So a sequential sample of computing work lasts about a second. One of
+waiting lasts half a second, because waits overlap however long they are.
 
-Sequential, because it is what all others are compared with. On the first interpreter: every cell
-of a workload gets the same shape.
+The workload is measured with the sequential executor, which all others are compared with, on the
+first interpreter. Every cell of a workload gets the same shape.
 """
 
 from dataclasses import replace
 
 from todobatch.errors import MeasurementError
 from todobatch.lab.measure.sample import Sampler, Slot
-from todobatch.lab.plan.cells import Draft
+from todobatch.lab.plan.cells import SEQUENTIAL, Draft
 from todobatch.lab.store.schema import Cell, Sample, WorkloadShape
 from todobatch.processors import WORKLOADS
 from todobatch.units import Seconds
@@ -20,34 +20,40 @@ from todobatch.units import Seconds
 COMPUTING_SAMPLE_S: Seconds = 1.0
 WAITING_SAMPLE_S: Seconds = 0.5
 BALANCE = 8
-"""Batches are a multiple of this, so that 2, 4 and 8 workers can share them evenly."""
-MOST_BATCHES = 40  # each leaves a span in the sample; five a worker with eight workers
-MOST_SMALL_BATCHES = 1_024  # where the size of a batch is the user's wish
-MOST_TASKS = 200_000  # all of a sample's tasks are in memory, in every process
-DOCUMENT_BATCH = 100  # tasks a batch in the source document
-PROBE_S: Seconds = 0.1  # a first measure at least this long is good enough to size a sample from
+"""The number of batches is a multiple of this, so 2, 4 and 8 workers can share them evenly."""
+MOST_BATCHES = 40
+"""The most batches of a sample, five a worker with eight workers: each adds a span to the file."""
+MOST_SMALL_BATCHES = 1_024
+"""The most batches of a sample when the user chose the size of a batch."""
+MOST_TASKS = 200_000
+"""The most tasks of a sample: all of them are in memory, in every process."""
+DOCUMENT_BATCH = 100
+"""Tasks a batch in the source document."""
+PROBE_S: Seconds = 0.1
+"""A first measurement at least this long is good enough to choose a size by."""
 
 
 def calibrate(sampler: Sampler, draft: Draft, workload: str) -> WorkloadShape:
-    """The shape of a workload's samples, and the digest that all of them must give.
+    """Return the shape of a workload's samples, and the digest that all of them must give.
 
-    Takes two or three short sequential runs and one of the chosen shape. Raises MeasurementError
+    Measures two or three short sequential runs and one of the chosen shape. Raises MeasurementError
     when the workload does not run: there is nothing to compare then.
     """
-    cell = next(c for c in draft.cells if c.workload == workload and c.executor == "sequential")
+    cell = next(c for c in draft.cells if c.workload == workload and c.executor == SEQUENTIAL)
     size = draft.batch_size
     shape = choose(workload, _seconds_a_task(sampler, cell, size), size)
-    reference = _sound(sampler.take(Slot(-1, 0, cell), shape, number=-1))
+    reference = _measure(sampler, cell, shape)
     return replace(shape, calibrated_s=round(reference.wall_s, 6), digest=reference.digest)
 
 
 def choose(workload: str, seconds_a_task: Seconds, batch_size: int | None = None) -> WorkloadShape:
-    """Batches × tasks for a sample of the wished length.
+    """Return the shape of a sample that lasts as long as it should.
 
-    Batches have the document's 100 tasks unless `batch_size` says otherwise, a sample would need
-    more than 40 of them (larger ones then) or fewer than 8 (smaller ones then).
+    A batch has `batch_size` tasks. Without it a batch has the document's 100, or more where a
+    sample would need over 40 batches, or fewer where it would need under 8.
     """
-    wanted = min(MOST_TASKS, max(BALANCE, round(_target(workload) / seconds_a_task)))
+    target_s = WAITING_SAMPLE_S if _kind(workload) == "io" else COMPUTING_SAMPLE_S
+    wanted = min(MOST_TASKS, max(BALANCE, round(target_s / seconds_a_task)))
     size = batch_size or DOCUMENT_BATCH
     if batch_size is None and wanted > MOST_BATCHES * size:
         size = -(-wanted // MOST_BATCHES)
@@ -61,38 +67,34 @@ def _most_batches(batch_size: int | None) -> int:
     return MOST_BATCHES if batch_size is None else MOST_SMALL_BATCHES
 
 
-def _target(workload: str) -> Seconds:
-    kind = WORKLOADS[workload].kind if workload in WORKLOADS else "cpu"
-    return WAITING_SAMPLE_S if kind == "io" else COMPUTING_SAMPLE_S
+def _kind(workload: str) -> str | None:
+    """Return ``'cpu'`` or ``'io'``; None for a workload of the user's own."""
+    return WORKLOADS[workload].kind if workload in WORKLOADS else None
 
 
 def _seconds_a_task(sampler: Sampler, cell: Cell, batch_size: int | None) -> Seconds:
-    """Measured with growing numbers of tasks until it takes long enough to be believed."""
+    """Measure more and more tasks, until they take long enough to be trusted."""
     guess = WORKLOADS[cell.workload].task_seconds if cell.workload in WORKLOADS else None
     tasks = BALANCE if guess is None else max(BALANCE, round(1.2 * PROBE_S / guess))
     most = min(MOST_TASKS, _most_batches(batch_size) * (batch_size or MOST_TASKS))
     while True:
         tasks = min(tasks, most)
         size = min(tasks, batch_size or DOCUMENT_BATCH)
-        shape = WorkloadShape(cell.workload, -(-tasks // size), size)
-        sample = _sound(sampler.take(Slot(-1, 0, cell), shape, number=-1))
+        sample = _measure(sampler, cell, WorkloadShape(cell.workload, -(-tasks // size), size))
         # Computing is sized by CPU time, which a busy machine does not stretch.
-        took = sample.cpu_s if _computes(cell.workload) else sample.wall_s
-        if took >= PROBE_S / 2 or tasks == most:
-            return took / sample.tasks
-        tasks *= max(2, min(100, round(PROBE_S / max(took, 1e-6))))
+        took_s = sample.cpu_s if _kind(cell.workload) == "cpu" else sample.wall_s
+        if took_s >= PROBE_S / 2 or tasks == most:
+            return took_s / sample.tasks
+        tasks *= max(2, min(100, round(PROBE_S / max(took_s, 1e-6))))
 
 
-def _computes(workload: str) -> bool:
-    return workload in WORKLOADS and WORKLOADS[workload].kind == "cpu"
-
-
-def _sound(sample: Sample) -> Sample:
+def _measure(sampler: Sampler, cell: Cell, shape: WorkloadShape) -> Sample:
+    sample = sampler.take(Slot(-1, 0, cell), shape, number=-1)
     if sample.void is None:
         return sample
     raise MeasurementError(
         sample.void,
         place=f"{sample.workload} on {sample.interpreter}, sequential",
-        remedy="the workload must run by itself before approaches can be compared: "
-        f"todobatch run --generate 100 --workload {sample.workload} --executor sequential",
+        remedy="run this workload alone (todobatch run) and mend what fails, then compare "
+        "approaches",
     )

@@ -1,7 +1,8 @@
-"""The control load: always the same computing, which tells how fast the machine is just now.
+"""The control load: a fixed computation whose time shows how fast the machine is at the moment.
 
-It is taken by the controller at the start and the end of each block, when nothing else of ours
-runs. `compare` sets two runs right by it that were taken at different times.
+The controller runs it at the start and the end of each block, when nothing else of todobatch runs.
+`compare` uses it to correct for the speed of the machine when two runs were measured at different
+times.
 """
 
 import datetime as dt
@@ -11,11 +12,11 @@ from typing import Literal
 from todobatch.lab.store.schema import SCHEMA, Control
 
 LOOPS = 1_000_000
-"""About a twentieth to a tenth of a second. A change makes runs incomparable: raise the schema."""
+"""About 0.05 to 0.1 s. Changing it makes runs incomparable, so the schema has to be raised too."""
 
 
-def take(block: int, when: Literal["start", "end"]) -> Control:
-    """Run it once."""
+def measure(block: int, when: Literal["start", "end"]) -> Control:
+    """Run the control load once and return its wall and CPU time."""
     started = dt.datetime.now(tz=dt.UTC).isoformat(timespec="milliseconds")
     cpu, wall = time.thread_time(), time.perf_counter()
     total = 0

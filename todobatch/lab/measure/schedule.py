@@ -1,13 +1,13 @@
-"""The order of samples, and the loop that takes them.
+"""The order of samples, and the loop that measures them.
 
-Every cell once is a block; each block has its own random order, fixed by the seed, so that no
-approach always runs when the machine is in the same mood (randomised complete blocks: Fisher,
-"The Design of Experiments", 1935). Cells of one workload stand together in it: they are compared
-with each other, and the machine drifts the less between them.
+Each block has every cell once, in a random order of its own that the seed fixes. So no approach
+always runs when the machine is in the same state (randomised complete blocks: Fisher, "The Design
+of Experiments", 1935). Cells of one workload stay together: they are compared with each other, and
+the machine drifts less between neighbours.
 
-With a target, samples go where the doubt is: from the second block on only to cells that may still
-be the fastest of their workload (`verdict.undecided`) and to the sequential runs that these are
-compared with. The verdicts hold under such looking and stopping: `todobatch.lab.stats.evidence`.
+With a target, samples go to the cells that still matter. From the second block on these are the
+cells that may be the fastest of their workload (`verdict.undecided`), and the sequential runs that
+they are compared with. The verdicts stay valid under such stopping: `todobatch.lab.stats.evidence`.
 """
 
 import random
@@ -17,145 +17,140 @@ from dataclasses import dataclass, replace
 
 from todobatch.lab.measure import control
 from todobatch.lab.measure.sample import Sampler, Slot
-from todobatch.lab.stats.verdict import SEQUENTIAL, undecided
+from todobatch.lab.plan.cells import SEQUENTIAL
+from todobatch.lab.stats.verdict import undecided
 from todobatch.lab.store.folder import Run
-from todobatch.lab.store.schema import Cell, Plan, Sample, WorkloadShape
+from todobatch.lab.store.schema import Cell, Plan, Sample
 from todobatch.lab.store.writer import RunWriter
 from todobatch.units import Seconds
 
 ATTEMPTS = 3
-"""A sample that turns out void is taken again until so many were taken."""
+"""A void sample is measured again, up to this many times in all."""
 OVERTIME = 1.1
-"""A block that was expected to fit is broken off when the budget is overdrawn by this factor."""
+"""A block is ended early when the run has lasted this many times its budget."""
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run stands, before each sample."""
+class Upcoming:
+    """The sample that is measured next, and how far the run is."""
 
     slot: Slot
     blocks: int
+    """Blocks of the run, at most."""
     cells: int
-    """In this block."""
+    """Samples of this block."""
     index: int
-    """Of the sample among these, from 0."""
+    """Number of the sample among these, from 0."""
     taken: int
-    """Samples so far in this session."""
+    """Samples that the run has so far."""
     left_s: Seconds
-    """Expected until the end; NaN while nothing is known yet."""
+    """Time that the rest takes at most; NaN before the first sample."""
     attempt: int = 1
 
 
 def order(plan: Plan, block: int) -> list[Cell]:
-    """The cells of a block in its random order; the same for the same plan and seed."""
-    lot = random.Random(f"{plan.seed}/{block}")
+    """Return the cells of a block in its random order; the same for the same plan and seed."""
+    draw = random.Random(f"{plan.seed}/{block}")
     workloads = list(dict.fromkeys(cell.workload for cell in plan.cells))
-    lot.shuffle(workloads)
+    draw.shuffle(workloads)
     ordered = []
     for workload in workloads:
         cells = [cell for cell in plan.cells if cell.workload == workload]
-        lot.shuffle(cells)
+        draw.shuffle(cells)
         ordered += cells
     return ordered
 
 
 def wanted(run: Run, block: int) -> set[Cell]:
-    """The cells that a block is about, from the samples of the blocks before it."""
+    """Return the cells to measure in a block, given the samples of the blocks before it."""
     plan = run.meta.plan
     before = replace(run, samples=[each for each in run.samples if each.block < block])
     if not plan.target or not before.samples:
         return set(plan.cells)
     cells: set[Cell] = set()
     for workload in dict.fromkeys(cell.workload for cell in plan.cells):
-        doubtful = undecided(before, workload, plan.target)
-        cells.update(doubtful)
-        cells.update(Cell(workload, each.interpreter, SEQUENTIAL, 1) for each in doubtful)
+        open_cells = undecided(before, workload, plan.target)
+        cells.update(open_cells)
+        cells.update(Cell(workload, each.interpreter, SEQUENTIAL, 1) for each in open_cells)
     return cells & set(plan.cells)
 
 
 def missing(plan: Plan, samples: Sequence[Sample], block: int) -> list[Slot]:
-    """What a block still lacks: no good sample yet, attempts left, and not given up before.
+    """Return the slots of a block that have no valid sample yet and attempts left.
 
-    A cell all of whose attempts in a block were void is given up in the blocks after it.
+    A cell whose attempts in one block were all void is given up: later blocks leave it out.
     """
     attempts: dict[tuple[int, Cell], int] = {}
-    good: set[tuple[int, Cell]] = set()
+    valid: set[tuple[int, Cell]] = set()
     for sample in samples:
         key = (sample.block, sample.cell)
         attempts[key] = attempts.get(key, 0) + 1
         if sample.void is None:
-            good.add(key)
+            valid.add(key)
     given_up = {
         (at, cell)
         for (at, cell), count in attempts.items()
-        if count >= ATTEMPTS and (at, cell) not in good
+        if count >= ATTEMPTS and (at, cell) not in valid
     }
     return [
         Slot(block, position, cell)
         for position, cell in enumerate(order(plan, block))
-        if (block, cell) not in good
+        if (block, cell) not in valid
         and not any(cell == other and at <= block for at, other in given_up)
     ]
 
 
 def given_up(plan: Plan, samples: Sequence[Sample]) -> list[Cell]:
-    """Cells that are no longer tried, for every attempt in some block was void."""
+    """Return the cells that are no longer measured, because all attempts in a block were void."""
     left = {slot.cell for slot in missing(plan, samples, plan.blocks)}
     return [cell for cell in plan.cells if cell not in left]
 
 
 def run(
-    store: RunWriter,
+    writer: RunWriter,
     sampler: Sampler,
-    on_progress: Callable[[Progress], None],
+    on_upcoming: Callable[[Upcoming], None],
     *,
     spent_s: Seconds = 0.0,
 ) -> Iterator[Sample]:
-    """Take what the plan still lacks; each sample is on disk before it is yielded.
+    """Measure what the plan still lacks; each sample is on disk before it is yielded.
 
-    It ends when the target is reached. No block is begun that would not fit into the budget (the
-    first one always is), counting `spent_s` and what earlier sessions took. Raises StoreError;
-    Ctrl-C ends the sample under way and leaves no trace of it.
+    The run ends when the target is reached, or when another block would not fit into the budget.
+    The first block is always measured. `spent_s` and the samples of earlier sessions count towards
+    the budget. Raises StoreError. Ctrl-C ends the sample being measured, and nothing of it is kept.
     """
-    plan = store.meta.plan
+    plan = writer.meta.plan
     shapes = {shape.workload: shape for shape in plan.shapes}
-    clock = _Clock(plan, store.samples, spent_s)
+    clock = _Clock(plan, writer.samples, spent_s)
     for block in range(plan.blocks):
-        about = wanted(store.run(), block)
-        if not about:
+        cells = wanted(writer.run(), block)
+        if not cells:
             return
-        slots = [slot for slot in missing(plan, store.samples, block) if slot.cell in about]
+        slots = [slot for slot in missing(plan, writer.samples, block) if slot.cell in cells]
         if not slots:
             continue
         if block and not clock.fits(slots):
             return
-        store.append_control(control.take(block, "start"))
+        writer.append_control(control.measure(block, "start"))
         for index, slot in enumerate(slots):
             if block and clock.overdrawn():
                 return
-            attempts = sum(s.block == block and s.cell == slot.cell for s in store.samples)
+            attempts = sum(s.block == block and s.cell == slot.cell for s in writer.samples)
             for attempt in range(attempts + 1, ATTEMPTS + 1):
                 left = clock.left(slots, index, plan.blocks - block - 1)
-                taken = len(store.samples)
-                on_progress(Progress(slot, plan.blocks, len(slots), index, taken, left, attempt))
-                sample = _take(store, sampler, slot, shapes)
+                taken = len(writer.samples)
+                on_upcoming(Upcoming(slot, plan.blocks, len(slots), index, taken, left, attempt))
+                sample = sampler.take(slot, shapes[slot.cell.workload], number=taken)
+                writer.append(sample)
                 clock.add(sample)
                 yield sample
                 if sample.void is None:
                     break
-        store.append_control(control.take(block, "end"))
-
-
-def _take(
-    store: RunWriter, sampler: Sampler, slot: Slot, shapes: dict[str, WorkloadShape]
-) -> Sample:
-    sample = sampler.take(slot, shapes[slot.cell.workload], number=len(store.samples))
-    store.append(sample)
-    return sample
+        writer.append_control(control.measure(block, "end"))
 
 
 class _Clock:
-    """What has been spent, and what the rest will take, from what each cell took before."""
+    """Knows the time spent, and estimates the rest from how long each cell has taken so far."""
 
     def __init__(self, plan: Plan, samples: Sequence[Sample], spent_s: Seconds) -> None:
         self._plan = plan
@@ -166,23 +161,23 @@ class _Clock:
             self.add(sample)
 
     def add(self, sample: Sample) -> None:
-        """Learn what its cell takes."""
+        """Note how long a sample of its cell took."""
         self._took.setdefault(sample.cell, []).append(sample.process_s)
 
     def fits(self, slots: Sequence[Slot]) -> bool:
-        """Whether these slots fit into what is left of the budget; true when nothing is known."""
+        """Return whether these slots fit into the rest of the budget, as far as is known."""
         if not self._plan.budget_s or not self._took:
             return True
         return self._spent() + self._expected(slots) <= self._plan.budget_s
 
     def overdrawn(self) -> bool:
-        """Whether the budget is spent by far."""
+        """Return whether much more than the budget is spent."""
         return bool(self._plan.budget_s) and self._spent() > OVERTIME * self._plan.budget_s
 
     def left(self, slots: Sequence[Slot], index: int, blocks_after: int) -> Seconds:
-        """Expected time to the end at most, from a place in a block; NaN before the first sample.
+        """Estimate the time from slot `index` to the end, at most; NaN before the first sample.
 
-        With a target later blocks have fewer cells, or there are none.
+        With a target there may be fewer blocks, and fewer cells in them.
         """
         if not self._took:
             return float("nan")

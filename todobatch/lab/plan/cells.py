@@ -1,11 +1,10 @@
-"""What is to be measured: the cells, from `--quick`, `--full` or one's own choice.
+"""Which cells a run measures: those of a mode (quick, full) or of the user's own choice.
 
-Left to do before a plan can run: `calibrate` gives each workload the size of its samples.
+The result is a `Draft`. `calibrate` gives each workload the size of its samples, then it is a plan.
 """
 
-import datetime as dt
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -18,16 +17,19 @@ from todobatch.lab.store.schema import Cell, Plan, WorkloadShape
 from todobatch.processors import WORKLOADS, resolve
 from todobatch.units import Ratio, Seconds
 
-DEFAULT_INTERPRETERS = ("3.14", "3.14t")
 SEQUENTIAL = "sequential"
 MOST_BLOCKS = 10_000
+DEFAULT_BLOCKS = 40
+"""The most blocks of a run by default; the target or the budget ends it earlier."""
+TARGET: Ratio = 0.02
+"""By default a run ends once what may be fastest is known to ± this."""
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """What a mode measures unless an option says otherwise."""
+    """What a mode measures unless the user chooses otherwise."""
 
     name: str
     workloads: tuple[str, ...]
@@ -37,35 +39,30 @@ class Mode:
     budget_s: Seconds
 
 
-MOST_SAMPLES = 40
-"""Blocks at most where nothing was said: the target or the budget ends a run before that."""
-TARGET: Ratio = 0.02
-
-
-# About 30 s a block on 2 CPUs; with start, calibration and the verdict it stays under 3 minutes.
-# Up to the CPUs there are, or 16: without them "fastest" would stop short on a larger machine.
+# Workers up to the number of CPUs, at most 16, so that a larger machine is used too. A block takes
+# about 30 s on 2 CPUs; the budget keeps start, calibration and verdict within 3 minutes.
 _QUICK_WORKERS = tuple(sorted({2, 4, min(max(runtime.cpus_available(), 2), 16)}))
 QUICK = Mode(
-    "quick", ("example8", "io-wait"), tuple(EXECUTORS), _QUICK_WORKERS, MOST_SAMPLES, 150.0
+    "quick", ("example8", "io-wait"), tuple(EXECUTORS), _QUICK_WORKERS, DEFAULT_BLOCKS, 150.0
 )
-FULL = Mode("full", tuple(WORKLOADS), tuple(EXECUTORS), (1, 2, 4, 8), MOST_SAMPLES, 3600.0)
-CUSTOM = Mode("custom", ("example8",), tuple(EXECUTORS), (1, 2, 4, 8), MOST_SAMPLES, 600.0)
+FULL = Mode("full", tuple(WORKLOADS), tuple(EXECUTORS), (1, 2, 4, 8), DEFAULT_BLOCKS, 3600.0)
+CUSTOM = Mode("custom", ("example8",), tuple(EXECUTORS), (1, 2, 4, 8), DEFAULT_BLOCKS, 600.0)
 MODES: Mapping[str, Mode] = {mode.name: mode for mode in (QUICK, FULL, CUSTOM)}
 
-# What quick leaves out for want of time, where the answer is known to be dull.
-_DULL_WHEN_QUICK = {
-    ("example8", "stealing"): "its batches are alike, so there is nothing to steal; see --full",
-    ("io-wait", "stealing"): "its batches are alike, so there is nothing to steal; see --full",
-    ("example8", "elastic"): "at best it finds the number of workers that is tried too; see --full",
-    ("io-wait", "elastic"): "at best it finds the number of workers that is tried too; see --full",
-    ("example8", "coroutines"): "it never awaits, so they run it as sequential does; see --full",
-    ("io-wait", "interpreters"): "they wait as threads do, and take longer to start; see --full",
+# What quick leaves out to save time, because the answer is known.
+_LEFT_OUT_WHEN_QUICK = {
+    ("example8", "stealing"): "its batches are alike, so there is nothing to steal",
+    ("io-wait", "stealing"): "its batches are alike, so there is nothing to steal",
+    ("example8", "elastic"): "at best it finds a number of workers that is measured anyway",
+    ("io-wait", "elastic"): "at best it finds a number of workers that is measured anyway",
+    ("example8", "coroutines"): "it never awaits, so coroutines run it as sequential does",
+    ("io-wait", "interpreters"): "they wait as threads do, and take longer to start",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the user asked for; None leaves it to the mode."""
+    """What the user chose to measure; None leaves it to the mode."""
 
     mode: str | None = None
     workloads: tuple[str, ...] | None = None
@@ -80,7 +77,7 @@ class Choice:
     """Tasks a batch; None lets `calibrate` choose."""
 
     def resolved_mode(self) -> Mode:
-        """The named mode; without a name quick, or custom when cells were chosen."""
+        """Return the named mode; without a name quick, or custom when cells were chosen."""
         chose_cells = (self.workloads, self.executors, self.workers, self.interpreters)
         default = QUICK if all(each is None for each in chose_cells) else CUSTOM
         return default if self.mode is None else MODES[self.mode]
@@ -103,7 +100,7 @@ class Draft:
     workloads: tuple[str, ...] = field(default=())
 
     def plan(self, shapes: Sequence[WorkloadShape]) -> Plan:
-        """The finished plan."""
+        """Return the finished plan, given the shape of each workload's samples."""
         return Plan(
             mode=self.mode,
             seed=self.seed,
@@ -124,12 +121,11 @@ def draft(
     *,
     source: TaskSource | None = None,
 ) -> Draft:
-    """The cells of a choice.
+    """Return the cells of a choice.
 
-    `available` has for each interpreter (as asked) and executor None, or why it cannot work there;
-    those are left out with the reason. Sequential is always measured: speed-ups are against it.
-    Raises UsageError for a workload, executor or number that makes no sense, or when nothing is
-    left.
+    `available` says for each interpreter and executor None, or why it cannot work there. Such cells
+    are left out, with the reason. Sequential is always measured, because speed-ups are relative to
+    it. Raises UsageError for an unknown workload or executor and for a number out of range.
     """
     mode = choice.resolved_mode()
     workloads = _distinct(choice.workloads or mode.workloads)
@@ -150,7 +146,7 @@ def draft(
     return Draft(
         mode=mode.name,
         seed=seed,
-        today=dt.datetime.now(tz=dt.UTC).astimezone().date().isoformat(),
+        today=runtime.today().isoformat(),
         blocks=mode.blocks if choice.blocks is None else choice.blocks,
         budget_s=_budget(choice, mode),
         cells=cells,
@@ -163,7 +159,7 @@ def draft(
 
 
 def _budget(choice: Choice, mode: Mode) -> Seconds:
-    """The mode's, unless a budget or (but for quick, which keeps its promise) blocks were named."""
+    """Return the budget; 0 is none. A number of blocks replaces it, except in quick mode."""
     if choice.budget_s is not None:
         return choice.budget_s
     return mode.budget_s if choice.blocks is None or mode is QUICK else 0.0
@@ -181,7 +177,7 @@ def _left_out(
             if reason := reasons.get(executor):
                 yield f"{executor} on {interpreter}", reason
     if mode is QUICK and choice.executors is None:
-        for (workload, executor), reason in _DULL_WHEN_QUICK.items():
+        for (workload, executor), reason in _LEFT_OUT_WHEN_QUICK.items():
             if workload in workloads and executor in executors:
                 yield f"{executor} × {workload}", reason
 
@@ -193,37 +189,40 @@ def _check(
         resolve(workload)
     for executor in executors:
         get(executor)
-    for count in workers:
-        _check_number(count, 1, MAX_WORKERS, "--workers", _CPUS)
-    for value, least, most, option in (
-        (choice.blocks, 1, MOST_BLOCKS, "--blocks"),
-        (choice.batch_size, 1, 1_000_000, "--batch-size"),
-        (choice.seed, 0, 2**63, "--seed"),
+    check_workers(workers)
+    for value, least, most, parameter in (
+        (choice.blocks, 1, MOST_BLOCKS, "`blocks`"),
+        (choice.batch_size, 1, 1_000_000, "`batch_size`"),
+        (choice.seed, 0, 2**63, "`seed`"),
     ):
         if value is not None:
-            _check_number(value, least, most, option)
+            _check_number(value, least, most, parameter)
     if choice.target is not None and not 0 <= choice.target < 1:
         raise UsageError(
-            f"a target of {choice.target:.4g}",
-            place="--target",
-            remedy="such as 2%, or 0 to sample every cell in every block",
+            f"the target is {choice.target:.4g}",
+            place="`target`",
+            remedy="a share from 0 up to 1, such as 2%; 0 measures every cell in every block",
         )
     if choice.budget_s is not None and not choice.budget_s > 0:
         raise UsageError(
-            f"a budget of {choice.budget_s} s",
-            place="--budget",
+            f"the budget is {choice.budget_s} s",
+            place="`budget_s`",
             remedy="more than 0 seconds, or leave it out for no limit",
         )
 
 
-_CPUS = f"; this machine has {runtime.cpus_available()} CPUs"
+def check_workers(workers: Iterable[int]) -> None:
+    """Raise UsageError for a number of workers that cannot be started."""
+    hint = f"; this machine has {runtime.cpus_available()} CPUs"
+    for count in workers:
+        _check_number(count, 1, MAX_WORKERS, "`workers`", hint)
 
 
-def _check_number(value: int, least: int, most: int, option: str, hint: str = "") -> None:
+def _check_number(value: int, least: int, most: int, parameter: str, hint: str = "") -> None:
     if not least <= value <= most:
         raise UsageError(
-            f"{value} makes no sense here",
-            place=option,
+            f"{value} is out of range",
+            place=parameter,
             remedy=f"a number from {least} to {most}{hint}",
         )
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from todobatch.lab.plan.cells import SEQUENTIAL
 from todobatch.lab.stats import evidence as sequential
 from todobatch.lab.stats.estimate import (
     CONFIDENCE,
@@ -32,8 +33,6 @@ from todobatch.lab.store.schema import (
     Winner,
 )
 from todobatch.units import Ratio
-
-SEQUENTIAL = "sequential"
 
 
 def approach(executor: str, *, gil_enabled: bool) -> str:

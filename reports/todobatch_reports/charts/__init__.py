@@ -1,0 +1,27 @@
+"""The charts of the report, drawn as SVG when the site is built. Each family has a file.
+
+A colour is written ``var(--tb-…)`` and stays so in the SVG: the page's stylesheet gives it one
+value for light and one for dark. Each chart is drawn wide and narrow, so that its text has the
+same size on a desktop and on a phone. The stylesheet shows the one that fits.
+"""
+
+from todobatch_reports.charts.drawing import Chart, Drawing, as_json, make
+from todobatch_reports.charts.memory import memory
+from todobatch_reports.charts.scaling import scaling
+from todobatch_reports.charts.speedups import speedups
+from todobatch_reports.charts.style import colour_of
+from todobatch_reports.charts.timeline import MOST_BARS, joined, timeline
+
+__all__ = [
+    "MOST_BARS",
+    "Chart",
+    "Drawing",
+    "as_json",
+    "colour_of",
+    "joined",
+    "make",
+    "memory",
+    "scaling",
+    "speedups",
+    "timeline",
+]

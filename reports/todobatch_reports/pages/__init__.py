@@ -1,0 +1,49 @@
+"""The pages of the report: words from assets/templates, figures from the run."""
+
+import jinja2
+
+from todobatch.units import show_bytes, show_percent, show_ratio, show_seconds
+from todobatch_reports import tables
+from todobatch_reports.frames import Figures
+from todobatch_reports.pages import dashboard, data, method, readiness, scaling
+from todobatch_reports.pages.base import TEMPLATES, Pages, shared_context
+
+# File, title in the navigation, and what fills its template.
+PAGES = (
+    ("index.md", "Dashboard", dashboard.context),
+    ("scaling.md", "Scaling", scaling.context),
+    ("readiness.md", "Production readiness", readiness.context),
+    ("method.md", "Method", method.context),
+    ("data.md", "Data", data.context),
+)
+NAMES = tuple((file, title) for file, title, _ in PAGES)
+
+
+def make(figures: Figures, *, alone: bool = True) -> Pages:
+    """Write every page of the report; `alone` says that the site has no other pages."""
+    pages = Pages()
+    environment = _environment()
+    shared = {**shared_context(figures), "alone": alone}
+    for file, _, context in PAGES:
+        template = environment.get_template(file)
+        pages.texts[file] = template.render(**shared, **context(figures, pages))
+    return pages
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        # Text from a run is escaped, and a missing name is an error instead of a gap.
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        seconds=show_seconds,
+        bytes=show_bytes,
+        percent=show_percent,
+        ratio=show_ratio,
+        count=tables.count,
+    )
+    return environment

@@ -1,0 +1,160 @@
+"""The file of rows belongs to its journal, and nothing else overwrites it."""
+
+import errno
+import io
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import RunTodobatch
+from tests.coordinator.made_up import JOB, RUN
+from tests.flaky import Flaky
+from todobatch import Task
+from todobatch.coordinator.journal import Journal
+from todobatch.coordinator.recovery import Settled
+from todobatch.coordinator.tally import Tally
+from todobatch.errors import StoreError, UsageError
+from todobatch.job import output as job_output
+from todobatch.job.output import RowFile
+from todobatch.model import Batch
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda out: out.unlink(), "it is gone"),
+        (lambda out: out.write_text("other\n"), "it holds something else"),
+        (lambda out: out.write_text(out.read_text() + "{}\n"), "it holds more"),
+    ],
+)
+def test_an_output_that_is_not_the_journals_is_refused(
+    run_todobatch: RunTodobatch, tmp_path: Path, change: Any, part: str
+) -> None:
+    assert run_todobatch(*RUN, cwd=tmp_path).returncode == 0
+    change(tmp_path / "out.jsonl")
+    done = run_todobatch(*RUN, cwd=tmp_path)
+    assert done.returncode == 6
+    assert "does not hold the rows that the journal knows" in done.stderr
+    assert part in done.stderr
+    assert "put the file back; or remove the journal" in done.stderr
+
+
+def _interrupted(folder: Path, journal: str = "j.db") -> Path:
+    """A job of which one batch is saved; its output."""
+    out = folder / "out.jsonl"
+    batch = Batch(0, (Task("a"), Task("b")))
+    result = Flaky().process_batch(batch)
+    with Journal(folder / journal, JOB) as open_one:
+        output = RowFile(out, open_one)
+        open_one.mark_output = output.mark
+        output.write(batch, replace(result, rows=("A", "B")))
+        open_one.note(0)
+        tally = Tally(Flaky())
+        tally.add(Settled(batch, result))
+        open_one.save(tally.state())
+        output.keep_part()
+    return out
+
+
+def test_rows_of_a_journal_are_not_written_over(tmp_path: Path) -> None:
+    """Not by a run without one, nor by one with another; its own goes on."""
+    out = _interrupted(tmp_path)
+    part = tmp_path / "out.jsonl.part"
+    before = part.read_bytes()
+    assert before.count(b"\n") == 2
+    with pytest.raises(UsageError) as raised:
+        RowFile(out)
+    assert f"belong to the journal {tmp_path / 'j.db'}" in raised.value.cause
+    assert raised.value.place == f"`output` {out}"
+    assert "resume that job with its `journal`" in raised.value.remedy
+    with (
+        Journal(tmp_path / "other.db", JOB) as other,
+        pytest.raises(UsageError, match="belong to the journal"),
+    ):
+        RowFile(out, other)
+    assert part.read_bytes() == before
+    with Journal(tmp_path / "j.db", JOB) as journal:
+        output = RowFile(out, journal)
+        output.finish(complete=True)
+    assert out.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.jsonl"]
+    RowFile(out).finish(complete=True)  # what is complete may be replaced, as ever
+    assert out.read_bytes() == b""
+
+
+def test_rows_whose_journal_is_gone_belong_to_nobody(tmp_path: Path) -> None:
+    out = _interrupted(tmp_path)
+    (tmp_path / "j.db").rename(tmp_path / "k.db")
+    with Journal(tmp_path / "k.db", JOB) as moved:
+        RowFile(out, moved).keep_part()
+    with pytest.raises(UsageError, match=re.escape(f"belong to the journal {tmp_path / 'k.db'}")):
+        RowFile(out)
+    (tmp_path / "k.db").unlink()
+    RowFile(out).finish(complete=True)
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.jsonl"]
+
+
+def test_two_runs_do_not_write_one_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("todobatch.job.output.WAIT_FOR_LOCK_S", 0.05)
+    out = tmp_path / "out.jsonl"
+    batch = Batch(0, (Task("a"),))
+    first = RowFile(out)
+    first.write(batch, replace(Flaky().process_batch(batch), rows=("A",)))
+    with pytest.raises(StoreError, match="another run is writing it") as raised:
+        RowFile(out)
+    assert raised.value.place.endswith("out.jsonl.part")
+    first.finish(complete=True)
+    assert out.read_text().count("\n") == 1, "the refused one took nothing away"
+    RowFile(out).keep_part()
+
+
+def test_a_lock_on_what_was_moved_into_place_is_not_taken_for_one_on_the_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run moves its file while the second waits for it: the second must not have it."""
+    out = tmp_path / "out.jsonl"
+    batch = Batch(0, (Task("a"),))
+    first = RowFile(out)
+    first.write(batch, replace(Flaky().process_batch(batch), rows=("A",)))
+    monkeypatch.setattr(job_output, "sleep", lambda seconds: first.finish(complete=True))
+    second = RowFile(out)
+    second.keep_part()
+    assert out.read_text().count("\n") == 1
+    assert (tmp_path / "out.jsonl.part").read_text() == ""
+
+
+def test_a_full_output_counts_what_earlier_runs_saved_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = _interrupted(tmp_path)
+    batch = Batch(1, (Task("c"),), 2)
+    with Journal(tmp_path / "j.db", JOB) as journal:
+        output = RowFile(out, journal)
+        disk = Full()
+        with monkeypatch.context() as patch:
+            patch.setattr(output, "_file", io.BufferedWriter(disk))
+            with pytest.raises(StoreError, match="No space left on device; 2 tasks are saved"):
+                output.write(batch, Flaky().process_batch(batch))
+            disk.full = False  # else the buffer's end, with rows still in it, is one more error
+        output.keep_part()
+
+
+class Full(io.RawIOBase):
+    """A file on a disk that is full, for so long."""
+
+    full = True
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return len(data)
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

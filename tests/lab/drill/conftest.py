@@ -1,0 +1,12 @@
+"""The interpreter that the tests run on, as one to be drilled."""
+
+import sys
+
+import pytest
+
+from todobatch.lab.interpreters import Interpreter, find
+
+
+@pytest.fixture(scope="module")
+def running() -> Interpreter:
+    return find(sys.executable)

@@ -1,0 +1,350 @@
+"""Child processes: start one, talk with it, end it, and say how it ended.
+
+::
+
+    parent: ChildProcess                              child: ParentProcess
+                                    nothing ───► 0    standard input is empty
+             discarded, or the parent's own ◄─── 1    standard output
+      printed:    kept, or the parent's own ◄─── 2    standard error
+      send:        socket, lines of JSON ───────► c   receive; its end means: the parent is gone
+      next_event:  pipe, lines of JSON ◄───────── e   send
+
+A child is started by `subprocess` (`ChildProcess.start`) or forked by a process that has done its
+imports (`ChildProcess.forked`). Both have the same channels. A started child finds the numbers c
+and e in its last two arguments. No process that a child starts inherits c or e.
+
+What is guaranteed:
+
+- The child leads a process group of its own. `end` kills that whole group.
+- Ctrl-C reaches the parent only.
+- The child's end is seen by its process, not by its pipe: a grandchild may hold the pipe open.
+- A child that calls `ParentProcess.end_with_parent` ends when its parent does, even by SIGKILL.
+
+One thread uses a `ChildProcess`. The child's side is in `todobatch.parent_process`.
+"""
+
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self, TypeAlias
+
+from todobatch.errors import TodobatchError
+from todobatch.runtime import describe_end
+from todobatch.units import Seconds
+
+Event: TypeAlias = dict[str, Any]
+"""What a child sends: a JSON object whose `event` is its kind."""
+
+PRINTED_KEPT = 65_536
+"""Bytes that are kept of the end of what a child prints to standard error."""
+KILLED_TIMEOUT_S: Seconds = 60.0
+"""`ChildProcess.end` waits this long for a process that it has killed."""
+SLICE_S: Seconds = 0.25
+"""The longest single wait. Time that this process is stopped for counts as one slice at most."""
+_CHUNK = 65_536
+_MOST_READS = 16
+
+
+def last_lines(printed: bytes) -> str:
+    """Return printed text on one line, without the frames of a traceback."""
+    lines = printed.decode(errors="replace").splitlines()
+    kept = [line.strip() for line in lines if not line.startswith((" ", "Traceback "))]
+    return " / ".join(filter(None, kept))
+
+
+class Forker(Protocol):
+    """A process that forks children on request."""
+
+    def fork(self, descriptors: Sequence[int]) -> int:
+        """Fork a child that gets these descriptors, and return its process id."""
+
+    def wait(self, pid: int, timeout_s: Seconds) -> int | None:
+        """Return a child's exit code, or None when it has not ended in time."""
+
+
+class ChildProcess:
+    """A child process, from its start to its end. Leaving its ``with`` block ends it."""
+
+    def __init__(
+        self, pid: int, wait: Callable[[Seconds], int | None], channels: "_Channels"
+    ) -> None:
+        """Use `start` or `forked` instead."""
+        self.pid = pid
+        self.returncode: int | None = None
+        """The exit code once it has ended, or the signal's number below 0."""
+        self._wait = wait
+        self._channels = channels
+        self.was_killed = False
+        """Whether `end` found it still running."""
+
+    @classmethod
+    def start(
+        cls,
+        command: Sequence[object],
+        environment: Mapping[str, str],
+        *,
+        folder: Path | None = None,
+        channels: bool = True,
+        output: Literal["keep", "show"] = "keep",
+        hold_interrupt: bool = False,
+    ) -> Self:
+        """Start a process. Raises OSError when the command, text or paths, cannot be run.
+
+        `environment` is its whole environment and `folder` its working folder. Without `channels`
+        it gets no arguments besides the command and can neither receive nor send. With `output`
+        "keep" the end of its standard error is kept in `printed`; with "show" both its outputs go
+        to this process's standard error. With `hold_interrupt` it starts with SIGINT blocked, so
+        that no signal is lost before it has a handler; it unblocks the signal itself.
+        """
+        with _opened(talking=channels, keeping=output == "keep") as (ours, theirs):
+            talk = theirs[:2] if channels else ()
+            mask = signal.pthread_sigmask(
+                signal.SIG_BLOCK, {signal.SIGINT} if hold_interrupt else ()
+            )
+            try:
+                process = subprocess.Popen(
+                    [*map(str, command), *map(str, talk)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL if output == "keep" else 2,
+                    stderr=theirs[-1] if output == "keep" else None,
+                    env=dict(environment),
+                    cwd=folder,
+                    pass_fds=talk,
+                    start_new_session=True,
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+        def wait(timeout_s: Seconds) -> int | None:
+            try:
+                return process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                return None
+
+        return cls(process.pid, wait, ours)
+
+    @classmethod
+    def forked(cls, forker: Forker) -> Self:
+        """Let `forker` fork a child, and return it. Raises what `forker` raises."""
+        with _opened(talking=True, keeping=True) as (ours, theirs):
+            pid = forker.fork(theirs)
+        return cls(pid, lambda timeout_s: forker.wait(pid, timeout_s), ours)
+
+    def send(self, message: Any, descriptors: Sequence[int] = ()) -> None:
+        """Send a message, with open descriptors if given. Nothing happens when it has ended."""
+        control = self._channels.control
+        assert control is not None
+        with suppress(OSError):  # `next_event` finds that out
+            data = json.dumps(message).encode() + b"\n"
+            if descriptors:
+                socket.send_fds(control, [data], descriptors)
+            else:
+                control.sendall(data)
+
+    def next_event(self, timeout_s: Seconds | None = None) -> Event | None:
+        """Return the next event, or None when there will be none.
+
+        There will be none when the child has closed the channel or has ended. An unfinished line is
+        dropped. Raises TimeoutError when no event came within `timeout_s` seconds. Seconds for
+        which this process is stopped do not count.
+        """
+        channels, waited, ended = self._channels, 0.0, False
+        while True:
+            if (event := channels.whole_event()) is not None:
+                return event
+            if not channels.open_for_events:
+                return None
+            left = SLICE_S if timeout_s is None else max(0.0, timeout_s - waited)
+            pause = 0.0 if ended else min(SLICE_S, left)
+            begun = time.monotonic()
+            if channels.read(pause):
+                ended = False
+            elif ended:
+                return None
+            elif timeout_s is not None and left == 0:
+                raise TimeoutError
+            else:
+                ended = self.poll() is not None  # read once more: it may have sent its last event
+            waited += min(pause, time.monotonic() - begun)
+
+    def available_events(self) -> list[Event]:
+        """Return the events that have come in, without waiting."""
+        self._channels.read_all()
+        return list(iter(self._channels.whole_event, None))
+
+    @property
+    def printed(self) -> bytes:
+        """The end of what it has printed to standard error so far."""
+        self._channels.read_all()
+        return self._channels.printed
+
+    def poll(self) -> int | None:
+        """Return its exit code, or None while it runs."""
+        return self.wait(0.0)
+
+    def wait(self, timeout_s: Seconds) -> int | None:
+        """Wait for its end, and return its exit code, or None when it has not ended in time."""
+        if self.returncode is None:
+            self.returncode = self._wait(timeout_s)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, and not to the rest of its group."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def close(self, timeout_s: Seconds) -> None:
+        """Tell it to end by closing its control channel; kill it when it has not in time."""
+        self._channels.close_control()
+        try:
+            with suppress(TodobatchError):  # the process that forked it is gone
+                self.wait(timeout_s)
+        finally:
+            self.end()
+
+    def end(self) -> bool:
+        """Kill it and its whole group, and return whether it was still running.
+
+        Its workers are killed too when it has ended before. A second call does nothing.
+        """
+        if self._channels.closed:
+            return False
+        try:
+            running = self.poll() is None
+        except TodobatchError:  # the process that forked it is gone
+            running = False
+        self.was_killed = running
+        end_group(self.pid)
+        begun = time.monotonic()
+        with suppress(TodobatchError):
+            while self.wait(1.0) is None and time.monotonic() - begun < KILLED_TIMEOUT_S:
+                pass
+        self._channels.close()
+        return running
+
+    def how_it_ended(self) -> str:
+        """Return "was killed (SIGKILL)", "ended with exit code 3" or "did not end", as it was."""
+        if self.was_killed or self.returncode is None:
+            return "did not end"
+        return describe_end(self.returncode)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
+
+
+def end_group(group: int) -> None:
+    """Kill every process of a group; nothing happens when there is none."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+class _Channels:
+    """The parent's ends of a child's channels."""
+
+    def __init__(self, control: socket.socket | None, events: int, printed: int) -> None:
+        """Take our ends; a channel that the child does not have is None or -1."""
+        self.control = control
+        self.printed = b""
+        self.closed = False
+        self._events = events
+        self._unread = b""
+        self._selector = selectors.PollSelector()
+        for descriptor in {events, printed} - {-1}:
+            os.set_blocking(descriptor, False)
+            self._selector.register(descriptor, selectors.EVENT_READ)
+
+    @property
+    def open_for_events(self) -> bool:
+        """Whether the child may send more events."""
+        return self._events in self._selector.get_map()
+
+    def whole_event(self) -> Event | None:
+        """Take the first whole line out of what was read."""
+        line, newline, rest = self._unread.partition(b"\n")
+        if not newline:
+            return None
+        self._unread = rest
+        event: Event = json.loads(line)
+        return event
+
+    def read(self, timeout_s: Seconds) -> bool:
+        """Wait for data, read what there is, and return whether events or their end came."""
+        any_events = False
+        for key, _ in self._selector.select(timeout_s):
+            if not (chunk := os.read(key.fd, _CHUNK)):
+                any_events = any_events or key.fd == self._events
+                self._selector.unregister(key.fd)
+                os.close(key.fd)
+            elif key.fd == self._events:
+                self._unread += chunk
+                any_events = True
+            else:
+                self.printed = (self.printed + chunk)[-PRINTED_KEPT:]
+        return any_events
+
+    def read_all(self) -> None:
+        """Read what there is, without waiting."""
+        for _ in range(_MOST_READS):
+            if not self._selector.get_map() or not self._selector.select(0):
+                return
+            self.read(0)
+
+    def close_control(self) -> None:
+        """Tell the child that nothing more will be sent."""
+        if self.control is not None:
+            self.control.close()
+
+    def close(self) -> None:
+        """Read what is left, and close all channels."""
+        self.read_all()
+        self.closed = True
+        self.close_control()
+        for key in list(self._selector.get_map().values()):
+            self._selector.unregister(key.fd)
+            os.close(key.fd)
+
+
+@contextmanager
+def _opened(*, talking: bool, keeping: bool) -> Iterator[tuple[_Channels, list[int]]]:
+    """Open a child's channels, and close the child's ends after the block.
+
+    Gives our ends, and the child's: control and events if `talking`, standard error if `keeping`.
+    An exception in the block closes our ends too.
+    """
+    control, events, printed, theirs = None, -1, -1, []
+    with ExitStack() as ours_on_error, ExitStack() as theirs_always:
+
+        def pipe() -> tuple[int, int]:
+            reader, writer = os.pipe()
+            ours_on_error.callback(os.close, reader)
+            theirs_always.callback(os.close, writer)
+            return reader, writer
+
+        if talking:
+            control, other = socket.socketpair()
+            ours_on_error.enter_context(control)
+            theirs_always.enter_context(other)
+            events, writer = pipe()
+            theirs += [other.fileno(), writer]
+        if keeping:
+            printed, writer = pipe()
+            theirs.append(writer)
+        yield _Channels(control, events, printed), theirs
+        ours_on_error.pop_all()

@@ -1,0 +1,145 @@
+"""Everything that commands print goes through here: messages, progress, lines and tables.
+
+Results go to standard output, all else to standard error. Text is shown as it stands: markup, emoji
+codes and control characters in a name of the user's own have no effect.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Self
+
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.progress import ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from todobatch.units import Seconds, show_percent
+
+LOG_EVERY_S: Seconds = 15.0
+"""In a log, a step that takes longer than this gets a line of its progress this often."""
+REDRAWS_A_SECOND = 2  # more would be a load of our own beside what is measured
+LEAST_WIDTH = 80
+
+
+def output(*, stderr: bool = False, least_width: int = LEAST_WIDTH) -> Console:
+    """A console for standard output or standard error.
+
+    On a terminal narrower than `least_width` columns, tables keep that width and the terminal wraps
+    them: a table that is squeezed cannot be read.
+    """
+    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    console.width = max(console.width, least_width)
+    return console
+
+
+def line(console: Console, text: str = "", style: str | None = None) -> None:
+    """Print a line, wrapped at words on a terminal and left whole in a pipe."""
+    console.print(printable(text), style=style, soft_wrap=not console.is_terminal)
+
+
+def printable(text: str) -> str:
+    """Put ``?`` for every character that a terminal would obey; lines stay apart."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def table(
+    headings: Sequence[str], *, left: int = 1, title: str | None = None, gap: int = 2
+) -> Table:
+    """An empty table. The first `left` columns are text and the others are numbers.
+
+    `gap` is the number of spaces between two columns.
+    """
+    made = Table(
+        title=title, title_justify="left", title_style="bold", header_style="bold", box=None,
+        pad_edge=False, padding=(0, gap, 0, 0),
+    )  # fmt: skip
+    for number, heading in enumerate(headings):
+        made.add_column(heading, justify="left" if number < left else "right", no_wrap=True)
+    return made
+
+
+class Display:
+    """Shows messages and steps on standard error: a bar on a terminal, timed lines in a log.
+
+    It is a `todobatch.lab.progress.Progress`. Use it as a context manager: the bar lives as long.
+    With `quiet` it shows messages only.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = output(stderr=True)
+        self._quiet = quiet
+        self._bar: Bar | None = None
+        if self._console.is_terminal and not quiet:
+            self._bar = Bar(
+                SpinnerColumn(), TextColumn("{task.description}", markup=False), _Share(),
+                TextColumn("{task.fields[detail]}", markup=False),
+                console=self._console, transient=True, refresh_per_second=REDRAWS_A_SECOND,
+            )  # fmt: skip
+        self._text = ""
+        self._shown_at: Seconds = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the bar. A step after this brings it back."""
+        self._text = ""
+        if self._bar is not None:
+            self._bar.stop()
+            for task in self._bar.task_ids:
+                self._bar.remove_task(task)
+
+    def message(self, text: str) -> None:
+        """Show a line that stays."""
+        if self._console.is_terminal:
+            line(self._console, text)
+        else:
+            line(self._console, f"{time.strftime('%H:%M:%S')} {text}")
+
+    def step(
+        self, text: str, done: float = 0.0, total: float | None = None, detail: str = ""
+    ) -> None:
+        """Show what is being done now, and how much of it is done."""
+        share = min(done / total, 0.99) if total else None  # totals may be estimates
+        if self._bar is not None:
+            self._draw(self._bar, text, share, detail)
+        elif not self._quiet:
+            self._log(text, share, detail)
+        self._text = text
+
+    def _draw(self, bar: Bar, text: str, share: float | None, detail: str) -> None:
+        if not bar.task_ids:
+            bar.add_task("", total=None, share=None, detail="")
+            bar.start()
+        bar.update(
+            bar.task_ids[0], description=printable(text), share=share, detail=printable(detail)
+        )
+
+    def _log(self, text: str, share: float | None, detail: str) -> None:
+        now = time.monotonic()
+        if text != self._text:
+            self.message(text)
+        elif now - self._shown_at > LOG_EVERY_S:
+            percent = "" if share is None else show_percent(share)
+            self.message(f"{text}: {', '.join(filter(None, (percent, detail)))}")
+        else:
+            return
+        self._shown_at = now
+
+
+class _Share(ProgressColumn):
+    """A bar and a percentage, where it is known how much there is to do."""
+
+    def render(self, task: Task) -> Table | Text:
+        """Draw both, or nothing."""
+        share = task.fields["share"]
+        if share is None:
+            return Text("")
+        both = Table.grid(padding=(0, 1))
+        both.add_row(ProgressBar(total=1, completed=share, width=20), show_percent(share))
+        return both

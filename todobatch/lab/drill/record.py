@@ -1,0 +1,64 @@
+"""What a drilled process reported until it ended, and how it ended."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from todobatch.units import Seconds
+
+End: TypeAlias = Literal["finished", "unavailable", "broke", "died", "hung"]
+"""How a process ended: broke: with an exception; died: killed; hung: it was killed by the drill."""
+
+
+@dataclass(slots=True)
+class Record:
+    """What a process reported, and how it ended. Filled by one thread."""
+
+    done: set[int] = field(default_factory=set)
+    """Tasks with a result."""
+    failed: dict[int, str] = field(default_factory=dict)
+    """Task -> the error that it was reported with."""
+    unexpected: dict[int, str] = field(default_factory=dict)
+    """Task -> why what came back for it is not its result."""
+    times_reported: "Counter[int]" = field(default_factory=Counter)
+    """Task -> how many times it was reported, as done or as failed."""
+    settled: dict[int, Seconds] = field(default_factory=dict)
+    """Task -> when it was first reported, by the monotonic clock of the system."""
+    struck: Seconds | None = None
+    """When the fault first struck, by the same clock; None when it never did."""
+    counted: tuple[int, int] | None = None
+    """The coordinator's own count of tasks done and failed; None when it did not get so far."""
+    left_over: int = 0
+    """Processes that lived on after the coordinator was killed."""
+    ended: End = "finished"
+    why: str = ""
+    """Why it did not finish."""
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Take in an event of `todobatch.child.drill`."""
+        match event["event"]:
+            case "done":
+                self.done.update(event["tasks"])
+                self._settle(event)
+            case "failed":
+                self.failed.update(dict.fromkeys(event["tasks"], event["error"]))
+                self._settle(event)
+            case "unexpected":
+                self.unexpected.update(dict.fromkeys(event["tasks"], event["error"]))
+            case "report":
+                self.counted = (event["done"], event["failed"])
+            case "unavailable":
+                self.ended, self.why = "unavailable", event["reason"]
+            case "broke":
+                self.ended, self.why = "broke", event["error"]
+
+    def end(self, ended: End, why: str) -> None:
+        """Set how it ended, unless the process itself has reported that."""
+        if self.ended == "finished":
+            self.ended, self.why = ended, why
+
+    def _settle(self, event: Mapping[str, Any]) -> None:
+        self.times_reported.update(event["tasks"])
+        for task in event["tasks"]:
+            self.settled.setdefault(task, event["at"])

@@ -1,0 +1,103 @@
+"""Prove that a file is a usable interpreter, by running it.
+
+A name on PATH proves nothing: a shim can exist and not run, and ``python3.14`` can be any build.
+"""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from todobatch import runtime
+from todobatch.runtime import RuntimeFacts
+from todobatch.units import Seconds
+
+PROOF_TIMEOUT_S: Seconds = 20.0
+"""A candidate that has not answered by then is killed. A cold start takes less."""
+
+NEEDED_MODULES = ("zlib", "_ctypes", "_hashlib", "_interpreters", "_sqlite3", "_ssl")
+"""Modules that an installed interpreter must have. A build without headers lacks some of them."""
+
+# runtime.py is loaded by its path: nothing of todobatch needs to be installed there.
+_PROOF = """
+import json, sys
+if sys.version_info < (3, 11):
+    print(json.dumps({"too_old": "%d.%d.%d" % sys.version_info[:3]}))
+    sys.exit()
+import importlib.util, runpy
+facts = runpy.run_path(sys.argv[1])["facts"]()
+missing = [name for name in sys.argv[2:] if importlib.util.find_spec(name) is None]
+print(json.dumps({"facts": facts, "prefix": sys.prefix, "missing": missing}))
+"""
+
+
+class Proof(NamedTuple):
+    """What an interpreter reported about itself when it was run."""
+
+    facts: RuntimeFacts
+    prefix: str
+    missing: tuple[str, ...]
+    """The `NEEDED_MODULES` that it lacks."""
+
+
+class NotAnInterpreterError(Exception):
+    """A candidate is not a usable interpreter; the message says why."""
+
+
+def prove(executable: Path, *, timeout_s: Seconds = PROOF_TIMEOUT_S) -> Proof:
+    """Run an interpreter and return what it reports about itself.
+
+    Raises NotAnInterpreterError when it does not run, is not CPython, is too old, or does not
+    answer within `timeout_s`.
+    """
+    command = [str(executable), "-I", "-c", _PROOF, runtime.__file__, *NEEDED_MODULES]
+    status, out, err = run_bounded(command, timeout_s)
+    if status != 0:
+        raise NotAnInterpreterError(f"it does not run: {_one_line(err) or f'exit code {status}'}")
+    try:
+        answer = json.loads(out)
+    except ValueError:
+        raise NotAnInterpreterError(f"it is not Python: it printed {_one_line(out)!r}") from None
+    if "too_old" in answer:
+        raise NotAnInterpreterError(f"it is Python {answer['too_old']}; todobatch needs 3.11")
+    if answer["facts"]["implementation"] != "cpython":
+        raise NotAnInterpreterError(f"it is {answer['facts']['implementation']}, not CPython")
+    return Proof(answer["facts"], answer["prefix"], tuple(answer["missing"]))
+
+
+def run_bounded(command: Sequence[str], timeout_s: Seconds) -> tuple[int, str, str]:
+    """Run a command and return its exit code, standard output and standard error.
+
+    After `timeout_s` it is killed with all its children, and the code is 124; a command that cannot
+    be started has 127.
+    """
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            # A child of a script would keep our pipe open, so the whole group must be killed.
+            start_new_session=True,
+        )
+    except OSError as error:
+        return 127, "", error.strerror or str(error)
+    with process:
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            return 124, "", f"no answer within {timeout_s:g} s"
+    return process.returncode, out, err
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 120 else f"{line[:119]}…"

@@ -1,0 +1,95 @@
+"""How long B takes compared with A: what blocks of turns show, and when that is decided."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from todobatch.lab.stats import evidence
+from todobatch.lab.stats.estimate import ratio_of
+from todobatch.lab.store import machine
+from todobatch.lab.store.schema import Cell, Estimate, Verdict
+from todobatch.units import Ratio, Seconds
+
+LEVEL = 0.05
+"""The error rate of a verdict, however often somebody looks before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What one pair of processes showed."""
+
+    log_ratio: float
+    """log(A's time ÷ B's), the Hodges-Lehmann centre of the rounds; above 0, B is faster."""
+    a_s: tuple[Seconds, ...]
+    """A's turns, in the order in which they were run."""
+    b_s: tuple[Seconds, ...]
+    cpu: int | None
+    """The CPU that both sides were kept on; None when they were free to move."""
+    same_output: bool
+    took_s: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """B compared with A."""
+
+    a: Cell
+    b: Cell
+    tasks: int
+    """Tasks of one turn."""
+    seed: int
+    blocks: tuple[Block, ...]
+    ratio: Estimate
+    """B's time ÷ A's, with its 95 % interval."""
+    verdict: Verdict
+    """On B: ``'faster'``, ``'slower'``, ``'equivalent'`` or ``'cannot tell'``."""
+    beyond_limit: bool | None
+    """Whether B is slower by more than the limit; None when undecided or without a limit."""
+    took_s: Seconds
+
+    @property
+    def same_output(self) -> bool:
+        """Whether both sides gave the same output for the same tasks."""
+        return all(block.same_output for block in self.blocks)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the document that `todobatch versus` prints as JSON; NaN becomes null."""
+        fields = dataclasses.asdict(self)
+        fields["ratio"] = {
+            name: value if math.isfinite(value) else None for name, value in fields["ratio"].items()
+        }
+        for side in ("a", "b"):
+            if "/" in (spec := fields[side]["interpreter"]):
+                fields[side]["interpreter"] = machine.portable(Path(spec))
+        return {**fields, "same_output": self.same_output}
+
+
+def beyond(logs: Sequence[float], limit: Ratio) -> bool | None:
+    """Return whether B is slower than A by more than `limit`; None while that is undecided.
+
+    `logs` has log(A's time ÷ B's) of each block. The evidence is that of the verdicts, against the
+    hypothesis that B is slower by exactly `limit`.
+    """
+    at = -math.log1p(limit)
+    if len(logs) < 2 or evidence.p_value(logs, at) > LEVEL:
+        return None
+    return math.log(ratio_of(logs).estimate) < at
+
+
+def decided(
+    logs: Sequence[float], *, target: Ratio, limit: Ratio | None, stop_at_verdict: bool
+) -> bool:
+    """Return whether more blocks are not needed.
+
+    With a `limit` that is so when `beyond` is decided and was confirmed by further blocks;
+    otherwise when there is a verdict (with `stop_at_verdict`), or when the interval is within
+    ± `target`.
+    """
+    if limit is not None:
+        return beyond(logs[: -evidence.CONFIRMING], limit) is not None
+    if stop_at_verdict and evidence.settled(logs, LEVEL, target):
+        return True
+    return evidence.precise(logs, target)

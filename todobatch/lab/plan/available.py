@@ -1,0 +1,84 @@
+"""The interpreters of a run: found, compared with each other, and asked what runs on them."""
+
+import json
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import cast
+
+from todobatch.errors import InterpreterMissingError
+from todobatch.lab.interpreters import (
+    Interpreter,
+    differences,
+    find,
+    find_all,
+    worker_environment,
+)
+from todobatch.lab.progress import Progress
+from todobatch.lab.store import machine
+from todobatch.units import Seconds
+
+PROBE_TIMEOUT_S: Seconds = 60.0
+
+
+def find_interpreters(specs: Iterable[str], progress: Progress) -> dict[str, Interpreter]:
+    """Return each spec's interpreter, by the name that a run folder gives it.
+
+    Builds are alike where there is a choice; what still sets them apart is reported to `progress`,
+    and so is every missing one but the first. Raises InterpreterMissingError for the first.
+    """
+    asked = {
+        machine.portable(Path(spec)) if "/" in spec else spec: (
+            str(Path(spec).expanduser()) if "/" in spec else spec
+        )
+        for spec in specs
+    }
+    try:
+        found = dict(zip(asked, find_all(list(asked.values())), strict=True))
+    except InterpreterMissingError:
+        _report_all_missing(asked.values(), progress)
+        raise
+    first, *others = found.values()
+    for other in others:
+        for difference in differences(first, other):
+            progress.message(f"{first.spec} and {other.spec} are built differently: {difference}")
+    return found
+
+
+def availability(interpreter: Interpreter) -> dict[str, str | None]:
+    """Ask an interpreter for each executor: None, or the reason why it cannot work there.
+
+    Raises InterpreterMissingError when the interpreter cannot run todobatch.
+    """
+    code = (
+        "import json, todobatch.executors as e;"
+        "print(json.dumps({name: each.available() for name, each in e.EXECUTORS.items()}))"
+    )
+    try:
+        done = subprocess.run(
+            [str(interpreter.executable), "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_TIMEOUT_S,
+            env=worker_environment(interpreter),
+        )
+        return cast(dict[str, str | None], json.loads(done.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        printed = str(getattr(error, "stderr", "") or error).strip().splitlines()
+        raise InterpreterMissingError(
+            f"it cannot run todobatch: {''.join(printed[-1:])}",
+            place=f"interpreter {interpreter.spec}",
+            remedy="todobatch needs Python 3.11 or later; name another one in `interpreters`",
+        ) from error
+
+
+def _report_all_missing(specs: Iterable[str], progress: Progress) -> None:
+    missing = []
+    for spec in specs:
+        try:
+            find(spec)
+        except InterpreterMissingError as error:
+            missing.append(error)
+    for each in missing[1:]:  # the first is raised
+        progress.message(f"also missing: {each}")

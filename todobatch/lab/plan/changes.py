@@ -1,0 +1,41 @@
+"""What has changed since a run was begun: such a run is not resumed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import todobatch
+from todobatch.lab.interpreters import Interpreter
+from todobatch.lab.plan.source import changes_of
+from todobatch.lab.store import machine
+from todobatch.lab.store.schema import RunMeta
+
+MACHINE = ("cpu_model", "cpus_available", "memory_bytes")
+"""What has to be the same of the machine; the rest of its description may change."""
+
+
+def changes(meta: RunMeta, interpreters: Mapping[str, Interpreter]) -> list[str]:
+    """Say what differs from the interpreters, machine, todobatch and tasks of a run."""
+    now = machine.describe()
+    found = [
+        f"{label}: {name} was {before.get(name)!r} and is {after!r}"
+        for label, before in meta.interpreters.items()
+        for name, after in publishable(interpreters[label]).items()
+        if before.get(name) != after
+    ]
+    found += [
+        f"machine: {name} was {meta.machine.get(name)!r} and is {now[name]!r}"
+        for name in MACHINE
+        if meta.machine.get(name) != now[name]
+    ]
+    if meta.todobatch_version != todobatch.__version__:
+        found.append(f"todobatch was {meta.todobatch_version} and is {todobatch.__version__}")
+    return found + changes_of(meta.plan.source)
+
+
+def publishable(interpreter: Interpreter) -> dict[str, Any]:
+    """Return an interpreter's facts for run.json, without paths of this machine."""
+    facts: dict[str, Any] = dict(interpreter.facts)
+    facts["executable"] = Path(facts["executable"]).name
+    facts["config_args"] = machine.without_paths(facts["config_args"])
+    return facts

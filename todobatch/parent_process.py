@@ -1,0 +1,85 @@
+"""The child's side of `todobatch.child_process`: messages from the parent, and events to it."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Self
+
+_CHUNK = 65_536
+
+
+class ParentProcess:
+    """The process that started this one.
+
+    One thread receives. Several threads may send: a lock keeps their lines whole.
+    """
+
+    def __init__(self, control: int, events: int) -> None:
+        """Take the descriptors of the two channels. No process started from here inherits them."""
+        for descriptor in (control, events):
+            os.set_inheritable(descriptor, False)
+        self.control = control
+        self.events = events
+        self._unread = b""
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_arguments(cls) -> Self:
+        """Return the parent of a process that `ChildProcess.start` started."""
+        control, events = map(int, sys.argv[-2:])
+        return cls(control, events)
+
+    @classmethod
+    def after_fork(cls, descriptors: Sequence[int]) -> Self:
+        """Return the parent of a process that `ChildProcess.forked` let fork, and set it up.
+
+        `descriptors` are those that `Forker.fork` got.
+        """
+        control, events, printed = descriptors
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor, standard in ((nothing, 0), (nothing, 1), (printed, 2)):
+            os.dup2(descriptor, standard)
+        os.close(nothing)
+        os.close(printed)
+        return cls(control, events)
+
+    def receive(self) -> Any:
+        """Wait for a message and return it, or None when the parent is gone."""
+        while b"\n" not in self._unread:
+            if not (more := self._read()):
+                return None
+            self._unread += more
+        line, _, self._unread = self._unread.partition(b"\n")
+        return json.loads(line)
+
+    def send(self, event: str, **fields: Any) -> None:
+        """Send an event. Nothing happens when the parent no longer reads."""
+        data = json.dumps({"event": event, **fields}).encode() + b"\n"
+        with self._lock, suppress(BrokenPipeError):
+            while data:
+                data = data[os.write(self.events, data) :]
+
+    def end_with_parent(self) -> None:
+        """From now on kill this process and its group when the parent is gone, however it ended.
+
+        A thread waits for that, so no message can be received any more.
+        """
+
+        def watch() -> None:
+            while self._read():
+                pass
+            os.killpg(0, signal.SIGKILL)
+
+        if os.getpgid(0) == os.getpid():  # only a group of our own may be killed
+            threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+    def _read(self) -> bytes:
+        # Not through a file object: its lock, held by a waiting thread, is fatal at Python's exit.
+        try:
+            return os.read(self.control, _CHUNK)
+        except ConnectionError:
+            return b""
