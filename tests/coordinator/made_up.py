@@ -54,7 +54,7 @@ def as_if_failed(tasks: list[Task], poison: set[int], size: int) -> BatchReport:
 
 
 class Took(Flaky):
-    """Says how long a task took."""
+    """Reports a made-up time for each task."""
 
     splittable = True
 
@@ -70,7 +70,7 @@ class Took(Flaky):
 
 
 class Slow(Took):
-    """Says that a task took two milliseconds; its aggregate shows how it was rounded."""
+    """Reports 2 ms for each task; its aggregate depends on how it was rounded."""
 
     splittable = True
 
