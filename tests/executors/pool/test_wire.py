@@ -50,7 +50,7 @@ def test_what_is_not_exactly_a_task_keeps_its_type() -> None:
     assert out == batches
 
 
-def test_dates_and_what_is_more_than_a_date_come_out_as_they_went_in() -> None:
+def test_dates_and_datetimes_are_unchanged_by_packing() -> None:
     moment = dt.datetime(2026, 11, 24, 12, 30, tzinfo=dt.UTC)
     dates = [None, dt.date.min, dt.date.max, *(TODAY + dt.timedelta(days=n) for n in range(100))]
     batches = [
@@ -64,13 +64,13 @@ def test_dates_and_what_is_more_than_a_date_come_out_as_they_went_in() -> None:
     assert out[1].tasks[0].due == moment
 
 
-def test_a_worker_keeps_no_more_than_so_many_dates(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_keeps_a_limited_number_of_dates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "_MOST_DATES", 10)
     batches = [Batch(0, tuple(Task("a", due=dt.date(2026, 1, 1 + n % 31)) for n in range(90)))]
     assert wire.unpack_batches(wire.pack_batches(batches)) == batches
 
 
-def test_results_come_out_as_they_went_in_but_for_their_way_back() -> None:
+def test_results_are_unchanged_by_packing_but_for_the_times_of_their_return() -> None:
     worker = Worker(TaskReporter(today=TODAY), "thread-1", "thread", keep_rows=True)
     results = [worker.work(batch, 0.25, 0.5) for batch in batched(generate(30), 10)]
     out = wire.unpack_results(wire.pack_results(results), 0.125, 2.0)
