@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.fake_executor import Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import Hooks, Recovery, run_batches
 from todobatch.executors import Executor
@@ -14,6 +14,7 @@ from todobatch.executors.base import BatchRunner, Capabilities
 from todobatch.executors.worker import Worker
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure
 from todobatch.processors import TaskBatchProcessor
+from todobatch.testing import Scripted
 
 AT_ONCE = Recovery(backoff_s=0.0)
 
@@ -53,7 +54,7 @@ def as_if_failed(tasks: list[Task], poison: set[int], size: int) -> BatchReport:
 
 
 class Took(Flaky):
-    """Says how long a task took."""
+    """Reports a made-up time for each task."""
 
     splittable = True
 
@@ -69,7 +70,7 @@ class Took(Flaky):
 
 
 class Slow(Took):
-    """Says that a task took two milliseconds; its aggregate shows how it was rounded."""
+    """Reports 2 ms for each task; its aggregate depends on how it was rounded."""
 
     splittable = True
 

@@ -18,7 +18,7 @@ from todobatch.model import Batch
     ],
 )
 @pytest.mark.parametrize("executor", ["sequential", "threads", "processes"])
-def test_ready_made_batches_without_an_index_of_their_own_are_refused(
+def test_ready_made_batches_without_distinct_indices_are_refused(
     batches: list[Batch], cause: str, executor: str
 ) -> None:
     with pytest.raises(UsageError) as raised:

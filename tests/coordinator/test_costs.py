@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.coordinator.made_up import Virtual, cut
-from tests.fake_executor import FOR_EVER, Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task, run_batches
 from todobatch.coordinator import Hooks, Recovery, batched
 from todobatch.coordinator.costs import MOST_BATCHES, Costs
 from todobatch.coordinator.journal import Journal
 from todobatch.errors import NewerSchemaError, StoreError, TodobatchError, UsageError
 from todobatch.model import Batch
+from todobatch.testing import FOR_EVER, Scripted
 
 
 def rows_in(path: Path) -> list[list[float]]:
@@ -23,7 +24,7 @@ def rows_in(path: Path) -> list[list[float]]:
     return rows
 
 
-def test_what_was_measured_is_merged_into_what_was_there(tmp_path: Path) -> None:
+def test_new_costs_are_merged_into_the_known_ones(tmp_path: Path) -> None:
     """The second run is interrupted: the batches that it did not come to stay as they were."""
     path = tmp_path / "costs.json"
     with Costs(path, batch_size=2) as costs:
@@ -68,7 +69,7 @@ def test_batches_that_break_or_fail_as_a_whole_are_not_measured(tmp_path: Path) 
     assert {row[0] for row in rows_in(tmp_path / "costs.json")} >= {0, 3}
 
 
-def test_what_does_not_fit_a_batch_is_forgotten_and_measured_anew(tmp_path: Path) -> None:
+def test_costs_that_do_not_fit_a_batch_are_forgotten_and_measured_again(tmp_path: Path) -> None:
     """The input has grown: its last batch is another one now."""
     path = tmp_path / "costs.json"
     with Costs(path, batch_size=2) as costs:
@@ -82,7 +83,7 @@ def test_what_does_not_fit_a_batch_is_forgotten_and_measured_anew(tmp_path: Path
     assert rows_in(path) == [[0, 0, 2, 5.0], [1, 2, 2, 2.0], [2, 4, 2, 3.0]]
 
 
-def test_a_journal_goes_on_in_any_order_and_each_batch_is_done_once(tmp_path: Path) -> None:
+def test_a_job_is_resumed_in_any_order_and_each_batch_is_done_once(tmp_path: Path) -> None:
     batches = cut([2] * 8)
     takes = {n: float(n) for n in range(8)}
     executor = Virtual(takes)
@@ -108,7 +109,7 @@ def test_a_journal_goes_on_in_any_order_and_each_batch_is_done_once(tmp_path: Pa
     assert (reports[1].digest, reports[1].result) == (expected.digest, expected.result)
 
 
-def test_costs_are_bounded_and_senseless_ones_are_not_kept(tmp_path: Path) -> None:
+def test_costs_are_bounded_and_impossible_ones_are_not_kept(tmp_path: Path) -> None:
     with Costs(tmp_path / "costs.json") as costs:
         for index, seconds in ((0, nan), (1, -1.0), (2, 0.5), (MOST_BATCHES, 1.0), (-1, 1.0)):
             costs.note(Batch(index, (), 0), seconds)
@@ -172,7 +173,7 @@ def test_a_file_that_does_not_fit_is_refused_with_place_and_reason(
     assert path.read_text() == text
 
 
-def test_a_file_that_cannot_be_there_is_refused_before_anything_runs(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_a_file_is_refused_before_anything_runs(tmp_path: Path) -> None:
     for path, why in ((tmp_path, "it is a folder"), (tmp_path / "no" / "c", "no such folder")):
         with pytest.raises(UsageError, match=why):
             Costs(path)
@@ -189,7 +190,7 @@ def test_a_link_is_followed_and_not_replaced(tmp_path: Path) -> None:
     assert rows_in(tmp_path / "costs.json") == [[0, 0, 1, 1.0]]
 
 
-def test_batches_that_are_cut_alike_have_a_cost_each(tmp_path: Path) -> None:
+def test_each_batch_has_a_cost(tmp_path: Path) -> None:
     tasks = [Task(f"{n}") for n in range(25)]
     with Costs(tmp_path / "costs.json", batch_size=10) as costs:
         run_batches(tasks, "validate", workers=2, batch_size=10, costs=costs)

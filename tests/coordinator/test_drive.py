@@ -72,7 +72,7 @@ def test_a_long_stream_needs_no_more_memory_than_a_short_one() -> None:
     assert peak(40_000) < 2 * peak(4_000)
 
 
-def test_stopping_hands_out_no_more_and_finishes_what_is_under_way() -> None:
+def test_a_stop_hands_out_no_more_and_finishes_the_batches_in_flight() -> None:
     stop = threading.Event()
     results: list[ProcessingResult] = []
 

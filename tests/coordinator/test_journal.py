@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import ROOT, RunTodobatch
 from tests.coordinator.made_up import JOB
-from tests.fake_executor import FOR_EVER, Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task, run_batches
 from todobatch.coordinator import Hooks, Recovery
 from todobatch.coordinator.journal import Journal
@@ -22,6 +22,7 @@ from todobatch.errors import NewerSchemaError, StoreError, UsageError
 from todobatch.lab.interpreters import Interpreter
 from todobatch.model import Batch, BatchReport, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
+from todobatch.testing import FOR_EVER, Scripted
 
 
 class _Killed(BaseException):
@@ -31,7 +32,7 @@ class _Killed(BaseException):
 def _run(
     path: Path, executor: Scripted, ends_after: int | None, written: list[tuple[int, int]]
 ) -> BatchReport:
-    """Go on with the job; `written` stands for the output, cut to the length last saved."""
+    """Begin or resume the job; `written` stands for the output, cut to the length saved last."""
     with Journal(path, JOB) as journal:
         journal.mark_output = lambda: {"rows": len(written)}
         del written[0 if journal.output is None else journal.output["rows"] :]
@@ -53,7 +54,7 @@ def _run(
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_run_that_ends_at_any_moment_comes_to_what_an_uninterrupted_one_does(
+def test_a_killed_and_resumed_run_has_the_result_of_an_uninterrupted_one(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dice = random.Random(seed)
@@ -80,7 +81,7 @@ def test_a_run_that_ends_at_any_moment_comes_to_what_an_uninterrupted_one_does(
 @pytest.mark.timeout(300)
 @pytest.mark.slow
 @pytest.mark.thread_unsafe(reason="what it tests is in other processes")
-def test_a_kill_at_each_write_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_kill_at_each_write_loses_and_duplicates_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "tests" / "tools" / "killed_at_each_write.py", tmp_path],
         check=True, capture_output=True, text=True, cwd=ROOT, timeout=280,
@@ -132,7 +133,7 @@ def test_another_jobs_journal_is_refused_with_the_differences(tmp_path: Path) ->
     assert "generate was 60 and is 61; output was not set and is 'x'" in str(raised.value)
 
 
-def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_journal_is_refused_and_unchanged(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("not a database, but long enough for one to be looked at\n" * 40)
     other = tmp_path / "other.db"
@@ -153,8 +154,8 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path) -> None:
         Journal("/proc/todobatch-journal.db", JOB)
 
 
-def test_every_flipped_byte_is_found_or_does_no_harm(tmp_path: Path) -> None:
-    """Each of 150 places across the file: a refusal, or the very state that was saved."""
+def test_every_flipped_byte_is_detected_or_harmless(tmp_path: Path) -> None:
+    """At each of 150 places, the journal is refused or has the state that was saved."""
     path = _a_journal(tmp_path / "j.db")
     good = path.read_bytes()
     with Journal(path, JOB) as journal:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.coordinator.made_up import Virtual, as_if_failed, cut, named, run
-from tests.fake_executor import FOR_EVER, Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import (
     Hooks,
@@ -29,6 +29,7 @@ from todobatch.coordinator import (
 from todobatch.coordinator.costs import Costs
 from todobatch.errors import UsageError
 from todobatch.model import Batch, BatchReport, ProcessingResult
+from todobatch.testing import FOR_EVER, Scripted
 
 
 def test_the_longest_go_first_unknown_ones_before_all_and_equals_in_their_order() -> None:
@@ -36,7 +37,7 @@ def test_the_longest_go_first_unknown_ones_before_all_and_equals_in_their_order(
     assert [batch.index for batch in out] == [2, 5, 1, 4, 0, 3]
 
 
-def test_a_starving_batch_goes_out_though_longer_ones_never_end() -> None:
+def test_a_starving_batch_goes_out_although_longer_ones_never_end() -> None:
     endless = (Batch(n, (Task(str(n)),), n) for n in count())
     out = islice(longest_first(endless, {0: 0.0}, 4), 40)
     assert [batch.index for batch in out].index(0) == 16
@@ -105,7 +106,7 @@ def test_windows_and_bounds_are_in_tasks_whatever_the_batches_sizes(
 
 
 def test_the_window_is_the_batches_own_whatever_the_batch_size_says() -> None:
-    """Ready-made batches of 5,000 tasks: with the two of a window, the third is not read yet."""
+    """Batches of 5,000 tasks: when two of them fill the window, the third is not read yet."""
     batches = [Batch(n, (Task(f"{n}", 10 - n),) * 5000, 5000 * n) for n in range(3)]
     seen: list[int] = []
     run_batches(
@@ -268,7 +269,7 @@ def test_no_batch_starves_and_none_is_lost(priorities: list[int], window: int, p
         assert place <= index + passed, "the bound that is documented"
 
 
-def test_a_starving_batch_goes_out_though_urgent_ones_never_end() -> None:
+def test_a_starving_batch_goes_out_although_urgent_ones_never_end() -> None:
     feed = urgent_first(batched((Task(str(n), 10 if n == 0 else 1) for n in count()), 1), 4)
     places = [batch.index for batch in islice(feed, 40)]
     assert places.index(0) == 16

@@ -12,7 +12,7 @@ from todobatch.processors import TaskBatchProcessor
 
 
 class Odd(TaskBatchProcessor):
-    """Gives one batch a result that makes no sense."""
+    """Returns a result that contradicts itself for one batch."""
 
     name = "odd"
 
@@ -59,7 +59,7 @@ class Odd(TaskBatchProcessor):
         ({"failures": (TaskFailure(3, "t", "e"),)}, "1 tasks processed and 1 failed"),
     ],
 )
-def test_a_result_that_makes_no_sense_costs_its_own_task_and_says_so(
+def test_a_result_that_contradicts_itself_costs_its_own_task_and_is_explained(
     wrong: dict[str, object], said: str, executor: str
 ) -> None:
     seen: list[ProcessingResult] = []

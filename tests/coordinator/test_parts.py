@@ -7,7 +7,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from tests.coordinator.made_up import AT_ONCE, Slow, Took, named, run
-from tests.fake_executor import Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import Hooks, Recovery, batched, run_batches
 from todobatch.coordinator import parts as part_sizes
@@ -18,6 +18,7 @@ from todobatch.executors.worker import Worker
 from todobatch.model import Batch, Json, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
 from todobatch.processors.catalogue import resolve
+from todobatch.testing import Scripted
 
 
 def test_slow_tasks_go_out_in_parts_and_quick_ones_in_whole_batches() -> None:
@@ -43,7 +44,7 @@ def test_slow_tasks_go_out_in_parts_and_quick_ones_in_whole_batches() -> None:
     assert parts == [100] * 12, "who has chosen a size gets it, and one worker needs no parts"
 
 
-def test_a_function_is_run_in_parts_and_an_own_process_batch_where_it_says_so() -> None:
+def test_an_own_process_batch_is_run_in_parts_only_if_it_is_splittable() -> None:
     for processor, cut in ((OwnBatch(), False), (OwnBatchWithRows(), True)):
         parts: list[int] = []
         executor = Scripted(on_run=lambda batch, parts=parts: parts.append(len(batch)))  # type: ignore[misc]
@@ -65,7 +66,7 @@ def test_a_part_that_broke_once_leaves_no_trace_in_the_result() -> None:
 
 
 class Fragile(TaskBatchProcessor):
-    """Its aggregate is its own, and may break a process."""
+    """Overrides `summarise`, which may crash its process."""
 
     def process_task(self, task: Task) -> Json:
         return task.title
@@ -74,7 +75,7 @@ class Fragile(TaskBatchProcessor):
         return {"rows": len(rows)}
 
 
-def test_an_own_aggregate_is_not_made_in_a_process_that_must_not_break() -> None:
+def test_an_own_summarise_is_not_called_in_a_coordinator_that_must_not_crash() -> None:
     assert Fragile.splittable
     assert not Fragile.summary_is_safe
     assert resolve("pipeline").summary_is_safe
@@ -89,7 +90,7 @@ def test_an_own_aggregate_is_not_made_in_a_process_that_must_not_break() -> None
     assert sizes[0] == 1
 
 
-def test_tasks_that_are_no_tasks_of_ours_are_cut_too() -> None:
+def test_batches_of_other_items_than_tasks_are_split_too() -> None:
     numbers: Any = range(300)
     processor = Numbers(0.002)
     feed = Feed(batched(numbers), processor, sizes=PartSizes(2, copies=True, keep_rows=False))
@@ -99,7 +100,7 @@ def test_tasks_that_are_no_tasks_of_ours_are_cut_too() -> None:
     assert (len(first), len(next(feed))) == (1, 15)
 
 
-def test_who_stops_need_not_say_so_twice() -> None:
+def test_one_request_to_stop_is_enough() -> None:
     said = chain([False] * 3, [True], repeat(False))
     report = run_batches(
         named(400),
@@ -111,7 +112,7 @@ def test_who_stops_need_not_say_so_twice() -> None:
     assert (report.interrupted, report.tasks) == (True, 100)
 
 
-def test_parts_that_two_threads_number_have_numbers_of_their_own() -> None:
+def test_two_threads_never_give_two_parts_one_number() -> None:
     feed = Feed(iter(()), Flaky())
     batch = Batch(0, (Task("a"),))
     barrier = threading.Barrier(2)
@@ -141,14 +142,14 @@ def test_large_tasks_are_copied_in_parts() -> None:
 
 
 class Copying(Scripted):
-    """Says that it copies batches to its workers."""
+    """Claims that it copies batches to its workers."""
 
     @property
     def capabilities(self) -> Capabilities:
         return replace(super().capabilities, needs_pickling=True)
 
 
-def test_a_batch_that_was_begun_is_finished_when_the_user_stops() -> None:
+def test_a_batch_that_has_begun_is_finished_after_a_stop() -> None:
     begun = threading.Event()
     executor = Scripted(holds=2, on_run=lambda _batch: begun.set())
     report = run_batches(
@@ -157,7 +158,7 @@ def test_a_batch_that_was_begun_is_finished_when_the_user_stops() -> None:
     assert (report.interrupted, report.tasks, report.batches, report.failed) == (True, 100, 1, 0)
 
 
-def test_a_part_in_which_tasks_fail_is_run_again_when_that_is_asked_for() -> None:
+def test_a_part_in_which_tasks_fail_is_retried_with_retry_failed() -> None:
     tasks = named(40, bad={7})
     executor = Scripted(holds=2)
     report, _ = run(
@@ -168,7 +169,7 @@ def test_a_part_in_which_tasks_fail_is_run_again_when_that_is_asked_for() -> Non
 
 
 class Numbers(Took):
-    """Of tasks that are no tasks of ours."""
+    """Works on items that are not tasks."""
 
     def process_task(self, task: object) -> str:
         return str(task)
@@ -180,14 +181,14 @@ class Numbers(Took):
 
 
 class OwnBatch(Slow):
-    """Has a `process_batch` of its own, which may do what it likes."""
+    """Overrides `process_batch`, and returns no rows."""
 
     def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
         return replace(super().process_batch(tasks), rows=None)
 
 
 class OwnBatchWithRows(Slow):
-    """Says that it gives rows."""
+    """Overrides `process_batch`, and returns rows."""
 
     splittable = True
 
@@ -195,7 +196,7 @@ class OwnBatchWithRows(Slow):
         return super().process_batch(tasks)
 
 
-def test_a_row_that_is_no_json_costs_one_task() -> None:
+def test_a_row_that_is_not_json_costs_one_task() -> None:
     class Odd(TaskBatchProcessor):
         name = "odd"
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.coordinator.made_up import Took, as_if_failed, named, run
-from tests.fake_executor import FOR_EVER, Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import Recovery, batched, run_batches
 from todobatch.coordinator.recovery import HOPELESS_AFTER, MOST_WAITING, Feed
@@ -21,6 +21,7 @@ from todobatch.executors import get
 from todobatch.model import TaskFailure
 from todobatch.processors import TaskBatchProcessor
 from todobatch.processors.base import failed_result
+from todobatch.testing import FOR_EVER, Scripted
 
 
 @st.composite
@@ -55,7 +56,7 @@ def test_each_task_is_in_the_results_once_whatever_breaks(
     executor = Scripted(
         {tasks[n].title: often for n, often in breaks.items()}, seed=seed, holds=holds, loses=loses
     )
-    # Of tasks that take so long, many batches go out in parts.
+    # With tasks that take this long, many batches go out in parts.
     processor = Flaky() if task_s is None else Took(task_s)
     report, seen = run(
         tasks, executor, size, processor, recovery=Recovery(retries, 0.0), split=task_s is not None
@@ -89,7 +90,7 @@ def test_each_task_is_in_the_results_once_whatever_breaks(
     # The whole is what it would be, had those tasks failed by themselves.
     expected = as_if_failed(tasks, aside, size)
     assert (report.digest, report.result) == (expected.digest, expected.result)
-    assert executor.most_out <= holds
+    assert executor.most_in_flight <= holds
 
 
 def test_a_batch_that_broke_once_is_whole_afterwards() -> None:
@@ -99,7 +100,7 @@ def test_a_batch_that_broke_once_is_whole_afterwards() -> None:
     assert report.digest == as_if_failed(tasks, set(), 10).digest
 
 
-def test_poison_is_found_singly_with_its_error_and_its_neighbours_are_done() -> None:
+def test_poison_tasks_are_isolated_with_their_error_and_the_others_are_done() -> None:
     tasks = named(40, bad={3})
     executor = Scripted({"task 17": FOR_EVER, "task 33": FOR_EVER})
     report, seen = run(tasks, executor, 20)
@@ -118,13 +119,13 @@ def test_poison_is_found_singly_with_its_error_and_its_neighbours_are_done() -> 
     assert executor.runs["task 0"] <= 3 + 5
 
 
-def test_a_task_that_breaks_alone_now_and_then_is_tried_again_before_it_is_set_aside() -> None:
+def test_an_isolated_task_is_retried_before_it_is_set_aside() -> None:
     # 3 runs of the batch, 1 of each half on the way, and 2 of its own: the third one holds.
     report, _ = run(named(8), Scripted({"task 5": 3 + 2 + 2}), 8)
     assert (report.failed, report.set_aside) == (0, 0)
 
 
-def test_failed_tasks_are_run_again_only_when_that_is_asked_for() -> None:
+def test_failed_tasks_are_retried_only_with_retry_failed() -> None:
     tasks = named(10, bad={4})
     executor = Scripted()
     report, _ = run(tasks, executor)
@@ -134,7 +135,7 @@ def test_failed_tasks_are_run_again_only_when_that_is_asked_for() -> None:
     assert (executor.runs["bad 4"], report.retried, report.failed, report.set_aside) == (3, 2, 1, 0)
 
 
-def test_where_everything_breaks_the_search_is_given_up_and_the_digest_does_not_show_it() -> None:
+def test_when_every_batch_breaks_later_ones_are_set_aside_whole_with_the_same_digest() -> None:
     tasks = named(100)
     executor = Scripted({task.title: FOR_EVER for task in tasks})
     report, _ = run(tasks, executor, 10, recovery=Recovery(0, 0.0))
@@ -145,7 +146,7 @@ def test_where_everything_breaks_the_search_is_given_up_and_the_digest_does_not_
     assert searched < 100, "after some batches in vain, later ones are set aside whole"
 
 
-def test_other_batches_go_on_while_one_waits_to_be_run_again() -> None:
+def test_other_batches_run_while_one_waits_for_its_retry() -> None:
     order: list[int] = []
     executor = Scripted({"task 0": 1}, holds=1, on_run=lambda batch: order.append(batch.index))
     feed_done = run_batches(named(50), Flaky(), executor=executor, batch_size=1)
@@ -154,7 +155,7 @@ def test_other_batches_go_on_while_one_waits_to_be_run_again() -> None:
     assert order[1] == 1, "the next one did not wait for the first one's backoff"
 
 
-def test_backoff_doubles_and_what_waits_is_bounded() -> None:
+def test_backoff_doubles_and_waiting_batches_are_bounded() -> None:
     now = perf_counter()
     feed = Feed(batched(named(3 * MOST_WAITING), 1), Flaky(), Recovery(retries=9, backoff_s=1000.0))
     for _ in range(MOST_WAITING + 1):
@@ -182,7 +183,7 @@ def test_a_second_result_of_a_batch_is_refused() -> None:
         feed.settle(result)
 
 
-def test_stopping_leaves_what_waits_and_gives_nothing_half_done() -> None:
+def test_a_stop_leaves_waiting_batches_and_returns_no_half_done_one() -> None:
     stop = threading.Event()
     executor = Scripted({"task 3": FOR_EVER}, on_run=lambda batch: stop.set(), holds=1)
     report, seen = run(named(10), executor, 10, stop=stop.is_set)
@@ -200,13 +201,13 @@ def test_stopping_leaves_what_waits_and_gives_nothing_half_done() -> None:
         ({"watchdog_s": 0.0}, "`watchdog_s`"),
     ],
 )
-def test_senseless_options_are_refused(options: dict[str, float], place: str) -> None:
+def test_options_out_of_range_are_refused(options: dict[str, float], place: str) -> None:
     with pytest.raises(UsageError) as raised:
         Recovery(**options)  # type: ignore[arg-type]
     assert raised.value.place == place
 
 
-def test_an_executor_that_has_no_deadlines_names_the_one_that_has() -> None:
+def test_an_executor_without_deadlines_names_the_one_with_them() -> None:
     assert not get("threads").capabilities.enforces_deadlines
     with pytest.raises(UsageError, match="processes"):
         run_batches([Task("a")], "validate", executor="threads", recovery=Recovery(deadline_s=1))
@@ -235,10 +236,8 @@ class Waits(TaskBatchProcessor):
 
 
 @pytest.mark.parametrize("backoff_s", [0.0, 0.2])
-def test_what_is_to_be_run_again_does_not_wait_for_the_last_batches(
-    tmp_path: Path, backoff_s: float
-) -> None:
-    """The input has ended, and a batch under way ends only when the other has been run again."""
+def test_a_retry_does_not_wait_for_the_last_batches(tmp_path: Path, backoff_s: float) -> None:
+    """The input has ended, and the batch in flight ends only after the retry of the other."""
     report = run_batches(
         [Task("waits for it"), Task("dies once")], Waits(str(tmp_path)),
         executor="processes", workers=2, batch_size=1,

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from tests.coordinator.made_up import named, run
-from tests.fake_executor import FOR_EVER, Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import Recovery, run_batches
 from todobatch.coordinator.recovery import Settled
@@ -12,9 +12,10 @@ from todobatch.coordinator.tally import Tally
 from todobatch.executors.base import MOST_WORKERS_NAMED
 from todobatch.model import Batch, ProcessingResult, WorkerSeen
 from todobatch.processors import TaskBatchProcessor
+from todobatch.testing import FOR_EVER, Scripted
 
 
-def test_a_digest_that_is_not_known_stays_so_in_a_journal() -> None:
+def test_an_unknown_digest_stays_unknown_in_a_journal() -> None:
     tally = Tally(Flaky())
     whole = Flaky().process_batch(Batch(0, (Task("a"),)))
     batch = Batch(0, (Task("a"),))
@@ -25,12 +26,12 @@ def test_a_digest_that_is_not_known_stays_so_in_a_journal() -> None:
     assert again.totals()["digest"] == ""
 
 
-def test_workers_account_holds_the_parts() -> None:
+def test_the_totals_of_workers_include_parts() -> None:
     report, _ = run(named(20), Scripted({"task 3": FOR_EVER}), 20)
     assert sum(worker.tasks for worker in report.worker_totals) == 19
 
 
-def test_the_account_of_workers_does_not_grow_with_those_that_were_replaced() -> None:
+def test_the_totals_of_workers_stay_small_however_many_are_replaced() -> None:
     tally = Tally(Flaky())
     batch = Batch(0, (Task("a"),))
     result = Flaky().process_batch(batch)
@@ -42,7 +43,7 @@ def test_the_account_of_workers_does_not_grow_with_those_that_were_replaced() ->
     assert next(worker.tasks for worker in totals if worker.worker == "others") == 10
 
 
-def test_what_executors_count_is_added_up_over_rounds() -> None:
+def test_the_stats_of_executors_are_added_up_over_rounds() -> None:
     class Counted(TaskBatchProcessor):
         name = "counted"
         runs = 0

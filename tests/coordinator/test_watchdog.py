@@ -9,7 +9,7 @@ from time import perf_counter
 import pytest
 
 from tests.coordinator.made_up import named
-from tests.fake_executor import Flaky
+from tests.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import Hooks, Recovery, run_batches
 from todobatch.coordinator.drive import workers_left
@@ -19,8 +19,8 @@ from todobatch.model import Batch, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
 
 
-def test_no_progress_is_an_error_that_names_what_is_out_and_the_remedy() -> None:
-    """The thread that hangs is let go when the test is over: it cannot be killed."""
+def test_no_progress_is_an_error_that_names_the_batches_in_flight_and_the_remedy() -> None:
+    """The thread that hangs is released at the end of the test, because it cannot be killed."""
     go = threading.Event()
 
     class Hangs(TaskBatchProcessor):
@@ -45,7 +45,7 @@ def test_no_progress_is_an_error_that_names_what_is_out_and_the_remedy() -> None
     assert '`executor="processes"`' in text
 
 
-def test_a_batch_is_out_from_when_it_came_in_and_not_from_when_it_was_waited_for() -> None:
+def test_a_batch_is_in_flight_from_when_it_was_read_not_from_when_it_was_awaited() -> None:
     came: list[float] = []
 
     def slow() -> Iterator[Batch]:
@@ -58,8 +58,8 @@ def test_a_batch_is_out_from_when_it_came_in_and_not_from_when_it_was_waited_for
     assert since >= came[0]
 
 
-def test_a_slow_input_is_no_lack_of_progress() -> None:
-    """The feed waits longer than the watchdog allows, with nothing out."""
+def test_waiting_for_the_input_is_not_a_lack_of_progress() -> None:
+    """The feed waits longer than the watchdog allows, with no batch in flight."""
     waiting = threading.Event()
 
     def slow() -> Iterator[Task]:
@@ -89,8 +89,8 @@ def test_an_exception_in_a_callback_is_raised_through_the_pump_too() -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("todobatch-")]
 
 
-def test_an_error_is_told_although_a_batch_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk is full while another batch never ends: nobody waits for that one for ever."""
+def test_an_error_is_raised_although_a_batch_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full while a batch hangs: the run does not wait for that batch."""
     monkeypatch.setattr("todobatch.coordinator.drive.END_AFTER_ERROR_S", 0.05)
     go, hangs = threading.Event(), threading.Event()
 
@@ -124,7 +124,7 @@ def test_an_error_is_told_although_a_batch_hangs(monkeypatch: pytest.MonkeyPatch
         os.sched_yield()
 
 
-def test_what_reading_the_input_throws_comes_through_the_pump() -> None:
+def test_an_error_in_reading_the_input_comes_through_the_pump() -> None:
     def broken() -> "object":
         yield from named(5)
         raise OSError("the disk is gone")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import RunTodobatch
 from tests.coordinator.made_up import JOB, RUN
-from tests.fake_executor import Flaky
+from tests.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator.journal import Journal
 from todobatch.coordinator.recovery import Settled
@@ -31,7 +31,7 @@ from todobatch.model import Batch
         (lambda out: out.write_text(out.read_text() + "{}\n"), "it holds more"),
     ],
 )
-def test_an_output_that_is_not_the_journals_is_refused(
+def test_an_output_that_the_journal_does_not_know_is_refused(
     run_todobatch: RunTodobatch, tmp_path: Path, change: Any, part: str
 ) -> None:
     assert run_todobatch(*RUN, cwd=tmp_path).returncode == 0
@@ -60,8 +60,8 @@ def _interrupted(folder: Path, journal: str = "j.db") -> Path:
     return out
 
 
-def test_rows_of_a_journal_are_not_written_over(tmp_path: Path) -> None:
-    """Not by a run without one, nor by one with another; its own goes on."""
+def test_rows_of_a_journal_are_not_overwritten(tmp_path: Path) -> None:
+    """Neither by a run without a journal nor with another one; the run with its own resumes."""
     out = _interrupted(tmp_path)
     part = tmp_path / "out.jsonl.part"
     before = part.read_bytes()
@@ -86,7 +86,7 @@ def test_rows_of_a_journal_are_not_written_over(tmp_path: Path) -> None:
     assert out.read_bytes() == b""
 
 
-def test_rows_whose_journal_is_gone_belong_to_nobody(tmp_path: Path) -> None:
+def test_rows_whose_journal_is_gone_may_be_overwritten(tmp_path: Path) -> None:
     out = _interrupted(tmp_path)
     (tmp_path / "j.db").rename(tmp_path / "k.db")
     with Journal(tmp_path / "k.db", JOB) as moved:
@@ -112,10 +112,10 @@ def test_two_runs_do_not_write_one_output(tmp_path: Path, monkeypatch: pytest.Mo
     RowFile(out).keep_part()
 
 
-def test_a_lock_on_what_was_moved_into_place_is_not_taken_for_one_on_the_part(
+def test_a_lock_on_a_file_that_was_moved_away_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first run moves its file while the second waits for it: the second must not have it."""
+    """The first run moves its file while the second waits for the lock."""
     out = tmp_path / "out.jsonl"
     batch = Batch(0, (Task("a"),))
     first = RowFile(out)
@@ -127,7 +127,7 @@ def test_a_lock_on_what_was_moved_into_place_is_not_taken_for_one_on_the_part(
     assert (tmp_path / "out.jsonl.part").read_text() == ""
 
 
-def test_a_full_output_counts_what_earlier_runs_saved_too(
+def test_a_full_disk_counts_the_tasks_of_earlier_runs_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = _interrupted(tmp_path)
@@ -144,7 +144,7 @@ def test_a_full_output_counts_what_earlier_runs_saved_too(
 
 
 class Full(io.RawIOBase):
-    """A file on a disk that is full, for so long."""
+    """A file on a disk that is full until `full` is False."""
 
     full = True
 
@@ -157,4 +157,4 @@ class Full(io.RawIOBase):
         return len(data)
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing to close."""

@@ -17,7 +17,7 @@ from todobatch.coordinator.journal import Journal
 
 @pytest.mark.slow
 @pytest.mark.parametrize("whom", ["command", "engine"])
-def test_the_real_command_killed_again_and_again_comes_to_each_task_once(
+def test_the_command_killed_again_and_again_does_each_task_once(
     run_todobatch: RunTodobatch, tmp_path: Path, whom: str
 ) -> None:
     """Each run works as far as `limit` says and hangs there; it is killed when that is saved."""
@@ -93,8 +93,8 @@ def test_a_finished_job_is_not_run_again(run_todobatch: RunTodobatch, tmp_path: 
     assert (tmp_path / "out.jsonl").stat().st_mtime_ns == before
 
 
-def test_another_executor_may_go_on(run_todobatch: RunTodobatch, tmp_path: Path) -> None:
-    """A job on which threads crashed or hung is to be gone on with by processes."""
+def test_another_executor_may_resume_the_job(run_todobatch: RunTodobatch, tmp_path: Path) -> None:
+    """When threads crashed or hung, the job is resumed with processes."""
     with Journal(tmp_path / "j.db", JOB) as journal:
         run_batches([Task("a")], "validate", executor="threads", journal=journal)
     with Journal(tmp_path / "j.db", JOB) as journal:
@@ -104,7 +104,7 @@ def test_another_executor_may_go_on(run_todobatch: RunTodobatch, tmp_path: Path)
     assert (report.tasks, report.resumed_tasks) == (2, 1)
 
 
-def test_a_job_goes_on_with_the_day_that_it_began_on(tmp_path: Path) -> None:
+def test_a_resumed_job_keeps_the_date_on_which_it_began(tmp_path: Path) -> None:
     with Journal(tmp_path / "j.db", JOB):
         pass
     with Journal(tmp_path / "j.db", {**JOB, "today": "2027-01-01"}) as journal:
@@ -112,10 +112,10 @@ def test_a_job_goes_on_with_the_day_that_it_began_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_is_saved_and_gone_on_with(
+def test_a_job_stopped_by_ctrl_c_is_saved_and_resumed(
     run_todobatch: RunTodobatch, tmp_path: Path, times: int
 ) -> None:
-    """Once: what is under way is finished and saved. Twice: it ends though a batch hangs."""
+    """Once: the batches in flight are finished and saved. Twice: it ends although a batch hangs."""
     (tmp_path / "mine.py").write_text(
         "import pathlib\n"
         "def work(task):\n"
@@ -162,7 +162,7 @@ def test_ctrl_c_is_saved_and_gone_on_with(
     assert sorted(row["task"] for row in rows) == list(range(400))
 
 
-def test_a_full_disk_says_what_is_saved_and_is_gone_on_with(
+def test_a_full_disk_is_an_error_that_says_what_is_saved_and_the_job_resumes(
     run_todobatch: RunTodobatch, tmp_path: Path
 ) -> None:
     command = [*RUN[:4], "j.db", "--json", "--batch-size", "5"]

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools import command_reference
+
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "docs" / "report"  # computed from a run, and ignored by git
 PAGES = sorted(
@@ -152,6 +154,11 @@ def test_no_block_of_the_page_hides_a_command_from_being_run(page: Path) -> None
 def test_the_page_shows_the_example_as_it_is() -> None:
     page = (ROOT / "docs" / "how-to" / "own-workload.md").read_text("utf-8")
     assert (ROOT / "examples" / "own_workload.py").read_text("utf-8").strip() in page
+
+
+def test_the_page_of_options_is_what_the_program_prints() -> None:
+    remedy = "run: .venv/bin/python tests/tools/command_reference.py"
+    assert command_reference.PAGE.read_text("utf-8") == command_reference.page(), remedy
 
 
 EXAMPLES = re.findall(

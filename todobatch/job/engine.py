@@ -20,6 +20,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
@@ -210,42 +211,24 @@ class Engine:
         job = self._job
         gil_now = runtime.gil_enabled() or any(w.gil_after for w in report.worker_totals)
         peak_bytes, peak_method = self._peak
+        whole: dict[str, Any] = {each.name: getattr(report, each.name) for each in fields(report)}
+        whole["interrupted"] = report.interrupted or self._stopping
         return JobReport(
-            executor=report.executor,
-            workers=report.workers,
+            **whole,
             least_workers=executor.least if isinstance(executor, Elastic) else None,
             gil_enabled=gil_now,
             gil_came_back=gil_now and not gil_at_start,
-            tasks=report.tasks,
-            failed=report.failed,
             skipped=self._skipped,
             left_out=dict(self._source.skipped) if self._source else {},
-            wall_s=report.wall_s,
             cpu_s=self._cpu_s,
             peak_bytes=peak_bytes,
             peak_method=peak_method,
-            pool_start_s=report.pool_start_s,
-            digest=report.digest,
-            batches=report.batches,
-            failed_batches=report.failed_batches,
-            failures=report.failures,
-            errors=report.errors,
-            worker_totals=report.worker_totals,
-            result=report.result,
-            interrupted=report.interrupted or self._stopping,
             output=None if rows is None else str(rows.path),
-            retried=report.retried,
-            replaced=report.replaced,
-            set_aside=report.set_aside,
-            set_aside_tasks=report.set_aside_tasks,
             order=job.order,
             costs=None
             if costs is None
             else CostsUsed(file=str(costs.path), before=costs.before, measured=costs.measured),
             journal=None if journal is None else str(journal.path),
-            resumed_tasks=report.resumed_tasks,
-            worker_stats=report.worker_stats,
-            resizes=report.resizes,
             runs=1 if journal is None else journal.runs,
             journal_s=0.0 if journal is None else journal.save_s,
         )

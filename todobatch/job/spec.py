@@ -17,7 +17,7 @@ from todobatch.decoding import from_json, to_json
 from todobatch.errors import UsageError
 from todobatch.executors.base import Placement
 from todobatch.executors.stats import Resize, WorkerStats
-from todobatch.model import TaskFailure, WorkerTotals
+from todobatch.model import BatchReport
 from todobatch.units import Bytes, Seconds
 
 
@@ -94,49 +94,30 @@ class CostsUsed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobReport:
-    """What a job came to. Fields without a comment are those of `BatchReport`."""
+class JobReport(BatchReport):
+    """What a job came to: the report of its batches, and what its process adds."""
 
-    executor: str
-    workers: int
+    worker_stats: tuple[WorkerStats, ...] = ()
+    resizes: tuple[Resize, ...] = ()
     least_workers: int | None
     gil_enabled: bool
     """Whether the GIL was on in a worker or at the end of the job."""
     gil_came_back: bool
     """Whether the GIL was off when the job began and on at its end."""
-    tasks: int
-    failed: int
     skipped: int
     """Broken records of the input."""
     left_out: Mapping[str, int]
     """Records of the input that are not tasks, by their kind."""
-    wall_s: Seconds
     cpu_s: Seconds
     peak_bytes: Bytes
     """Peak memory of all processes of the job."""
     peak_method: str
     """How the peak was measured."""
-    pool_start_s: Seconds
-    digest: str
-    batches: int
-    failed_batches: int
-    failures: tuple[TaskFailure, ...]
-    errors: tuple[str, ...]
-    worker_totals: tuple[WorkerTotals, ...]
-    result: Mapping[str, Any]
-    interrupted: bool
     output: str | None
     """Where the rows are; a `.part` file when the job is not complete."""
-    retried: int
-    replaced: int
-    set_aside: int
-    set_aside_tasks: tuple[TaskFailure, ...]
     order: Order
     costs: CostsUsed | None
     journal: str | None
-    resumed_tasks: int
-    worker_stats: tuple[WorkerStats, ...]
-    resizes: tuple[Resize, ...]
     runs: int
     """How many times the job was begun or resumed, this time included."""
     journal_s: Seconds
