@@ -96,13 +96,14 @@ class ChildProcess:
         output: Literal["keep", "show"] = "keep",
         hold_interrupt: bool = False,
     ) -> Self:
-        """Start a process. Raises OSError when the command, text or paths, cannot be run.
+        """Start a process. Raises OSError when the command cannot be run.
 
-        `environment` is its whole environment and `folder` its working folder. Without `channels`
-        it gets no arguments besides the command and can neither receive nor send. With `output`
-        "keep" the end of its standard error is kept in `printed`; with "show" both its outputs go
-        to this process's standard error. With `hold_interrupt` it starts with SIGINT blocked, so
-        that no signal is lost before it has a handler; it unblocks the signal itself.
+        `command` is text and paths, `environment` the whole environment of the process, and
+        `folder` its working folder. Without `channels` the process gets no further arguments, and
+        can neither receive nor send. With `output` "keep", the end of its standard error is kept in
+        `printed`; with "show", both its outputs go to this process's standard error. With
+        `hold_interrupt` it starts with SIGINT blocked, so that no signal is lost before it has a
+        handler. It unblocks SIGINT itself.
         """
         with _opened(talking=channels, keeping=output == "keep") as (ours, theirs):
             talk = theirs[:2] if channels else ()
@@ -133,13 +134,13 @@ class ChildProcess:
 
     @classmethod
     def forked(cls, forker: Forker) -> Self:
-        """Let `forker` fork a child, and return it. Raises what `forker` raises."""
+        """Have `forker` fork a child, and return the child. Raises what `forker` raises."""
         with _opened(talking=True, keeping=True) as (ours, theirs):
             pid = forker.fork(theirs)
         return cls(pid, lambda timeout_s: forker.wait(pid, timeout_s), ours)
 
     def send(self, message: Any, descriptors: Sequence[int] = ()) -> None:
-        """Send a message, with open descriptors if given. Nothing happens when it has ended."""
+        """Send the child a message, and open descriptors if given. Do nothing after its end."""
         control = self._channels.control
         assert control is not None
         with suppress(OSError):  # `next_event` finds that out
@@ -150,11 +151,11 @@ class ChildProcess:
                 control.sendall(data)
 
     def next_event(self, timeout_s: Seconds | None = None) -> Event | None:
-        """Return the next event, or None when there will be none.
+        """Wait for the child's next event and return it, or None when no more will come.
 
-        There will be none when the child has closed the channel or has ended. An unfinished line is
-        dropped. Raises TimeoutError when no event came within `timeout_s` seconds. Seconds for
-        which this process is stopped do not count.
+        No more will come once the child has closed its channel or has ended. An unfinished line is
+        dropped. Raises TimeoutError when no event came within `timeout_s` seconds. The time does
+        not count for which this process was stopped.
         """
         channels, waited, ended = self._channels, 0.0, False
         while True:
@@ -182,28 +183,28 @@ class ChildProcess:
 
     @property
     def printed(self) -> bytes:
-        """The end of what it has printed to standard error so far."""
+        """The end of what the child has printed to standard error so far."""
         self._channels.read_all()
         return self._channels.printed
 
     def poll(self) -> int | None:
-        """Return its exit code, or None while it runs."""
+        """Return the child's exit code, or None while it runs."""
         return self.wait(0.0)
 
     def wait(self, timeout_s: Seconds) -> int | None:
-        """Wait for its end, and return its exit code, or None when it has not ended in time."""
+        """Wait for the child's end and return its exit code, or None when the time is over."""
         if self.returncode is None:
             self.returncode = self._wait(timeout_s)
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal, and not to the rest of its group."""
+        """Send the child a signal. The rest of its group gets none."""
         if self.poll() is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
     def close(self, timeout_s: Seconds) -> None:
-        """Tell it to end by closing its control channel; kill it when it has not in time."""
+        """Close the control channel, so that the child ends; kill it if it does not in time."""
         self._channels.close_control()
         try:
             with suppress(TodobatchError):  # the process that forked it is gone
@@ -212,9 +213,9 @@ class ChildProcess:
             self.end()
 
     def end(self) -> bool:
-        """Kill it and its whole group, and return whether it was still running.
+        """Kill the child and its whole group, and return whether the child was still running.
 
-        Its workers are killed too when it has ended before. A second call does nothing.
+        Workers that outlived the child are killed as well. A second call does nothing.
         """
         if self._channels.closed:
             return False
@@ -232,7 +233,7 @@ class ChildProcess:
         return running
 
     def how_it_ended(self) -> str:
-        """Return "was killed (SIGKILL)", "ended with exit code 3" or "did not end", as it was."""
+        """Describe its end: "was killed (SIGKILL)", "ended with exit code 3" or "did not end"."""
         if self.was_killed or self.returncode is None:
             return "did not end"
         return describe_end(self.returncode)
@@ -259,7 +260,7 @@ class _Channels:
     """The parent's ends of a child's channels."""
 
     def __init__(self, control: socket.socket | None, events: int, printed: int) -> None:
-        """Take our ends; a channel that the child does not have is None or -1."""
+        """Take the parent's ends: None or -1 for a channel that the child does not have."""
         self.control = control
         self.printed = b""
         self.closed = False
@@ -325,8 +326,8 @@ class _Channels:
 def _opened(*, talking: bool, keeping: bool) -> Iterator[tuple[_Channels, list[int]]]:
     """Open a child's channels, and close the child's ends after the block.
 
-    Gives our ends, and the child's: control and events if `talking`, standard error if `keeping`.
-    An exception in the block closes our ends too.
+    Yields the parent's ends and the child's: control and events if `talking`, standard error if
+    `keeping`. An exception in the block closes the parent's ends too.
     """
     control, events, printed, theirs = None, -1, -1, []
     with ExitStack() as ours_on_error, ExitStack() as theirs_always:

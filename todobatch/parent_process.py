@@ -35,9 +35,9 @@ class ParentProcess:
 
     @classmethod
     def after_fork(cls, descriptors: Sequence[int]) -> Self:
-        """Return the parent of a process that `ChildProcess.forked` let fork, and set it up.
+        """Set the standard streams of a forked child, and return its parent.
 
-        `descriptors` are those that `Forker.fork` got.
+        `descriptors` are those that `Forker.fork` got from `ChildProcess.forked`.
         """
         control, events, printed = descriptors
         nothing = os.open(os.devnull, os.O_RDWR)
@@ -48,7 +48,7 @@ class ParentProcess:
         return cls(control, events)
 
     def receive(self) -> Any:
-        """Wait for a message and return it, or None when the parent is gone."""
+        """Wait for a message and return it, or None when the parent has ended."""
         while b"\n" not in self._unread:
             if not (more := self._read()):
                 return None
@@ -64,9 +64,9 @@ class ParentProcess:
                 data = data[os.write(self.events, data) :]
 
     def end_with_parent(self) -> None:
-        """From now on kill this process and its group when the parent is gone, however it ended.
+        """Kill this process and its group as soon as the parent ends, in whatever way it does.
 
-        A thread waits for that, so no message can be received any more.
+        A thread waits for that, so `receive` must not be called any more.
         """
 
         def watch() -> None:

@@ -530,7 +530,7 @@ def test_a_batch_that_holds_the_gil_is_no_progress_too(
     assert f"executor {executor}: no batch came back for 0.5 s" in done.stderr
     assert "holds the GIL" in done.stderr
     assert "tasks are done and saved in j.db" in done.stderr
-    assert "use --executor processes with --deadline" in done.stderr
+    assert "choose --executor processes and pass --deadline" in done.stderr
     # What was saved is gone on with, by an executor that can stop it.
     again = run_todobatch(
         "run", "holds.txt", "-w", "mine:hold_the_gil", "-e", "processes", "--deadline", "0.5",

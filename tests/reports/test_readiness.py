@@ -80,7 +80,7 @@ def test_an_open_verdict_leaves_the_strategy_open() -> None:
     figures = figures_of()
     decided = replace(figures, winners=tuple(replace(w, verdict="faster") for w in figures.winners))
     undecided = replace(
-        figures, winners=tuple(replace(w, verdict="cannot tell") for w in figures.winners)
+        figures, winners=tuple(replace(w, verdict="inconclusive") for w in figures.winners)
     )
     assert readiness.strategy_defined(decided).state == "met"
     assert readiness.strategy_defined(undecided).state == "inconclusive"

@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _import_role(name: str) -> Role:
-    """Return what children do, with all that it needs imported."""
+    """Import what the children of this role need, and return what they run."""
     # Not at the top: the worker processes of a sample import this module again.
     from todobatch import probe  # noqa: F401 - for the children
 

@@ -79,7 +79,7 @@ class Warmed(Executor):
 
 
 class Readings:
-    """What is read when the workers are ready and when the last batch is done."""
+    """GIL state, CPU time, CPU quota, context switches and memory, before and after the run."""
 
     def __init__(self) -> None:
         # Not at the top: the worker processes of a sample import this module again.
@@ -88,7 +88,7 @@ class Readings:
         self._probe = probe
 
     def start(self) -> None:
-        """Read all of it before the clock starts."""
+        """Measure before the clock starts."""
         self.gil_before = runtime.gil_enabled()
         self.quota_before = cgroup.cpu_quota()
         self._switches = self._probe.tree_context_switches()
@@ -96,7 +96,7 @@ class Readings:
         self.started = perf_counter()
 
     def end(self) -> None:
-        """Read it again, CPU time first."""
+        """Measure after the last batch, CPU time first."""
         self.cpu_s = max(self._probe.tree_cpu_seconds() - self._cpu_s, 0.0)
         after = self._probe.tree_context_switches()
         pairs = zip(self._switches, after, strict=True)

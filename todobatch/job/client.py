@@ -69,7 +69,7 @@ def run_job(
 
 @dataclass(frozen=True, slots=True)
 class _Last:
-    """The last that was heard of a process."""
+    """The last event of a process, and whether Ctrl-C was passed on to it."""
 
     event: Event | None
     """Its report or error; `alive` when it fell silent after that; None when it just ended."""

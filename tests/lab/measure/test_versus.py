@@ -217,7 +217,7 @@ def test_the_command_for_people(sums: str, run_todobatch: RunTodobatch) -> None:
     ("options", "why"),
     [
         (["--workers", "2,x"], "no number of workers"),
-        (["--workers", "0"], "0 workers cannot be started"),
+        (["--workers", "0"], "0 is out of range"),
         (["--executors", "a,b,c"], "names 3"),
         (["--executors", "magic"], "magic"),
         (["--budget", "0"], "a budget of 0.0 s"),

@@ -32,7 +32,7 @@ def run_killed(stage: Stage, job: DrillJob, limits: Limits) -> Record:
 
 
 def alive_in(group: int) -> list[int]:
-    """Return the processes of a group that have not ended; from /proc, see proc(5)."""
+    """Return the ids of a group's processes that still run, from /proc (see proc(5))."""
     alive = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():

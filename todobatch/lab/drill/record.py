@@ -54,7 +54,7 @@ class Record:
                 self.ended, self.why = "broke", event["error"]
 
     def end(self, ended: End, why: str) -> None:
-        """Set how it ended, unless the process itself has reported that."""
+        """Set how the process ended, unless it has reported that itself."""
         if self.ended == "finished":
             self.ended, self.why = ended, why
 

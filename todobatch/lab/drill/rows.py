@@ -57,7 +57,7 @@ class Row:
 
     @property
     def claim_holds(self) -> bool:
-        """Whether the run bears out that the executor isolates the fault, where it claims to.
+        """Whether the run confirms that the executor isolates the fault; True without a claim.
 
         The fault must have struck, no task may be lost or duplicated, and the run must have ended.
         """

@@ -4,14 +4,13 @@ A name on PATH proves nothing: a shim can exist and not run, and ``python3.14`` 
 """
 
 import json
-import os
-import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from todobatch import runtime
+from todobatch.child_process import end_group
 from todobatch.runtime import RuntimeFacts
 from todobatch.units import Seconds
 
@@ -91,7 +90,7 @@ def run_bounded(command: Sequence[str], timeout_s: Seconds) -> tuple[int, str, s
         try:
             out, err = process.communicate(timeout=timeout_s)
         except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
+            end_group(process.pid)
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
             return 124, "", f"no answer within {timeout_s:g} s"
