@@ -2,7 +2,7 @@
 
 import pytest
 
-from todobatch.units import show_bytes, show_percent, show_ratio, show_seconds
+from todobatch.units import show_bytes, show_count, show_percent, show_ratio, show_seconds
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,9 @@ def test_bytes_are_decimal(size: float, text: str) -> None:
 def test_ratios_and_fractions() -> None:
     assert show_ratio(1.926) == "1.93×"
     assert show_percent(0.934) == "93 %"
+
+
+def test_a_count_has_its_noun_in_singular_or_plural() -> None:
+    assert show_count(1, "block") == "1 block"
+    assert show_count(2_000, "block") == "2,000 blocks"
+    assert show_count(0, "process", "processes") == "0 processes"

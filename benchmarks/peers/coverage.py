@@ -27,7 +27,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from todobatch.lab.plan.cells import DEFAULT_BLOCKS, TARGET
-from todobatch.lab.stats import evidence as sequential
+from todobatch.lab.stats import evidence
 from todobatch.lab.stats.estimate import EQUIVALENT_WITHIN, ratio_of
 
 Floats = npt.NDArray[np.float64]
@@ -198,8 +198,7 @@ def settled(logs: Sequence[float]) -> tuple[str, int]:
     low, high = math.log(1 - EQUIVALENT_WITHIN), math.log(1 + EQUIVALENT_WITHIN)
     enough = -math.log(LEVEL)
     zero, below, above = (
-        np.maximum.accumulate(sequential.evidence(logs, null)) >= enough
-        for null in (0.0, low, high)
+        np.maximum.accumulate(evidence.evidence(logs, null)) >= enough for null in (0.0, low, high)
     )
     ratios = [ratio_of(logs[:n]) for n in range(1, len(logs) + 1)]
 
@@ -207,13 +206,13 @@ def settled(logs: Sequence[float]) -> tuple[str, int]:
         centre = math.log(ratios[n - 1].estimate)
         if low < centre < high and below[n - 1] and above[n - 1]:
             return "equivalent"
-        return "cannot tell" if not zero[n - 1] else "faster" if centre > 0 else "slower"
+        return "inconclusive" if not zero[n - 1] else "faster" if centre > 0 else "slower"
 
     for n in range(2, len(logs) + 1):
         now = ratios[n - 1]
-        clear = now.low > sequential.CLEAR or now.high < 1 / sequential.CLEAR
-        told = n if clear else n - sequential.CONFIRMING
-        if told > 1 and (verdict(told) != "cannot tell" or sequential.precise(logs[:told], TARGET)):
+        clear = now.low > evidence.CLEAR or now.high < 1 / evidence.CLEAR
+        told = n if clear else n - evidence.CONFIRMING
+        if told > 1 and (verdict(told) != "inconclusive" or evidence.precise(logs[:told], TARGET)):
             return verdict(n), n
     return verdict(len(logs)), len(logs)
 

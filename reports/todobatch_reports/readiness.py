@@ -127,7 +127,7 @@ def limits_known(figures: Figures) -> Point:
     ]
     if not steps:
         return Point(question, "not measured", "No cell had more workers than CPUs.")
-    decided = sum(step.comparison.verdict != "cannot tell" for step in steps)
+    decided = sum(step.comparison.verdict != "inconclusive" for step in steps)
     text = (
         f"Measured up to {count(max(step.more for step in steps), 'worker')} on "
         f"{count(figures.cpus, 'CPU')}. {decided} of {count(len(steps), 'step')} to more workers "

@@ -10,7 +10,7 @@ from todobatch.units import show_ratio
 from todobatch_reports.frames import anchor
 
 NONE = "–"
-VERDICTS = {"equivalent": "indistinguishable, within 2 %", "cannot tell": "inconclusive"}
+VERDICTS = {"equivalent": "indistinguishable, within 2 %", "inconclusive": "inconclusive"}
 
 
 def interval(estimate: Estimate | None, show: Callable[[float], str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from tests.lab.made_up import FREE, SEQ, SEQ_T, THREADS, drifting, run_of, sample
+from tests.made_up import FREE, SEQ, SEQ_T, THREADS, drifting, run_of, sample
 from todobatch.cli.views import show
 from todobatch.errors import UsageError
 from todobatch.lab.store.folder import Run
@@ -102,7 +102,7 @@ def test_json_has_null_where_nothing_is_known(run: Run) -> None:
     assert free["speedup"] == {"estimate": pytest.approx(2.0, rel=0.05), "low": None, "high": None}
     assert free["gil_enabled"] is False
     assert free["approach"] == "free-threads"
-    assert document["winners"][0]["verdict"] == "cannot tell"
+    assert document["winners"][0]["verdict"] == "inconclusive"
 
 
 def test_markup_in_a_name_is_text(run: Run) -> None:

@@ -55,16 +55,17 @@ def compare(
     drop = None if fail_on_efficiency_drop is None else _drop(fail_on_efficiency_drop)
 
     from todobatch.cli.views import compare as view
-    from todobatch.lab.compare import compare as lab
-    from todobatch.lab.compare import sides
+    from todobatch.lab.compare.compare import compare as compare_runs
+    from todobatch.lab.compare.gates import gate_on_efficiency, gate_on_slower
+    from todobatch.lab.compare.inputs import read_measurements
 
-    outcome = lab.compare(sides.read(a), sides.read(b), force=force)
+    outcome = compare_runs(read_measurements(a), read_measurements(b), force=force)
     gates = []
     if slower is not None:
-        gates.append(lab.gate_on_slower(outcome, slower, f"--fail-on-slower {fail_on_slower}"))
+        gates.append(gate_on_slower(outcome, slower, f"--fail-on-slower {fail_on_slower}"))
     if drop is not None:
         option = f"--fail-on-efficiency-drop {fail_on_efficiency_drop}"
-        gates.append(lab.gate_on_efficiency(outcome, *drop, option))
+        gates.append(gate_on_efficiency(outcome, *drop, option))
     if format_ == "json":
         typer.echo(view.as_json(outcome, gates))
     else:

@@ -162,7 +162,7 @@ def _lines(outcome: "Difference") -> list[str]:
         "faster": "B is faster",
         "slower": "B is slower",
         "equivalent": "no difference to act on (within 2 %)",
-        "cannot tell": "cannot tell; a larger --budget may",
+        "inconclusive": "inconclusive; a larger --budget may help",
     }[outcome.verdict]
     if outcome.beyond_limit is not None:
         what += f"; it is {'' if outcome.beyond_limit else 'not '}beyond the limit"

@@ -121,7 +121,7 @@ def _steps_table(figures: Figures, workload: str, steps: list[list[scaling.Step]
 NO_GAIN = {
     "slower": "slower with {} workers than with {}",
     "equivalent": "as fast with {} workers as with {}, within 2 %",
-    "cannot tell": "inconclusive whether {} workers are faster than {}",
+    "inconclusive": "inconclusive whether {} workers are faster than {}",
 }
 
 
@@ -144,7 +144,7 @@ def _beyond(figures: Figures, steps: list[list[scaling.Step]]) -> str:
         return "No cell had more workers than CPUs, so this run does not show what they bring."
     parts = [
         f"{past.count(verdict)} {tables.verdict(verdict)}"
-        for verdict in ("faster", "equivalent", "slower", "cannot tell")
+        for verdict in ("faster", "equivalent", "slower", "inconclusive")
         if verdict in past
     ]
     return (

@@ -15,24 +15,17 @@ from scipy import stats
 from typer.testing import CliRunner, Result
 
 from tests.conftest import ROOT, RunTodobatch
-from tests.lab.made_up import FREE, FREE_4, PROCESSES, SEQ, SEQ_T, THREADS, meta, sample
+from tests.made_up import FREE, FREE_4, PROCESSES, SEQ, SEQ_T, THREADS, meta, sample
 from todobatch.cli.app import app
 from todobatch.cli.compare import _drop
 from todobatch.cli.shares import share_of
 from todobatch.cli.views.compare import MARKDOWN_LIMIT, as_json, as_markdown, as_text
 from todobatch.errors import StoreError, UsageError
-from todobatch.lab.compare.compare import (
-    Outcome,
-    Paired,
-    Row,
-    Unpaired,
-    compare,
-    gate_on_efficiency,
-    gate_on_slower,
-    judge_all,
-)
-from todobatch.lab.compare.sides import read, side_of_run
-from todobatch.lab.stats.estimate import mean_log
+from todobatch.lab.compare.compare import Row, RunComparison, compare
+from todobatch.lab.compare.contrasts import Paired, Unpaired, verdicts_of
+from todobatch.lab.compare.gates import gate_on_efficiency, gate_on_slower
+from todobatch.lab.compare.inputs import measurements_of_run, read_measurements
+from todobatch.lab.stats.estimate import geometric_mean
 from todobatch.lab.store.folder import Run, load_run
 from todobatch.lab.store.schema import SCHEMA, Cell, Control, Estimate, RunMeta
 from todobatch.lab.store.writer import create_run
@@ -78,15 +71,15 @@ def slowed(run: Run, cell: Cell, factor: float) -> Run:
     return replace(run, samples=samples)
 
 
-def compared(a: Run, b: Run, *, force: bool = False) -> Outcome:
-    return compare(side_of_run(a), side_of_run(b), force=force)
+def compared(a: Run, b: Run, *, force: bool = False) -> RunComparison:
+    return compare(measurements_of_run(a), measurements_of_run(b), force=force)
 
 
-def row_of(outcome: Outcome, cell: Cell) -> Row:
+def row_of(outcome: RunComparison, cell: Cell) -> Row:
     return next(row for row in outcome.rows if row.cell == cell)
 
 
-def significant(outcome: Outcome) -> set[str]:
+def significant(outcome: RunComparison) -> set[str]:
     return {row.name for row in outcome.rows if row.significant}
 
 
@@ -202,9 +195,9 @@ DIFFERENT: dict[str, Callable[[RunMeta], RunMeta]] = {
 def test_what_differs_is_refused_and_named(difference: str) -> None:
     run = taken()
     other = replace(run, meta=DIFFERENT[difference](run.meta))
-    with pytest.raises(UsageError, match="--force") as refused:
+    with pytest.raises(UsageError, match="force=True") as refused:
         compared(run, other)
-    assert refused.value.cause == f"these cannot be compared: {difference}"
+    assert refused.value.cause == f"these cannot be compared, because they differ: {difference}"
     assert compared(run, other, force=True).differences == (difference,)
 
 
@@ -267,7 +260,7 @@ def test_runs_with_nothing_in_common_are_refused() -> None:
     with pytest.raises(UsageError, match=r"nothing in common: A has example8/3.14/sequential/1, B"):
         compared(taken({SEQ: 1.0}), taken({THREADS: 1.0}))
     nothing = replace(taken({SEQ: 1.0}), samples=[])
-    with pytest.raises(UsageError, match="B has no sample to go by"):
+    with pytest.raises(UsageError, match="B has no good sample"):
         compared(taken({SEQ: 1.0}), nothing)
 
 
@@ -304,12 +297,12 @@ def test_two_samples_at_a_strict_level_leave_the_ratio_anywhere() -> None:
     for contrast in (Paired((0.0, 2.0)), Unpaired((0.0, 2.0), (0.0, 0.0))):
         strict = contrast.ratio(1 - 1e-5)
         assert (strict.low, strict.high) == (0.0, math.inf)
-        assert judge_all({str(n): contrast for n in range(5000)})["0"] == "cannot tell"
+        assert verdicts_of({str(n): contrast for n in range(5000)})["0"] == "inconclusive"
 
 
 def test_pairs_use_the_t_interval_of_the_lab() -> None:
     logs = (0.1, 0.2, 0.15)
-    assert Paired(logs).ratio(0.9) == mean_log(logs, 0.9)
+    assert Paired(logs).ratio(0.9) == geometric_mean(logs, 0.9)
 
 
 def test_blocks_of_the_same_time_are_paired_so_that_drift_is_in_neither() -> None:
@@ -359,7 +352,7 @@ def test_a_block_without_its_control_load_is_not_guessed() -> None:
 def test_of_one_block_nothing_can_be_told(day: int) -> None:
     times = {cell: 2 * wall for cell, wall in TIMES.items()}
     outcome = compared(taken(blocks=1), taken(times, day=day, blocks=1))
-    assert {row.verdict for row in outcome.rows} == {"cannot tell"}
+    assert {row.verdict for row in outcome.rows} == {"inconclusive"}
     assert "take more blocks" in as_text(outcome)
     assert json.loads(as_json(outcome))["rows"][0]["ratio"]["low"] is None
     assert gate_on_slower(outcome, 0.03, "--fail-on-slower 3%").failed == ()
@@ -369,8 +362,8 @@ def test_among_many_comparisons_one_has_to_be_clearer() -> None:
     doubtful = Paired((0.02, 0.12, 0.07, 0.01, 0.09))
     assert doubtful.p_value() < 0.05
     others = {str(n): Paired((0.1, -0.1, 0.05, -0.04)) for n in range(20)}
-    assert judge_all({"it": doubtful})["it"] == "faster"
-    assert judge_all({"it": doubtful, **others})["it"] == "cannot tell"
+    assert verdicts_of({"it": doubtful})["it"] == "faster"
+    assert verdicts_of({"it": doubtful, **others})["it"] == "inconclusive"
 
 
 def test_equal_runs_raise_a_false_alarm_about_as_rarely_as_promised() -> None:
@@ -380,7 +373,7 @@ def test_equal_runs_raise_a_false_alarm_about_as_rarely_as_promised() -> None:
         return tuple(chance.gauss(0, 0.02) for _ in range(8))
 
     def alarm(make: Callable[[], Paired | Unpaired]) -> bool:
-        verdicts = judge_all({str(cell): make() for cell in range(10)})
+        verdicts = verdicts_of({str(cell): make() for cell in range(10)})
         return bool({"faster", "slower"} & set(verdicts.values()))
 
     # 5 % of 200 are 10; more than 20 come by chance once in a thousand.
@@ -430,8 +423,8 @@ def test_a_gate_does_not_fail_for_what_is_not_sure_among_so_many() -> None:
     outcome = compared(taken(), slowed(taken(), FREE, 1.10))
     doubtful = replace(
         outcome,
-        rows=tuple(replace(row, verdict="cannot tell") for row in outcome.rows),
-        efficiency=tuple(replace(row, verdict="cannot tell") for row in outcome.efficiency),
+        rows=tuple(replace(row, verdict="inconclusive") for row in outcome.rows),
+        efficiency=tuple(replace(row, verdict="inconclusive") for row in outcome.efficiency),
     )
     assert gate_on_slower(outcome, 0.03, "").failed == (FREE.key,)
     assert gate_on_slower(doubtful, 0.03, "").failed == ()
@@ -529,11 +522,11 @@ def test_markdown_fits_into_a_comment_however_much_there_is() -> None:
     rows = tuple(
         Row(f"{name}{n}", None, Estimate(2, 2, 2), verdict, (9, 9), 9, "paired")
         for n in range(900)
-        for verdict in ("slower", "cannot tell")
+        for verdict in ("slower", "inconclusive")
     )
     names = tuple(row.name for row in rows)
-    side = replace(side_of_run(taken()), notes=(name * 9,))
-    outcome = Outcome(side, side, rows, rows, names, names, names)
+    side = replace(measurements_of_run(taken()), notes=(name * 9,))
+    outcome = RunComparison(side, side, rows, rows, names, names, names)
     gates = [gate_on_slower(outcome, 0.03, "--fail-on-slower 3%")]
     gates.append(replace(gates[0], option="--fail-on-efficiency-drop 3%"))
     text = as_markdown(outcome, gates)
@@ -611,24 +604,24 @@ def test_pyperf_files_compare_by_process(tmp_path: Path) -> None:
     slow = {**STEADY, "sort": [[1.1 * value for value in each] for each in STEADY["sort"]]}
     a = file_of(tmp_path / "a.json", suite(STEADY))
     b = file_of(tmp_path / "b.json", suite(slow))
-    outcome = compare(read(a), read(b))
+    outcome = compare(read_measurements(a), read_measurements(b))
     assert significant(outcome) == {"sort"}
     assert (outcome.rows[0].samples, outcome.rows[0].method) == ((4, 4), "welch")
-    assert significant(compare(read(a), read(a))) == set()
+    assert significant(compare(read_measurements(a), read_measurements(a))) == set()
 
 
 def test_many_values_of_one_process_are_one_sample(tmp_path: Path) -> None:
     a = file_of(tmp_path / "a.json", suite({"sort": [[1.0, 1.01, 1.02]]}))
     b = file_of(tmp_path / "b.json", suite({"sort": [[2.0, 2.01, 2.02]]}))
-    assert compare(read(a), read(b)).rows[0].verdict == "cannot tell"
+    assert compare(read_measurements(a), read_measurements(b)).rows[0].verdict == "inconclusive"
 
 
 def test_pyperf_files_of_two_machines_or_pythons_are_refused(tmp_path: Path) -> None:
     a = file_of(tmp_path / "a.json", suite(STEADY, python_version="3.14.1", cpu_count=2))
     b = file_of(tmp_path / "b.json", suite(STEADY, python_version="3.14.2", cpu_count=8))
     with pytest.raises(UsageError, match=r"cpu_count: 2 in A, 8 in B; python_version: 3.14.1 in A"):
-        compare(read(a), read(b))
-    assert len(compare(read(a), read(b), force=True).differences) == 2
+        compare(read_measurements(a), read_measurements(b))
+    assert len(compare(read_measurements(a), read_measurements(b), force=True).differences) == 2
 
 
 def test_a_compressed_pyperf_file_is_read_and_what_is_no_time_is_left_out(tmp_path: Path) -> None:
@@ -636,9 +629,11 @@ def test_a_compressed_pyperf_file_is_read_and_what_is_no_time_is_left_out(tmp_pa
     path.write_bytes(gzip.compress(json.dumps(suite(STEADY)).encode()))
     memory = suite(STEADY)
     memory["benchmarks"][1]["metadata"]["unit"] = "byte"
-    outcome = compare(read(path), read(file_of(tmp_path / "b.json", memory)))
+    outcome = compare(
+        read_measurements(path), read_measurements(file_of(tmp_path / "b.json", memory))
+    )
     assert [row.name for row in outcome.rows] == ["sort"]
-    assert "B: not times, so not compared: sum" in as_text(outcome)
+    assert "B: not compared, because they are not times: sum" in as_text(outcome)
 
 
 def test_a_folder_is_not_compared_with_a_file() -> None:
@@ -669,7 +664,7 @@ def test_what_is_no_pyperf_file_is_refused_with_its_place(tmp_path: Path, conten
     path = tmp_path / "it.json"
     path.write_bytes(content)
     with pytest.raises(StoreError) as refused:
-        read(path)
+        read_measurements(path)
     assert refused.value.place == str(path)
     assert refused.value.remedy
 
@@ -687,6 +682,6 @@ def test_a_run_that_is_missing_or_no_run_ends_with_6(
 
 def test_a_name_cannot_steer_the_terminal(tmp_path: Path) -> None:
     path = file_of(tmp_path / "a.json", suite({"sort\x1b[2J\n": [[1.0], [1.01]]}))
-    text = as_text(compare(read(path), read(path)), unfold=True)
+    text = as_text(compare(read_measurements(path), read_measurements(path)), unfold=True)
     assert "\x1b" not in text
     assert "sort?[2J?" in text

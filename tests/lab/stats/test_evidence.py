@@ -8,17 +8,17 @@ import pytest
 
 from benchmarks.peers import coverage
 from todobatch.lab.plan.cells import TARGET
-from todobatch.lab.stats import evidence as sequential
+from todobatch.lab.stats import evidence
 
 CLEAR = [0.70, 0.68, 0.71, 0.69, 0.72]
 EVEN = [0.03, -0.02, 0.01, -0.03, 0.02, -0.01, 0.02, -0.02]
 
 
 def test_without_blocks_and_with_one_nothing_is_known() -> None:
-    assert sequential.p_value([]) == 1
-    assert sequential.p_value([5.0]) == 1
-    assert sequential.verdict([], 0.05) == "cannot tell"
-    assert sequential.verdict([5.0], 0.05) == "cannot tell"
+    assert evidence.p_value([]) == 1
+    assert evidence.p_value([5.0]) == 1
+    assert evidence.verdict([], 0.05) == "inconclusive"
+    assert evidence.verdict([5.0], 0.05) == "inconclusive"
 
 
 def test_the_bet_on_size_is_the_bayes_factor_of_a_t_test() -> None:
@@ -28,76 +28,74 @@ def test_the_bet_on_size_is_the_bayes_factor_of_a_t_test() -> None:
     t2 = n * values.mean() ** 2 / values.var(ddof=1)
     ratio = (1 + t2 / 3) / (1 + t2 / (3 * (1 + n * g)))
     factor = (1 + n * g) ** -0.5 * ratio ** (n / 2)
-    assert sequential._sizes(values, g)[-1] == pytest.approx(math.log(factor))
+    assert evidence._sizes(values, g)[-1] == pytest.approx(math.log(factor))
 
 
 def test_the_bet_on_signs_is_fair_whatever_the_sizes_are() -> None:
     # Over all signs of four sizes the mean wealth is 1: what Ville's inequality starts from.
     sizes = [0.02, 0.3, 0.01, 0.05]
     wealth = [
-        math.exp(
-            sequential._signs(np.array([s * (-1) ** (n >> k) for k, s in enumerate(sizes)]))[-1]
-        )
+        math.exp(evidence._signs(np.array([s * (-1) ** (n >> k) for k, s in enumerate(sizes)]))[-1])
         for n in range(16)
     ]
     assert sum(wealth) / 16 == pytest.approx(1.0)
 
 
 def test_evidence_after_a_block_does_not_know_what_comes_later() -> None:
-    whole = sequential.evidence(EVEN)
-    assert whole[:5] == pytest.approx(sequential.evidence(EVEN[:5]))
+    whole = evidence.evidence(EVEN)
+    assert whole[:5] == pytest.approx(evidence.evidence(EVEN[:5]))
 
 
 def test_a_p_value_never_rises_as_blocks_come_in() -> None:
-    values = [sequential.p_value(EVEN[:n]) for n in range(len(EVEN) + 1)]
+    values = [evidence.p_value(EVEN[:n]) for n in range(len(EVEN) + 1)]
     assert values == sorted(values, reverse=True)
 
 
 def test_a_clear_difference_is_told_with_its_direction_after_a_few_blocks() -> None:
-    assert sequential.verdict(CLEAR, 0.05) == "faster"
-    assert sequential.verdict([-each for each in CLEAR], 0.05) == "slower"
-    assert sequential.verdict(CLEAR, 0.05 / 27) == "faster"  # as one of 27 comparisons, too
+    assert evidence.verdict(CLEAR, 0.05) == "faster"
+    assert evidence.verdict([-each for each in CLEAR], 0.05) == "slower"
+    assert evidence.verdict(CLEAR, 0.05 / 27) == "faster"  # as one of 27 comparisons, too
 
 
 def test_an_even_race_is_not_decided() -> None:
-    assert sequential.verdict(EVEN, 0.05) == "cannot tell"
+    assert evidence.verdict(EVEN, 0.05) == "inconclusive"
 
 
 def test_a_difference_that_is_real_and_small_is_equivalent() -> None:
-    assert sequential.verdict([0.005 + each / 50 for each in EVEN], 0.05) == "equivalent"
+    assert evidence.verdict([0.005 + each / 50 for each in EVEN], 0.05) == "equivalent"
 
 
 def test_a_difference_of_the_margin_is_not_equivalent() -> None:
     logs = [math.log(1.02) + each / 50 for each in EVEN]
-    assert sequential.verdict(logs, 0.05) != "equivalent"
+    assert evidence.verdict(logs, 0.05) != "equivalent"
 
 
 def test_the_same_log_ratio_in_each_block_is_no_error() -> None:
-    assert sequential.verdict([0.5] * 6, 0.05) == "faster"
-    assert sequential.verdict([0.0] * 8, 0.05) == "equivalent"
-    assert sequential.p_value([0.0] * 6) == 1
+    assert evidence.verdict([0.5] * 6, 0.05) == "faster"
+    assert evidence.verdict([0.0] * 8, 0.05) == "equivalent"
+    assert evidence.p_value([0.0] * 6) == 1
 
 
 def test_one_wild_block_does_not_hide_what_the_others_agree_on() -> None:
     logs = [0.05 + each / 5 for each in EVEN * 2]
-    assert sequential.verdict(logs, 0.05) == "faster"
-    assert sequential.verdict([*logs[:8], -0.9, *logs[8:]], 0.05) == "faster"
+    assert evidence.verdict(logs, 0.05) == "faster"
+    assert evidence.verdict([*logs[:8], -0.9, *logs[8:]], 0.05) == "faster"
 
 
 def test_precise_needs_six_blocks_and_a_narrow_interval() -> None:
     narrow = [each / 10 for each in EVEN]
-    assert not sequential.precise(narrow[:5], 0.02)
-    assert sequential.precise(narrow[:6], 0.02)
-    assert not sequential.precise([each * 10 for each in EVEN], 0.02)
+    assert not evidence.precise(narrow[:5], 0.02)
+    assert evidence.precise(narrow[:6], 0.02)
+    assert not evidence.precise([each * 10 for each in EVEN], 0.02)
 
 
 def test_a_close_decision_is_confirmed_by_two_more_blocks_and_a_clear_one_is_not() -> None:
     close = [0.05 + each / 5 for each in EVEN * 2]
-    decided = next(n for n in range(20) if sequential.verdict(close[:n], 0.05) != "cannot tell")
-    settled = next(n for n in range(20) if sequential.settled(close[:n], 0.05, 0.001))
-    assert settled == decided + sequential.CONFIRMING
-    decided = next(n for n in range(9) if sequential.verdict(CLEAR[:n], 0.05) != "cannot tell")
-    assert sequential.settled(CLEAR[:decided], 0.05, 0.001)
+    decided = next(n for n in range(20) if evidence.verdict(close[:n], 0.05) != "inconclusive")
+    settled = next(n for n in range(20) if evidence.settled(close[:n], 0.05, 0.001))
+    assert settled == decided + evidence.CONFIRMING
+    decided = next(n for n in range(9) if evidence.verdict(CLEAR[:n], 0.05) != "inconclusive")
+    assert evidence.settled(CLEAR[:decided], 0.05, 0.001)
 
 
 # The script -----------------------------------------------------------------------------------
@@ -108,14 +106,14 @@ def test_the_script_stops_where_asking_after_every_block_would() -> None:
     for effect in coverage.EFFECTS:
         for logs in coverage.samples(coverage.MACHINES[2], effect, 10, lot):
             verdict, blocks = coverage.settled(logs)
-            asked = [sequential.settled(logs[:n], coverage.LEVEL, TARGET) for n in range(41)]
+            asked = [evidence.settled(logs[:n], coverage.LEVEL, TARGET) for n in range(41)]
             assert (asked.index(True) if any(asked) else 40) == blocks
-            assert sequential.verdict(logs[:blocks], coverage.LEVEL) == verdict
+            assert evidence.verdict(logs[:blocks], coverage.LEVEL) == verdict
 
 
 def test_the_script_tells_a_promise_that_is_broken() -> None:
     good = coverage.Outcome(
-        blocks=8, verdict="cannot tell", covered=True, fixed_covered=True, naive_alarm=False
+        blocks=8, verdict="inconclusive", covered=True, fixed_covered=True, naive_alarm=False
     )
     bad = coverage.Outcome(
         blocks=8, verdict="faster", covered=False, fixed_covered=True, naive_alarm=True
@@ -140,5 +138,5 @@ def test_the_lot_alone_makes_the_bet_on_signs_fair() -> None:
     alarms = 0
     for _ in range(400):
         logs = [lot.choice((-1, 1)) * (0.05 + 0.01 * n) for n in range(20)]
-        alarms += bool(np.max(sequential._signs(np.array(logs))) >= math.log(20))
+        alarms += bool(np.max(evidence._signs(np.array(logs))) >= math.log(20))
     assert alarms <= 20

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from todobatch.lab.compare.compare import Gate, Method, Outcome, Row
+from todobatch.lab.compare.compare import Row, RunComparison
+from todobatch.lab.compare.contrasts import Method
+from todobatch.lab.compare.gates import Gate
 from todobatch.lab.store.schema import Estimate
 
 MARKDOWN_LIMIT = 60_000
@@ -31,7 +33,7 @@ _HEADINGS: Mapping[What, tuple[str, ...]] = {
 }
 
 
-def as_text(outcome: Outcome, gates: Sequence[Gate] = (), *, unfold: bool = False) -> str:
+def as_text(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: bool = False) -> str:
     """Plain text for a terminal or a log."""
     lines = [_title(outcome), f"A: {_side(outcome, 'a')}", f"B: {_side(outcome, 'b')}"]
     lines += [_clean(f"FORCED, they differ in {each}") for each in outcome.differences]
@@ -44,7 +46,7 @@ def as_text(outcome: Outcome, gates: Sequence[Gate] = (), *, unfold: bool = Fals
     return "\n".join(lines)
 
 
-def as_markdown(outcome: Outcome, gates: Sequence[Gate] = (), *, unfold: bool = False) -> str:
+def as_markdown(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: bool = False) -> str:
     """Markdown for a comment on a pull request: shorter than `MARKDOWN_LIMIT`, however much."""
     head = [
         f"### {_escaped(_title(outcome))}",
@@ -67,7 +69,7 @@ def as_markdown(outcome: Outcome, gates: Sequence[Gate] = (), *, unfold: bool = 
     return "\n".join((*head, *body, *foot))
 
 
-def as_json(outcome: Outcome, gates: Sequence[Gate] = ()) -> str:
+def as_json(outcome: RunComparison, gates: Sequence[Gate] = ()) -> str:
     """One document; what is unknown is null."""
     document = {
         "a": {"label": outcome.a.label, "kind": outcome.a.kind, "about": outcome.a.about},
@@ -95,7 +97,9 @@ def sentence(gate: Gate, named: int | None = None) -> str:
     return f"Gate {gate.option}: passed, surely beyond it is none of {gate.checked} cells{open_}"
 
 
-def notes(outcome: Outcome, gates: Sequence[Gate] = (), named: int | None = None) -> Iterator[str]:
+def notes(
+    outcome: RunComparison, gates: Sequence[Gate] = (), named: int | None = None
+) -> Iterator[str]:
     """What a reader must know beside the figures."""
     for name, only in (("A", outcome.only_in_a), ("B", outcome.only_in_b)):
         if only:
@@ -118,7 +122,7 @@ def _asks_for_efficiency(gates: Sequence[Gate]) -> bool:
     return any("efficiency" in gate.option for gate in gates)
 
 
-def _title(outcome: Outcome) -> str:
+def _title(outcome: RunComparison) -> str:
     forced = " (forced)" if outcome.differences else ""
     slower = sum(row.verdict == "slower" for row in outcome.rows)
     faster = sum(row.verdict == "faster" for row in outcome.rows)
@@ -128,7 +132,7 @@ def _title(outcome: Outcome) -> str:
     )
 
 
-def _side(outcome: Outcome, which: Literal["a", "b"]) -> str:
+def _side(outcome: RunComparison, which: Literal["a", "b"]) -> str:
     side = outcome.a if which == "a" else outcome.b
     return _clean(f"{side.label}: {side.about}")
 

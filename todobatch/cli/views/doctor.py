@@ -2,10 +2,10 @@
 
 import textwrap
 
-from todobatch.lab.doctor.checks import UNKNOWN, Finding, show_cpus
+from todobatch.lab.doctor.checks import UNKNOWN, Finding
 from todobatch.lab.doctor.diagnosis import Diagnosis
 from todobatch.lab.doctor.noise import Noise
-from todobatch.units import Seconds, show_seconds
+from todobatch.units import Seconds, show_count, show_seconds
 
 LABEL_WIDTH = 9
 """Columns of the longest label, 'warning', with the gap after it."""
@@ -15,7 +15,7 @@ def as_lines(diagnosis: Diagnosis, width: int) -> list[str]:
     """A diagnosis as lines of at most `width` columns."""
     about = diagnosis.machine
     heading = (
-        f"{show_cpus(about['cpus_available'])}, {about['cpu_model']}; "
+        f"{show_count(about['cpus_available'], 'CPU')}, {about['cpu_model']}; "
         f"{about['os']}, {about['kernel']}"
     )
     lines = [*textwrap.wrap(heading, width), ""]

@@ -1,1 +1,1 @@
-"""Two runs against each other."""
+"""Compare two runs, or two pyperf files."""

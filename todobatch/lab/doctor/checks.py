@@ -16,7 +16,7 @@ from todobatch.lab.doctor.system import Facts
 from todobatch.lab.interpreters import SPECS, differences
 from todobatch.lab.interpreters.specs import spec_of
 from todobatch.lab.store import machine
-from todobatch.units import Ratio, show_bytes, show_percent, show_seconds
+from todobatch.units import Ratio, show_bytes, show_count, show_percent, show_seconds
 
 UNKNOWN = "not reported by this system"
 
@@ -61,7 +61,7 @@ def check_load(facts: Facts) -> Finding:
         return _unknown("load of others")
     parts = []
     if load is not None:
-        parts.append(f"load average {load:.2f} on {show_cpus(facts.cpus_available)}")
+        parts.append(f"load average {load:.2f} on {show_count(facts.cpus_available, 'CPU')}")
     if pressure is not None:
         parts.append(f"threads waited for a CPU in {show_percent(pressure)} of the last 10 s")
     seen = "; ".join(parts)
@@ -149,7 +149,7 @@ def check_quota(facts: Facts) -> Finding:
     return Finding(
         "CPU quota",
         "warning",
-        f"{seen}; {show_cpus(facts.cpus_available)} available",
+        f"{seen}; {show_count(facts.cpus_available, 'CPU')} available",
         "Once the quota is used up, all threads stop until the next period. More workers use it "
         "up sooner, so they lose by it.",
         "raise or remove the limit: docker run --cpus, a pod's CPU limit, systemd's CPUQuota=",
@@ -349,11 +349,6 @@ CHECKS: tuple[Callable[[Facts], Finding], ...] = (
     check_power,
     check_builds,
 )
-
-
-def show_cpus(count: int) -> str:
-    """``2`` -> ``'2 CPUs'``."""
-    return "1 CPU" if count == 1 else f"{count} CPUs"
 
 
 def _unknown(name: str) -> Finding:

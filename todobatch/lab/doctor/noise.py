@@ -21,7 +21,7 @@ from todobatch.errors import MeasurementError
 from todobatch.lab.doctor.checks import Finding
 from todobatch.lab.measure.sample import Sampler, Slot
 from todobatch.lab.plan.cells import SEQUENTIAL
-from todobatch.lab.stats.estimate import mean_log
+from todobatch.lab.stats.estimate import geometric_mean
 from todobatch.lab.store.schema import Cell, Estimate, Sample, WorkloadShape
 from todobatch.units import Ratio, Seconds
 
@@ -108,7 +108,7 @@ def summarise(pairs: Sequence[Pair], interpreter: str) -> Noise | None:
         return None
     logs = [math.log(pair.a_s / pair.b_s) for pair in pairs]
     middle = statistics.median(logs)
-    ratio = mean_log(logs)
+    ratio = geometric_mean(logs)
     spread = statistics.stdev(logs)
     pair_s = statistics.fmean(pair.total_s for pair in pairs)
     return Noise(

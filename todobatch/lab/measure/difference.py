@@ -45,7 +45,7 @@ class Difference:
     ratio: Estimate
     """B's time ÷ A's, with its 95 % interval."""
     verdict: Verdict
-    """On B: ``'faster'``, ``'slower'``, ``'equivalent'`` or ``'cannot tell'``."""
+    """On B: ``'faster'``, ``'slower'``, ``'equivalent'`` or ``'inconclusive'``."""
     beyond_limit: bool | None
     """Whether B is slower by more than the limit; None when undecided or without a limit."""
     took_s: Seconds

@@ -1,20 +1,20 @@
-"""Estimates with intervals: the statistics of the lab, in their smallest pieces.
+"""Estimate means and ratios with 95 % intervals, from paired samples.
 
-Method. A machine's speed drifts by 15-40 % within minutes, and it slows down as a whole: times of
-one block share that factor. So times are compared as ratios within a block, on their logarithms: a
-paired design (Student, "The probable error of a mean", 1908; Box, Hunter and Hunter, "Statistics
-for Experimenters", on blocking). A mean of logarithms is the logarithm of a geometric mean, which
-is right for ratios (Fleming and Wallace, "How not to lie with statistics: the correct way to
-summarize benchmark results", 1986).
+A machine's speed drifts by 15-40 % within minutes, but all times of one block drift together. So
+times are compared as ratios within a block, on their logarithms. This is a paired design (Student,
+"The probable error of a mean", 1908; Box, Hunter and Hunter, "Statistics for Experimenters", on
+blocking). The mean of logarithms is the logarithm of the geometric mean, which is the right mean
+for ratios (Fleming and Wallace, "How not to lie with statistics: the correct way to summarize
+benchmark results", 1986).
 
-The order of cells within a block is drawn by lot, so the log-ratio of two of them is symmetric
-about its true value whatever the machine does. That is all that the signed-rank test asks for
-(Wilcoxon, "Individual comparisons by ranking methods", 1945): ratios are estimated by the centre
-that belongs to it and its exact interval (Hodges and Lehmann, "Estimates of location based on rank
-tests", 1963). No value is dropped, and a wild one weighs no more than its rank. Fewer than six
-blocks have too few ranks for 95 %: they get Student's t.
+The order of cells within a block is random, so the log-ratio of two cells is symmetric about its
+true value whatever the machine does. The signed-rank test assumes nothing else (Wilcoxon,
+"Individual comparisons by ranking methods", 1945). So ratios are estimated by its centre and its
+exact interval (Hodges and Lehmann, "Estimates of location based on rank tests", 1963). No value is
+dropped, and an outlier weighs no more than its rank. Fewer than six blocks have too few ranks for
+95 %, so they get Student's t.
 
-docs/explanation/statistics.md says the same for people, with its limits.
+docs/explanation/statistics.md explains the method and its limits.
 """
 
 import math
@@ -28,22 +28,24 @@ from scipy import stats
 
 from todobatch.lab.store.folder import Run
 from todobatch.lab.store.schema import Cell, Estimate, Sample, Verdict
+from todobatch.units import Ratio, Seconds
 
 CONFIDENCE = 0.95
-EQUIVALENT_WITHIN = 0.02
-"""Two cells whose ratio surely lies within 1 ± this are called equivalent."""
+EQUIVALENT_WITHIN: Ratio = 0.02
+"""Two cells are equivalent when the interval of their ratio lies within 1 ± this."""
 
 MOST_RANKED = 2_000
-"""Blocks up to which ranks are used: their averages take n² ÷ 2 numbers."""
+"""Above this many blocks Student's t is used: ranks would need n² ÷ 2 averages in memory."""
 
-CLOCK_TICK = 1e-9  # no clock tells less; a CPU time of 0 has no logarithm
+CLOCK_TICK: Seconds = 1e-9
+"""Shorter times count as this long: a CPU time of 0 has no logarithm."""
 
-Good: TypeAlias = Mapping[Cell, Mapping[int, Sample]]
-"""Cell -> block -> its sample; voids are not in it."""
+GoodSamples: TypeAlias = Mapping[Cell, Mapping[int, Sample]]
+"""Cell -> block -> sample, without void samples."""
 
 
-def good_samples(run: Run) -> Good:
-    """The samples to go by, by cell and block."""
+def good_samples(run: Run) -> GoodSamples:
+    """The samples that are not void, by cell and block."""
     good: dict[Cell, dict[int, Sample]] = {}
     for sample in run.samples:
         if sample.void is None:
@@ -52,17 +54,20 @@ def good_samples(run: Run) -> Good:
 
 
 def ratio_of(logs: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """The ratio that paired log-ratios tell of, with its interval; NaN bounds for fewer than two.
+    """Estimate a ratio with its interval from paired log-ratios.
 
-    Six or more: the median of all n(n+1)/2 means of two of them (Walsh averages), and the interval
-    from their order and the exact distribution of the signed-rank statistic (Hodges and Lehmann,
-    1963; Hollander, Wolfe and Chicken, Nonparametric Statistical Methods, 3.2-3.3). Fewer, or a
-    confidence that their ranks cannot give: Student's t.
+    With six or more, the estimate is the median of the n(n+1)/2 means of two (Walsh averages). The
+    interval comes from their order and the exact distribution of the signed-rank statistic. With
+    fewer, or for a confidence that ranks cannot reach, `geometric_mean` is returned. The bounds are
+    NaN for fewer than two.
+
+    Source: Hodges and Lehmann (1963); Hollander, Wolfe and Chicken, "Nonparametric Statistical
+    Methods", sections 3.2-3.3.
     """
     n = len(logs)
     rank = _signed_rank_quantile(n, confidence) if n <= MOST_RANKED else 0
     if rank == 0:
-        return mean_log(logs, confidence)
+        return geometric_mean(logs, confidence)
     values = np.asarray(logs, dtype=np.float64)
     i, j = np.triu_indices(n)
     walsh = np.sort((values[i] + values[j]) / 2)
@@ -72,9 +77,9 @@ def ratio_of(logs: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
 
 @cache
 def _signed_rank_quantile(n: int, confidence: float) -> int:
-    """The largest k with P(statistic < k) at most (1 - confidence) ÷ 2, its exact distribution.
+    """The largest k with P(statistic < k) at most (1 - confidence) ÷ 2; 0 if there is none.
 
-    0 where there is none. The number of ways to each sum of ranks: Wilcoxon (1945).
+    The distribution is exact: it counts the ways to reach each sum of ranks (Wilcoxon, 1945).
     """
     ways = np.ones(1)
     for rank in range(1, n + 1):
@@ -85,32 +90,33 @@ def _signed_rank_quantile(n: int, confidence: float) -> int:
     return int(np.searchsorted(np.cumsum(ways), (1 - confidence) / 2, side="right"))
 
 
-def mean_log(logs: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """Geometric mean, given logarithms, with Student's t interval; NaN bounds for fewer than two.
+def geometric_mean(logs: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
+    """The geometric mean of values given as logarithms, with Student's t interval.
 
-    Source: Student (1908): half-width t(1 - a/2, n - 1) · s ÷ sqrt(n).
+    The bounds are NaN for fewer than two values. Source: Student (1908), half-width
+    t(1 - a/2, n - 1) · s ÷ sqrt(n).
     """
-    mean, half = _mean_and_half_width(logs, confidence)
-    return Estimate(math.exp(mean), math.exp(mean - half), _exp(mean + half))
+    centre, half = _mean_and_half_width(logs, confidence)
+    return Estimate(math.exp(centre), math.exp(centre - half), _exp(centre + half))
 
 
 def _exp(logarithm: float) -> float:
-    """Infinite where a float ends: two blocks can leave a ratio anywhere."""
+    """E to this power; infinite where a float overflows, as the interval of two blocks can."""
     return math.inf if logarithm > _MOST else math.exp(logarithm)
 
 
 _MOST = math.log(sys.float_info.max)
 
 
-def measure(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """A measure's geometric mean with its interval; arithmetic where a value is zero.
+def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
+    """The geometric mean of values with its interval; the arithmetic mean if any value is zero.
 
-    (To bring up workers where there are none takes no time, and zero has no logarithm.)
+    (Without workers the start-up time is zero, which has no logarithm.)
     """
     if all(value > 0 for value in values):
-        return mean_log([math.log(value) for value in values], confidence)
-    mean, half = _mean_and_half_width(values, confidence)
-    return Estimate(mean, mean - half, mean + half)
+        return geometric_mean([math.log(value) for value in values], confidence)
+    centre, half = _mean_and_half_width(values, confidence)
+    return Estimate(centre, centre - half, centre + half)
 
 
 def log_ratios(
@@ -118,7 +124,7 @@ def log_ratios(
     others: Mapping[int, Sample],
     figure: Literal["wall_s", "cpu_s"] = "wall_s",
 ) -> list[float]:
-    """log(the other's figure ÷ this one's) of each block in which both have a good sample."""
+    """log(the other's figure ÷ mine) for each block in which both cells have a good sample."""
     return [
         math.log(
             max(getattr(others[block], figure), CLOCK_TICK)
@@ -128,42 +134,43 @@ def log_ratios(
     ]
 
 
-def judge(ratio: Estimate) -> Verdict:
-    """The verdict on a ratio with its interval.
+def verdict_of(ratio: Estimate) -> Verdict:
+    """The verdict that a ratio's interval supports; a ratio above 1 is ``'faster'``.
 
-    ``'equivalent'`` comes first: a difference that is real and within 2 % is still no difference
-    to act on (two one-sided tests: Schuirmann, 1987; here with the 95 % interval, which is the
-    stricter choice).
+    ``'equivalent'`` is tried first: a real difference within 2 % is too small to act on. Source:
+    two one-sided tests (Schuirmann, 1987), here with the 95 % interval, which is stricter than the
+    usual 90 %.
     """
     if math.isnan(ratio.low):
-        return "cannot tell"
+        return "inconclusive"
     if ratio.low >= 1 - EQUIVALENT_WITHIN and ratio.high <= 1 + EQUIVALENT_WITHIN:
         return "equivalent"
     if ratio.low > 1:
         return "faster"
-    return "slower" if ratio.high < 1 else "cannot tell"
+    return "slower" if ratio.high < 1 else "inconclusive"
 
 
 def p_value(logs: Sequence[float]) -> float:
-    """Two-sided p value of Student's paired t test, mean logarithm 0; 1 for fewer than 2 pairs.
+    """Two-sided p value of Student's paired t test for a ratio of 1; 1 for fewer than 2 pairs.
 
-    For a number of blocks that was fixed beforehand; `sequential.p_value` may be looked at.
+    It is valid only if the number of blocks was fixed beforehand. `evidence.p_value` is valid
+    however often the data are looked at. Source: Student (1908).
     """
     if len(logs) < 2:
         return 1.0
-    mean = math.fsum(logs) / len(logs)
+    centre = math.fsum(logs) / len(logs)
     error = _standard_error(logs)
     if error == 0:
-        return 0.0 if mean else 1.0
-    return 2 * float(stats.t.sf(abs(mean) / error, len(logs) - 1))
+        return 0.0 if centre else 1.0
+    return 2 * float(stats.t.sf(abs(centre) / error, len(logs) - 1))
 
 
 def _mean_and_half_width(values: Sequence[float], confidence: float) -> tuple[float, float]:
-    mean = math.fsum(values) / len(values)
+    centre = math.fsum(values) / len(values)
     if len(values) < 2:
-        return mean, math.nan
+        return centre, math.nan
     quantile = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1))
-    return mean, quantile * _standard_error(values)
+    return centre, quantile * _standard_error(values)
 
 
 def _standard_error(values: Sequence[float]) -> float:

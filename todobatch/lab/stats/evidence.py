@@ -1,29 +1,29 @@
-"""Evidence that may be looked at after every block: verdicts that hold under optional stopping.
+"""Compare cells with verdicts that stay valid when the data are looked at after every block.
 
-A p value of a fixed plan means nothing once somebody looks after every block and stops when it
-pleases. An e-value does: it is the wealth of a gambler who bets, at fair odds, against "there is no
-difference". By Ville's inequality (1939) wealth that began as 1 ever reaches 1/a with probability a
-at most, however often it is looked at. So 1 ÷ (the most that it ever was) is a p value that is
-valid at any time (Shafer et al., "Test martingales, Bayes factors and p-values", 2011; Ramdas,
-Grünwald, Vovk and Shafer, "Game-theoretic statistics and safe anytime-valid inference", 2023).
+The p value of a fixed plan loses its meaning if one looks after every block and stops at will. An
+e-value does not. It is the wealth of a gambler who bets at fair odds against "there is no
+difference". Wealth that starts at 1 ever reaches 1/a with probability a at most (Ville, 1939). So
+1 ÷ (the largest wealth so far) is a p value that is valid at any time (Shafer et al., "Test
+martingales, Bayes factors and p-values", 2011; Ramdas, Grünwald, Vovk and Shafer, "Game-theoretic
+statistics and safe anytime-valid inference", 2023).
 
-Four bets share the stake, and their mean is an e-value again:
+Four bets share the stake, and their mean is an e-value too:
 
-* one on signs. The order of two cells within a block is drawn by lot, so without a difference the
-  log-ratio of the block is as likely to be positive as negative, whatever its size, whatever the
-  machine did before: drift, autocorrelation and outliers cannot make this bet unfair. (De la Peña,
-  "A general class of exponential inequalities for martingales and ratios", 1999, for symmetric
-  variables; the bet here is a likelihood ratio of the two signs.)
-* three on size: the Bayes factor of Student's t with the right Haar prior on the spread and a
-  normal prior of variance g on the standardised effect, g = 1, 10 and 100. It takes log-ratios to
-  be normal, and is a test martingale then (Gönen et al., "The Bayesian two-sample t test", 2005,
-  for the formula; Hendriksen, de Heide and Grünwald, "Optional stopping with Bayes factors", 2021,
-  and Wang and Ramdas, "Anytime-valid t-tests and confidence sequences for Gaussian means with
-  unknown variance", 2024, for its validity). It decides on large effects in fewer blocks than
-  signs can: six signs alike happen once in 32 times.
+* One bet is on signs. The order of two cells within a block is random. So without a difference,
+  the block's log-ratio is as likely to be positive as negative, whatever its size and whatever the
+  machine did before. Drift, autocorrelation and outliers cannot make this bet unfair. The bet is a
+  likelihood ratio of the two signs (De la Peña, "A general class of exponential inequalities for
+  martingales and ratios", 1999, for symmetric variables).
+* Three bets are on size. Each is the Bayes factor of Student's t, with the right Haar prior on the
+  spread and a normal prior of variance g on the standardised effect; g is 1, 10 and 100 (formula:
+  Gönen et al., "The Bayesian two-sample t test", 2005). If log-ratios are normal, it is a test
+  martingale (Hendriksen, de Heide and Grünwald, "Optional stopping with Bayes factors", 2021; Wang
+  and Ramdas, "Anytime-valid t-tests and confidence sequences for Gaussian means with unknown
+  variance", 2024). It needs fewer blocks than signs for a large effect: six equal signs occur by
+  chance once in 32 times.
 
-`benchmarks/peers/coverage.py` holds them, and the intervals, against drift, autocorrelation and
-outliers.
+`benchmarks/peers/coverage.py` tests the e-values and the intervals against drift, autocorrelation
+and outliers.
 """
 
 import math
@@ -40,23 +40,25 @@ from todobatch.units import Ratio
 Floats = npt.NDArray[np.float64]
 
 EFFECT_VARIANCES = (1.0, 10.0, 100.0)
+"""Prior variances g of the standardised effect, one for each bet on size."""
 MOST_STAKED = 0.97
-"""A sign is never bet on with all there is: one wrong guess must not be the end."""
-HEAVY_TAILS = 3.0  # degrees of freedom of the t that signs are guessed by: outliers weigh little
+"""The largest share of the wealth that is bet on a sign, so that one wrong guess is not the end."""
+HEAVY_TAILS = 3.0
+"""Degrees of freedom of the t distribution that predicts signs; few, so outliers weigh little."""
 CONFIRMING = 2
-"""Blocks that are taken after a decision which is not clear."""
+"""How many more blocks are measured after a decision, unless the difference is clear."""
 CLEAR: Ratio = 1.25
-"""A difference is clear when its whole interval lies beyond this."""
+"""A difference is clear when its whole interval lies beyond this ratio."""
 LEAST_BLOCKS = 6
-"""Before so many blocks no cell is left out for being precise enough: its spread is not known."""
+"""With fewer blocks an interval is never called precise: its width is not well known."""
 
 
 def evidence(logs: Sequence[float], null: float = 0.0) -> Floats:
-    """Logarithm of the e-value against "the log-ratio is `null`" after each block; shape (n,)."""
+    """Log e-value against the hypothesis that the log-ratio is `null`, after each of n blocks."""
     return _evidence(tuple(logs), null)
 
 
-@lru_cache(maxsize=4096)  # a run asks for the same again and again: to rank, to judge, to show
+@lru_cache(maxsize=4096)  # ranking, comparing and showing a run ask for the same values
 def _evidence(logs: tuple[float, ...], null: float) -> Floats:
     values = np.asarray(logs, dtype=np.float64) - null
     if not len(values):
@@ -66,12 +68,18 @@ def _evidence(logs: tuple[float, ...], null: float) -> Floats:
 
 
 def p_value(logs: Sequence[float], null: float = 0.0) -> float:
-    """Of "the log-ratio is `null`": valid however often it was looked at; 1 without a block."""
+    """P value of the hypothesis that the log-ratio is `null`; 1 without a block.
+
+    It is valid however often the data were looked at.
+    """
     return math.exp(-max(0.0, *evidence(logs, null), 0.0))
 
 
 def p_beyond(logs: Sequence[float], within: Ratio = EQUIVALENT_WITHIN) -> float:
-    """Of "the ratio lies beyond 1 ± `within`": two one-sided tests (Schuirmann, 1987)."""
+    """P value of the hypothesis that the ratio lies outside 1 ± `within`.
+
+    Source: two one-sided tests (Schuirmann, 1987).
+    """
     if len(logs) < 2:
         return 1.0
     centre = math.log(ratio_of(logs).estimate)
@@ -82,19 +90,19 @@ def p_beyond(logs: Sequence[float], within: Ratio = EQUIVALENT_WITHIN) -> float:
 
 
 def verdict(logs: Sequence[float], level: float) -> Verdict:
-    """What can be said at this level, at any time; above 1 is ``'faster'``.
+    """The verdict at this level, valid at any time; a ratio above 1 is ``'faster'``.
 
-    ``'equivalent'`` comes first: a difference that is real and within 2 % is none to act on.
+    ``'equivalent'`` is tried first: a real difference within 2 % is too small to act on.
     """
     if p_beyond(logs) <= level:
         return "equivalent"
     if p_value(logs) > level:
-        return "cannot tell"
+        return "inconclusive"
     return "faster" if ratio_of(logs).estimate > 1 else "slower"
 
 
 def precise(logs: Sequence[float], target: Ratio) -> bool:
-    """Whether the 95 % interval reaches no further than ± `target` of the ratio."""
+    """Whether half the width of the 95 % interval is at most `target` × the ratio."""
     if len(logs) < LEAST_BLOCKS:
         return False
     ratio = ratio_of(logs)
@@ -102,23 +110,23 @@ def precise(logs: Sequence[float], target: Ratio) -> bool:
 
 
 def settled(logs: Sequence[float], level: float, target: Ratio) -> bool:
-    """Whether no more blocks are asked for: it is decided at this level, or known to ± `target`.
+    """Whether no more blocks are needed: the verdict is reached, or the ratio known to ± `target`.
 
-    At the very moment of decision an estimate is likely to be one of the luckier ones, and its
-    interval holds the truth in 90 to 93 % of cases instead of 95 (for the bias: Whitehead, "On the
-    bias of maximum likelihood estimation following a sequential test", 1986). So two blocks more
-    are taken, unless the difference is so clear that luck has no part in it.
+    At the moment of decision an estimate tends to be too extreme, and its interval contains the
+    true ratio in 90 to 93 % of cases instead of 95 (Whitehead, "On the bias of maximum likelihood
+    estimation following a sequential test", 1986). So two more blocks are measured, unless the
+    difference is clear.
     """
     if len(logs) < 2:
         return False
     ratio = ratio_of(logs)
     clear = ratio.low > CLEAR or ratio.high < 1 / CLEAR
-    told = logs if clear else logs[:-CONFIRMING]
-    return verdict(told, level) != "cannot tell" or precise(told, target)
+    decisive = logs if clear else logs[:-CONFIRMING]
+    return verdict(decisive, level) != "inconclusive" or precise(decisive, target)
 
 
 def _signs(values: Floats) -> Floats:
-    """Log-wealth after betting on each sign, knowing its size and all that came before it."""
+    """Log-wealth after betting on each sign, from its size and all earlier values."""
     wealth = np.zeros(len(values))
     for n in range(1, len(values)):
         stake = MOST_STAKED * _expected_sign(values[:n], abs(values[n]))
@@ -127,10 +135,11 @@ def _signs(values: Floats) -> Floats:
 
 
 def _expected_sign(past: Floats, size: float) -> float:
-    """(f(size) - f(-size)) ÷ (f(size) + f(-size)), f Student's t at the past's median and spread.
+    """The expected sign of a value: (f(size) - f(-size)) ÷ (f(size) + f(-size)).
 
-    The median is drawn a little to 0, and the spread (median absolute deviation, Hampel, 1974)
-    never taken for much less than the median: few blocks know neither.
+    f is the density of Student's t about the median of the past, with its median absolute deviation
+    as spread (Hampel, 1974). Few blocks know neither well, so the median is moved a little towards
+    0 and the spread is at least a quarter of the median.
     """
     n = len(past)
     centre = float(np.median(past)) * n / (n + 1)
@@ -145,16 +154,17 @@ def _expected_sign(past: Floats, size: float) -> float:
 
 
 def _sizes(values: Floats, variance: float) -> Floats:
-    """Log Bayes factor after each block: 0.5 [n log((1+r) ÷ (1+r ÷ (1+ng))) - log(1+ng)].
+    """Log Bayes factor after each block, for a prior variance g of the standardised effect.
 
-    r = n · mean² ÷ (sum of squares about the mean), which is t² ÷ (n - 1).
+    It is 0.5 [n log((1+r) ÷ (1+r ÷ (1+ng))) - log(1+ng)], where r = t² ÷ (n - 1) is
+    n · mean² ÷ (sum of squares about the mean). Source: Gönen et al. (2005).
     """
     n = np.arange(1, len(values) + 1)
     mean = np.cumsum(values) / n
     around = np.cumsum(values**2) - n * mean**2
-    floor = 1e-15 * np.cumsum(values**2) + 1e-300  # rounding may leave less than nothing
+    floor = 1e-15 * np.cumsum(values**2) + 1e-300  # rounding may make it negative
     r = n * mean**2 / np.maximum(around, floor)
     spread = 1 + n * variance
     factor = 0.5 * (n * (np.log1p(r) - np.log1p(r / spread)) - np.log(spread))
-    factor[0] = 0.0  # one value has no spread, and says nothing
+    factor[0] = 0.0  # one value has no spread
     return np.asarray(factor)

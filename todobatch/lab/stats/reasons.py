@@ -1,55 +1,59 @@
-"""Why an approach won, lost or tied: read from what was measured, never from what is known of it.
+"""Explain why an approach is faster or slower, from what was measured.
 
-Each cause is one small function that looks at the figures and gives a phrase or None. A cause that
-the figures do not show is not named, however well known it is.
+Each cause is one function that looks at the measurements and returns a phrase or None. A cause that
+they do not show is not named, however well known it is.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from todobatch.lab.stats.estimate import Good, log_ratios, ratio_of
+from todobatch.lab.stats.estimate import GoodSamples, log_ratios, ratio_of
 from todobatch.lab.store.schema import Cell, CellSummary, Comparison, Estimate
-from todobatch.units import show_percent, show_ratio, show_seconds
+from todobatch.units import show_count, show_percent, show_ratio, show_seconds
 
 GIL_THREADS = {"threads (GIL)", "stealing (GIL)", "elastic (GIL)"}
-COMPUTES = 0.7  # CPUs that a sequential run uses when it mostly computes
-WAITS = 0.3  # ... and when it mostly waits
-UNEXPLAINED = "neither GIL, copying nor waiting shows in its figures"
-WORTH_SAYING = 1.02  # the lowest ratio that is named as a cause
-START_UP_SHARE = 0.05  # of wall time; less is not worth a word
+COMPUTES = 0.7
+"""A sequential run that uses at least this many CPUs mostly computes."""
+WAITS = 0.3
+"""A sequential run that uses at most this many CPUs mostly waits."""
+UNEXPLAINED = "the measurements show no sign of the GIL, copying or waiting"
+WORTH_SAYING = 1.02
+"""A cause is named only if the lower bound of its ratio is above this."""
+START_UP_SHARE = 0.05
+"""Start-up time is mentioned from this share of the wall time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """One workload's cells, best first, each compared with the best."""
+    """The cells of one workload, fastest first, and their comparisons with the fastest."""
 
-    good: Good
+    good: GoodSamples
     ranked: tuple[CellSummary, ...]
     compared: Mapping[Cell, Comparison]
     cpus: int
 
     @property
     def best(self) -> CellSummary:
-        """The cell with the least wall time."""
+        """The fastest cell."""
         return self.ranked[0]
 
     def sequential(self, interpreter: str) -> CellSummary | None:
-        """The sequential cell of an interpreter, where it was measured."""
+        """The sequential cell of an interpreter; None if it was not measured."""
         for each in self.ranked:
             if each.cell.executor == "sequential" and each.cell.interpreter == interpreter:
                 return each
         return None
 
     def ratio(self, top: Cell, bottom: Cell, figure: str = "wall_s") -> Estimate | None:
-        """One cell's figure ÷ another's, paired by block; None without a common block."""
+        """`figure` of `top` ÷ that of `bottom`, paired by block; None without a common block."""
         logs = log_ratios(
             self.good[bottom], self.good[top], "cpu_s" if figure == "cpu_s" else "wall_s"
         )
         return ratio_of(logs) if logs else None
 
     def best_of_each_approach(self) -> list[CellSummary]:
-        """The fastest cell of every executor on every interpreter, the winner's own left out."""
+        """The fastest cell of every other approach on every interpreter."""
         first: dict[tuple[str, str], CellSummary] = {}
         for each in self.ranked:
             first.setdefault((each.approach, each.cell.interpreter), each)
@@ -57,14 +61,14 @@ class Analysis:
 
 
 def sentence(analysis: Analysis, tied: tuple[CellSummary, ...], *, outright: bool) -> str:
-    """The verdict on one workload in one sentence: which, by how much, how sure."""
+    """The verdict on one workload: what is fastest, by how much, and how sure that is."""
     best = analysis.best
     blocks = len(analysis.good[best.cell])
     head = f"{best.cell.workload}: "
     facts = f"{show_seconds(best.wall_s.estimate)}{_speedup(best)}"
     sure = (
-        f"({blocks} {'block' if blocks == 1 else 'blocks'}, 95 % intervals; "
-        f"the verdict holds over all {len(analysis.compared)} comparisons)"
+        f"({show_count(blocks, 'block')}, 95 % intervals, "
+        f"verdict corrected for {show_count(len(analysis.compared), 'comparison')})"
     )
     rivals = analysis.best_of_each_approach()
     if not rivals:
@@ -77,20 +81,20 @@ def sentence(analysis: Analysis, tied: tuple[CellSummary, ...], *, outright: boo
         )
     if blocks < 2:
         return (
-            f"{head}cannot tell: one block shows no spread. {name(best)} came out first ({facts}); "
-            "take more blocks."
+            f"{head}inconclusive, because one block shows no spread. {name(best)} had the shortest "
+            f"time ({facts}). Measure more blocks."
         )
     mine = (best.approach, best.cell.interpreter)
     one_each = {(each.approach, each.cell.interpreter): each for each in reversed(tied)}
     close = [each for each in reversed(one_each.values()) if _approach(each) != mine]
     named = ", ".join(
-        f"{name(each)} ({show_interval(analysis.compared[each.cell].ratio)} as long)"
+        f"{name(each)} (takes {show_interval(analysis.compared[each.cell].ratio)} as long)"
         for each in close[:3]
     )
     more = f" and {len(close) - 3} more" if len(close) > 3 else ""
     return (
-        f"{head}cannot tell which is fastest. {name(best)} came out first ({facts}), but "
-        f"{named}{more} cannot be told from it {sure}."
+        f"{head}inconclusive. {name(best)} had the shortest time ({facts}), but the data do not "
+        f"separate it from {named}{more} {sure}."
     )
 
 
@@ -99,48 +103,45 @@ def _approach(summary: CellSummary) -> tuple[str, str]:
 
 
 def reasons(analysis: Analysis) -> tuple[tuple[str, str], ...]:
-    """For every other approach, by its best cell: how far behind, and what explains it."""
-    told = [(name(each), _why(analysis, each)) for each in analysis.best_of_each_approach()]
+    """(approach, explanation) for every other approach: by how much it is slower, and why."""
+    explained = [(name(each), _why(analysis, each)) for each in analysis.best_of_each_approach()]
     changed = _with_start_up(analysis)
-    return tuple(told if changed is None else [*told, changed])
+    return tuple(explained if changed is None else [*explained, changed])
 
 
 def name(summary: CellSummary) -> str:
-    """``'free-threads on 3.14t, 2 workers'``."""
-    workers = summary.cell.workers
-    many = "" if summary.cell.executor == "sequential" else f", {workers} workers"
-    return f"{summary.approach} on {summary.cell.interpreter}{many}".replace(
-        ", 1 workers", ", 1 worker"
-    )
+    """A cell's name for people, such as ``'free-threads on 3.14t, 2 workers'``."""
+    cell = summary.cell
+    workers = "" if cell.executor == "sequential" else f", {show_count(cell.workers, 'worker')}"
+    return f"{summary.approach} on {cell.interpreter}{workers}"
 
 
 def show_interval(ratio: Estimate) -> str:
-    """``'1.93× [1.90, 1.96]'``; without an interval a question mark for each bound."""
+    """A ratio with its interval, such as ``'1.93× [1.90, 1.96]'``; unknown bounds are ``?``."""
     return f"{show_ratio(ratio.estimate)} [{_bound(ratio.low)}, {_bound(ratio.high)}]"
 
 
 def _bound(value: float) -> str:
     if math.isnan(value):
         return "?"
-    return f"{value:.2f}" if value < 99.5 else ">99"  # two blocks can leave it anywhere
+    return f"{value:.2f}" if value < 99.5 else ">99"  # the interval of two blocks can be huge
 
 
 def _why(analysis: Analysis, loser: CellSummary) -> str:
     comparison = analysis.compared[loser.cell]
     behind = f"takes {show_interval(comparison.ratio)} as long"
     if comparison.verdict == "equivalent":
-        behind += ", no difference to act on"
+        behind += ", equivalent (within 2 %)"
     elif comparison.verdict != "faster":
-        low = comparison.ratio.low
         behind += (
-            f", not sure among {len(analysis.compared)} comparisons"
-            if low > 1
-            else (", too close to tell")
+            f", not significant among {len(analysis.compared)} comparisons"
+            if comparison.ratio.low > 1
+            else ", indistinguishable"
         )
     causes = [cause for find in _CAUSES if (cause := find(analysis, loser)) is not None]
     if not causes:
         causes = [UNEXPLAINED]
-    # Start-up is not in the time that is compared: worth knowing, but no cause.
+    # The compared time does not include start-up, so start-up is not a cause.
     if (start_up := _start_up(loser)) is not None:
         causes.append(start_up)
     return f"{behind}: {'; '.join(causes)}"
@@ -173,7 +174,7 @@ def _waiting(analysis: Analysis, loser: CellSummary) -> str | None:
         return None
     if mine < best:
         return f"waiting: {mine} waits at once instead of {best}"
-    return f"it mostly waits, {mine} waits at once, as the first does" if mine == best else None
+    return f"it mostly waits, {mine} waits at once, like the fastest" if mine == best else None
 
 
 def _copying(analysis: Analysis, loser: CellSummary) -> str | None:
@@ -185,8 +186,8 @@ def _copying(analysis: Analysis, loser: CellSummary) -> str | None:
         return None
     more = f"{show_ratio(ratio.estimate)} the CPU time of sequential"
     if loser.cell.executor in {"processes", "interpreters"}:
-        return f"{more}: in copying to and from its workers, or in CPUs that slow each other"
-    return f"{more}: in switching and sharing, or in CPUs that slow each other"
+        return f"{more}: for copying to and from its workers, or because CPUs slow each other down"
+    return f"{more}: for switching and sharing, or because CPUs slow each other down"
 
 
 def _idle_cpus(analysis: Analysis, loser: CellSummary) -> str | None:
@@ -207,8 +208,8 @@ def _interpreter(analysis: Analysis, loser: CellSummary) -> str | None:
     if ratio is None or not ratio.low > WORTH_SAYING:
         return None
     return (
-        f"its interpreter: sequential on {mine.cell.interpreter} takes {show_interval(ratio)} "
-        f"as long as on {bests.cell.interpreter}"
+        f"its interpreter: a sequential run on {mine.cell.interpreter} takes "
+        f"{show_interval(ratio)} as long as on {bests.cell.interpreter}"
     )
 
 
@@ -217,8 +218,8 @@ def _start_up(loser: CellSummary) -> str | None:
     if share < START_UP_SHARE:
         return None
     return (
-        f"start-up, not counted here: {show_seconds(loser.pool_start_s.estimate)}, "
-        f"{show_percent(share)} on top"
+        f"start-up, not counted here, adds {show_seconds(loser.pool_start_s.estimate)} "
+        f"({show_percent(share)})"
     )
 
 
@@ -233,7 +234,7 @@ _CAUSES = (
 
 
 def _with_start_up(analysis: Analysis) -> tuple[str, str] | None:
-    """Whether another approach is first when bringing up the workers counts."""
+    """A line about the approach that is fastest if start-up counts; None if it is the same one."""
     first = min(analysis.ranked, key=_cold)
     best = analysis.best
     if _approach(first) == _approach(best):
@@ -249,7 +250,7 @@ def _with_start_up(analysis: Analysis) -> tuple[str, str] | None:
     if not logs or not (ratio := ratio_of(logs)).low > WORTH_SAYING:
         return None
     text = (
-        f"{name(first)} comes first: {show_seconds(_cold(first))}; {name(best)} takes "
+        f"{name(first)} is fastest with {show_seconds(_cold(first))}; {name(best)} takes "
         f"{show_interval(ratio)} as long"
     )
     return "with start-up counted", text

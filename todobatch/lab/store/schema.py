@@ -1,13 +1,14 @@
-"""What is written to a run folder and what is computed from it: two kinds that never mix.
+"""The types of a run: what is observed and stored, and what is computed from it when asked.
 
-Observed: `RunMeta` (run.json), `Sample` (a line of samples.jsonl) and `Control` (a line of
-controls.jsonl). Derived: `Estimate`,
-`CellSummary`, `Comparison` and `Winner`, made from samples by `lab.stats.verdict` when asked.
+Observed: `RunMeta` (run.json), `Sample` (a line of samples.jsonl), `Control` (a line of
+controls.jsonl). Computed by `todobatch.lab.stats`: `Estimate`, `CellSummary`, `Comparison`,
+`Winner`. A run folder never contains a computed value.
 
 Schema history
   1  first (0.1.0)
-  2  spans have the phases of a batch, samples context switches and CPU quota, workers the CPUs that
-     they may use and how they were started; samples of a block are forks of one process
+  2  Spans have the phases of a batch. Samples have context switches and the CPU quota. Workers have
+     the CPUs that they may use, and their start method. All samples of a block are forks of one
+     process.
 """
 
 from dataclasses import dataclass, field
@@ -20,121 +21,152 @@ SCHEMA = 2
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cell:
-    """One thing to measure: approach × workload × workers, as it is asked for."""
+    """One thing to measure: an executor on an interpreter, with a workload and workers."""
 
     workload: str
-    interpreter: str  # as asked: '3.14', '3.14t' or a path
+    interpreter: str
+    """As it was asked for: '3.14', '3.14t' or a path."""
     executor: str
     workers: int
 
     @property
     def key(self) -> str:
-        """``'example8/3.14t/threads/2'``: the name used in files and by pyperf."""
+        """The name in files and in pyperf, such as ``'example8/3.14t/threads/2'``."""
         return f"{self.workload}/{self.interpreter}/{self.executor}/{self.workers}"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkloadShape:
-    """How large one sample of a workload is; the same for every cell of it."""
+    """The size of one sample of a workload; all its cells have the same."""
 
     workload: str
     batches: int
     batch_size: int
-    calibrated_s: Seconds = 0.0  # one sequential sample of this shape, taken before block 0
-    digest: str = ""  # what that one gave: every sample of the workload must give the same
+    calibrated_s: Seconds = 0.0
+    """Wall time of a sequential sample of this shape, taken before block 0."""
+    digest: str = ""
+    """The digest of that sample's output; every sample of the workload must have the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that decides what is run; the same plan and seed give the same order of samples."""
+    """What is measured, and in which order: the same plan and seed give the same order."""
 
-    mode: str  # 'quick', 'full' or 'custom'
+    mode: str
+    """'quick', 'full' or 'custom'."""
     seed: int
-    today: str  # ISO date that the tasks' due dates are judged against
-    blocks: int  # at most
-    budget_s: Seconds  # no further block is begun when it would not fit; 0 means no limit
+    today: str
+    """ISO date that the tasks' due dates are compared with."""
+    blocks: int
+    """The largest number of blocks."""
+    budget_s: Seconds
+    """No block is started that would exceed this time; 0 means no limit."""
     cells: tuple[Cell, ...]
     shapes: tuple[WorkloadShape, ...]
-    source: dict[str, Any] = field(default_factory=dict)  # where tasks come from, see lab.tasks
-    left_out: tuple[tuple[str, str], ...] = ()  # (what was not measured, why)
+    source: dict[str, Any] = field(default_factory=dict)
+    """Where the tasks come from: a `todobatch.child.tasks.TaskSource`."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """(what was not measured, why)."""
     target: Ratio = 0.0
-    """A cell is sampled until its comparison is decided or this sure (0.02: ± 2 %); 0: always."""
+    """A cell is sampled until its comparison has a verdict, or its ratio is known to ± this.
+
+    0.02 is ± 2 %; 0 means that every cell is in every block.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class RunMeta:
-    """run.json."""
+    """The content of run.json. Dates are ISO 8601, UTC."""
 
     schema: int
     run_id: str
     todobatch_version: str
     plan: Plan
-    machine: dict[str, Any]  # see todobatch.lab.store.machine.describe
-    interpreters: dict[str, dict[str, Any]]  # spec as asked -> RuntimeFacts
-    git: dict[str, Any]  # {'commit': str, 'dirty': bool} or {}
-    started: str  # ISO 8601, UTC
+    machine: dict[str, Any]
+    """See `todobatch.lab.store.machine.describe`."""
+    interpreters: dict[str, dict[str, Any]]
+    """Interpreter as it was asked for -> `todobatch.runtime.RuntimeFacts`."""
+    git: dict[str, Any]
+    """{'commit': str, 'dirty': bool}, or empty."""
+    started: str
     ended: str | None = None
+    """None while the run is unfinished."""
     resumed: tuple[str, ...] = ()
-    doctor: list[dict[str, Any]] = field(default_factory=list)  # see lab.doctor.checks.Finding
+    doctor: list[dict[str, Any]] = field(default_factory=list)
+    """See `todobatch.lab.doctor.checks.Finding`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One timed run of one cell in one fresh process, as seen. Nothing here is a mean or ratio.
+    """One timed run of one cell in a process of its own, as observed.
 
-    `wall_s` has the pool ready before the clock starts; `pool_start_s` is what that took.
-    `cpu_s` is CPU time of the whole process tree within the timed part. `peak_bytes` is the peak of
-    the whole tree from process start, by `peak_method`. A void sample whose process did not report
-    has NaN for times (null in the file) and `gil_enabled` as the interpreter had it when found.
+    The clock starts when the workers are ready. If the process of a void sample did not report,
+    its times are NaN (null in the file) and `gil_enabled` is the interpreter's default.
     """
 
     schema: int
-    number: int  # from 0, in the order taken
+    number: int
+    """From 0, in the order of measuring."""
     block: int
-    position: int  # place in the block
+    position: int
+    """The place within the block."""
     workload: str
     interpreter: str
     executor: str
     workers: int
-    gil_enabled: bool  # as the workers reported it
+    gil_enabled: bool
+    """As the workers reported it."""
     wall_s: Seconds
     cpu_s: Seconds
+    """CPU time of the whole process tree within the timed part."""
     pool_start_s: Seconds
+    """Start-up time of the workers, which is not in `wall_s`."""
     peak_bytes: Bytes
+    """Peak memory of the whole process tree since its start."""
     peak_method: str
+    """How `peak_bytes` was measured."""
     tasks: int
     failed: int
     batches: int
     digest: str
-    started: str  # ISO 8601, UTC
-    process_s: Seconds  # life of the fresh process, start-up and warm-up included
+    started: str
+    """ISO 8601, UTC."""
+    process_s: Seconds
+    """Lifetime of the process, with start-up and warm-up."""
     load_1m: float
     voluntary_switches: int | None = None
     involuntary_switches: int | None = None
-    """Context switches of the whole process tree within the timed part; None where unknown."""
+    """Context switches of the whole process tree within the timed part; None if unknown."""
     cpu_quota: list[float | None] = field(default_factory=list)
     """CPUs that the cgroup granted before and after; None for no limit."""
     worker_totals: list[dict[str, Any]] = field(default_factory=list)
-    """model.WorkerTotals, and: start_method, allowed_before and allowed_after (CPUs that it might
-    use at the end of its first and of its last batch)."""
+    """`todobatch.model.WorkerTotals` with start_method, allowed_before and allowed_after.
+
+    The last two are the CPUs that the worker was allowed to use, at the end of its first batch and
+    of its last batch.
+    """
     spans: list[list[Any]] = field(default_factory=list)
-    """A batch each: [place of its worker in worker_totals, batch, start_s, end_s, queue_s,
-    deserialise_s, serialise_s, return_s]; the clock starts at 0, phases as in model.WorkerSeen."""
-    pyperf: dict[str, Any] = field(default_factory=dict)  # pyperf's metadata of its run
-    void: str | None = None  # why this sample must not be used
+    """One list per batch: [index of its worker in worker_totals, batch, start_s, end_s, queue_s,
+    deserialise_s, serialise_s, return_s].
+
+    Times count from the start of the clock; for the phases see `todobatch.model.WorkerSeen`.
+    """
+    pyperf: dict[str, Any] = field(default_factory=dict)
+    """pyperf's metadata of this sample."""
+    void: str | None = None
+    """Why this sample must not be used; None for a good sample."""
 
     @property
     def cell(self) -> Cell:
-        """The cell it belongs to."""
+        """The cell that was measured."""
         return Cell(self.workload, self.interpreter, self.executor, self.workers)
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One run of the control load: always the same computing, in the controller's own process.
+    """One run of the control load: always the same computation, in the controller's own process.
 
-    Taken at the start and the end of each block, it follows the machine's drift. It tells how fast
-    the machine was when nothing that is compared was running.
+    It runs at the start and the end of each block, so it shows the machine's drift.
     """
 
     schema: int
@@ -147,7 +179,7 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its 95 % interval; `low` and `high` equal NaN where one sample gives none."""
+    """An estimate with its 95 % interval; `low` and `high` are NaN for a single sample."""
 
     estimate: float
     low: float
@@ -156,10 +188,11 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class CellSummary:
-    """What the samples of one cell say."""
+    """The estimates for one cell, from its good samples."""
 
     cell: Cell
-    approach: str  # derived from what the workers reported: 'threads (GIL)', 'free-threads', …
+    approach: str
+    """Named from what the workers reported: 'threads (GIL)', 'free-threads', …"""
     gil_enabled: bool
     samples: int
     voids: int
@@ -167,18 +200,22 @@ class CellSummary:
     cpu_s: Estimate
     peak_bytes: Estimate
     pool_start_s: Estimate
-    cold_s: Estimate  # pool start and wall time of each sample together
-    cpu_use: Ratio  # CPU seconds ÷ (wall seconds × CPUs available)
-    speedup: Estimate | None  # against sequential on the same interpreter, paired by block
-    efficiency: Estimate | None  # speedup ÷ min(workers, CPUs)
+    cold_s: Estimate
+    """Start-up time and wall time together."""
+    cpu_use: Ratio
+    """CPU seconds ÷ (wall seconds × CPUs available)."""
+    speedup: Estimate | None
+    """Sequential wall time on the same interpreter ÷ this one, paired by block."""
+    efficiency: Estimate | None
+    """Speed-up ÷ min(workers, CPUs)."""
 
 
-Verdict = Literal["faster", "slower", "equivalent", "cannot tell"]
+Verdict = Literal["faster", "slower", "equivalent", "inconclusive"]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One cell against another: `ratio` is the other's wall time ÷ this one's (above 1: faster)."""
+    """Two cells compared: `ratio` is the other's wall time ÷ this one's (above 1: faster)."""
 
     cell: Cell
     other: Cell
@@ -189,11 +226,15 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """The winner analysis of one workload."""
+    """The fastest approach of one workload, and why the others are slower."""
 
     workload: str
-    verdict: Verdict  # 'faster' when one approach wins outright, else 'cannot tell'
+    verdict: Verdict
+    """'faster' when one approach is faster than all others, else 'inconclusive'."""
     best: CellSummary
-    tied: tuple[CellSummary, ...]  # those that cannot be told from the best, the best left out
-    sentence: str  # for people: which, by how much, how sure
-    reasons: tuple[tuple[str, str], ...]  # (approach, why it lost or tied), from what was measured
+    tied: tuple[CellSummary, ...]
+    """The other cells that the data do not separate from the best."""
+    sentence: str
+    """The verdict for people: what is fastest, by how much, and how sure that is."""
+    reasons: tuple[tuple[str, str], ...]
+    """(approach, why it is slower or indistinguishable), from what was measured."""

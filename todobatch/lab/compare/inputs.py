@@ -1,11 +1,11 @@
-"""The two sides of a comparison, brought to one shape: a run folder, or a file of pyperf.
+"""Read what is to be compared, a run folder or a pyperf file, into one shape.
 
     run folder ─┐
-                ├─► Side: a Series for each cell or benchmark, of a Point for each timed process
+                ├─► Measurements: a Series per cell or benchmark, with a Point per timed process
     pyperf file ┘
 
-`facts` is what must be the same on both sides for a ratio to mean anything; a fact that one side
-does not tell is no difference.
+`facts` must be equal in both for a ratio to mean anything. A fact that is known of one only does
+not count as a difference.
 """
 
 import datetime as dt
@@ -23,7 +23,7 @@ from todobatch.lab.stats.estimate import CLOCK_TICK, good_samples
 from todobatch.lab.stats.verdict import cpus_of
 from todobatch.lab.store.folder import Run, load_run
 from todobatch.lab.store.schema import Cell, Control, Sample, WorkloadShape
-from todobatch.units import Ratio, Seconds, show_bytes
+from todobatch.units import Ratio, Seconds, show_bytes, show_count
 
 MACHINE_FACTS = (
     *("cpu_model", "cpus", "cpus_available", "cpu_quota", "os", "kernel", "architecture"),
@@ -41,54 +41,63 @@ PYPERF_FACTS = (
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One process that was timed; what its side does not tell is None or NaN."""
+    """One timed process. Unknown values are None or NaN."""
 
-    wall_s: Seconds  # of pyperf: the geometric mean of the values of this process
+    wall_s: Seconds
+    """For pyperf: the geometric mean of the process's values."""
     block: int | None = None
-    started_s: Seconds = math.nan  # since 1970
+    started_s: Seconds = math.nan
+    """Since 1970, UTC."""
     process_s: Seconds = 0.0
-    cpu_share: Ratio = math.nan  # CPU seconds ÷ wall seconds
+    """Lifetime of the process."""
+    cpu_share: Ratio = math.nan
+    """CPU seconds ÷ wall seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """All that was measured of one cell, or of one benchmark of pyperf."""
+    """All measurements of one cell, or of one benchmark of pyperf."""
 
     name: str
-    cell: Cell | None  # None: a benchmark of pyperf
+    cell: Cell | None
+    """None for a benchmark of pyperf."""
     points: tuple[Point, ...]
-    facts: Mapping[str, str]  # of its interpreter and its work
+    facts: Mapping[str, str]
+    """About the interpreter and the workload."""
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One of the two things that are compared."""
+class Measurements:
+    """Everything that a run folder or a pyperf file contains for a comparison."""
 
     kind: Literal["run folder", "pyperf file"]
     label: str
-    about: str  # for headings: whose version, when, how much
-    facts: Mapping[str, str]  # of the machine and the plan
+    about: str
+    """For headings: version, date and size."""
+    facts: Mapping[str, str]
+    """About the machine and the plan."""
     series: Mapping[str, Series]
-    controls: Mapping[int, float]  # block -> mean logarithm of its control loads' seconds
+    controls: Mapping[int, float]
+    """Block -> mean logarithm of the seconds of its control loads."""
     cpus: int = 1
     notes: tuple[str, ...] = ()
 
 
-def read(path: Path) -> Side:
-    """Read a run folder or a pyperf file. Raises StoreError: missing, damaged, neither of both."""
+def read_measurements(path: Path) -> Measurements:
+    """Read a run folder or a pyperf file. Raises StoreError for anything else, or a damaged one."""
     if path.is_dir():
-        return side_of_run(load_run(path), path)
+        return measurements_of_run(load_run(path), path)
     if not path.exists():
         raise StoreError(
             "there is no such file or folder",
             place=str(path),
-            remedy="name a run folder of todobatch bench, or a JSON file of pyperf",
+            remedy="name a run folder that todobatch bench wrote, or a JSON file of pyperf",
         )
-    return _side_of_pyperf(path)
+    return _read_pyperf(path)
 
 
-def side_of_run(run: Run, path: Path | None = None) -> Side:
-    """A run as one side. Voids are left out, and counted in its notes."""
+def measurements_of_run(run: Run, path: Path | None = None) -> Measurements:
+    """The measurements of a run. Void samples are left out, and counted in the notes."""
     meta = run.meta
     shapes = {shape.workload: shape for shape in meta.plan.shapes}
     series = {
@@ -105,12 +114,12 @@ def side_of_run(run: Run, path: Path | None = None) -> Side:
     }
     blocks = len({sample.block for sample in run.samples})
     commit = _commit(meta.git)
-    return Side(
+    return Measurements(
         kind="run folder",
         label=(path.name if path else "") or meta.run_id,
         about=(
-            f"run {meta.run_id}, todobatch {meta.todobatch_version}{commit}, {blocks} "
-            f"{'block' if blocks == 1 else 'blocks'}, begun {meta.started}"
+            f"run {meta.run_id}, todobatch {meta.todobatch_version}{commit}, "
+            f"{show_count(blocks, 'block')}, started {meta.started}"
         ),
         facts={
             **_known("machine", MACHINE_FACTS, meta.machine),
@@ -136,7 +145,7 @@ def _point(sample: Sample) -> Point:
 
 
 def _posix(text: Any) -> Seconds:
-    """Seconds since 1970 of an ISO date; NaN for what is none. pyperf's have no time zone."""
+    """Seconds since 1970 of an ISO date; NaN if it is not one. pyperf's dates have no time zone."""
     try:
         date = dt.datetime.fromisoformat(text)
     except (TypeError, ValueError):
@@ -157,7 +166,7 @@ def _known(what: str, names: Iterable[str], values: Mapping[str, Any]) -> dict[s
 
 
 def _memory(machine: Mapping[str, Any]) -> dict[str, str]:
-    """As people say it: what a kernel keeps for itself differs by some pages from boot to boot."""
+    """Memory rounded as people write it: the exact size differs by some pages between boots."""
     size = machine.get("memory_bytes")
     return {"machine memory": show_bytes(size)} if size else {}
 
@@ -182,28 +191,29 @@ def _commit(git: Mapping[str, Any]) -> str:
 
 def _notes(run: Run) -> Iterator[str]:
     if run.meta.ended is None:
-        yield "it is unfinished"
+        yield "unfinished"
     if run.torn:
-        yield "the last line of samples.jsonl was cut off in the middle and is not in this"
+        yield "the last line of samples.jsonl is incomplete and left out"
     if voids := sum(sample.void is not None for sample in run.samples):
-        yield f"{voids} of {len(run.samples)} samples are void and in none of the figures"
+        yield f"{voids} of {len(run.samples)} samples are void and left out"
 
 
-def _side_of_pyperf(path: Path) -> Side:
-    """Read the format that pyperf writes since 1.0 (pyperf._bench.BenchmarkSuite)."""
+def _read_pyperf(path: Path) -> Measurements:
+    """Read the format that pyperf has written since 1.0 (pyperf._bench.BenchmarkSuite)."""
     raw = _json(path)
     try:
         if not str(raw["version"]).startswith("1."):
-            raise ValueError(f"format {raw['version']!r}, where 1.0 is known")  # noqa: TRY301
+            raise ValueError(f"format {raw['version']!r} instead of 1.0")  # noqa: TRY301
         series, others = _benchmarks(raw)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise _no_pyperf(path, repr(error)) from error
+        raise _not_pyperf(path, repr(error)) from error
     processes = sum(len(each.points) for each in series.values())
-    notes = (f"not times, so not compared: {', '.join(others)}",) if others else ()
-    return Side(
+    notes = (f"not compared, because they are not times: {', '.join(others)}",) if others else ()
+    return Measurements(
         kind="pyperf file",
         label=path.name,
-        about=f"pyperf file, {len(series)} benchmarks, {processes} processes",
+        about=f"pyperf file, {show_count(len(series), 'benchmark')}, "
+        f"{show_count(processes, 'process', 'processes')}",
         facts={},
         series=series,
         controls={},
@@ -218,24 +228,24 @@ def _json(path: Path) -> Any:
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
         raise StoreError(
-            f"cannot be read: {error}", place=str(path), remedy="make it readable, or copy it anew"
+            f"cannot be read: {error}", place=str(path), remedy="make it readable, or copy it again"
         ) from error
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise _no_pyperf(path, f"not JSON ({error})") from error
+        raise _not_pyperf(path, f"not JSON ({error})") from error
 
 
-def _no_pyperf(path: Path, what: str) -> StoreError:
+def _not_pyperf(path: Path, what: str) -> StoreError:
     return StoreError(
-        f"this is no file of pyperf, or a damaged one: {what}",
+        f"not a pyperf file, or a damaged one: {what}",
         place=str(path),
-        remedy="name a run folder of todobatch bench, or a file that pyperf wrote with -o",
+        remedy="name a run folder that todobatch bench wrote, or a JSON file of pyperf",
     )
 
 
 def _benchmarks(raw: Mapping[str, Any]) -> tuple[dict[str, Series], list[str]]:
-    """The series of every benchmark that is a time, and the names of the others."""
+    """The series of every benchmark that measures time, and the names of the others."""
     series: dict[str, Series] = {}
     others = []
     for benchmark in raw["benchmarks"]:
@@ -243,11 +253,11 @@ def _benchmarks(raw: Mapping[str, Any]) -> tuple[dict[str, Series], list[str]]:
         runs = [(run, {**shared, **run.get("metadata", {})}) for run in benchmark["runs"]]
         name = str(runs[0][1]["name"])
         if name in series or name in others:
-            raise ValueError(f"benchmark {name!r} is in it twice")
+            raise ValueError(f"benchmark {name!r} occurs twice")
         if runs[0][1].get("unit", "second") != "second":
             others.append(name)
             continue
-        # A run without values is one in which pyperf looked for the number of loops.
+        # A run without values only calibrated the number of loops.
         timed = [(run["values"], metadata) for run, metadata in runs if run.get("values")]
         points = tuple(_pyperf_point(values, metadata) for values, metadata in timed)
         if points:
@@ -257,13 +267,13 @@ def _benchmarks(raw: Mapping[str, Any]) -> tuple[dict[str, Series], list[str]]:
 
 
 def _pyperf_point(values: Iterable[float], metadata: Mapping[str, Any]) -> Point:
-    """A process is one point: values of the same process share its memory layout and its luck.
+    """All values of a process as one point, because they share its memory layout.
 
     Source: Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013.
     """
     logs = [math.log(value) for value in values]
     if not all(map(math.isfinite, logs)):
-        raise ValueError("a value is no number")
+        raise ValueError("a value is not a number")
     block = metadata.get("todobatch_block")
     return Point(
         wall_s=math.exp(math.fsum(logs) / len(logs)),
