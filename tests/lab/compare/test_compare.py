@@ -339,7 +339,7 @@ def test_control_loads_take_the_drift_between_two_runs_out() -> None:
     without = compared(calm, replace(slow, controls=()))
     assert {SEQ.key, FREE.key} <= significant(without)
     assert {row.method for row in without.rows} == {"welch"}
-    assert "the machine's drift is not taken out" in as_text(without)
+    assert "the machine's drift is not removed" in as_text(without)
 
 
 def test_a_block_without_its_control_load_is_not_guessed() -> None:
@@ -353,7 +353,7 @@ def test_of_one_block_nothing_can_be_told(day: int) -> None:
     times = {cell: 2 * wall for cell, wall in TIMES.items()}
     outcome = compared(taken(blocks=1), taken(times, day=day, blocks=1))
     assert {row.verdict for row in outcome.rows} == {"inconclusive"}
-    assert "take more blocks" in as_text(outcome)
+    assert "measure more blocks" in as_text(outcome)
     assert json.loads(as_json(outcome))["rows"][0]["ratio"]["low"] is None
     assert gate_on_slower(outcome, 0.03, "--fail-on-slower 3%").failed == ()
 
@@ -483,7 +483,7 @@ def test_a_limit_is_a_percentage_or_a_fraction(text: str, limit: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "%", "-3%", "-0.03", "3", "1", "much", "nan", "1e-2", "3%%"])
 def test_nonsense_is_noshare_of(text: str) -> None:
-    with pytest.raises(UsageError, match=r"write it as 3% or 0.03"):
+    with pytest.raises(UsageError, match=r"write 3% or 0.03"):
         share_of(text, "--fail-on-slower")
 
 
@@ -529,7 +529,7 @@ def test_markdown_fits_into_a_comment_however_much_there_is() -> None:
     gates.append(replace(gates[0], option="--fail-on-efficiency-drop 3%"))
     text = as_markdown(outcome, gates)
     assert 30_000 < len(text) < MARKDOWN_LIMIT
-    assert "more, which are too many to show" in text
+    assert "more, too many for a comment" in text
     assert text.count("<details>") == text.count("</details>") == 2
 
 
