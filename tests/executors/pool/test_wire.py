@@ -8,7 +8,7 @@ import pytest
 from todobatch.coordinator import batched
 from todobatch.executors.pool import wire
 from todobatch.executors.worker import Worker
-from todobatch.model import Batch, Task
+from todobatch.model import Batch, Part, Task
 from todobatch.processors import TaskReporter
 from todobatch.sources.generator import generate
 
@@ -34,6 +34,13 @@ def test_batches_come_out_as_they_went_in(size: int) -> None:
 def test_empty_batches_and_none_at_all_pass() -> None:
     for batches in ([], [Batch(3, (), 7)], [Batch(3, (), 7), Batch(4, (Task("a"),), 7)]):
         assert wire.unpack_batches(wire.pack_batches(batches)) == batches
+
+
+def test_parts_keep_their_type_and_number_beside_whole_batches() -> None:
+    batches = [Part(3, (Task("a"),), 7, 1), Batch(4, (Task("b"),), 8), Part(3, (), 9, 2)]
+    out = wire.unpack_batches(wire.pack_batches(batches))
+    assert out == batches
+    assert [type(each) for each in out] == [Part, Batch, Part]
 
 
 def test_what_is_not_exactly_a_task_keeps_its_type() -> None:
