@@ -15,7 +15,7 @@ from scipy import stats
 from typer.testing import CliRunner, Result
 
 from tests.conftest import ROOT, RunTodobatch
-from tests.made_up import FREE, FREE_4, PROCESSES, SEQ, SEQ_T, THREADS, meta, sample
+from tests.tools.made_up import FREE, FREE_4, PROCESSES, SEQ, SEQ_T, THREADS, meta, sample
 from todobatch.cli.app import app
 from todobatch.cli.compare import _drop
 from todobatch.cli.shared.options import share_of
