@@ -1,14 +1,11 @@
-"""Where results of several workers meet: the shared-state patterns of the source document.
+"""Collectors: three ways for many threads to collect results without losing one.
 
-Three ways to let any number of threads hand in results without losing one, behind one interface:
+* `ThreadSafeResultCollector`: one list and one lock, at which threads wait for each other.
+* `QueueResultCollector`: a `queue.Queue`, for readers that take results out meanwhile.
+* `PerWorkerResultCollector`: a list for each thread; the lists are joined when read.
 
-* `ThreadSafeResultCollector`: one list and one lock. The plain way; everybody waits at the lock.
-* `QueueResultCollector`: a `queue.Queue`, for where somebody takes results out meanwhile.
-* `PerWorkerResultCollector`: a list a thread, joined when asked; nothing is shared till then.
-
-The fourth pattern is in all of them: a `ProcessingResult` is immutable, so it may be handed out
-while others still read it, and no lock guards what is in it. ``benchmarks/shared_state.py``
-measures the three under contention.
+A `ProcessingResult` is immutable, so threads may share it without a lock.
+``benchmarks/shared_state.py`` measures the three under contention.
 """
 
 import queue
@@ -19,19 +16,19 @@ from todobatch.model import ProcessingResult
 
 
 class ResultCollector(Protocol):
-    """What all of them do, from any thread."""
+    """The interface of all collectors; any thread may call it."""
 
     def add_result(self, result: ProcessingResult) -> None:
         """Add one result."""
 
     def get_all_results(self) -> list[ProcessingResult]:
-        """A copy of what has been added: changing it does not change the collector.
+        """Return a copy of all results; changing it does not change the collector.
 
-        Every result whose `add_result` had returned before the call is in it, once.
+        It contains, once, every result whose `add_result` had returned before the call.
         """
 
     def get_count(self) -> int:
-        """How many results there are now."""
+        """Return the number of results so far."""
 
 
 class ThreadSafeResultCollector:
@@ -50,57 +47,56 @@ class ThreadSafeResultCollector:
             self._results.append(result)
 
     def get_all_results(self) -> list[ProcessingResult]:
-        """A copy: changing it does not change the collector."""
+        """Return a copy of all results; changing it does not change the collector."""
         with self._lock:
             return list(self._results)
 
     def get_count(self) -> int:
-        """How many results there are now."""
+        """Return the number of results so far."""
         with self._lock:
             return len(self._results)
 
 
 class QueueResultCollector:
-    """A `queue.Queue` that threads put results into, emptied when somebody asks.
+    """A `queue.Queue` that threads put results into; reading moves them into a list.
 
-    The queue has its own lock. `_lock` guards `_taken` and lets one thread at a time empty the
-    queue, so that a result is in one of the two whenever a reader holds it.
+    The queue has its own lock. `_lock` guards `_results` and lets one thread at a time empty the
+    queue, so each result is in one of the two whenever a reader holds the lock.
     """
 
     def __init__(self) -> None:
         self._queue: queue.Queue[ProcessingResult] = queue.Queue()
         self._lock = threading.Lock()
-        self._taken: list[ProcessingResult] = []
+        self._results: list[ProcessingResult] = []
 
     def add_result(self, result: ProcessingResult) -> None:
         """Add one result."""
         self._queue.put(result)
 
     def get_all_results(self) -> list[ProcessingResult]:
-        """A copy, in the order in which they were put."""
+        """Return a copy of all results, in the order in which they were added."""
         with self._lock:
             self._empty()
-            return list(self._taken)
+            return list(self._results)
 
     def get_count(self) -> int:
-        """How many results there are now."""
+        """Return the number of results so far."""
         with self._lock:
             self._empty()
-            return len(self._taken)
+            return len(self._results)
 
     def _empty(self) -> None:
-        # As many as there are at the start: those that come in meanwhile could keep it here.
+        # Only as many as there are now, or threads that add results could keep it here for ever.
         for _ in range(self._queue.qsize()):
-            self._taken.append(self._queue.get_nowait())
+            self._results.append(self._queue.get_nowait())
 
 
 class PerWorkerResultCollector:
-    """A list for each thread, joined when somebody asks.
+    """A list for each thread; reading joins the lists.
 
-    `_lock` guards `_lists`, and is taken once a thread, when its own list is made. A list is added
-    to by its own thread only. A reader copies it meanwhile, which CPython makes safe on builds with
-    a GIL and without: it gets what was there at one moment. In the copy each thread's results are
-    in order; those of different threads are not mixed.
+    `_lock` guards `_lists`; a thread acquires it once, when it makes its list. Only that thread
+    appends to its list. Readers copy the list meanwhile, which is safe in CPython with and without
+    a GIL. Copies hold the results of one thread after those of another, each in order.
     """
 
     def __init__(self) -> None:
@@ -113,11 +109,10 @@ class PerWorkerResultCollector:
         self.container().append(result)
 
     def container(self) -> list[ProcessingResult]:
-        """The calling thread's own list, to append to without coming by here each time.
+        """Return the calling thread's own list, for hot loops that append to it directly.
 
-        `add_result` from several CPUs at once meets on the reference counts of this collector where
-        there is no GIL: in a hot loop that costs more than the lock it saves. A list that the
-        thread holds itself is met by nobody.
+        Without a GIL, `add_result` on several CPUs contends for this collector's reference count,
+        which costs more than the lock it saves. A thread that keeps its list avoids that.
         """
         try:
             mine: list[ProcessingResult] = self._mine.results
@@ -128,7 +123,7 @@ class PerWorkerResultCollector:
         return mine
 
     def get_all_results(self) -> list[ProcessingResult]:
-        """A copy, one thread's results after the other's."""
+        """Return a copy of all results, those of one thread after those of another."""
         with self._lock:
             lists = list(self._lists)
         results: list[ProcessingResult] = []
@@ -137,7 +132,7 @@ class PerWorkerResultCollector:
         return results
 
     def get_count(self) -> int:
-        """How many results there are now."""
+        """Return the number of results so far."""
         with self._lock:
             lists = list(self._lists)
         return sum(len(each) for each in lists)

@@ -1,7 +1,7 @@
-"""The records that flow through todobatch: one `Task` type everywhere, all of them immutable.
+"""The records that todobatch passes around: `Task`, `Batch`, `ProcessingResult`, `BatchReport`.
 
-They are frozen and slotted, and pickle by their fields: a `Task` crosses to another process or
-interpreter as one small tuple.
+All are immutable and have slots. They pickle as the tuple of their fields, which keeps them small
+on their way to another process or interpreter.
 """
 
 import datetime as dt
@@ -14,14 +14,17 @@ from typing import Any, Literal, TypeAlias
 from todobatch.units import Seconds
 
 HIGHEST_PRIORITY = 1
+"""The number of the most urgent priority."""
 DEFAULT_PRIORITY = 5
+"""The priority of a task that has none."""
 LOWEST_PRIORITY = 10
+"""The number of the least urgent priority."""
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
-"""What a processor may give back: it must survive `json.dumps` and mean the same afterwards."""
+"""A JSON value, which is what a processor returns for each task."""
 
 Fault: TypeAlias = Literal["crashed", "deadline"]
-"""Why a whole batch did not come back: its worker died, or it ran beyond its deadline."""
+"""Why a whole batch failed: its worker died, or it ran longer than its deadline."""
 
 
 class _ByFields:
@@ -40,8 +43,8 @@ class _ByFields:
 class Task(_ByFields):
     """One todo.
 
-    `priority` runs from 1 (highest) to 10 (lowest). A `Task` may hold values that make no sense:
-    judging them is `TaskValidator`'s work, and readers of files refuse them before that.
+    `priority` is from 1 (highest) to 10 (lowest). A `Task` does not check its values. Readers of
+    files refuse invalid ones, and `TaskValidator` reports them.
     """
 
     title: str
@@ -53,17 +56,18 @@ class Task(_ByFields):
     projects: tuple[str, ...] = ()
     contexts: tuple[str, ...] = ()
     recurrence: str | None = None
-    """How it comes again: '3d', '1w', '2m', '1y'; a leading '+' counts from the due date."""
+    """The interval until it is due again: '3d', '5b' (business days), '1w', '2m' or '1y'. With a
+    leading '+' the interval starts at the due date, otherwise at the completion date."""
     status: str = "pending"
-    """'pending', 'waiting', 'overdue' or 'completed'; readers set it, `TaskProcessor` moves it."""
+    """'pending', 'waiting', 'overdue' or 'completed'."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch(_ByFields):
     """The tasks given to one call of a processor.
 
-    `index` counts batches from 0 and `first` is the position of the first task in the whole input,
-    so that a task can be named wherever its batch ended up.
+    `index` is the batch's number, from 0. `first` is the position of its first task in the whole
+    input, so each task can be named.
     """
 
     index: int
@@ -87,18 +91,18 @@ class Part(Batch):
 
 @dataclass(frozen=True, slots=True)
 class TaskFailure(_ByFields):
-    """One task that could not be processed: which, and why."""
+    """A task that failed, and why."""
 
     task: int
     """Position in the whole input, from 0."""
     title: str
     error: str
-    """Type and message: ``'ValueError: no such project'``."""
+    """The type and message of the exception: ``'ValueError: no such project'``."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSeen(_ByFields):
-    """What a worker reported of itself while it ran one batch."""
+    """What a worker recorded about itself while it ran one batch."""
 
     worker: str = "main"
     """Unique within a run: ``'thread-1'``, ``'process-4711'``, ``'interpreter-2'``."""
@@ -107,30 +111,30 @@ class WorkerSeen(_ByFields):
     gil_before: bool = True
     gil_after: bool = True
     cpu: int | None = None
-    """CPU it ran on at the end of the batch, where the system tells."""
+    """The CPU that it ran on at the end of the batch; None if the system does not say."""
     start_method: str = "main"
     """'main', 'thread', 'coroutine', 'interpreter', 'forkserver', 'spawn' or 'fork'."""
     allowed: tuple[int, ...] = ()
-    """CPUs that it may use, at the end of the batch; empty where the system does not tell."""
+    """The CPUs that it may use at the end of the batch; empty if the system does not say."""
     queue_s: Seconds = 0.0
-    """From being handed out to being taken by the worker. This and the next three are 0 where
-    nothing waits or nothing is copied, and where it is not measured."""
+    """Time from sending the batch to the worker until the worker begins it. This and the next three
+    are 0 where batches are not copied, or where the time is not measured."""
     deserialise_s: Seconds = 0.0
-    """Unpickling the batch, in the worker."""
+    """Time that the worker spent unpickling the batch."""
     serialise_s: Seconds = 0.0
-    """Pickling the result, in the worker."""
+    """Time that the worker spent pickling the result."""
     return_s: Seconds = 0.0
-    """From the worker's sending the result to the caller's taking it."""
+    """Time from sending the result until the caller received it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessingResult(_ByFields):
-    """What one processor made of one batch. Immutable once made.
+    """The result of processing one batch.
 
-    `success` is true when every task of the batch was processed; otherwise `error` names processor,
-    batch and cause, `failures` the tasks that failed by themselves, and `tasks_processed` counts
-    those that were done all the same. `duration` is wall time in seconds; `started` is
-    `time.perf_counter()` when the batch began, comparable between workers of one machine.
+    `success` is true when every task was processed. Otherwise `error` names the processor, the
+    batch and the cause, `failures` lists the tasks that raised, and `tasks_processed` counts the
+    others. `duration` is wall time in seconds. `started` is `time.perf_counter()` at the start of
+    the batch, which is comparable between workers of one machine.
     """
 
     processor_id: str
@@ -145,19 +149,19 @@ class ProcessingResult(_ByFields):
     """One JSON value a task in order, None for a failed task. None unless rows are kept, which
     those of a `Part` always are."""
     partial: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    """The batch's share of an aggregate, merged by the processor's `merge`."""
+    """The aggregate of this batch, which the processor's `merge` adds to others."""
     digest: int | None = 0
-    """256-bit digest of position and output; the sum over batches is the run's digest. None where
-    it is unknown: see `BatchReport.digest`."""
+    """A 256-bit hash of the batch's position and output. The sum over batches is the run's digest.
+    None if it is unknown: see `BatchReport`."""
     failures: tuple[TaskFailure, ...] = ()
     seen: WorkerSeen = field(default_factory=WorkerSeen)
     fault: Fault | None = None
-    """Why the whole batch did not come back from its worker; None when `process_batch` returned."""
+    """Why the worker did not return a result; None when `process_batch` returned."""
     part: int | None = None
     """The `number` of the part that was run; None for a whole batch."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A mapping proxy does not pickle: it travels as the dict it guards.
+        # A mapping proxy does not pickle, so it is sent as a dict.
         values = [getattr(self, f.name) for f in fields(self)]
         values[_PARTIAL] = dict(self.partial)
         return type(self), tuple(values)
@@ -175,7 +179,7 @@ class WorkerTotals(_ByFields):
     batches: int
     tasks: int
     busy_s: Seconds
-    """Sum of its batches' durations. With a GIL this includes waiting for other threads."""
+    """The sum of its batches' durations. With a GIL this includes waiting for other threads."""
     gil_before: bool
     gil_after: bool
     cpus: tuple[int, ...]
@@ -183,13 +187,12 @@ class WorkerTotals(_ByFields):
 
 @dataclass(frozen=True, slots=True)
 class BatchReport(_ByFields):
-    """What a whole run came to.
+    """The result of a whole run.
 
-    `tasks` were taken in, of which `failed` were not processed. `wall_s` runs from the first batch
-    handed out to the last result taken in, with the workers already up; `pool_start_s` is what
-    bringing them up took. `digest` is the same for every approach that gave the same output, and
-    empty where it cannot be known: a `process_batch` of the user's own gave no rows, and one of its
-    batches had to be run in parts.
+    `tasks` counts all tasks, and `failed` those that were not processed. `wall_s` is the time from
+    the first batch sent to the last result, with the workers ready; `pool_start_s` is the start-up
+    time of the workers. `digest` is the same for all approaches with the same output. It is empty
+    if it is unknown: a user's own `process_batch` returned no rows for a batch that was split.
     """
 
     executor: str
@@ -202,29 +205,28 @@ class BatchReport(_ByFields):
     pool_start_s: Seconds
     digest: str
     result: Mapping[str, Any]
-    """The merged aggregate of all batches, as the processor's `finish` gives it."""
+    """The merged aggregate of all batches, as the processor's `finish` returns it."""
     failures: tuple[TaskFailure, ...]
     """The first failures, at most `MAX_FAILURES_KEPT`; `failed` counts all."""
     errors: tuple[str, ...]
-    """The first failed batches' errors, at most as many."""
+    """The errors of the first failed batches, at most `MAX_FAILURES_KEPT`."""
     worker_totals: tuple[WorkerTotals, ...]
     interrupted: bool = False
     retried: int = 0
-    """Runs of batches, or of parts of them, beyond the first: after a fault or a failure."""
+    """How many times a batch or a part of one was run again after it failed."""
     set_aside: int = 0
-    """Tasks that broke each batch they were in, found singly; they count as `failed` too."""
+    """The number of poison tasks that were isolated; they count in `failed` too."""
     set_aside_tasks: tuple[TaskFailure, ...] = ()
-    """The first of them, at most `MAX_FAILURES_KEPT`."""
+    """The first tasks that were set aside, at most `MAX_FAILURES_KEPT`."""
     replaced: int = 0
-    """Workers that died or overran the deadline, and were replaced."""
+    """The number of workers that were replaced because they died or overran the deadline."""
     resumed_tasks: int = 0
-    """Of `tasks`, those that a journal says were done by an earlier run, before `wall_s`."""
+    """The number of tasks that an earlier run had done, according to the journal."""
     worker_stats: tuple[Any, ...] = ()
-    """What each worker did in this run, as `todobatch.executors.WorkerStats`: time with and without
-    batches, steals, parkings; several rounds are added up."""
+    """What each worker did, as `todobatch.executors.WorkerStats`, summed over all rounds."""
     resizes: tuple[Any, ...] = ()
-    """The sizes of a pool that sizes itself, as `todobatch.executors.Resize`: its beginning and the
-    latest ones, at most 1,000."""
+    """The sizes of an elastic pool, as `todobatch.executors.Resize`: the first and the latest, at
+    most 1,000."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(
@@ -234,8 +236,9 @@ class BatchReport(_ByFields):
 
 
 MAX_FAILURES_KEPT = 100
+"""A report keeps at most this many failures, errors and tasks set aside."""
 
 
 def describe_exception(error: BaseException) -> str:
-    """Type and message on one line."""
+    """Return the type and message of an exception on one line."""
     return " ".join("".join(traceback.format_exception_only(error)).split())

@@ -1,7 +1,7 @@
-"""CPU time and peak memory of a whole process tree. The only module that imports psutil.
+"""CPU time and peak memory of a whole process tree, read from the kernel's counters.
 
-It runs in the process that measures, never in a worker, and outside the timed part: nothing is
-sampled while the work runs, the kernel's own accounts are read before and after.
+It runs in the process that measures, never in a worker, and only before and after the timed part.
+It is the only module that imports psutil.
 """
 
 import resource
@@ -17,9 +17,9 @@ from todobatch.units import Bytes, Seconds
 def tree_cpu_seconds() -> Seconds:
     """CPU seconds (user and system) of this process and all its descendants until now.
 
-    Descendants that ended are in it once their parent has waited for them. Take the difference of
-    two calls for the CPU time of what ran between them. What the calls themselves cost, some
-    milliseconds of looking through the process table, is left out. Call it from one thread only.
+    The difference of two calls is the CPU time of what ran between them. Descendants that ended
+    count once their parent has waited for them. The cost of the calls themselves, some
+    milliseconds, is subtracted. Call it from one thread only.
     """
     global _own_cost  # noqa: PLW0603 - what earlier calls took; one thread calls
     begun = time.thread_time()
@@ -40,9 +40,9 @@ _own_cost: Seconds = 0.0
 def tree_context_switches() -> tuple[int, int] | tuple[()]:
     """Voluntary and involuntary context switches of this process and its descendants until now.
 
-    Take the difference of two calls. Threads of children that have ended are not in it. Empty
-    outside Linux, where those of living children are unknown. Sources: getrusage(2),
-    proc_pid_status(5).
+    The difference of two calls counts what happened between them. Ended threads of children do not
+    count. Returns an empty tuple outside Linux, where switches of running children are unknown.
+    Sources: getrusage(2), proc_pid_status(5).
     """
     if not sys.platform.startswith("linux"):
         return ()
@@ -68,8 +68,8 @@ def tree_peak(*, beside: int | None = None) -> tuple[Bytes, str]:
     n processes share as 1/n, plus how far its resident set once stood above the present one
     (VmHWM - VmRSS). Sources: proc_pid_smaps(5), proc_pid_status(5). Peaks of different
     processes need not have been at one moment, so this is an upper estimate.
-    `beside` is a process outside the tree, of which this one is a fork: what the tree shares with
-    it alone counts in full, as if that process were not there.
+    `beside` is the process of which this one is a fork, if it is outside the tree. Memory that only
+    it shares with the tree then counts in full.
     ``'maxrss+rss'``: elsewhere, the peak resident set of this process plus the present one of each
     live descendant; their earlier peaks are not known.
     """
@@ -90,9 +90,9 @@ def tree_peak(*, beside: int | None = None) -> tuple[Bytes, str]:
 
 
 def _shared_with_others(pid: int) -> Bytes:
-    """What a process takes off others' proportional set sizes: its own, without what is private.
+    """The memory that a process shares: its proportional set size without private pages.
 
-    (Pages that are shared with strangers' processes too are in it with this one's share of them.)
+    Pages that unrelated processes share as well count with this process's share of them.
     """
     try:
         seen = psutil.Process(pid).memory_full_info()
@@ -109,7 +109,7 @@ def _resident(process: psutil.Process) -> Bytes:
 
 
 def _process_cpu(process: psutil.Process) -> Seconds:
-    """CPU seconds of one live process, to the nanosecond where its CPU clock can be read.
+    """CPU seconds of one live process, with nanosecond resolution if its CPU clock can be read.
 
     Source of the clock's number: clock_getcpuclockid(3) on Linux, ``~pid << 3 | CPUCLOCK_SCHED``.
     """
@@ -117,7 +117,7 @@ def _process_cpu(process: psutil.Process) -> Seconds:
         try:
             return time.clock_gettime(~process.pid << 3 | 2)
         except OSError:
-            pass  # gone, or not ours to read: psutil tells which
+            pass  # it ended, or may not be read: psutil raises which
     times = process.cpu_times()
     return float(times.user + times.system)
 

@@ -1,4 +1,4 @@
-"""What this interpreter is: version, build, and whether its GIL is on right now."""
+"""Facts about the running interpreter and its CPUs: version, build, GIL, affinity."""
 
 import datetime as dt
 import os
@@ -14,7 +14,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class RuntimeFacts(TypedDict):
-    """What an interpreter says of itself when it is run."""
+    """What an interpreter reports about itself."""
 
     version: str  # '3.14.7'
     implementation: str  # 'cpython'
@@ -30,30 +30,30 @@ class RuntimeFacts(TypedDict):
 
 
 def gil_enabled() -> bool:
-    """Whether the GIL is on in this process now; before 3.13 it always is."""
+    """Whether the GIL is on in this process now; before Python 3.13 it always is."""
     probe = getattr(sys, "_is_gil_enabled", None)
     return True if probe is None else bool(probe())
 
 
 def free_threaded_build() -> bool:
-    """Whether this is a ``--disable-gil`` build (the GIL may be on all the same)."""
+    """Whether this is a free-threaded build; its GIL may still be on, see `gil_enabled`."""
     return bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 def cpus_available() -> int:
-    """CPUs that this process may run on: the affinity mask where there is one."""
+    """The number of CPUs that this process may run on, by its affinity mask if it has one."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def cpus_allowed() -> tuple[int, ...]:
-    """The CPUs that the calling thread may run on, or none where the system does not tell."""
+    """The CPUs that the calling thread may run on; empty if the system does not say."""
     return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
 def stay_on(cpu: int) -> None:
-    """Keep the calling thread, and threads that it starts from now on, on one CPU."""
+    """Keep the calling thread, and threads that it starts later, on one CPU."""
     os.sched_setaffinity(0, {cpu})
 
 
@@ -74,7 +74,7 @@ def end_with_parent() -> bool:
 
 
 def current_cpu() -> int | None:
-    """The CPU that the calling thread runs on, or None where the system does not tell."""
+    """The CPU that the calling thread runs on, or None if the system does not say."""
     ask = _sched_getcpu()
     return None if ask is None else ask()
 
@@ -100,7 +100,7 @@ def today() -> dt.date:
 
 
 def signal_name(number: int) -> str:
-    """``9`` -> ``'SIGKILL'``; a real-time signal has a number only."""
+    """Return the name of a signal, ``9`` -> ``'SIGKILL'``; a real-time signal has only a number."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -1,6 +1,6 @@
-"""Units carried by names and types, and how they are shown.
+"""Types that name the unit of a number, and functions that show numbers as text.
 
-Numbers stay plain floats and ints in SI units everywhere; they become text here only.
+Numbers are plain floats and ints in SI units everywhere else.
 """
 
 from typing import TypeAlias
@@ -11,7 +11,7 @@ Ratio: TypeAlias = float
 
 
 def show_seconds(seconds: Seconds) -> str:
-    """Three significant digits with a fitting unit: ``0.0123`` -> ``'12.3 ms'``."""
+    """Show a time with three significant digits: ``0.0123`` -> ``'12.3 ms'``."""
     for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if abs(seconds) >= factor or unit == "µs":
             return f"{_three_digits(seconds / factor)} {unit}"
@@ -19,7 +19,7 @@ def show_seconds(seconds: Seconds) -> str:
 
 
 def show_bytes(size: float) -> str:
-    """Decimal units as tools and clouds bill them: ``14_200_000`` -> ``'14.2 MB'``."""
+    """Show a size in decimal units: ``14_200_000`` -> ``'14.2 MB'``."""
     for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if abs(size) >= factor:
             return f"{_three_digits(size / factor)} {unit}"
@@ -27,7 +27,7 @@ def show_bytes(size: float) -> str:
 
 
 def show_ratio(ratio: Ratio) -> str:
-    """A ratio as ``'1.93×'``."""
+    """Show a ratio as ``'1.93×'``."""
     return f"{ratio:.2f}×"
 
 

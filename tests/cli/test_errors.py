@@ -11,7 +11,8 @@ import typer
 
 from tests.conftest import ROOT
 from todobatch.cli.app import app
-from todobatch.cli.errors import ALIASES, Command, in_options
+from todobatch.cli.shared.command import Command
+from todobatch.cli.shared.errors import ALIASES, in_options
 from todobatch.errors import UsageError
 
 GROUP: Any = typer.main.get_command(app)

@@ -107,9 +107,9 @@ def test_the_summary_has_banner_workers_totals_and_a_measured_speedup(
     assert done.returncode == 0, done.stderr
     assert f"Python {sys.version.split()[0]}, GIL on, " in done.stderr
     assert "example8 on threads, 2 workers" in done.stderr
-    for part in ("thread-1", "thread-2", "CPU time", "at its peak, all processes", "tasks/s"):
+    for part in ("thread-1", "thread-2", "CPU time", "at its peak, in all processes", "tasks/s"):
         assert part in done.stdout
-    assert "against a sequential run of the same batches" in done.stdout
+    assert "over a sequential run of the same batches" in done.stdout
 
 
 def test_the_report_has_what_each_worker_did(run_todobatch: RunTodobatch) -> None:
@@ -132,7 +132,7 @@ def test_a_range_of_workers_is_for_the_pool_that_sizes_itself(run_todobatch: Run
     done = run_todobatch(*common)
     assert done.returncode == 0, done.stderr
     assert "pipeline on elastic, 2 to 3 workers" in done.stderr
-    assert "size      2" in done.stdout
+    assert "workers   2" in done.stdout
     document = _document(run_todobatch(*common, "-e", "elastic", "--json").stdout)
     assert (document["executor"], document["least_workers"], document["workers"]) == (
         "elastic", 2, 3,
@@ -330,7 +330,7 @@ def test_a_baseline_that_fails_costs_the_speedup_only(
         "--baseline", cwd=project,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
-    assert "the sequential run to compare with failed" in done.stderr
+    assert "the sequential run, for the speed-up, failed" in done.stderr
     assert _document(done.stdout)["speedup"] is None
 
 
@@ -398,7 +398,7 @@ def test_a_crash_of_the_whole_process_is_an_error_with_a_remedy(
         (
             ["--generate", "5", "--workers", "1-3", "-e", "threads"],
             2,
-            ["threads has as many workers as it is told", "--executor elastic", "--workers 3"],
+            ["threads needs a fixed number of workers", "--executor elastic", "--workers 3"],
         ),
         (["--generate", "5", "--batch-size", "0"], 2, ["--batch-size"]),
         (["--generate", "5", "--executor", "magic"], 2, ["'magic'", "threads"]),
@@ -499,7 +499,7 @@ def test_ctrl_c_finishes_what_is_under_way_and_keeps_it(project: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         for line in process.stderr:
-            if "finishing the batches under way" in line:
+            if "finishing the batches in flight" in line:
                 break
         (project / "go").touch()
         stdout, _ = process.communicate(timeout=60)
@@ -575,7 +575,7 @@ def test_a_second_ctrl_c_ends_a_batch_that_holds_the_gil(project: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         for line in process.stderr:
-            if "finishing the batches under way" in line:
+            if "finishing the batches in flight" in line:
                 break
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)

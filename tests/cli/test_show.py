@@ -3,11 +3,12 @@
 import io
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from tests.lab.made_up import FREE, SEQ, SEQ_T, THREADS, drifting, run_of, sample
+from tests.made_up import FREE, SEQ, SEQ_T, THREADS, drifting, run_of, sample
 from todobatch.cli.views import show
 from todobatch.errors import UsageError
 from todobatch.lab.store.folder import Run
@@ -25,9 +26,9 @@ def run() -> Run:
     )
 
 
-def shown(run: Run, **options: str) -> str:
+def shown(run: Run, **options: Any) -> str:
     out = io.StringIO()
-    show.show(run, console=Console(file=out, width=80), **options)
+    show.show(run, screen=Console(file=out, width=80), **options)
     return out.getvalue()
 
 
@@ -58,7 +59,7 @@ def test_a_quick_run_says_that_it_is_quick(run: Run) -> None:
 def test_voids_are_told_with_their_reason(run: Run) -> None:
     void = sample(FREE, block=2, void="the GIL was on in a free-threaded interpreter (worker w1)")
     text = shown(Run(run.meta, [*run.samples, void]))
-    assert "1 of 21 samples are void and in none of the figures:" in text
+    assert "1 of 21 samples are void and left out of all figures:" in text
     assert "block 3, example8/3.14t/threads/2: the GIL was on" in text
     assert "5+1 void" in text
 
@@ -67,23 +68,23 @@ def test_an_unfinished_and_torn_run_says_so(run: Run) -> None:
     unfinished = Run(replace(run.meta, ended=None), run.samples, torn=True)
     text = shown(unfinished)
     assert "todobatch bench --resume made-up" in text
-    assert "cut off in the middle" in text
+    assert "The last line of samples.jsonl is incomplete" in text
 
 
 def test_a_busy_machine_is_told(run: Run) -> None:
     busy = replace(run.meta, machine={**run.meta.machine, "load": [3.5, 1, 1]})
-    assert "busy when this began (load 3.5 on 2 CPUs)" in shown(Run(busy, run.samples))
+    assert "busy at the start (load 3.5 on 2 CPUs)" in shown(Run(busy, run.samples))
 
 
 def test_workers_that_got_nothing_are_told(run: Run) -> None:
     lazy = sample(THREADS, block=7, worker_totals=[{"worker": "w0", "batches": 8}])
     text = shown(Run(run.meta, [*run.samples, lazy]))
-    assert "In 1 samples not every worker got a batch: example8/3.14/threads/2" in text
+    assert "In 1 samples some workers got no batch: example8/3.14/threads/2" in text
 
 
 def test_a_run_without_a_sample_is_shown_too(run: Run) -> None:
     text = shown(Run(run.meta, []))
-    assert "example8: no sample to go by yet" in text
+    assert "example8: no valid sample yet" in text
     assert json.loads(show.as_json(Run(run.meta, [])))["cells"] == []
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from todobatch.executors import EXECUTORS, Executor, Wrapped
 from todobatch.model import Batch, Task
+from todobatch.testing import Scripted
 
 sys.path.insert(0, str(Path(__file__).parent / "modules"))
 
@@ -26,7 +27,7 @@ WRAPPED = {
         cpu_parallel=True,
     ),
 }
-EVERY = {**EXECUTORS, **WRAPPED}
+EVERY = {**EXECUTORS, **WRAPPED, "scripted": Scripted()}
 
 
 def _available() -> list[str]:

@@ -157,7 +157,7 @@ def test_what_waits_behind_a_hanging_batch_goes_to_others(
     assert others == 9
 
 
-def test_a_batch_that_cannot_be_sent_or_taken_fails_alone(isolating: Executor) -> None:
+def test_a_batch_that_cannot_be_pickled_or_unpickled_fails_alone(isolating: Executor) -> None:
     strange: dict[int, object] = {
         3: lambda: 0,
         8: contract_work.Unloadable(),

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.fake_executor import Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import Hooks, Recovery, run_batches
 from todobatch.executors import Executor
@@ -14,6 +14,7 @@ from todobatch.executors.base import BatchRunner, Capabilities
 from todobatch.executors.worker import Worker
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure
 from todobatch.processors import TaskBatchProcessor
+from todobatch.testing import Scripted
 
 AT_ONCE = Recovery(backoff_s=0.0)
 

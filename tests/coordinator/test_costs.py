@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.coordinator.made_up import Virtual, cut
-from tests.fake_executor import FOR_EVER, Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task, run_batches
 from todobatch.coordinator import Hooks, Recovery, batched
 from todobatch.coordinator.costs import MOST_BATCHES, Costs
 from todobatch.coordinator.journal import Journal
 from todobatch.errors import NewerSchemaError, StoreError, TodobatchError, UsageError
 from todobatch.model import Batch
+from todobatch.testing import FOR_EVER, Scripted
 
 
 def rows_in(path: Path) -> list[list[float]]:

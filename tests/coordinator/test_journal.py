@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import ROOT, RunTodobatch
 from tests.coordinator.made_up import JOB
-from tests.fake_executor import FOR_EVER, Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task, run_batches
 from todobatch.coordinator import Hooks, Recovery
 from todobatch.coordinator.journal import Journal
@@ -22,6 +22,7 @@ from todobatch.errors import NewerSchemaError, StoreError, UsageError
 from todobatch.lab.interpreters import Interpreter
 from todobatch.model import Batch, BatchReport, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
+from todobatch.testing import FOR_EVER, Scripted
 
 
 class _Killed(BaseException):

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.coordinator.made_up import Virtual, as_if_failed, cut, named, run
-from tests.fake_executor import FOR_EVER, Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import (
     Hooks,
@@ -29,6 +29,7 @@ from todobatch.coordinator import (
 from todobatch.coordinator.costs import Costs
 from todobatch.errors import UsageError
 from todobatch.model import Batch, BatchReport, ProcessingResult
+from todobatch.testing import FOR_EVER, Scripted
 
 
 def test_the_longest_go_first_unknown_ones_before_all_and_equals_in_their_order() -> None:

@@ -7,7 +7,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from tests.coordinator.made_up import AT_ONCE, Slow, Took, named, run
-from tests.fake_executor import Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import Hooks, Recovery, batched, run_batches
 from todobatch.coordinator import parts as part_sizes
@@ -18,6 +18,7 @@ from todobatch.executors.worker import Worker
 from todobatch.model import Batch, Json, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
 from todobatch.processors.catalogue import resolve
+from todobatch.testing import Scripted
 
 
 def test_slow_tasks_go_out_in_parts_and_quick_ones_in_whole_batches() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.coordinator.made_up import Took, as_if_failed, named, run
-from tests.fake_executor import FOR_EVER, Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import Recovery, batched, run_batches
 from todobatch.coordinator.recovery import HOPELESS_AFTER, MOST_WAITING, Feed
@@ -21,6 +21,7 @@ from todobatch.executors import get
 from todobatch.model import TaskFailure
 from todobatch.processors import TaskBatchProcessor
 from todobatch.processors.base import failed_result
+from todobatch.testing import FOR_EVER, Scripted
 
 
 @st.composite
@@ -89,7 +90,7 @@ def test_each_task_is_in_the_results_once_whatever_breaks(
     # The whole is what it would be, had those tasks failed by themselves.
     expected = as_if_failed(tasks, aside, size)
     assert (report.digest, report.result) == (expected.digest, expected.result)
-    assert executor.most_out <= holds
+    assert executor.most_in_flight <= holds
 
 
 def test_a_batch_that_broke_once_is_whole_afterwards() -> None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from tests.coordinator.made_up import named, run
-from tests.fake_executor import FOR_EVER, Flaky, Scripted
+from tests.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import Recovery, run_batches
 from todobatch.coordinator.recovery import Settled
@@ -12,6 +12,7 @@ from todobatch.coordinator.tally import Tally
 from todobatch.executors.base import MOST_WORKERS_NAMED
 from todobatch.model import Batch, ProcessingResult, WorkerSeen
 from todobatch.processors import TaskBatchProcessor
+from todobatch.testing import FOR_EVER, Scripted
 
 
 def test_an_unknown_digest_stays_unknown_in_a_journal() -> None:

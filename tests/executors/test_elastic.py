@@ -97,7 +97,7 @@ def test_batches_that_wait_for_each_other_meet_all_the_same() -> None:
     assert 0.0 == resizes[0].at_s < resizes[1].at_s
 
 
-def test_it_is_told_the_least_that_may_work() -> None:
+def test_at_least_the_given_number_of_workers_work() -> None:
     with Elastic(2).placed("none").open(Together(), 3) as run:
         results = list(run(batched(generate(2), 1)))  # they meet at once: two work from the start
         resizes, stats = resizes_of(run), stats_of(run)
@@ -107,7 +107,7 @@ def test_it_is_told_the_least_that_may_work() -> None:
 
 
 @pytest.mark.parametrize(("least", "most"), [(0, 3), (4, 3), (-1, 1)])
-def test_a_range_that_is_none_is_refused(least: int, most: int) -> None:
+def test_an_invalid_range_of_workers_is_refused(least: int, most: int) -> None:
     with pytest.raises(UsageError, match=f"from {least} to {most} workers is not a range"):
         Elastic(least).check(most)
 

@@ -61,7 +61,7 @@ def test_a_pool_that_cannot_be_started_anew_is_an_error_with_a_remedy() -> None:
 
     with pytest.raises(ExecutorUnavailableError) as raised:
         run_batches([Task("a")] * 9, "validate", executor=Wrapped(make, "mine"), batch_size=1)
-    assert raised.value.cause == "its pool did not start: OSError: no more of them"
+    assert raised.value.cause == "the wrapped pool did not start: OSError: no more of them"
     assert raised.value.place == "executor mine"
     assert made == 2
 

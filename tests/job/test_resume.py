@@ -82,7 +82,7 @@ def test_a_finished_job_is_not_run_again(run_todobatch: RunTodobatch, tmp_path: 
     second = run_todobatch(*RUN, cwd=tmp_path)
     assert (first.returncode, second.returncode) == (0, 0), second.stderr
     assert (
-        "going on with the journal: 3000 tasks were done before"
+        "resuming the job from its journal: 3000 tasks are done"
         in run_todobatch(*RUN[:-1], cwd=tmp_path).stderr
     )
     one, two = json.loads(first.stdout), json.loads(second.stdout)
@@ -137,7 +137,7 @@ def test_a_job_stopped_by_ctrl_c_is_saved_and_resumed(
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         for line in process.stderr:
-            if "finishing the batches under way" in line:
+            if "finishing the batches in flight" in line:
                 break
         if times == 2:
             process.send_signal(signal.SIGINT)

@@ -233,7 +233,7 @@ def test_a_wrong_address_is_refused_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setenv(web.VARIABLE, text)
-    with pytest.raises(UsageError, match="is no address") as caught:
+    with pytest.raises(UsageError, match="is not an address") as caught:
         resolve("http")
     assert caught.value.place == "TODOBATCH_HTTP"
     assert "host:port" in caught.value.remedy

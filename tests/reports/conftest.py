@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reports import runs
+from tests import made_up
 from todobatch.lab.store.folder import Run, load_run
 from todobatch_reports import site
 from todobatch_reports.frames import Figures
@@ -13,9 +13,9 @@ from todobatch_reports.frames import Figures
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A full run with one void sample, on disk."""
-    meta = runs.meta(mode="full", blocks=6)
-    taken = runs.with_a_void(runs.samples(meta), "its output differs")
-    return runs.write(tmp_path_factory.mktemp("runs") / "full", meta, taken)
+    meta = made_up.full_meta(mode="full", blocks=6)
+    taken = made_up.with_a_void(made_up.full_samples(meta), "its output differs")
+    return made_up.write_run(tmp_path_factory.mktemp("runs") / "full", meta, taken)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.reports import runs
+from tests import made_up
 from todobatch.lab.store.folder import Run
 from todobatch_reports import charts, pages
 from todobatch_reports.frames import Figures, span_frame
@@ -50,7 +50,7 @@ def test_a_name_from_the_run_cannot_end_the_script_that_holds_it() -> None:
 
 
 def test_thousands_of_spans_become_few_bars_that_cover_the_same_time() -> None:
-    sample = runs.samples(runs.meta(blocks=1))[0]
+    sample = made_up.full_samples(made_up.full_meta(blocks=1))[0]
     spans = [[f"w{n % 2}", n, n * 0.001, n * 0.001 + 0.0015] for n in range(5000)]
     frame = span_frame(replace(sample, spans=spans, wall_s=5.0015))
     bars = charts.joined(frame, 5.0015)
@@ -60,8 +60,8 @@ def test_thousands_of_spans_become_few_bars_that_cover_the_same_time() -> None:
 
 
 def test_a_run_of_one_block_is_drawn_without_intervals() -> None:
-    meta = runs.meta(mode="quick", blocks=1, workloads=("example8",))
-    made = pages.make(Figures.of(Run(meta, runs.samples(meta))))
+    meta = made_up.full_meta(mode="quick", blocks=1, workloads=("example8",))
+    made = pages.make(Figures.of(Run(meta, made_up.full_samples(meta))))
     assert all(chart.wide.svg.startswith("<svg") for chart in made.charts)
     assert "nan" not in " ".join(chart.wide.svg for chart in made.charts).lower()
 

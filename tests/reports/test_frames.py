@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tests.reports import runs
+from tests import made_up
 from todobatch.lab.store.folder import Run
 from todobatch.lab.store.schema import Cell
 from todobatch_reports import frames
@@ -32,12 +32,12 @@ def test_a_samples_speed_up_is_against_sequential_of_its_own_block(figures: Figu
 
 
 def test_a_void_sample_has_no_speed_up_and_is_nobodys_base() -> None:
-    meta = runs.meta(blocks=1, workloads=("example8",))
-    taken = runs.samples(meta)
+    meta = made_up.full_meta(blocks=1, workloads=("example8",))
+    taken = made_up.full_samples(meta)
     spoilt = [
         sample
         if sample.cell != Cell("example8", "3.14", "sequential", 1)
-        else runs.with_a_void([sample], "spoilt")[0]
+        else made_up.with_a_void([sample], "spoilt")[0]
         for sample in taken
     ]
     frame = frames.sample_frame(Run(meta, spoilt), ())

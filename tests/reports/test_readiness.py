@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from tests.reports import runs
+from tests import made_up
 from todobatch.lab.stats.reasons import UNEXPLAINED
 from todobatch.lab.store.folder import Run
 from todobatch_reports import readiness
@@ -8,8 +8,8 @@ from todobatch_reports.frames import Figures
 
 
 def figures_of(cpus: int = 2, **changes: object) -> Figures:
-    meta = runs.meta(cpus=cpus, blocks=5, workloads=("example8",))
-    taken = [replace(s, **changes) if s.number == 7 else s for s in runs.samples(meta)]  # type: ignore[arg-type]
+    meta = made_up.full_meta(cpus=cpus, blocks=5, workloads=("example8",))
+    taken = [replace(s, **changes) if s.number == 7 else s for s in made_up.full_samples(meta)]  # type: ignore[arg-type]
     return Figures.of(Run(meta, taken))
 
 
@@ -42,8 +42,8 @@ def test_what_a_speed_run_cannot_show_is_said_to_be_not_measured() -> None:
 
 
 def test_without_free_threads_nothing_is_said_of_races() -> None:
-    meta = runs.meta(blocks=3, workloads=("example8",))
-    only_gil = [s for s in runs.samples(meta) if s.interpreter == "3.14"]
+    meta = made_up.full_meta(blocks=3, workloads=("example8",))
+    only_gil = [s for s in made_up.full_samples(meta) if s.interpreter == "3.14"]
     figures = Figures.of(Run(meta, only_gil))
     assert readiness.no_races(figures).state == "not measured"
     assert readiness.thread_tax(figures) == []
@@ -57,8 +57,8 @@ def test_the_cost_of_no_gil_on_one_thread_is_a_paired_ratio() -> None:
 
 
 def test_one_block_decides_nothing() -> None:
-    meta = runs.meta(blocks=1, workloads=("example8",))
-    figures = Figures.of(Run(meta, runs.samples(meta)))
+    meta = made_up.full_meta(blocks=1, workloads=("example8",))
+    figures = Figures.of(Run(meta, made_up.full_samples(meta)))
     assert readiness.limits_known(figures).state == "inconclusive"
     assert readiness.bottleneck_known(figures).state == "inconclusive"
     assert readiness.strategy_defined(figures).state == "inconclusive"

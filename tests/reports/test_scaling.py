@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.reports import runs
+from tests import made_up
 from todobatch_reports import scaling
 from todobatch_reports.frames import Figures, lines, span_frame
 
@@ -69,8 +69,8 @@ def test_a_line_that_gains_at_every_step_does_not_flatten(figures: Figures) -> N
 
 
 def test_balance_counts_the_idle_worker_and_the_one_that_got_no_batch() -> None:
-    meta = runs.meta(blocks=1, workloads=("example8",))
-    sample = next(s for s in runs.samples(meta) if s.workers == 4)
+    meta = made_up.full_meta(blocks=1, workloads=("example8",))
+    sample = next(s for s in made_up.full_samples(meta) if s.workers == 4)
     spans = [["a", 0, 0.0, 1.0], ["a", 1, 1.0, 2.0], ["b", 2, 0.0, 1.0], ["c", 3, 0.0, 1.0]]
     found = scaling.balance(replace(sample, spans=spans, wall_s=2.0))
     assert found is not None
@@ -81,13 +81,12 @@ def test_balance_counts_the_idle_worker_and_the_one_that_got_no_batch() -> None:
 
 
 def test_overlapping_spans_of_one_worker_are_counted_once() -> None:
-    meta = runs.meta(blocks=1, workloads=("io-wait",))
-    sample = replace(
-        runs.samples(meta)[0], spans=[["w", 0, 0.0, 2.0], ["w", 1, 1.0, 3.0], ["w", 2, 5.0, 6.0]]
-    )
+    meta = made_up.full_meta(blocks=1, workloads=("io-wait",))
+    spans = [["w", 0, 0.0, 2.0], ["w", 1, 1.0, 3.0], ["w", 2, 5.0, 6.0]]
+    sample = replace(made_up.full_samples(meta)[0], spans=spans)
     assert scaling.covered(span_frame(sample)) == pytest.approx(4.0)
 
 
 def test_a_sample_without_spans_has_no_balance() -> None:
-    sample = replace(runs.samples(runs.meta(blocks=1))[0], spans=[])
+    sample = replace(made_up.full_samples(made_up.full_meta(blocks=1))[0], spans=[])
     assert scaling.balance(sample) is None

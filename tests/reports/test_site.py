@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from markupsafe import escape
 
-from tests.reports import runs
+from tests import made_up
 from tests.tools.check_links import Page, broken_links
 from todobatch.errors import StoreError, UsageError
 from todobatch.lab.store.folder import Run
@@ -61,8 +61,8 @@ def test_each_cell_has_its_row_on_the_data_page(site_folder: Path, figures: Figu
 
 
 def test_a_quick_run_says_so_loudly_and_a_full_one_does_not(site_folder: Path) -> None:
-    meta = runs.meta(mode="quick", blocks=2, workloads=("example8",))
-    quick = pages.make(Figures.of(Run(meta, runs.samples(meta)))).texts
+    meta = made_up.full_meta(mode="quick", blocks=2, workloads=("example8",))
+    quick = pages.make(Figures.of(Run(meta, made_up.full_samples(meta)))).texts
     for page in ("index.md", "readiness.md"):
         assert "This was a quick run" in quick[page]
         full = (site_folder / page.replace(".md", ".html")).read_text("utf-8")
@@ -70,8 +70,8 @@ def test_a_quick_run_says_so_loudly_and_a_full_one_does_not(site_folder: Path) -
 
 
 def test_one_block_claims_no_limit_it_did_not_see() -> None:
-    meta = runs.meta(mode="quick", blocks=1, workloads=("example8",))
-    text = pages.make(Figures.of(Run(meta, runs.samples(meta)))).texts["scaling.md"]
+    meta = made_up.full_meta(mode="quick", blocks=1, workloads=("example8",))
+    text = pages.make(Figures.of(Run(meta, made_up.full_samples(meta)))).texts["scaling.md"]
     assert "inconclusive whether 2 workers are faster than 1" in text
     assert "as fast with" not in text
 
@@ -90,7 +90,7 @@ def test_what_a_batch_goes_through_is_told_and_left_out_where_it_was_not_recorde
         replace(s, spans=[span[:4] for span in s.spans], voluntary_switches=None)
         for s in figures.run.samples
     ]
-    folder = runs.write(tmp_path / "old", figures.meta, old)
+    folder = made_up.write_run(tmp_path / "old", figures.meta, old)
     site.build(folder, tmp_path / "site")
     assert "phases of a batch" not in (tmp_path / "site/scaling.html").read_text()
 
@@ -105,9 +105,9 @@ def test_the_data_is_the_runs_own(site_folder: Path, run: Run, run_folder: Path)
 
 
 def test_text_from_a_run_is_shown_and_never_run() -> None:
-    meta = runs.meta(blocks=2, workloads=("example8",))
+    meta = made_up.full_meta(blocks=2, workloads=("example8",))
     meta.machine["cpu_model"] = "<script>alert(1)</script>"
-    texts = pages.make(Figures.of(Run(meta, runs.samples(meta)))).texts
+    texts = pages.make(Figures.of(Run(meta, made_up.full_samples(meta)))).texts
     assert all("<script>" not in text for text in texts.values())
     assert "&lt;script&gt;" in texts["index.md"]
 
@@ -131,18 +131,19 @@ def test_a_site_of_ours_is_replaced_as_a_whole(site_folder: Path, run_folder: Pa
 
 
 def test_a_run_without_good_samples_is_refused_with_a_remedy(tmp_path: Path) -> None:
-    meta = runs.meta(blocks=1, workloads=("example8",))
-    folder = runs.write(tmp_path / "empty", meta, [])
+    meta = made_up.full_meta(blocks=1, workloads=("example8",))
+    folder = made_up.write_run(tmp_path / "empty", meta, [])
     with pytest.raises(StoreError, match="nothing to report") as caught:
         site.build(folder, tmp_path / "site")
     assert "--resume" in caught.value.remedy
 
 
 def test_the_newest_run_comes_before_the_published_one(tmp_path: Path) -> None:
-    meta = runs.meta(blocks=1, workloads=("example8",))
-    published = runs.write(tmp_path / "published" / "machine", meta, runs.samples(meta))
+    meta = made_up.full_meta(blocks=1, workloads=("example8",))
+    samples = made_up.full_samples(meta)
+    published = made_up.write_run(tmp_path / "published" / "machine", meta, samples)
     assert site.default_run(tmp_path) == published
-    own = runs.write(tmp_path / "mine", meta, runs.samples(meta))
+    own = made_up.write_run(tmp_path / "mine", meta, samples)
     assert site.default_run(tmp_path) == own
 
 

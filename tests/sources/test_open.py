@@ -118,7 +118,7 @@ def test_what_the_caller_raises_while_reading_is_not_taken_for_an_error_of_the_i
 def test_utf16_is_refused_by_its_name(tmp_path: Path, fmt: str, encoding: str) -> None:
     path = tmp_path / "tasks"
     path.write_bytes("\ufeffCall mum\n".encode(encoding))
-    with pytest.raises(InputError, match="this is UTF-16"):
+    with pytest.raises(InputError, match="the file is UTF-16"):
         list(open_source(path, format=fmt).read(refuse))
 
 

@@ -7,21 +7,20 @@ from todobatch.cli.bench import bench
 from todobatch.cli.compare import compare
 from todobatch.cli.doctor import doctor
 from todobatch.cli.drill import drill
-from todobatch.cli.errors import Command
 from todobatch.cli.interpreters import app as interpreters
 from todobatch.cli.report import report
 from todobatch.cli.run import run
+from todobatch.cli.shared.command import Command
 from todobatch.cli.show import show
 from todobatch.cli.versus import versus
 
 app = typer.Typer(
     name="todobatch",
-    help="Which way should this batch job run in parallel, on which interpreter, with how many "
-    "workers - and how sure are we?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # Rich's help costs 0.2 s of imports, and help must be quick
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with: todobatch bench --quick",
 )
 
 
@@ -34,23 +33,28 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and leave."
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    """Which way should this batch job run in parallel?"""
+    """Which way should this batch job run in parallel, on which interpreter, with how many workers?
+
+    And how sure is that? todobatch measures it on this machine.
+    """
 
 
-for function, summary in (
-    (run, "Run one job one way, and say what it took."),
-    (bench, "Measure many ways side by side, and name the fastest."),
-    (show, "Show what a run of bench found, and why."),
-    (versus, "Tell in seconds whether B is faster than A."),
-    (compare, "Compare two runs: what became slower, and a gate for CI."),
-    (doctor, "Say what on this machine spoils figures, and how noisy it is."),
-    (drill, "Break every executor in every way, and count what is lost."),
-    (report, "Build a site from a run of bench."),
+for function, summary, example in (
+    (bench, "Measure many approaches side by side.", "bench --quick"),
+    (show, "Show what a run of bench found.", "show results/published/quick"),
+    (report, "Build a site from a run of bench.", "report results/published/quick"),
+    (run, "Run one job with one approach.", "run examples/todo.txt --executor threads --workers 2"),
+    (
+        versus,
+        "Compare two workloads or approaches in seconds.",
+        "versus pipeline report --budget 5",
+    ),
+    (compare, "Compare two runs, and gate a change.", "compare A B --fail-on-slower 3%"),
+    (doctor, "Check how well this machine measures.", "doctor --seconds 5"),
+    (drill, "Break every executor, and count lost tasks.", "drill --executors threads --no-peers"),
 ):
-    app.command(cls=Command, short_help=summary)(function)
-app.add_typer(
-    interpreters, name="interpreters", short_help="List Python interpreters, or install one."
-)
+    app.command(cls=Command, short_help=summary, epilog=f"Example: todobatch {example}")(function)
+app.add_typer(interpreters, name="interpreters", short_help="List or install interpreters.")

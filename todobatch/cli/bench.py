@@ -1,145 +1,174 @@
 """`todobatch bench`: measure which way of running a batch job is fastest on this machine."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from todobatch.cli.shares import share_of
+from todobatch.cli.shared.options import (
+    DATA,
+    HOW_LONG,
+    OUTPUT,
+    WHAT,
+    InputFile,
+    InputFormat,
+    Seed,
+    import_from_current_folder,
+    names,
+    share_of,
+    whole_numbers,
+)
 from todobatch.errors import MeasurementError, UsageError
 
 if TYPE_CHECKING:
     from todobatch.lab.store.folder import Run
 
+Quick = Annotated[
+    bool,
+    typer.Option("--quick", rich_help_panel=HOW_LONG,
+                 help="Measure a small choice, within 3 minutes. This is the default."),
+]  # fmt: skip
+Full = Annotated[
+    bool,
+    typer.Option("--full", rich_help_panel=HOW_LONG,
+                 help="Measure every workload, executor and number of workers, within an hour."),
+]  # fmt: skip
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS", rich_help_panel=HOW_LONG, show_default=False,
+        help="Begin no block of samples that would end later. Default: 150 for a quick run, "
+        "3600 with --full, 600 with a choice of your own; no limit with --blocks, unless quick.",
+    ),
+]  # fmt: skip
+Target = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PERCENT", rich_help_panel=HOW_LONG, show_default=False,
+        help="Measure a cell until it is decided whether it is fastest, or its ratio to the "
+        "fastest is known to ± this. Default: 2%. With 0, every block has every cell.",
+    ),
+]  # fmt: skip
+Blocks = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", rich_help_panel=HOW_LONG, show_default=False,
+        help="Measure each cell up to N times, once a block. Default: 40.",
+    ),
+]  # fmt: skip
+Workloads = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES", rich_help_panel=WHAT, show_default=False,
+        help="Comma-separated built-in workloads, or package.module:function of your own.",
+    ),
+]  # fmt: skip
+Executors = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES", rich_help_panel=WHAT, show_default=False,
+        help="Comma-separated executors. Default: all. sequential is always measured too.",
+    ),
+]  # fmt: skip
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBERS", rich_help_panel=WHAT, show_default=False,
+        help="Comma-separated numbers of workers.",
+    ),
+]  # fmt: skip
+Interpreters = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPECS", rich_help_panel=WHAT, show_default=False,
+        help="Comma-separated: 3.14, 3.14t (free-threaded), a path. Default: 3.14,3.14t.",
+    ),
+]  # fmt: skip
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", rich_help_panel=DATA, show_default=False,
+        help="Tasks in a batch. Default: chosen for each workload.",
+    ),
+]  # fmt: skip
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FOLDER", rich_help_panel=OUTPUT, show_default=False,
+        help="The run folder. Default: results/<time>-<mode>.",
+    ),
+]  # fmt: skip
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN", rich_help_panel=OUTPUT, show_default=False,
+        help="Resume a run that was interrupted.",
+    ),
+]  # fmt: skip
+Like = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN", rich_help_panel=OUTPUT, show_default=False,
+        help="Make a new run with the plan of another one, to compare both.",
+    ),
+]  # fmt: skip
+
 
 def bench(
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A first answer within 3 minutes (the default).")
-    ] = False,
-    full: Annotated[
-        bool, typer.Option("--full", help="Every workload, executor and number of workers.")
-    ] = False,
-    workloads: Annotated[
-        str | None,
-        typer.Option(help="Comma-separated; built-in names or package.module:function.",
-                     show_default=False),
-    ] = None,
-    executors: Annotated[
-        str | None,
-        typer.Option(help="Comma-separated; sequential is always measured too.",
-                     show_default=False),
-    ] = None,
-    workers: Annotated[
-        str | None, typer.Option(help="Comma-separated numbers of workers.", show_default=False)
-    ] = None,
-    interpreters: Annotated[
-        str | None,
-        typer.Option(help="Comma-separated: 3.14, 3.14t, a path. Default: 3.14,3.14t.",
-                     show_default=False),
-    ] = None,
-    blocks: Annotated[
-        int | None,
-        typer.Option(help="Sample no cell more often. Default: 40, or what the budget allows.",
-                     show_default=False),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(metavar="PERCENT",
-                     help="Sample until what may be fastest is told apart, or known to ± this. "
-                     "Default: 2%. 0 samples every cell in every block.", show_default=False),
-    ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", help="Begin no block that would not fit in. Default: "
-                     "150 quick, 3600 full, 600 of one's own, none where --blocks is given.",
-                     show_default=False),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(help="Fixes tasks and order; drawn and recorded if left out.",
-                     show_default=False),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(help="Tasks a batch; chosen to fit the workload if left out.",
-                     show_default=False),
-    ] = None,
-    input_file: Annotated[
-        Path | None,
-        typer.Option("--input", metavar="FILE", help="Your own tasks instead of generated ones.",
-                     show_default=False),
-    ] = None,
-    format_: Annotated[
-        str | None,
-        typer.Option("--format", help="Format of --input when its name does not tell.",
-                     show_default=False),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FOLDER",
-                     help="The run folder. Default: results/<time>-<mode>.", show_default=False),
-    ] = None,
-    like: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Take a new run by the plan of another one, to compare.",
-                     show_default=False),
-    ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Go on with a run that was interrupted.",
-                     show_default=False),
-    ] = None,
-) -> None:  # fmt: skip
+    quick: Quick = False,
+    full: Full = False,
+    workloads: Workloads = None,
+    executors: Executors = None,
+    workers: Workers = None,
+    interpreters: Interpreters = None,
+    budget: Budget = None,
+    target: Target = None,
+    blocks: Blocks = None,
+    input_file: InputFile = None,
+    format: InputFormat = None,  # noqa: A002
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    output: Output = None,
+    resume: Resume = None,
+    like: Like = None,
+) -> None:
     """Measure approaches side by side on real interpreters, and say which is fastest and how sure.
 
-    Samples are taken in blocks of random order, each in a fresh process, and saved as they come:
-    a run that is stopped or killed goes on with --resume.
+    Each sample runs in a fresh process and is saved at once. A run that was stopped or killed is
+    resumed with --resume.
     """
     from todobatch.cli.views import show
     from todobatch.cli.views.console import Display
-    from todobatch.lab.measure import bench as lab_bench
-    from todobatch.lab.plan import cells as plan
+    from todobatch.lab.measure import bench as lab
+    from todobatch.lab.plan.cells import Choice
 
-    choice = plan.Choice(
+    choice = Choice(
         mode=_mode(quick=quick, full=full),
-        workloads=_names(workloads, "--workloads"),
-        executors=_names(executors, "--executors"),
-        workers=_numbers(workers, "--workers"),
-        interpreters=_names(interpreters, "--interpreters"),
+        workloads=names(workloads, "--workloads"),
+        executors=names(executors, "--executors"),
+        workers=whole_numbers(workers, "--workers"),
+        interpreters=names(interpreters, "--interpreters"),
         blocks=blocks,
         budget_s=budget,
         target=None if target is None else share_of(target, "--target"),
         seed=seed,
         batch_size=batch_size,
     )
-    planned = choice != plan.Choice() or input_file or format_
-    if resume is not None and (planned or output or like):
-        raise UsageError(
-            "a resumed run keeps its own plan",
-            place="--resume",
-            remedy="leave out the other options, or begin a new run without --resume",
-        )
-    if like is not None and planned:
-        raise UsageError(
-            "the plan is that of the other run",
-            place="--like",
-            remedy="leave out the other options but -o, or begin a new run without --like",
-        )
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a workload of one's own is looked for in the current folder
+    planned = choice != Choice() or bool(input_file or format)
+    _check_plan(planned=planned, output=output, resume=resume, like=like)
+    import_from_current_folder()
     try:
         with Display() as progress:
             if resume is not None:
-                run = lab_bench.resume(resume, progress)
+                run = lab.resume(resume, progress)
             elif like is not None:
-                run = lab_bench.begin_like(like, progress, output=output)
+                run = lab.begin_like(like, progress, output=output)
             else:
-                run = lab_bench.begin(
-                    choice, progress, output=output, input_file=input_file, format=format_
+                run = lab.begin(
+                    choice, progress, output=output, input_file=input_file, format=format
                 )
-    except lab_bench.RunInterrupted as stopped:
-        typer.echo(f"stopped; {stopped.samples} samples are saved. Resume with:")
+    except lab.RunInterrupted as stopped:
+        typer.echo(f"Stopped; {stopped.samples} samples are saved. Resume with:")
         typer.echo(f"  todobatch bench --resume {stopped.folder}")
         raise
     typer.echo()
@@ -148,17 +177,35 @@ def bench(
     _refuse_unmeasured(run)
 
 
+def _check_plan(
+    *, planned: bool, output: Path | None, resume: Path | None, like: Path | None
+) -> None:
+    """Refuse options that contradict the plan of another run."""
+    if resume is not None and (planned or output or like):
+        raise UsageError(
+            "a resumed run keeps its plan",
+            place="--resume",
+            remedy="leave out all other options, or begin a new run without --resume",
+        )
+    if like is not None and planned:
+        raise UsageError(
+            "the new run has the plan of the other run",
+            place="--like",
+            remedy="leave out all other options except --output, or begin a run without --like",
+        )
+
+
 def _refuse_unmeasured(run: "Run") -> None:
-    """A planned cell that has nothing but voids is not what was asked for: exit code 5."""
+    """Raise MeasurementError when a planned cell has void samples only."""
     good = {sample.cell for sample in run.samples if sample.void is None}
     void = {sample.cell: sample.void for sample in run.samples if sample.void is not None}
     lacking = [cell for cell in run.meta.plan.cells if cell in void and cell not in good]
     if lacking:
         more = f" (and {len(lacking) - 1} more cells)" if len(lacking) > 1 else ""
         raise MeasurementError(
-            f"no sample of it is valid: {void[lacking[0]]}{more}",
+            f"all its samples are void: {void[lacking[0]]}{more}",
             place=lacking[0].key,
-            remedy="the other figures stand; mend the cause and measure again",
+            remedy="remove the cause and measure again; the figures of other cells are valid",
         )
 
 
@@ -168,26 +215,3 @@ def _mode(*, quick: bool, full: bool) -> str | None:
     if quick:
         return "quick"
     return "full" if full else None
-
-
-def _names(text: str | None, option: str) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise UsageError(
-            "it names nothing", place=option, remedy="give one or more, separated by commas"
-        )
-    return names
-
-
-def _numbers(text: str | None, option: str) -> tuple[int, ...] | None:
-    names = _names(text, option)
-    if names is None:
-        return None
-    try:
-        return tuple(int(name) for name in names)
-    except ValueError as error:
-        raise UsageError(
-            f"{text!r} is not a list of whole numbers", place=option, remedy="such as 1,2,4,8"
-        ) from error

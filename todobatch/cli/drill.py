@@ -1,92 +1,72 @@
 """`todobatch drill`: break every executor in every way, and count what is lost."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from todobatch.errors import EXIT_GATE, UsageError
+from todobatch.cli.shared.options import Json, names
+from todobatch.errors import EXIT_GATE
 
-if TYPE_CHECKING:
-    from todobatch.lab.drill.drill import OnProgress
+Executors = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES", show_default=False,
+        help="Comma-separated executors of todobatch and pools of other packages. Default: all.",
+    ),
+]  # fmt: skip
+Faults = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES", show_default=False,
+        help="Comma-separated: exception, unpicklable, killed, segfault, exit, hung, poison and "
+        "others. Default: all.",
+    ),
+]  # fmt: skip
+Peers = Annotated[
+    bool, typer.Option("--peers/--no-peers", help="Also drill the pools of other packages.")
+]
+Tasks = Annotated[int, typer.Option(metavar="N", help="Tasks for each pair, from 20 to 10,000.")]
+Interpreter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPEC", show_default=False,
+        help="3.14, 3.14t (free-threaded) or a path. Default: the Python that runs todobatch.",
+    ),
+]  # fmt: skip
 
 
 def drill(
-    executors: Annotated[
-        str | None,
-        typer.Option(
-            help="Comma-separated, peers too, and only those. Default: all of todobatch's own, "
-            "and the peers.",
-            show_default=False,
-        ),
-    ] = None,
-    faults: Annotated[
-        str | None, typer.Option(help="Comma-separated. Default: all.", show_default=False)
-    ] = None,
-    peers: Annotated[
-        bool, typer.Option("--peers/--no-peers", help="Put other people's pools beside ours.")
-    ] = True,
-    tasks: Annotated[int, typer.Option(metavar="N", help="Tasks for each pair.")] = 200,
-    interpreter: Annotated[
-        str | None,
-        typer.Option(help="3.14, 3.14t, … or a path. Default: the one todobatch runs on."),
-    ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    executors: Executors = None,
+    faults: Faults = None,
+    peers: Peers = True,
+    tasks: Tasks = 200,
+    interpreter: Interpreter = None,
+    as_json: Json = False,
 ) -> None:
-    """Run every fault against every executor, and count: done, set aside, lost, done twice.
+    """Run every fault on every executor, and count the tasks done, set aside, lost and duplicated.
 
-    Each pair has a process of its own under a time limit, so that one that hangs is a row like any
-    other. Exit code 3 when an executor says that it isolates a fault and this run shows otherwise.
+    Each pair runs in its own process with a time limit. The exit code is 3 if an executor of
+    todobatch does not isolate a fault that it claims to isolate.
     """
-    from todobatch.lab.drill import drill as lab_drill
+    from todobatch.cli.views import drill as view
+    from todobatch.cli.views.console import Display
+    from todobatch.lab.drill import drill as lab
     from todobatch.lab.interpreters import find
 
     chosen = find(interpreter or sys.executable)
-    with _telling() as tell:
-        found = lab_drill.drill(
+    with Display() as display:
+        found = lab.drill(
             chosen,
-            tell,
-            executors=_names(executors, "--executors"),
-            faults=_names(faults, "--faults"),
+            lambda text, detail: display.step(text, detail=detail),
+            executors=names(executors, "--executors"),
+            faults=names(faults, "--faults"),
             peers=peers,
             tasks=tasks,
         )
-    if json_:
+    if as_json:
         typer.echo(found.as_json())
     else:
-        from todobatch.cli.views import drill as drill_show
-
-        drill_show.show(found)
+        view.show(found)
     if found.failed:
         raise typer.Exit(EXIT_GATE)
-
-
-def _names(text: str | None, option: str) -> list[str] | None:
-    if text is None:
-        return None
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise UsageError("it names nothing", place=option, remedy="names with commas between them")
-    return names
-
-
-@contextmanager
-def _telling() -> "Iterator[OnProgress]":
-    """Progress on standard error: on a terminal one line that changes."""
-    from rich.console import Console
-
-    console = Console(stderr=True, emoji=False, markup=False, highlight=False)
-    if not console.is_terminal:
-        told: list[str] = []
-
-        def line(executor: str, how_far: str) -> None:
-            if executor not in told:
-                told.append(executor)
-                print(f"{executor}  {how_far}", file=sys.stderr, flush=True)
-
-        yield line
-        return
-    with console.status("", refresh_per_second=4) as status:
-        yield lambda executor, how_far: status.update(f"{executor}  {how_far}")

@@ -5,21 +5,31 @@ from typing import Annotated
 
 import typer
 
+from todobatch.cli.shared.options import OUTPUT
 from todobatch.errors import ExtraMissingError
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="FOLDER", rich_help_panel=OUTPUT,
+        help="The folder of the site. An older site in it is replaced.",
+    ),
+]  # fmt: skip
+Docs = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", show_default=False,
+        help="A folder of pages to add to the site, with a mkdocs.yml beside it.",
+    ),
+]  # fmt: skip
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Fail if a page of --docs has a broken link.")
+]
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="The site's folder; an older site is replaced.")
-    ] = Path("site"),
-    docs: Annotated[
-        Path | None,
-        typer.Option(help="Hand-written pages to put in, with a mkdocs.yml beside the folder."),
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="A broken link in the pages of --docs is an error.")
-    ] = False,
+    run: RunFolder, output: Output = Path("site"), docs: Docs = None, strict: Strict = False
 ) -> None:
     """Build a site from a run: verdict, scaling, production readiness, method and data."""
     try:

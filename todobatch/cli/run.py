@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from todobatch.cli.shared import job_options as option
+from todobatch.cli.shared.options import InputFormat, Json
 from todobatch.errors import (
     EXIT_INTERRUPTED,
     EXIT_TASKS_FAILED,
@@ -22,155 +24,51 @@ from todobatch.errors import (
 )
 
 if TYPE_CHECKING:
-    from todobatch.coordinator.options import Order
-    from todobatch.executors.base import Placement
-    from todobatch.job.spec import Job
+    from todobatch.cli.views.run import RunView
+    from todobatch.job.client import OnEvent
+    from todobatch.job.spec import Job, JobReport
     from todobatch.lab.interpreters import Interpreter
 
-T = TypeVar("T")
 MOST_TASKS_A_BATCH = 1_000_000
-INPUT = "A file of tasks: todo.txt, Taskwarrior export (.json), JSON Lines (.jsonl) or CSV."
 
 
-def run(
-    file: Annotated[Path | None, typer.Argument(metavar="INPUT", help=INPUT)] = None,
-    generate: Annotated[
-        int | None, typer.Option(metavar="N", help="Make N tasks instead of reading a file.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the generated tasks.")] = 0,
-    format: Annotated[  # noqa: A002
-        str | None, typer.Option(help="The file's format, when its name does not tell.")
-    ] = None,
-    workload: Annotated[
-        str,
-        typer.Option(
-            "--workload", "-w",
-            help="validate, process, report, pipeline, example8, alloc, hot-object, native, "
-            "io-wait, http, hybrid, payload, skewed, or package.module:function of your own.",
-        ),
-    ] = "pipeline",
-    executor: Annotated[
-        str | None,
-        typer.Option(
-            "--executor", "-e",
-            help="sequential, threads, stealing, elastic, interpreters, processes or coroutines. "
-            "Default: threads, or elastic where --workers is a range.",
-        ),
-    ] = None,
-    workers: Annotated[
-        str,
-        typer.Option(
-            "--workers", "-n", metavar="N|MIN-MAX",
-            help="How many batches at once. A range is for elastic, which finds how many pay.",
-        ),
-    ] = "2",
-    interpreter: Annotated[
-        str | None,
-        typer.Option(help="3.14, 3.14t, … or a path. Default: the one todobatch runs on."),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Tasks in a batch. Default: 100, of which slow ones are handed out in parts.",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write each task's result, as JSON Lines.")
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse the input at the first broken record.")
-    ] = False,
-    placement: Annotated[
-        str,
-        typer.Option(
-            metavar="spread|none", help="spread: keep each worker on one CPU, in turn over them."
-        ),
-    ] = "none",
-    order: Annotated[
-        str,
-        typer.Option(
-            metavar="input|priority|longest",
-            help="priority: batches with urgent tasks first; longest: those first that took "
-            "longest by --costs. Both within a bounded look-ahead.",
-        ),
-    ] = "input",
-    costs: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Keep in FILE what each batch took, for --order longest."
-        ),
-    ] = None,
-    journal: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Keep in FILE what is done: after a kill or a crash the same command goes on "
-            "where it was, and --output holds each task once.",
-        ),
-    ] = None,
-    retries: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            help="Run a batch again so often when its worker dies, its deadline passes or it fails "
-            "as a whole; then the tasks that do it are searched and set aside.",
-        ),
-    ] = 2,
-    backoff: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS", help="Before the first retry; twice as long before each next one."
-        ),
-    ] = 0.05,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also run batches again whose tasks failed.")
-    ] = False,
-    deadline: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS", help="Stop a batch that runs longer. Needs --executor processes."
-        ),
-    ] = None,
-    no_progress: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS", help="End the run when no batch came back for so long, and say why."
-        ),
-    ] = None,
-    baseline: Annotated[
-        bool | None,
-        typer.Option(
-            "--baseline/--no-baseline",
-            help="Also measure a sequential run, for the speed-up. Default: yes, but not with a "
-            "journal, nor for a workload of your own, which may do things that must not be done "
-            "twice.",
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:  # fmt: skip
-    """Run a workload over tasks on one executor, and say what it took."""
+def run(  # long because each option is a parameter, and each a field of the job
+    file: option.Input = None,
+    workload: option.Workload = "pipeline",
+    executor: option.Executor = None,
+    workers: option.Workers = "2",
+    interpreter: option.Interpreter = None,
+    order: option.Order = "input",
+    placement: option.Placement = "none",
+    generate: option.Generate = None,
+    seed: option.Seed = 0,
+    format: InputFormat = None,  # noqa: A002
+    batch_size: option.BatchSize = None,
+    strict: option.Strict = False,
+    output: option.Output = None,
+    as_json: Json = False,
+    baseline: option.Baseline = None,
+    costs: option.Costs = None,
+    journal: option.Journal = None,
+    retries: option.Retries = 2,
+    backoff: option.Backoff = 0.05,
+    retry_failed: option.RetryFailed = False,
+    deadline: option.Deadline = None,
+    no_progress: option.NoProgress = None,
+) -> None:
+    """Run a workload over tasks with one executor. Show how long it took and the speed-up.
+
+    Ctrl-C once finishes the batches in flight and reports them; twice ends the job at once.
+    """
     from todobatch.cli.views.run import RunView
     from todobatch.coordinator.options import Recovery
-    from todobatch.executors import Elastic, get
     from todobatch.job.spec import Job
-    from todobatch.lab.interpreters import find
 
     _check_input(file, generate, format, batch_size)
     least, most = _how_many(workers)
     executor = executor or ("threads" if least is None else "elastic")
-    get(executor)  # a wrong name is told before anything is started
-    if least is not None and executor != "elastic":
-        raise UsageError(
-            f"{executor} has as many workers as it is told, and no range of them",
-            place=f"--workers {workers}",
-            remedy=f"use --executor elastic, which sizes itself, or one number: --workers {most}",
-        )
-    if least is not None:
-        Elastic(least).check(most)
-    orders: dict[str, Order] = {"input": "input", "priority": "priority", "longest": "longest"}
-    placements: dict[str, Placement] = {"spread": "spread", "none": "none"}
-    chosen = find(interpreter) if interpreter else _running()
+    _check_executor(executor, least, most)
+    chosen = _interpreter(interpreter)
     with _standard_input(file, format) as (name, format_name):
         job = Job(
             input=name,
@@ -182,9 +80,9 @@ def run(
             executor=executor,
             workers=most,
             least_workers=least,
-            placement=_one_of(placements, placement, "--placement"),
+            placement=placement,
             batch_size=batch_size,
-            order=_one_of(orders, order, "--order"),
+            order=order,
             recovery=Recovery(
                 retries=retries,
                 backoff_s=backoff,
@@ -201,56 +99,51 @@ def run(
         with RunView(job, chosen, quiet=as_json) as view:
             report = _measure(job, chosen, view, wants_baseline=wants_baseline)
             view.report(report, as_json=as_json)
-    _judge(report, chosen)
+    _end(report, chosen)
 
 
 def _how_many(workers: str) -> tuple[int | None, int]:
-    """The least and the most, or None and how many. The executor judges the numbers."""
+    """The least and the most workers; no least where one number is given."""
     if found := re.fullmatch(r"(?:(\d+)-)?(-?\d+)", workers.replace(" ", "")):
         return None if found[1] is None else int(found[1]), int(found[2])
     raise UsageError(
-        f"{workers!r} is no number of workers",
+        f"{workers!r} is not a number of workers",
         place="--workers",
-        remedy="a whole number, such as 4, or a range, such as 1-8",
+        remedy="give a whole number, such as 4, or a range, such as 1-8",
     )
 
 
-def _one_of(known: dict[str, T], name: str, option: str) -> T:
-    if name in known:
-        return known[name]
-    raise UsageError(f"unknown {name!r}", place=option, remedy=f"one of {', '.join(known)}")
+def _check_executor(executor: str, least: int | None, most: int) -> None:
+    """Refuse an unknown executor or a wrong range before anything is started."""
+    from todobatch.executors import Elastic, get
+
+    get(executor)
+    if least is None:
+        return
+    if executor != "elastic":
+        raise UsageError(
+            f"{executor} needs a fixed number of workers, not a range",
+            place=f"--workers {least}-{most}",
+            remedy=f"use --executor elastic, which sizes itself, or one number: --workers {most}",
+        )
+    Elastic(least).check(most)
 
 
 def _measure(
-    job: "Job", interpreter: "Interpreter", view: Any, *, wants_baseline: bool
+    job: "Job", interpreter: "Interpreter", view: "RunView", *, wants_baseline: bool
 ) -> dict[str, Any]:
-    from todobatch.job.client import run_job
-    from todobatch.lab.interpreters import worker_environment
-
-    python = interpreter.executable, worker_environment(interpreter, inherit_gil=True)
-    report = run_job(job, *python, view.on_event, name=interpreter.spec).document()
+    """Run the job, then the same job sequentially if that is wanted and possible."""
+    report = _run(job, interpreter, view.on_event).document()
     report.update(interpreter=interpreter.spec, speedup=None, baseline_wall_s=None)
     if job.executor == "sequential":
         report.update(speedup=1.0, baseline_wall_s=report["wall_s"])
     elif wants_baseline and not report["interrupted"] and not report["resumed_tasks"]:
         view.baseline()
-        with tempfile.TemporaryDirectory(prefix="todobatch-") as folder:
-            # Rows are written here too, where the job wrote them: it is to be the same work.
-            output = None if job.output is None else str(Path(folder) / "rows.jsonl")
-            recovery = replace(job.recovery, deadline_s=None, watchdog_s=None)
-            alone = replace(
-                job, executor="sequential", workers=1, least_workers=None, output=output,
-                recovery=recovery, journal=None, placement="none", costs=None, order="input",
-            )  # fmt: skip
-            try:
-                base = run_job(alone, *python, view.on_baseline_event, name=interpreter.spec)
-            except KeyboardInterrupt:
-                report["interrupted"] = True
-                return report
-            except TodobatchError as error:  # the job itself is done: only the speed-up is missing
-                view.no_baseline(error)
-                return report
-        if base.interrupted:
+        try:
+            base = _run_sequentially(job, interpreter, view.on_baseline_event)
+        except TodobatchError as error:  # the job itself is done: only the speed-up is missing
+            view.no_baseline(error)
+        except KeyboardInterrupt:
             report["interrupted"] = True
         else:
             report.update(
@@ -261,23 +154,47 @@ def _measure(
     return report
 
 
-def _judge(report: dict[str, Any], interpreter: "Interpreter") -> None:
-    """Leave with the exit code that the report stands for."""
+def _run_sequentially(job: "Job", interpreter: "Interpreter", on_event: "OnEvent") -> "JobReport":
+    """Run the same work without a journal, limits or costs. Raises KeyboardInterrupt."""
+    with tempfile.TemporaryDirectory(prefix="todobatch-") as folder:
+        # Rows are written where the job wrote them: it must be the same work.
+        output = None if job.output is None else str(Path(folder) / "rows.jsonl")
+        recovery = replace(job.recovery, deadline_s=None, watchdog_s=None)
+        alone = replace(
+            job, executor="sequential", workers=1, least_workers=None, output=output,
+            recovery=recovery, journal=None, placement="none", costs=None, order="input",
+        )  # fmt: skip
+        report = _run(alone, interpreter, on_event)
+    if report.interrupted:
+        raise KeyboardInterrupt
+    return report
+
+
+def _run(job: "Job", interpreter: "Interpreter", on_event: "OnEvent") -> "JobReport":
+    from todobatch.job.client import run_job
+    from todobatch.lab.interpreters import worker_environment
+
+    environment = worker_environment(interpreter, inherit_gil=True)
+    return run_job(job, interpreter.executable, environment, on_event, name=interpreter.spec)
+
+
+def _end(report: dict[str, Any], interpreter: "Interpreter") -> None:
+    """End with the exit code that the report stands for."""
     if report["gil_came_back"]:
         raise GilCameBackError(
-            "the GIL was off at the start and on at the end, so these figures are not "
-            "free-threaded ones",
+            "the GIL was off at the start and on at the end, so these figures are not for free "
+            "threads",
             place=f"interpreter {interpreter.spec}",
-            remedy="the warning above names the extension module that turned it on; do without it, "
-            "or set PYTHON_GIL=0 if you know it to be safe",
+            remedy="the warning above names the extension module that turned it on: do without it, "
+            "or set PYTHON_GIL=0 if the module is safe without the GIL",
         )
     digests = {report["digest"], report.get("baseline_digest", report["digest"])}
     if not report["failed"] and "" not in digests and len(digests) > 1:  # "": it is not known
         raise OutputsDisagreeError(
-            f"the output is not that of the sequential run "
-            f"({report['digest'][:12]}… and {report['baseline_digest'][:12]}…)",
+            f"the output differs from that of the sequential run "
+            f"(digests {report['digest'][:12]}… and {report['baseline_digest'][:12]}…)",
             place=f"executor {report['executor']}",
-            remedy="the workload must give the same output for the same tasks: look for shared "
+            remedy="make the workload give the same output for the same tasks: look for shared "
             "state, random numbers and clocks in it",
         )
     if report["interrupted"]:
@@ -297,24 +214,24 @@ def _check_input(
             remedy="for example: todobatch run examples/todo.txt",
         )  # fmt: skip
     if generate is not None and generate < 1:
-        raise UsageError(f"{generate} tasks", place="--generate", remedy="1 or more")
+        raise UsageError(f"{generate} tasks", place="--generate", remedy="give 1 or more")
     if batch_size is not None and not 1 <= batch_size <= MOST_TASKS_A_BATCH:
         raise UsageError(
             f"{batch_size} tasks a batch",
             place="--batch-size",
-            remedy=f"from 1 to {MOST_TASKS_A_BATCH}",
+            remedy=f"give a number from 1 to {MOST_TASKS_A_BATCH:,}",
         )
     if file is not None:
         from todobatch.sources import open_source
 
-        open_source(file, format=format_name)  # a missing file is told before anything is started
+        open_source(file, format=format_name)  # before anything is started
 
 
 @contextmanager
 def _standard_input(
     file: Path | None, format_name: str | None
 ) -> Iterator[tuple[str | None, str | None]]:
-    """Put what can be read only once into a file while the run lasts: standard input, a pipe.
+    """Copy standard input or a pipe to a file for the run: it can be read only once.
 
     Yields the name to read instead, and its format.
     """
@@ -337,7 +254,7 @@ def _format_of(name: str) -> str | None:
     return None if name == "-" else open_source(Path(name)).name
 
 
-def _running() -> "Interpreter":
+def _interpreter(spec: str | None) -> "Interpreter":
     from todobatch.lab.interpreters import find
 
-    return find(sys.executable)
+    return find(spec or sys.executable)

@@ -5,29 +5,26 @@ from typing import Annotated
 
 import typer
 
+from todobatch.cli.shared.options import Json
 
-def show(
-    run: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[RUN]",
-            help="A run folder; the newest in results/ when left out.",
-            show_default=False,
-        ),
-    ] = None,
-    workload: Annotated[
-        str | None, typer.Option(help="Show this workload only.", show_default=False)
-    ] = None,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of tables.")
-    ] = False,
-) -> None:
-    """Show what a run found: the table, and which approach is fastest and why."""
-    from todobatch.cli.views import show as lab_show
+RunFolder = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="RUN", show_default=False, help="A run folder. Default: the newest in results/."
+    ),
+]
+Workload = Annotated[
+    str | None, typer.Option(metavar="NAME", show_default=False, help="Show this workload only.")
+]
+
+
+def show(run: RunFolder = None, workload: Workload = None, as_json: Json = False) -> None:
+    """Show what a run found: a table for each workload, which approach is fastest, and why."""
+    from todobatch.cli.views import show as view
     from todobatch.lab.store.folder import load_run, newest_run
 
     found = load_run(newest_run(Path("results")) if run is None else run)
-    if json_:
-        typer.echo(lab_show.as_json(found, workload=workload))
+    if as_json:
+        typer.echo(view.as_json(found, workload=workload))
     else:
-        lab_show.show(found, workload=workload)
+        view.show(found, workload=workload)

@@ -1,15 +1,24 @@
-"""`todobatch versus`: is B faster than A? Two workloads or two approaches, in turns."""
+"""`todobatch versus`: is B faster than A? Two workloads or two approaches, measured by turns."""
 
 import json
-import math
 import random
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from todobatch.cli.shares import share_of
+from todobatch.cli.shared.options import (
+    HOW_LONG,
+    OUTPUT,
+    WHAT,
+    FailOnSlower,
+    InputFile,
+    InputFormat,
+    Seed,
+    import_from_current_folder,
+    names,
+    share_of,
+    whole_numbers,
+)
 from todobatch.errors import EXIT_GATE, UsageError
 
 if TYPE_CHECKING:
@@ -17,75 +26,80 @@ if TYPE_CHECKING:
     from todobatch.lab.measure.versus import Versus
     from todobatch.lab.progress import Progress
 
-FORMATS = ("text", "json")
+A = Annotated[
+    str,
+    typer.Argument(metavar="A", help="The baseline: a workload, or package.module:function."),
+]
+B = Annotated[str, typer.Argument(metavar="B", help="The new one. It may be the same as A.")]
+Executors = Annotated[
+    str,
+    typer.Option(metavar="A[,B]", rich_help_panel=WHAT, help="One for both, or one for each."),
+]
+Workers = Annotated[
+    str,
+    typer.Option(
+        metavar="A[,B]", rich_help_panel=WHAT, help="Number of workers, for both or for each."
+    ),
+]
+Interpreters = Annotated[
+    str,
+    typer.Option(
+        metavar="A[,B]", rich_help_panel=WHAT,
+        help="3.14, 3.14t (free-threaded) or a path, for both or for each.",
+    ),
+]  # fmt: skip
+Budget = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS", rich_help_panel=HOW_LONG,
+        help="Begin no block that would end later, except the first.",
+    ),
+]  # fmt: skip
+Target = Annotated[
+    str,
+    typer.Option(
+        metavar="PERCENT", rich_help_panel=HOW_LONG,
+        help="Stop without a decision when the ratio is known to ± this.",
+    ),
+]  # fmt: skip
+Format = Annotated[
+    Literal["text", "json"],
+    typer.Option("--format", rich_help_panel=OUTPUT, help="How to print the verdict."),
+]
 
 
 def versus(
-    a: Annotated[
-        str, typer.Argument(metavar="A", help="A workload: built in, or package.module:function.")
-    ],
-    b: Annotated[
-        str, typer.Argument(metavar="B", help="The one to judge; may be the same as A.")
-    ],
-    interpreters: Annotated[
-        str, typer.Option(metavar="A[,B]", help="One for both, or one for each.")
-    ] = "3.14",
-    executors: Annotated[
-        str, typer.Option(metavar="A[,B]", help="One for both, or one for each.")
-    ] = "sequential",
-    workers: Annotated[
-        str, typer.Option(metavar="A[,B]", help="One number for both, or one for each.")
-    ] = "1",
-    input_file: Annotated[
-        Path | None,
-        typer.Option("--input", metavar="FILE", help="Your own tasks instead of generated ones.",
-                     show_default=False),
-    ] = None,
-    input_format: Annotated[
-        str | None,
-        typer.Option(help="Format of --input when its name does not tell.", show_default=False),
-    ] = None,
-    budget: Annotated[
-        float, typer.Option(metavar="SECONDS",
-                            help="Begin no block but the first that would not fit in.")
-    ] = 60.0,
-    target: Annotated[
-        str, typer.Option(metavar="PERCENT", help="Stop undecided once it is known to ± this.")
-    ] = "0.5%",
-    seed: Annotated[
-        int | None, typer.Option(help="Fixes tasks and order; drawn if left out.",
-                                 show_default=False),
-    ] = None,
-    format_: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help=f"One of {', '.join(FORMATS)}.")
-    ] = "text",
-    fail_on_slower: Annotated[
-        str | None,
-        typer.Option(metavar="LIMIT",
-                     help="Exit with 3 if B is surely slower by more than that, such as 3%.",
-                     show_default=False),
-    ] = None,
-) -> None:  # fmt: skip
-    """Tell whether B is faster than A, within seconds when the difference is a few percent.
+    a: A,
+    b: B,
+    executors: Executors = "sequential",
+    workers: Workers = "1",
+    interpreters: Interpreters = "3.14",
+    budget: Budget = 60.0,
+    target: Target = "0.5%",
+    input_file: InputFile = None,
+    input_format: InputFormat = None,
+    seed: Seed = None,
+    fail_on_slower: FailOnSlower = None,
+    output_format: Format = "text",
+) -> None:
+    """Find out whether B is faster than A, within seconds if they differ by a few percent.
 
-    Both live in fresh processes at once and take turns of some milliseconds, until it is decided.
+    Both run in fresh processes and take turns of some milliseconds until it is decided.
     """
-    if format_ not in FORMATS:
-        raise UsageError(
-            f"unknown format {format_!r}", place="--format", remedy=f"one of {', '.join(FORMATS)}"
-        )
     gate = None if fail_on_slower is None else share_of(fail_on_slower, "--fail-on-slower")
     if not budget > 0:
-        raise UsageError(f"a budget of {budget} s", place="--budget", remedy="more than 0 seconds")
+        raise UsageError(
+            f"a budget of {budget} s", place="--budget", remedy="give more than 0 seconds"
+        )
 
     import statistics  # noqa: F401 - with ours, before a user's module of that name is found
 
+    from todobatch.cli.views import versus as view
     from todobatch.cli.views.console import Display
     from todobatch.lab.measure import versus as lab
     from todobatch.lab.store.schema import Cell
 
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a workload of one's own is looked for in the current folder
+    import_from_current_folder()
     sides = zip(
         (a, b),
         _two(interpreters, "--interpreters"),
@@ -107,91 +121,47 @@ def versus(
             limit=gate,
         )
         outcome = _run(prepared, progress)
-    if format_ == "json":
+    if output_format == "json":
         typer.echo(json.dumps(outcome.as_json()))
     else:
-        for line in _lines(outcome):
-            typer.echo(line)
+        typer.echo("\n".join(view.lines(outcome)))
     if outcome.beyond_limit:
         typer.echo(f"todobatch: B is slower by more than {fail_on_slower}", err=True)
         raise typer.Exit(EXIT_GATE)
 
 
 def _run(prepared: "Versus", progress: "Progress") -> "Difference":
-    """Run it; Ctrl-C prints what was known by then."""
+    """Run it and show progress; Ctrl-C prints what was known by then."""
+    from todobatch.cli.views import versus as view
+
     seen: list[Difference] = []
 
     def on_block(found: "Difference") -> None:
         seen[:] = [found]
-        known = f"block {len(found.blocks)}: B takes {_ratio(found)} as long as A"
-        progress.step("comparing A and B", detail=known)
+        progress.step("comparing A and B", detail=view.progress(found))
 
     progress.step("comparing A and B")
     try:
         return prepared.run(on_block)
     except KeyboardInterrupt:
-        for line in _lines(seen[0]) if seen else ():
+        for line in view.lines(seen[0]) if seen else ():
             progress.message(line)
         raise
 
 
 def _two(text: str, option: str) -> tuple[str, str]:
     """One name for both sides or one for each. Raises UsageError."""
-    names = [name.strip() for name in text.split(",")]
-    if not all(names) or len(names) not in {1, 2}:
+    found = names(text, option) or ()
+    if len(found) not in {1, 2}:
         raise UsageError(
-            f"{text!r} names {len(names)}", place=option, remedy="one for both, or A's,B's"
+            f"{text!r} names {len(found)}",
+            place=option,
+            remedy="give one for both sides, or A's and B's with a comma",
         )
-    return names[0], names[-1]
+    return found[0], found[-1]
 
 
 def _numbers(text: str) -> tuple[int, int]:
-    a, b = _two(text, "--workers")
-    try:
-        return int(a), int(b)
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is no number of workers", place="--workers", remedy="such as 2, or 2,4"
-        ) from None
-
-
-def _lines(outcome: "Difference") -> list[str]:
-    from todobatch.units import show_seconds
-
-    what = {
-        "faster": "B is faster",
-        "slower": "B is slower",
-        "equivalent": "no difference to act on (within 2 %)",
-        "inconclusive": "inconclusive; a larger --budget may help",
-    }[outcome.verdict]
-    if outcome.beyond_limit is not None:
-        what += f"; it is {'' if outcome.beyond_limit else 'not '}beyond the limit"
-    blocks = len(outcome.blocks)
-    turns = sum(len(block.a_s) for block in outcome.blocks)
-    lines = [
-        f"A  {outcome.a.key}",
-        f"B  {outcome.b.key}",
-        f"B takes {_ratio(outcome)} as long as A: {what}",
-        (
-            f"{blocks} {'block' if blocks == 1 else 'blocks'} of two fresh processes, each with "
-            f"{turns} turns of {show_seconds(_median_turn(outcome))} and {outcome.tasks} tasks; "
-            f"{show_seconds(outcome.took_s)} in all, seed {outcome.seed}"
-        ),
-    ]
-    if not outcome.same_output:
-        lines.append("Their outputs differ: they do not do the same work.")
-    return lines
-
-
-def _median_turn(outcome: "Difference") -> float:
-    import statistics
-
-    return statistics.median(turn for block in outcome.blocks for turn in block.a_s)
-
-
-def _ratio(outcome: "Difference") -> str:
-    low, high = (
-        "?" if math.isnan(bound) else f"{bound:.3f}"
-        for bound in (outcome.ratio.low, outcome.ratio.high)
-    )
-    return f"{outcome.ratio.estimate:.3f}× [{low}, {high}]"
+    _two(text, "--workers")
+    found = whole_numbers(text, "--workers") or ()
+    return found[0], found[-1]

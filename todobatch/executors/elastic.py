@@ -1,14 +1,14 @@
-"""`elastic`: threads of which only as many work as pay: the pool sizes itself while it runs.
+"""`elastic`: a pool of threads that finds out, while it runs, how many of them are worth using.
 
     feed ──► worker 1 … worker size ──► results (queue) ──► caller ──► Sizer
              worker size + 1 … n wait at the gate ◄──────────── size ────┘
 
-The caller's thread counts the tasks that come back, and after each window of time tells the rate to
-a `Sizer`, which says how many may work in the next. A worker that is too many parks at the gate
-before it pulls again; nobody is ended or started meanwhile.
+The caller's thread counts the tasks that come back. After each window of time it gives the rate to
+a `Sizer`, which returns how many workers may work in the next window. A worker beyond that number
+parks at the gate before it pulls again. No thread is started or ended meanwhile.
 
-`_Elastic._gate` guards `_size`. Workers read it without the lock first: what they see may be a
-moment old, and then they run one chunk more or look once again.
+`_Elastic._gate` guards `_size`. Workers first read `_size` without the lock. They may see an old
+value, and then run one chunk more or look once again.
 """
 
 import threading
@@ -28,29 +28,31 @@ from todobatch.model import Batch, ProcessingResult
 from todobatch.units import Ratio, Seconds
 
 WINDOW_S: Seconds = 0.05
-"""A rate is taken over so long at least, ..."""
+"""A window lasts at least this long."""
 BATCHES_A_WORKER = 2
-"""... and over so many batches of each that works: fewer say little of a rate."""
+"""A window has at least this many batches for each worker: fewer say little about a rate."""
 WORTH: Ratio = 0.3
-"""A larger size stays when it brings so much of what its workers would in the ideal case."""
+"""A larger size is kept if it yields at least this share of the ideal extra throughput."""
 STALL_S: Seconds = 0.5
-"""When nothing has come back for so long, and hardly a CPU was used, more may work: batches may be
-waiting for each other, or for something slow."""
+"""The pool grows when no batch came back for this long and the CPUs were nearly idle: batches may
+wait for each other, or for something slow."""
 WAITING: Ratio = 0.2
-"""CPUs that are hardly used."""
+"""The CPUs are nearly idle if the process used less than this many of them."""
 LEAST_HOLD, MOST_HOLD = 4, 64
-"""Windows until the next trial after one that did not pay; doubled each time it does not."""
+"""After a trial that did not pay, at least and at most this many windows pass before the next. The
+number is doubled each time."""
 
 
 class Sizer:
-    """Says how many workers may work, from the rates that sizes have shown. No clock, no threads.
+    """Decides how many workers may work, from the rates that earlier sizes reached.
 
-    It climbs while a larger size pays: with half as many again, it has to bring `WORTH` of half as
-    much work again. When it does not, the size goes back, and after some windows a smaller one is
-    tried, which stays if it loses less than it saves by the same measure, then a larger one again.
-    Every second window is not judged: batches of the size before are still under way in it.
-    (Hill climbing on throughput, as in Hellerstein, Morrison and Eilebrecht, "Optimizing
-    concurrency levels in the .NET ThreadPool", 2008.)
+    It tries 50 % more workers and keeps them if they yield at least `WORTH` (30 %) of the ideal
+    extra throughput. Otherwise it goes back, waits some windows, and tries 25 % fewer, which it
+    keeps if they lose less than that share. The window after a change is ignored, because batches
+    of the earlier size are still in flight. `least` and `most` bound the size.
+
+    Source: hill climbing on throughput, as in Hellerstein, Morrison and Eilebrecht, "Optimizing
+    concurrency levels in the .NET ThreadPool", 2008.
     """
 
     def __init__(self, least: int, most: int) -> None:
@@ -58,12 +60,12 @@ class Sizer:
         self.size = least
         self._settling = True
         self._from: tuple[int, float] | None = None
-        """The size and rate that a trial began with; None while no trial is under way."""
+        """The size and rate before the present trial; None without a trial."""
         self._upward = True
         self._hold = self._wait = 0
 
     def window(self, rate: float) -> int:
-        """The size for the next window, after one with this rate (tasks a second)."""
+        """Return the size for the next window, after one with this rate in tasks a second."""
         if self._settling:
             self._settling = False
         elif self._from is None and self._wait:
@@ -71,11 +73,11 @@ class Sizer:
         elif self._from is None:
             self._try(rate)
         else:
-            self._judge(*self._from, rate)
+            self._end_trial(*self._from, rate)
         return self.size
 
     def stalled(self) -> int:
-        """The size for now, when there is no rate because nothing came back."""
+        """Return a larger size, because no batch came back for `STALL_S`."""
         self._from = None
         self.size = min(self.size + max(1, self.size // 2), self._most)
         self._settling = True
@@ -90,10 +92,10 @@ class Sizer:
         self._from = self.size, rate
         self.size, self._settling = size, True
 
-    def _judge(self, size: int, before: float, rate: float) -> None:
+    def _end_trial(self, size: int, before: float, rate: float) -> None:
         self._from = None
         workers = self.size / size - 1
-        gain = (rate / before - 1) / workers if before > 0 else 1.0  # of the ideal, up or down
+        gain = (rate / before - 1) / workers if before > 0 else 1.0  # ÷ the ideal
         if gain >= WORTH if self.size > size else gain < WORTH:
             self._hold = 0
             return
@@ -103,7 +105,7 @@ class Sizer:
 
 
 class _Elastic(Pass):
-    """One pass over an iterable of batches, by as many workers as pay."""
+    """One pass over an iterable of batches, by a number of workers that a `Sizer` decides."""
 
     def __init__(self, batches: Iterable[Batch], workers: int, least: int) -> None:
         super().__init__(batches, workers)
@@ -111,20 +113,20 @@ class _Elastic(Pass):
         self._sizer = Sizer(least, workers)
         self._size = self._sizer.size
         self._beginning = Resize(0.0, self._size, None)
-        # Written and read by the caller's thread only.
+        # Only the caller's thread uses this.
         self._resizes: deque[Resize] = deque(maxlen=MOST_RESIZES_KEPT - 1)
-        # Each worker writes its own place only.
+        # Each worker writes only its own element of these.
         self._parked_s = [0.0] * workers
         self._parkings = [0] * workers
 
     def work(self, worker: Worker, share: int) -> None:
-        """See `Pass.work`; who is through wakes those that are parked, for the feed is closed."""
+        """See `Pass.work`; at the end it wakes parked workers, because the feed is closed."""
         super().work(worker, share)
         with self._gate:
             self._gate.notify_all()
 
     def stats(self) -> tuple[WorkerStats, ...]:
-        """What each worker did, when all are through; parked is not idle."""
+        """See `Pass.stats`; time parked is not idle time."""
         return tuple(
             replace(each, idle_s=max(each.idle_s - parked, 0.0), parked_s=parked, parkings=parkings)
             for each, parked, parkings in zip(
@@ -133,11 +135,11 @@ class _Elastic(Pass):
         )
 
     def resizes(self) -> tuple[Resize, ...]:
-        """The beginning and the latest, at most `MOST_RESIZES_KEPT`."""
+        """The first size and the latest ones, at most `MOST_RESIZES_KEPT`."""
         return (self._beginning, *self._resizes)
 
     def results_as_they_come(self) -> Iterator[ProcessingResult]:
-        """See `Pass.results_as_they_come`; counts them, and resizes after each window."""
+        """See `Pass.results_as_they_come`; it also resizes the pool after each window."""
         tasks = batches = 0
         begun = perf_counter()
         for result in super().results_as_they_come():
@@ -158,7 +160,7 @@ class _Elastic(Pass):
             try:
                 return self._news.get(timeout=STALL_S)
             except Empty:
-                if process_time() - used < WAITING * STALL_S:  # otherwise they are long, and work
+                if process_time() - used < WAITING * STALL_S:  # otherwise batches are long
                     self._resize(self._sizer.stalled(), None)
 
     def _resize(self, size: int, rate: float | None) -> None:
@@ -188,20 +190,20 @@ class _Elastic(Pass):
 
 
 class Elastic(Threads):
-    """A pool of threads that sizes itself between `least` and the workers that it is opened with.
+    """A pool of threads that uses between `least` workers and the number it is opened with.
 
-    ``run_batches(…, executor=Elastic(2), workers=8)`` has from 2 to 8 of them work.
+    ``run_batches(…, executor=Elastic(2), workers=8)`` uses 2 to 8 workers.
     """
 
     name = "elastic"
-    summary = "threads, of which only as many work as pay, found out while they run"
+    summary = "threads, as many as pay off"
 
     def __init__(self, least: int = 1) -> None:
         self.least = least
         self.pass_over = partial(_Elastic, least=least)
 
     def check(self, workers: int, deadline_s: Seconds | None = None) -> None:
-        """See `Executor.check`."""
+        """See `Executor.check`; raises UsageError as well if `least` is not from 1 to `workers`."""
         super().check(workers, deadline_s)
         if not 1 <= self.least <= workers:
             raise UsageError(

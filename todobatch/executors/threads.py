@@ -4,19 +4,18 @@
     (one iterator)       ──► worker 2 ─┼─► results (queue) ──► caller
                          ──► worker n ─┘
 
-Short batches are pulled several at a time, as many as make up `CHUNK_S` of work by what the
-worker's latest ones took, and their results are handed in together: so what threads share, the
-feed and the queue, is touched some times a millisecond at most, however short a batch is. At the
-end of the input, who is idle takes from those who have pulled several: a long batch holds up none
-that were pulled with it.
+A worker pulls short batches several at a time, as many as make up `CHUNK_S` of work, and hands in
+their results together. So threads touch the feed and the queue, which they share, a few times a
+millisecond at most. At the end of the input, idle workers take batches from the chunks of others,
+so no batch waits behind a long one.
 
-`Pass._feed_lock` guards the iterator, `Pass._closed` and what is put into a worker's chunk; out of
-it batches are taken without a lock, for a deque's `popleft` and `pop` are whole, GIL or not. Each
-worker has a counting semaphore of its own: it takes a place before it pulls, and the caller gives
-that back when it has taken the results, so that results cannot pile up in front of a slow caller.
-The rest belongs to one thread.
-Whether the threads run side by side is up to the interpreter: see `runtime.gil_enabled`. All work
-with the same processor: copies of it, one a thread, were no faster without a GIL.
+`Pass._feed_lock` guards the iterator, `Pass._closed` and the filling of chunks. Taking a batch from
+a chunk needs no lock, because a deque's `popleft` and `pop` are atomic with and without a GIL. Each
+worker acquires its semaphore before it pulls, and the caller releases it after it has yielded the
+results, so results cannot pile up in front of a slow caller.
+
+Whether threads run on several CPUs is up to the interpreter: see `runtime.gil_enabled`. All threads
+share one processor; a copy for each was not faster without a GIL.
 """
 
 import threading
@@ -36,14 +35,15 @@ from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
 
 CHUNK_S: Seconds = 0.0003
-"""Work that is pulled and handed in at once: long against what that costs, some microseconds."""
+"""The work that is pulled at once. Pulling and handing in cost some microseconds."""
 MOST_IN_CHUNK = 32
+"""The most batches that are pulled at once."""
 CHUNKS_IN_FLIGHT = 4
-"""Of one worker: pulled, and their results not yet taken by the caller."""
+"""The most chunks of one worker whose results the caller has not yielded."""
 
 
 class Threads(Executor):
-    """A fixed pool of threads; with a free-threaded interpreter they use all CPUs."""
+    """A fixed pool of threads; on a free-threaded interpreter they use all CPUs."""
 
     name = "threads"
     places = True
@@ -52,7 +52,7 @@ class Threads(Executor):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Parallel where the GIL is off; a crash takes the whole process with it."""
+        """See `Executor.capabilities`: parallel where the GIL is off; a crash ends the process."""
         return Capabilities(
             isolates_crashes=False,
             enforces_deadlines=False,
@@ -88,11 +88,11 @@ class Threads(Executor):
             crew.end()
 
     pass_over: "Callable[[Iterable[Batch], int], Pass]"
-    """How its workers share an iterable of batches."""
+    """Makes the `Pass` by which the workers share an iterable of batches."""
 
 
 class _Crew:
-    """The threads of one `open`; called, it runs batches on them."""
+    """The threads of one `open`; calling it runs batches on them."""
 
     def __init__(
         self,
@@ -112,14 +112,14 @@ class _Crew:
         self._inboxes: list[SimpleQueue[Pass | None]] = [SimpleQueue() for _ in range(workers)]
         self._ready = threading.Barrier(workers + 1)
         self._trouble: BaseException | None = None
-        """Why a thread could not begin; whichever was last to say so."""
+        """What the latest thread raised that could not start."""
         self._threads = [
             threading.Thread(target=self._serve, args=(n,), name=f"todobatch-{n + 1}", daemon=True)
             for n in range(workers)
         ]
 
     def start(self) -> None:
-        """Start all and wait until they are up. Raises RuntimeError where that cannot be done."""
+        """Start all threads and wait until they are ready. Raises RuntimeError if one is not."""
         try:
             for thread in self._threads:
                 thread.start()
@@ -133,19 +133,19 @@ class _Crew:
             raise RuntimeError(describe_exception(self._trouble)) from self._trouble
 
     def end(self) -> None:
-        """End them and wait for it."""
+        """End all threads and wait for them."""
         for inbox in self._inboxes:
             inbox.put(None)
         for thread in self._threads:
             thread.join()
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
-        """See `Executor.open`."""
-        job = self._pass_over(batches, len(self._threads))
+        """Run the batches; see `Executor.open`."""
+        one_pass = self._pass_over(batches, len(self._threads))
         for inbox in self._inboxes:
-            inbox.put(job)
-        yield from job.results_as_they_come()
-        self.stats, self.resizes = job.stats(), job.resizes()
+            inbox.put(one_pass)
+        yield from one_pass.results_as_they_come()
+        self.stats, self.resizes = one_pass.stats(), one_pass.resizes()
 
     def _serve(self, number: int) -> None:
         try:
@@ -153,50 +153,50 @@ class _Crew:
                 runtime.stay_on(self._cpus[number % len(self._cpus)])
             label = f"thread-{number + 1}"
             worker = Worker(self._processor, label, "thread", keep_rows=self._keep_rows)
-        except BaseException as error:  # who waits at the barrier must not wait for ever
+        except BaseException as error:  # or the others would wait at the barrier for ever
             self._trouble = error
             self._ready.abort()
             return
         try:
             self._ready.wait()
         except threading.BrokenBarrierError:
-            return  # not all of them could be started
-        while (job := self._inboxes[number].get()) is not None:
-            job.work(worker, number)
+            return  # another thread could not start
+        while (one_pass := self._inboxes[number].get()) is not None:
+            one_pass.work(worker, number)
 
 
 class Pass:
-    """One pass over an iterable of batches, shared by all workers."""
+    """One pass over an iterable of batches that all workers share."""
 
     def __init__(self, batches: Iterable[Batch], workers: int) -> None:
         self._feed = iter(batches)
         self._feed_lock = threading.Lock()
         self._closed = False
         self._left = False
-        """The caller is through, or has left; written by its thread only."""
+        """Whether the caller has finished or left. Only its thread writes this."""
         self._rooms = [threading.Semaphore(CHUNKS_IN_FLIGHT) for _ in range(workers)]
         self._news: SimpleQueue[tuple[int, list[ProcessingResult]] | BaseException | None] = (
             SimpleQueue()
         )
         self._begun = perf_counter()
         self._chunks: list[deque[Batch]] = [deque() for _ in range(workers)]
-        # Each worker writes its own place only.
+        # Each worker writes only its own element of these.
         self._names = [""] * workers
         self._busy = [0.0] * workers
 
     def work(self, worker: Worker, share: int) -> None:
-        """A worker's share: pull, work, hand in, until there is no more."""
+        """Run by the thread of worker number `share`: process batches until the input ends."""
         self._names[share] = worker.label
         wanted = 1
-        take = self._chunks[share].popleft
+        next_batch = self._chunks[share].popleft
         try:
             while self._pull(share, wanted):
                 pulled = begun = perf_counter()
                 results: list[ProcessingResult] = []
                 while True:
                     try:
-                        batch = take()
-                    except IndexError:  # all are done, or taken by others
+                        batch = next_batch()
+                    except IndexError:  # all are done, or others took them
                         break
                     results.append(worker.work(batch, begun - pulled))
                     begun = perf_counter()
@@ -204,13 +204,13 @@ class Pass:
                 self._news.put((share, results))
                 each = max((begun - pulled) / max(len(results), 1), 1e-6)
                 wanted = min(max(int(CHUNK_S / each), 1), 2 * wanted, MOST_IN_CHUNK)
-        except BaseException as error:  # a fault of ours: the caller must see it, not a lost batch
+        except BaseException as error:  # a bug here: the caller must see it, not miss a batch
             self._news.put(error)
         finally:
             self._news.put(None)
 
     def stats(self) -> tuple[WorkerStats, ...]:
-        """What each worker did, when all are through."""
+        """What each worker did; call it when all have finished."""
         wall = perf_counter() - self._begun
         return tuple(
             WorkerStats(name, busy, max(wall - busy, 0.0))
@@ -218,11 +218,11 @@ class Pass:
         )
 
     def resizes(self) -> tuple[Resize, ...]:
-        """How many of them worked, from when on; none where they all do."""
+        """The sizes that an elastic pool had; empty for other pools."""
         return ()
 
     def results_as_they_come(self) -> Iterator[ProcessingResult]:
-        """Yield results until every worker is through; raise what the feed raised."""
+        """Yield results until every worker has finished; raise what the feed raised."""
         working = len(self._rooms)
         broken: BaseException | None = None
         try:
@@ -244,30 +244,30 @@ class Pass:
             raise broken
 
     def _next_news(self) -> tuple[int, list[ProcessingResult]] | BaseException | None:
-        """Wait for the next chunk of results, a fault, or None for a worker that is through."""
+        """Wait for a chunk of results, an error, or None from a worker that has finished."""
         return self._news.get()
 
     def _pull(self, share: int, wanted: int) -> bool:
-        """Put the next batches into the worker's chunk; false when there are no more."""
+        """Put the next batches into the worker's chunk; returns false when there are no more."""
         self._rooms[share].acquire()
         with self._feed_lock:
             mine = self._chunks[share]
             mine.extend(self._read(wanted))
             if not mine and not self._left:
                 for other in self._chunks:
-                    with suppress(IndexError):  # its owner was quicker
+                    with suppress(IndexError):  # its owner took it first
                         mine.append(other.pop())
                         break
             return bool(mine)
 
     def _read(self, wanted: int) -> list[Batch]:
-        """Batches from the feed, whose lock is held. Does not wait for a slow input to fill up."""
+        """Read batches from the feed while its lock is held; fewer than `wanted` if it is slow."""
         batches: list[Batch] = []
         begun = perf_counter()
         while not self._closed and len(batches) < wanted:
             try:
                 batch = next(self._feed, None)
-            except BaseException as error:  # what reading the input threw is the caller's
+            except BaseException as error:  # raised again by the caller's thread
                 self._news.put(error)
                 batch = None
             if batch is None:
@@ -279,7 +279,7 @@ class Pass:
         return batches
 
     def _close(self) -> None:
-        """Let no worker pull another batch, and wake those that wait for room."""
+        """Let no worker pull another batch, and wake workers that wait for the semaphore."""
         self._left = True
         with self._feed_lock:
             self._closed = True

@@ -1,13 +1,14 @@
-"""Any `concurrent.futures.Executor` under our contract, so that it can be measured beside ours.
+"""`Wrapped`: any `concurrent.futures.Executor` under the contract of todobatch's own executors.
 
     from concurrent.futures import ThreadPoolExecutor
     run_batches(tasks, "validate", executor=Wrapped(ThreadPoolExecutor), workers=4)
 
-One call of `submit` a batch, at most `IN_FLIGHT_PER_WORKER` a worker not yet taken by the caller.
-The caller's thread owns the feed and the table of what is pending; workers reach it only through
-`done`, a queue that futures put themselves into. The pool itself is as its makers made it: where it
-breaks when a worker dies, all batches under way are lost (each is a result with the fault
-"crashed"), and a new pool runs the rest.
+    feed ──► submit, one call a batch ──► the pool ──► done (queue of futures) ──► caller
+
+At most `IN_FLIGHT_PER_WORKER` batches a worker are in flight. The caller's thread owns the feed and
+the table of pending futures; workers reach only the queue `done`. When a worker dies and the pool
+breaks, each batch in flight becomes a result with the fault "crashed", and a new pool runs the
+rest.
 """
 
 import os
@@ -30,17 +31,19 @@ from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.units import Seconds
 
 IN_FLIGHT_PER_WORKER = 3
+"""The most batches in flight for each worker."""
 
 
 class Wrapped(Executor):
-    """A pool of somebody else's; `make` is called with the number of workers.
+    """Runs batches on any `concurrent.futures.Executor`, which `make` creates.
 
-    `needs_pickling` says that what is submitted is copied to another process or interpreter, and
-    `cpu_parallel` that pure Python code uses several CPUs there.
+    `make` is called with the number of workers. `name` names the executor in results; it defaults
+    to the name of `make`. Set `needs_pickling` if the pool copies what is submitted to another
+    process or interpreter, and `cpu_parallel` if pure Python code uses several CPUs in it.
     """
 
-    summary = "a concurrent.futures.Executor of somebody else's"
-    no_deadline = "the pool that it wraps has no way to stop a batch"
+    summary = "any concurrent.futures.Executor"
+    no_deadline = "the pool that it wraps cannot stop a batch"
 
     def __init__(
         self,
@@ -50,15 +53,15 @@ class Wrapped(Executor):
         needs_pickling: bool = False,
         cpu_parallel: bool = False,
     ) -> None:
-        called = name or str(getattr(make, "__name__", "wrapped"))
-        self.name = called  # type: ignore[misc]  # each object has its own
+        chosen = name or str(getattr(make, "__name__", "wrapped"))
+        self.name = chosen  # type: ignore[misc]  # each object has its own
         self._make = make
         self._needs_pickling = needs_pickling
         self._cpu_parallel = cpu_parallel
 
     @property
     def capabilities(self) -> Capabilities:
-        """What its maker said, and the least that any pool can do."""
+        """See `Executor.capabilities`: as given to the constructor; it isolates no crashes."""
         return Capabilities(
             isolates_crashes=False,
             enforces_deadlines=False,
@@ -103,7 +106,7 @@ class Wrapped(Executor):
                         yield result
                 except _PoolBrokenError as broken:
                     for batch in broken.lost:
-                        cause = "the pool broke while it was under way"
+                        cause = "the pool broke while the batch was in flight"
                         yield failed_result(processor.processor_id, batch, cause, fault="crashed")
                     _shut_down(pool)
                     pool = self._start(workers)
@@ -120,7 +123,7 @@ class Wrapped(Executor):
             _shut_down(pool)
 
     def _start(self, workers: int) -> AnyPool:
-        """A pool that works, or ExecutorUnavailableError whatever its maker and it may throw."""
+        """Make a pool and try it. Raises ExecutorUnavailableError for whatever it raises."""
         pool: AnyPool | None = None
         try:
             pool = self._make(workers)
@@ -134,21 +137,21 @@ class Wrapped(Executor):
 
     def _did_not_start(self, error: Exception) -> ExecutorUnavailableError:
         return ExecutorUnavailableError(
-            f"its pool did not start: {describe_exception(error)}",
+            f"the wrapped pool did not start: {describe_exception(error)}",
             place=f"executor {self.name}",
-            remedy="the processor must pickle and be importable where the pool is one of "
-            "processes or interpreters; otherwise see the pool's own documentation",
+            remedy="in a pool of processes or interpreters the processor must pickle and be "
+            "importable; otherwise see the documentation of the pool",
         )
 
 
 def _shut_down(pool: AnyPool) -> None:
-    """End a pool, broken or not: what it throws then hides no result and no other error."""
+    """End a pool, broken or not; what that raises must hide no result and no other error."""
     with suppress(Exception):
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 class _PoolBrokenError(Exception):
-    """The pool lost a worker, and these batches with it; never leaves the executor."""
+    """Raised within this module when the pool has lost a worker, with the batches it lost."""
 
     def __init__(self, lost: list[Batch]) -> None:
         super().__init__(f"{len(lost)} batches lost")
@@ -161,7 +164,7 @@ def _run(
     window: int,
     processor_id: str,
 ) -> Iterator[ProcessingResult]:
-    """Yield a result a batch as they finish. Raises _PoolBrokenError with those that did not."""
+    """Yield results as batches finish. Raises _PoolBrokenError with the batches that are lost."""
     done: SimpleQueue[Future[ProcessingResult]] = SimpleQueue()
     pending: dict[Future[ProcessingResult], Batch] = {}
     lost: list[Batch] = []
@@ -177,7 +180,7 @@ def _run(
             except BrokenExecutor:
                 lost.append(batch)
                 break
-            except Exception as refusal:  # it would not take this one; it may take others
+            except Exception as refusal:  # the pool may accept other batches
                 yield failed_result(processor_id, batch, describe_exception(refusal))
                 continue
             pending[future] = batch
@@ -189,7 +192,7 @@ def _run(
         error = CancelledError() if future.cancelled() else future.exception()
         if isinstance(error, BrokenExecutor):
             lost.append(batch)
-        elif error is not None:  # it could not be sent there or back
+        elif error is not None:  # the batch or its result could not be sent
             yield failed_result(processor_id, batch, describe_exception(error))
         else:
             yield future.result()
@@ -200,7 +203,7 @@ def _run(
 def _work(
     caller: int, sent: TaskBatchProcessor | bytes, batch: Batch, keep_rows: bool
 ) -> ProcessingResult:
-    """In the worker."""
+    """Process a batch in a worker of the pool; `caller` is the process id of the caller."""
     processor = pickle.loads(sent) if isinstance(sent, bytes) else sent  # noqa: S301 - our own
     if os.getpid() == caller:
         label, method = f"thread-{threading.get_ident()}", "thread"

@@ -1,4 +1,4 @@
-"""The work that is done on a batch, and the catalogue of workloads."""
+"""What is done with each batch: `TaskBatchProcessor`, built-in processors and their catalogue."""
 
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.processors.catalogue import WORKLOADS, WorkloadInfo, resolve

@@ -1,7 +1,7 @@
-"""The unit of work: a processor takes a batch, works, and always returns a result.
+"""`TaskBatchProcessor`: it processes a batch of tasks and always returns a result.
 
-A processor holds no state between batches, so one object serves any number of threads at once, and
-it pickles, so that a copy can be sent to a process or another interpreter.
+A processor holds no state between batches, so any number of threads can share one. It pickles, so a
+copy can be sent to a process or another interpreter.
 """
 
 import datetime as dt
@@ -26,20 +26,22 @@ from todobatch.model import (
 )
 
 DIGEST_MODULUS = 1 << 256
+"""Digests are added modulo this number."""
 FAILURES_IN_MESSAGE = 3
+"""The error of a batch names at most this many failed tasks."""
 LONG_TEXT = 1_000
-"""Characters from which on a text is hashed by itself."""
+"""A text of at least this many characters is replaced by its hash in a digest."""
 
-# What a task may throw without ending the worker. sys.exit() in a user's function is one of them.
+# What a task may raise without ending its worker; sys.exit() raises SystemExit.
 TASK_ERRORS = (Exception, SystemExit)
 
 
 class TaskBatchProcessor(ABC):
-    """Base of all processors: subclass it and write `process_task`.
+    """The base class of all processors: subclass it and define `process_task`.
 
     `processor_id` names this processor in results; it defaults to the class's `name`.
-    `today` is the date that due dates are judged against, fixed for a whole run so that every
-    approach gives the same output; it defaults to the current date.
+    `today` is the date that due dates are compared with; it defaults to the current date. It is
+    fixed for a whole run, so every approach gives the same output.
     """
 
     name: ClassVar[str] = "custom"
@@ -70,29 +72,29 @@ class TaskBatchProcessor(ABC):
 
     @abstractmethod
     def process_task(self, task: Task) -> Json:
-        """Work on one task and return a JSON value. An exception fails this task and no other."""
+        """Process one task and return a JSON value. If it raises, only this task fails."""
 
     def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> Mapping[str, Json]:
-        """The batch's share of an aggregate; `tasks` and `rows` are those that succeeded."""
+        """Aggregate one batch: its tasks that succeeded and their rows, as JSON values by name."""
         del tasks
         return {"rows": len(rows)}
 
     def merge(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
-        """Join two partial aggregates, associatively and commutatively: any order, same whole.
+        """Merge two partial aggregates; the order of merging must not change the result.
 
         The default adds whole numbers and merges dictionaries key by key.
         """
         return merge_counts(a, b)
 
     def finish(self, partial: Mapping[str, Any]) -> dict[str, Any]:
-        """Turn the merged aggregate into what people read. Default: a sorted copy."""
+        """Turn the merged aggregate into the report that people read. Default: a sorted copy."""
         return {key: partial[key] for key in sorted(partial)}
 
     def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
         """Process every task of a batch, one after the other.
 
-        Never raises for what a task throws: the task is a `TaskFailure` in the result, and the
-        others are processed. Whatever else goes wrong makes a failed result.
+        A task that raises becomes a `TaskFailure` in the result, and the others are processed. If
+        anything else goes wrong, the result is a failed one. It never raises for either.
         """
         batch = as_batch(tasks)
         started = perf_counter()
@@ -108,11 +110,11 @@ class TaskBatchProcessor(ABC):
         return self.result_of(batch, rows, failures, started)
 
     async def process_task_async(self, task: Task) -> Json:
-        """Work on one task within an event loop. Default: `process_task`, which blocks the loop."""
+        """Process one task in an event loop. Default: `process_task`, which blocks the loop."""
         return self.process_task(task)
 
     async def process_batch_async(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
-        """`process_batch` within an event loop: other batches go on while a task waits."""
+        """Process a batch in an event loop; other batches run while a task awaits."""
         batch = as_batch(tasks)
         started = perf_counter()
         rows: list[Json] = []
@@ -129,10 +131,10 @@ class TaskBatchProcessor(ABC):
     def result_of(
         self, batch: Batch, rows: list[Json], failures: list[TaskFailure], started: float
     ) -> ProcessingResult:
-        """The batch's result from a row a task, with None for those in `failures`.
+        """Make a batch's result from one row for each task, None for those in `failures`.
 
-        `process_batch` ends with this, and so does putting a batch together again that was run in
-        parts. `started` is `time.perf_counter()` when the batch began.
+        `process_batch` ends with this. When a batch was run in parts, the coordinator calls it for
+        the whole. `started` is `time.perf_counter()` when the batch began.
         """
         failed = {failure.task - batch.first for failure in failures}
         tasks: Sequence[Task] = batch.tasks
@@ -164,7 +166,7 @@ class TaskBatchProcessor(ABC):
 
 
 def as_batch(tasks: Batch | Sequence[Task]) -> Batch:
-    """A batch as it is; a plain sequence of tasks as batch 0."""
+    """Return a batch unchanged, and a sequence of tasks as batch 0."""
     return tasks if isinstance(tasks, Batch) else Batch(0, tuple(tasks))
 
 
@@ -176,7 +178,10 @@ def failed_result(
     started: float | None = None,
     fault: Fault | None = None,
 ) -> ProcessingResult:
-    """The result of a batch none of whose tasks count as processed; the error names the batch."""
+    """Make the result of a batch that failed as a whole; `cause` says why.
+
+    `started` is `time.perf_counter()` when the batch began, where that is known.
+    """
     now = perf_counter()
     return ProcessingResult(
         processor_id=processor_id,
@@ -193,15 +198,16 @@ def failed_result(
 
 
 def digest_of(index: int, rows: Sequence[Json], partial: Mapping[str, Any]) -> int:
-    """SHA-256 of a batch's position and output in canonical JSON, as a number.
+    """Return the SHA-256 of a batch's position and output in canonical JSON, as a number.
 
     A run's digest is the sum of its batches' digests modulo 2**256, which does not depend on the
     order in which they finish (the additive set hash of Bellare and Micciancio, "A new paradigm for
     collision-free hashing", 1997). Raises TypeError or ValueError when a row is not JSON,
     and RecursionError when it is nested too deeply.
 
-    Rows that are all text, the first of them long, and long texts in the aggregate stand there as
-    hashes of their own: to write them as JSON would take five times as long as to hash them.
+    Long texts are replaced by their own hashes, because writing them as JSON takes five times as
+    long as hashing them. This applies to texts in the aggregate, and to rows that are all text if
+    the first is long.
     """
     if rows and _is_long(rows[0]) and {*map(type, rows)} == {str}:
         rows = [_hash(str(row)) for row in rows]
@@ -243,7 +249,7 @@ def _name(batch: Batch) -> str:
 
 def _failure(batch: Batch, offset: int, error: BaseException) -> TaskFailure:
     task = batch.tasks[offset]
-    title = task.title if isinstance(task, Task) else repr(task)  # callers pass anything
+    title = task.title if isinstance(task, Task) else repr(task)  # callers may pass anything
     return TaskFailure(batch.first + offset, title, describe_exception(error))
 
 

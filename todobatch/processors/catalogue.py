@@ -1,4 +1,4 @@
-"""The workload catalogue: names on the command line and what each one stresses."""
+"""The built-in workloads by name, and how to load a workload of the user's own."""
 
 import datetime as dt
 import importlib
@@ -31,7 +31,11 @@ from todobatch.units import Seconds
 
 @dataclass(frozen=True, slots=True)
 class WorkloadInfo:
-    """A workload. `task_seconds` is a rough cost a task, to size a first sample."""
+    """A built-in workload: its name, what it stresses, and what a task costs.
+
+    `task_seconds` is a rough estimate, used to choose the size of a first sample. `processor` makes
+    the processor and accepts `today`.
+    """
 
     name: str
     stresses: str
@@ -44,11 +48,11 @@ _ALL = (
     WorkloadInfo("validate", "many short checks of dates and fields", "cpu", 3e-6, TaskValidator),
     WorkloadInfo("process", "state transitions, urgency, recurrence", "cpu", 6e-6, TaskProcessor),
     WorkloadInfo("report", "aggregation into shared-shape dictionaries", "cpu", 6e-6, TaskReporter),
-    WorkloadInfo("pipeline", "the three in a row", "cpu", 15e-6, Pipeline),
+    WorkloadInfo("pipeline", "validate, process and report in a row", "cpu", 15e-6, Pipeline),
     WorkloadInfo("example8", "pure computing, the document's own load", "cpu", 300e-6, Example8),
-    WorkloadInfo("alloc", "many small objects made and dropped", "cpu", 75e-6, Alloc),
-    WorkloadInfo("hot-object", "one object and its lock, which all share", "cpu", 50e-6, HotObject),
-    WorkloadInfo("native", "C code that lets go of the GIL: zlib, SHA-256", "cpu", 350e-6, Native),
+    WorkloadInfo("alloc", "many small objects created and freed", "cpu", 75e-6, Alloc),
+    WorkloadInfo("hot-object", "one object and its lock, shared by all", "cpu", 50e-6, HotObject),
+    WorkloadInfo("native", "C code that releases the GIL: zlib, SHA-256", "cpu", 350e-6, Native),
     WorkloadInfo("payload", "results of 4 KiB a task that go to the caller", "cpu", 25e-6, Payload),
     WorkloadInfo("skewed", "one task in 50 is 50 times heavier", "cpu", 25e-6, Skewed),
     WorkloadInfo("io-wait", "waiting 5 ms a task, as for a network", "io", 5e-3, IoWait),
@@ -56,14 +60,15 @@ _ALL = (
     WorkloadInfo("hybrid", "computing, then waiting 1 ms, each task", "mixed", 1.3e-3, Hybrid),
 )
 WORKLOADS: Mapping[str, WorkloadInfo] = MappingProxyType({info.name: info for info in _ALL})
+"""Every built-in workload by its name."""
 
 
 def resolve(workload: str, *, today: dt.date | None = None) -> TaskBatchProcessor:
-    """The processor for a workload's name, or for ``package.module:function``.
+    """Return the processor of a built-in workload, or of ``package.module:function``.
 
-    The function takes one `Task` and returns JSON; it may be an ``async def``. A subclass of
-    `TaskBatchProcessor` may be named instead. Raises UsageError when there is no such workload,
-    module or function.
+    The function takes one `Task` and returns a JSON value; it may be an ``async def``. The name may
+    also be that of a subclass of `TaskBatchProcessor`. `today` is passed to the processor. Raises
+    UsageError when the workload is unknown or cannot be loaded.
     """
     if workload in WORKLOADS:
         return WORKLOADS[workload].processor(today=today)
@@ -99,10 +104,7 @@ def _load(name: str) -> Any:
         target: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             target = getattr(target, part)
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # a module may raise anything
+    except (Exception, SystemExit) as error:  # a module may raise anything
         raise UsageError(
             f"{name} cannot be loaded: {describe_exception(error)}",
             place="`workload`",

@@ -1,4 +1,4 @@
-"""`TaskProcessor`: moves a task to the state that it should be in today."""
+"""`TaskProcessor`: computes the state that each task should have today."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,11 @@ from todobatch.processors.base import TaskBatchProcessor
 from todobatch.processors.recurrence import next_due
 
 MILLI = 1000
+"""Urgency is stored in thousandths, as whole numbers."""
 
 
 def urgency_milli(task: Task, today: dt.date) -> int:
-    """Urgency in thousandths, rounded, so that sums are exact in any order. Completed tasks have 0.
+    """Return the urgency in thousandths, rounded, so sums are exact in any order; 0 if done.
 
     Source: Taskwarrior's urgency polynomial with its default coefficients (due 12, priority 6, 3.9,
     1.8, project 1, tags 1, age 2, waiting -3); the ten priorities stand in for its three.
@@ -46,10 +47,10 @@ def _due_part(days_over: int) -> float:
 
 
 def transition(task: Task, today: dt.date) -> tuple[str, int]:
-    """The status and priority that a task should have today.
+    """Return the status and priority that a task should have today.
 
-    done -> completed; past its due date -> overdue, one priority step up, two after a week;
-    anything else keeps its status.
+    A task that is done is completed. A task past its due date is overdue and gains one step of
+    priority, two after a week. Any other task keeps its status.
     """
     if task.done:
         return "completed", task.priority
@@ -60,13 +61,13 @@ def transition(task: Task, today: dt.date) -> tuple[str, int]:
 
 
 class TaskProcessor(TaskBatchProcessor):
-    """State transitions, urgency and recurrence. A row is the task's new state."""
+    """Computes state, urgency and recurrence of each task. A row is the task's new state."""
 
     name = "process"
     summary_is_safe = True
 
     def process_task(self, task: Task) -> Json:
-        """``{status, priority, urgency, next_due?}``; urgency in thousandths.
+        """Return ``{status, priority, urgency, next_due?}``, with the urgency in thousandths.
 
         Raises ValueError when a finished task's recurrence is not understood.
         """
@@ -82,7 +83,7 @@ class TaskProcessor(TaskBatchProcessor):
         return row
 
     def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> Mapping[str, Json]:
-        """How many tasks ended in each status, how many moved, how many come again."""
+        """Count tasks by status, those whose state changed, and those that recur."""
         statuses: dict[str, int] = {}
         moved = again = 0
         for task, row in zip(tasks, rows, strict=True):

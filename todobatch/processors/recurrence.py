@@ -1,4 +1,4 @@
-"""When a task that comes again is due next."""
+"""The next due date of a task that recurs."""
 
 import calendar
 import datetime as dt
@@ -9,12 +9,12 @@ SATURDAY = 5
 
 
 def next_due(recurrence: str, due: dt.date | None, finished: dt.date) -> dt.date:
-    """The next due date of a task finished on `finished`.
+    """Return the next due date of a task that was finished on `finished`.
 
     `recurrence` is ``[+]<count><unit>`` with the units b (business days), d, w, m and y. With '+'
-    it counts from the old due date, as todo.txt's ``rec:`` does, otherwise from `finished`. A month
-    without that day gives its last day (31 January + 1m = 28 or 29 February).
-    Raises ValueError when it is not understood or leaves the calendar.
+    the interval starts at the old due date, as in todo.txt's ``rec:``, otherwise at `finished`. In
+    a month without that day the last day is due (31 January + 1m = 28 or 29 February).
+    Raises ValueError when `recurrence` is not of that form or the date is beyond the calendar.
     """
     match = PATTERN.fullmatch(recurrence)
     if match is None:
@@ -24,7 +24,7 @@ def next_due(recurrence: str, due: dt.date | None, finished: dt.date) -> dt.date
     try:
         return _advance(start, count, match["unit"])
     except OverflowError as error:
-        raise ValueError(f"recurrence {recurrence!r} leaves the calendar") from error
+        raise ValueError(f"recurrence {recurrence!r} ends after the year 9999") from error
 
 
 def _advance(start: dt.date, count: int, unit: str) -> dt.date:

@@ -1,4 +1,4 @@
-"""`TaskReporter`: aggregates and completion rates that merge to the same whole in any order."""
+"""`TaskReporter`: counts and completion rates that merge to the same report in any order."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from todobatch.processors.base import TaskBatchProcessor, merge_counts
 from todobatch.processors.processor import MILLI, urgency_milli
 
 MOST_URGENT_KEPT = 10
+"""A report lists this many of the most urgent tasks."""
 
 
 class TaskReporter(TaskBatchProcessor):
@@ -21,11 +22,11 @@ class TaskReporter(TaskBatchProcessor):
     summary_is_safe = True
 
     def process_task(self, task: Task) -> Json:
-        """The task's urgency in thousandths."""
+        """Return the task's urgency in thousandths."""
         return urgency_milli(task, self.today)
 
     def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> Mapping[str, Json]:
-        """The batch's counts and its most urgent tasks."""
+        """Count the batch's tasks and list the most urgent ones."""
         whole: dict[str, Any] = {
             "tasks": len(tasks),
             "done": sum(task.done for task in tasks),
@@ -57,7 +58,7 @@ class TaskReporter(TaskBatchProcessor):
         return merged
 
     def finish(self, partial: Mapping[str, Any]) -> dict[str, Any]:
-        """Rates out of counts: ``completion_rate`` is done ÷ tasks, in all and for each group."""
+        """Turn counts into rates; ``completion_rate`` is done ÷ tasks, overall and by group."""
         tasks = partial.get("tasks", 0)
         report: dict[str, Any] = {
             "tasks": tasks,

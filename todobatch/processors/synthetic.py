@@ -20,7 +20,7 @@ IO_WAIT_S = 0.005
 HYBRID_WAIT_S = 0.001
 HYBRID_SQUARES = 4_000
 TREE_DEPTH = 8
-"""A tree of 511 lists."""
+"""The depth of the tree that `Alloc` builds: 511 lists."""
 HOT_TOUCHES = 300
 HOT_SLOTS = 8
 HASHED = bytes(range(256)) * 2048
@@ -30,14 +30,14 @@ PAGE_BYTES = 4 * 1024
 LIGHT_SQUARES = 500
 HEAVY_SQUARES = 50 * LIGHT_SQUARES
 ONE_IN = 50
-"""How rare the heavy tasks of `Skewed` are."""
+"""One task in this many is heavy for `Skewed`."""
 
 
 class Pipeline(TaskBatchProcessor):
-    """Validate, process and report in a row. A row is ``[problems, new state, urgency]``.
+    """Runs the processors validate, process and report on each task.
 
-    A task with problems is not processed: its new state is null, and it is in the report all the
-    same, as it would be if the three ran one after the other.
+    A row is ``[problems, new state, urgency]``. A task with problems is not processed, so its new
+    state is null; it still counts in the report.
     """
 
     name = "pipeline"
@@ -52,13 +52,13 @@ class Pipeline(TaskBatchProcessor):
         self._reporter = TaskReporter(today=self.today)
 
     def process_task(self, task: Task) -> Json:
-        """The three processors' rows for one task."""
+        """Return the rows of the three processors for one task."""
         problems = self._validator.process_task(task)
         state = None if problems else self._processor.process_task(task)
         return [problems, state, self._reporter.process_task(task)]
 
     def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> Mapping[str, Json]:
-        """Each processor's own aggregate under its name."""
+        """Return the aggregate of each processor under its name."""
         columns = [[row[i] for row in rows if isinstance(row, list)] for i in range(3)]
         sound = [
             (task, state)
@@ -93,7 +93,7 @@ class Pipeline(TaskBatchProcessor):
 
 
 class Example8(TaskBatchProcessor):
-    """The source document's reference load: 5,000 squares a task, 1,000 integers more when done."""
+    """The reference load: sums 5,000 squares a task, and 1,000 integers more if it is done."""
 
     name = "example8"
 
@@ -106,46 +106,46 @@ class Example8(TaskBatchProcessor):
 
 
 class IoWait(TaskBatchProcessor):
-    """Waits 5 ms a task, as for a remote answer: sleeping, or awaiting in an event loop."""
+    """Waits 5 ms for each task, like a request to a remote service."""
 
     name = "io-wait"
 
     def process_task(self, task: Task) -> Json:
-        """Wait, and give the length of the answer."""
+        """Sleep, and return the length of the title."""
         time.sleep(IO_WAIT_S)
         return len(task.title)
 
     async def process_task_async(self, task: Task) -> Json:
-        """The same, leaving the event loop to others meanwhile."""
+        """Await, so other tasks of the event loop run, and return the length of the title."""
         await asyncio.sleep(IO_WAIT_S)
         return len(task.title)
 
 
 class Hybrid(TaskBatchProcessor):
-    """Computes (4,000 squares) and then waits 1 ms, a task."""
+    """Sums 4,000 squares and then waits 1 ms, for each task."""
 
     name = "hybrid"
 
     def process_task(self, task: Task) -> Json:
-        """Compute, then wait."""
+        """Compute, then sleep."""
         total = _squares(HYBRID_SQUARES)
         time.sleep(HYBRID_WAIT_S)
         return total + len(task.title)
 
     async def process_task_async(self, task: Task) -> Json:
-        """The same, awaiting."""
+        """Compute, then await."""
         total = _squares(HYBRID_SQUARES)
         await asyncio.sleep(HYBRID_WAIT_S)
         return total + len(task.title)
 
 
 class Alloc(TaskBatchProcessor):
-    """Makes and drops small objects: a tree of 511 lists and as many strings, a task."""
+    """Creates and frees a tree of 511 lists and as many strings for each task."""
 
     name = "alloc"
 
     def process_task(self, task: Task) -> Json:
-        """Build the tree, walk it once, and give the length of its labels."""
+        """Build the tree, walk it once, and return the total length of its labels."""
         return _length_of(_tree(TREE_DEPTH, task.title))
 
 
@@ -160,7 +160,7 @@ def _length_of(tree: list[Any] | None) -> int:
 
 
 class Hot:
-    """One object that everybody changes. `lock` guards `touches` and `slots`."""
+    """An object that all threads change. `lock` guards `touches` and `slots`."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -168,28 +168,28 @@ class Hot:
         self.slots = [0] * HOT_SLOTS
 
     def touch(self, slot: int) -> None:
-        """Count one more, in all and in a slot."""
+        """Add one to the total and to a slot."""
         with self.lock:
             self.touches += 1
             self.slots[slot] += 1
 
 
 HOT = Hot()
-"""The one of this process, or of this interpreter in it: only threads truly share it."""
+"""The one object of this process or subinterpreter: only threads share it."""
 
 
 class HotObject(TaskBatchProcessor):
     """Changes one shared object 300 times a task, each time under its one lock.
 
-    Nothing is left to do side by side, so that threads without a GIL hand lock, counts and
-    reference counts from CPU to CPU and get slower than one thread. Processes and subinterpreters
-    have a copy each. What the object holds depends on who shares it, so it is not in the output.
+    Threads without a GIL pass the lock and the counts from CPU to CPU, so they are slower than one
+    thread. Each process and subinterpreter has its own copy. The output does not contain what the
+    object holds, because that depends on which workers share it.
     """
 
     name = "hot-object"
 
     def process_task(self, task: Task) -> Json:
-        """Touch the object; a row is the sum of the slots that were touched."""
+        """Touch the object 300 times, and return the sum of the numbers of the slots."""
         slot, total = zlib.crc32(task.title.encode("utf-8", "surrogatepass")), 0
         for n in range(HOT_TOUCHES):
             place = (slot + n) % HOT_SLOTS
@@ -199,14 +199,14 @@ class HotObject(TaskBatchProcessor):
 
 
 class Native(TaskBatchProcessor):
-    """Hashes 512 KiB and compresses 32 KiB a task, in C code that lets go of the GIL."""
+    """Hashes 512 KiB and compresses 32 KiB a task, in C code that releases the GIL."""
 
     name = "native"
 
     def process_task(self, task: Task) -> Json:
-        """A row is the hash of the title, the constant bytes, and what was packed and unpacked.
+        """Return a hash of the title, the constant bytes, and a text packed and unpacked again.
 
-        Not of what was packed: that may differ between versions of zlib.
+        The packed form is not hashed, because it may differ between versions of zlib.
         """
         title = task.title.encode("utf-8", "surrogatepass")
         digest = hashlib.sha256(title)
@@ -217,28 +217,28 @@ class Native(TaskBatchProcessor):
 
 
 class Payload(TaskBatchProcessor):
-    """Writes a page of 4 KiB a task and hands all pages to the caller: results worth copying.
+    """Returns a page of 4 KiB for each task to the caller: large results that must be copied.
 
-    The pages travel in the batch's aggregate, as rows do only when they are kept; the caller checks
-    them and lets them go. What goes in is as large as the tasks are.
+    The pages are part of the batch's aggregate, because rows are not always kept. The caller adds
+    their length to a count and drops them.
     """
 
     name = "payload"
     summary_is_safe = True
 
     def process_task(self, task: Task) -> Json:
-        """The page: the title, set again and again."""
+        """Return the page: the title, repeated."""
         line = f"{task.title} · {task.priority}\n"
         return (line * (PAGE_BYTES // len(line) + 1))[:PAGE_BYTES]
 
     def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> Mapping[str, Json]:
-        """How many pages, and the pages themselves."""
+        """Return the number of pages and their text."""
         del tasks
         text = "".join(row for row in rows if isinstance(row, str))
         return {"pages": len(rows), "characters": 0, "check": 0, "text": text}
 
     def merge(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
-        """Add what was counted and checked; the pages are not kept."""
+        """Add counts and checksums, and drop the pages."""
         a, b = self.finish(a), self.finish(b)
         return {
             "pages": a["pages"] + b["pages"],
@@ -247,7 +247,7 @@ class Payload(TaskBatchProcessor):
         }
 
     def finish(self, partial: Mapping[str, Any]) -> dict[str, Any]:
-        """Pages, characters, and the sum of the batches' CRC-32, which no order changes."""
+        """Return the pages, the characters, and the sum of the batches' CRC-32 modulo 2**32."""
         text = partial.get("text", "")
         check = zlib.crc32(text.encode("utf-8", "surrogatepass"))
         return {
@@ -258,17 +258,17 @@ class Payload(TaskBatchProcessor):
 
 
 class Skewed(TaskBatchProcessor):
-    """Sums 500 squares a task, and 25,000 for one in 50: those fall where their titles put them."""
+    """Sums 500 squares for most tasks, and 25,000 for one in 50, chosen by its title."""
 
     name = "skewed"
 
     def process_task(self, task: Task) -> Json:
-        """Sum the squares; how many depends on the title alone."""
+        """Sum the squares; their number depends on the title alone."""
         return _squares(HEAVY_SQUARES if is_heavy(task) else LIGHT_SQUARES)
 
 
 def is_heavy(task: Task) -> bool:
-    """Whether `Skewed` has fifty times the work with it."""
+    """Whether `Skewed` does fifty times the work for this task."""
     return zlib.crc32(task.title.encode("utf-8", "surrogatepass")) % ONE_IN == 0
 
 
@@ -277,7 +277,7 @@ def _squares(count: int) -> int:
 
 
 class FunctionProcessor(TaskBatchProcessor):
-    """A user's function of one task. What it returns must be JSON; an ``async def`` is awaited."""
+    """Runs a user's function on each task. It must return JSON; an ``async def`` is awaited."""
 
     name = "function"
     splittable = True
@@ -295,23 +295,23 @@ class FunctionProcessor(TaskBatchProcessor):
         self._awaits = inspect.iscoroutinefunction(function)
 
     def process_task(self, task: Task) -> Json:
-        """Call the function; an ``async def`` gets an event loop of its own."""
+        """Call the function, an ``async def`` in a new event loop."""
         result: Json = asyncio.run(self._function(task)) if self._awaits else self._function(task)
         return result
 
     def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
-        """As the base class does, with one event loop for the whole batch where one is needed."""
+        """Process a batch; an ``async def`` runs in one event loop for the whole batch."""
         if self._awaits:
             return asyncio.run(self.process_batch_async(tasks))
         return super().process_batch(tasks)
 
     async def process_task_async(self, task: Task) -> Json:
-        """Call the function and await what it gives when it is an ``async def``."""
+        """Call the function, and await its result if it is an ``async def``."""
         result = self._function(task)
         return await result if self._awaits else result  # type: ignore[no-any-return]
 
     def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> Mapping[str, Json]:
-        """Rows counted; rows that are true or false are counted apart."""
+        """Count the rows, and those that are true if some are booleans."""
         del tasks
         booleans = [row for row in rows if isinstance(row, bool)]
         counts: dict[str, Json] = {"rows": len(rows)}

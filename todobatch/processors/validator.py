@@ -1,4 +1,4 @@
-"""`TaskValidator`: does a task make sense?"""
+"""`TaskValidator`: lists what is wrong with each task."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,17 @@ from todobatch.processors.base import TaskBatchProcessor
 from todobatch.processors.recurrence import next_due
 
 STATUSES = frozenset({"pending", "waiting", "overdue", "completed"})
+"""The valid values of `Task.status`."""
 LONGEST_TITLE = 500
+"""The most characters that a title may have."""
 HORIZON_YEARS = 50
+"""A due date may be at most this many years from today."""
 
 
 def problems_of(task: Task, today: dt.date) -> list[str]:
-    """What is wrong with a task, one phrase each, always in the same order; empty when it is sound.
+    """Return the problems of a task, a phrase each in a fixed order; empty if it is valid.
 
-    A due date is judged against the task's own dates and a horizon of 50 years around `today`:
-    further away it is a slip of the pen.
+    A due date must not be before the task's creation, nor more than `HORIZON_YEARS` from `today`.
     """
     problems = []
     if not task.title.strip():
@@ -61,11 +63,11 @@ class TaskValidator(TaskBatchProcessor):
     summary_is_safe = True
 
     def process_task(self, task: Task) -> Json:
-        """The task's problems; an empty list when it is sound."""
+        """Return the task's problems, an empty list if it is valid."""
         return list(problems_of(task, self.today))
 
     def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> Mapping[str, Json]:
-        """Counts: sound and unsound tasks, and how often each problem stands."""
+        """Count valid tasks (``sound``), the others (``unsound``), and each problem."""
         del tasks
         counts: dict[str, Json] = {}
         unsound = 0
@@ -80,7 +82,7 @@ class TaskValidator(TaskBatchProcessor):
         return {"sound": len(rows) - unsound, "unsound": unsound, "problems": counts}
 
     def finish(self, partial: Mapping[str, Any]) -> dict[str, Any]:
-        """The counts, with the commonest problem first."""
+        """Return the counts, with the most frequent problem first."""
         problems = partial.get("problems", {})
         ordered = dict(sorted(problems.items(), key=lambda item: (-item[1], item[0])))
         return {

@@ -1,13 +1,12 @@
 """`Http`: every task is a real HTTP request to a server on the loopback interface.
 
-Who starts the server: the processor, when it is made and so before any clock; `web_server` says
-what it is. It is a process of its own, so that no approach has it in its GIL, it holds one address
-for all workers, and it ends with the processor that started it, or with its process at the latest.
-A processor that is sent to a worker takes the address with it and starts nothing.
+The processor starts the server when it is made, which is before any clock starts. The server is a
+process of its own, so it shares no GIL with a worker, and one server serves all workers. It ends
+with the processor that started it, at the latest with that process. A processor that is sent to a
+worker keeps the address and starts no server.
 
-Its CPU time and memory are in a run's figures, as those of any child process; they are the same
-for every approach. To leave them out, start one elsewhere and name it:
-``TODOBATCH_HTTP=host:port``.
+The server's CPU time and memory count in a run's figures, equally for every approach. To leave them
+out, start `web_server` elsewhere and set ``TODOBATCH_HTTP=host:port``.
 """
 
 import asyncio
@@ -30,6 +29,7 @@ from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
 
 VARIABLE = "TODOBATCH_HTTP"
+"""The environment variable that names a running server."""
 SERVER = Path(__file__).with_name("web_server.py")
 START_TIMEOUT_S: Seconds = 30.0
 ANSWER_TIMEOUT_S: Seconds = 30.0
@@ -40,8 +40,8 @@ Address = tuple[str, int]
 class Http(TaskBatchProcessor):
     """Posts each task's title to a server that answers after 2 ms; one connection a batch.
 
-    A row is the first half of the digest that the server answered with. Raises UsageError when
-    TODOBATCH_HTTP is no address, and UnavailableError when the server does not start.
+    A row is the first half of the digest that the server answers with. Raises UsageError when
+    TODOBATCH_HTTP is not an address, and UnavailableError when the server does not start.
     """
 
     name = "http"
@@ -66,7 +66,7 @@ class Http(TaskBatchProcessor):
         self.__dict__.update(state)
 
     def process_task(self, task: Task) -> Json:
-        """Ask the server about one title; outside a batch over a connection of its own."""
+        """Ask the server about one title, over the connection of the batch if there is one."""
         client = _blocking.get()
         if client is not None:
             return _row(client.ask(_body(task)))
@@ -77,7 +77,7 @@ class Http(TaskBatchProcessor):
             alone.close()
 
     async def process_task_async(self, task: Task) -> Json:
-        """The same, leaving the event loop to others until the answer comes."""
+        """Await the server's answer about one title, so other tasks of the event loop run."""
         client = _awaiting.get()
         if client is not None:
             return _row(await client.ask(_body(task)))
@@ -88,7 +88,7 @@ class Http(TaskBatchProcessor):
             alone.close()
 
     def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
-        """As the base class does, over one connection."""
+        """Process a batch over one connection."""
         client = BlockingClient(self.address)
         token = _blocking.set(client)
         try:
@@ -98,7 +98,7 @@ class Http(TaskBatchProcessor):
             client.close()
 
     async def process_batch_async(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
-        """As the base class does, over one connection."""
+        """Process a batch over one connection."""
         client = AwaitingClient(self.address)
         token = _awaiting.set(client)
         try:
@@ -109,7 +109,7 @@ class Http(TaskBatchProcessor):
 
 
 class BlockingClient:
-    """One connection of the standard library's client. Used by one thread."""
+    """One connection of the standard library's HTTP client, for one thread."""
 
     def __init__(self, address: Address) -> None:
         from http.client import HTTPConnection
@@ -117,7 +117,7 @@ class BlockingClient:
         self._connection = HTTPConnection(*address, timeout=ANSWER_TIMEOUT_S)
 
     def ask(self, body: bytes) -> bytes:
-        """The answer. Raises OSError or http.client.HTTPException; the next one connects anew."""
+        """Return the answer. Raises OSError or HTTPException; the next call then connects again."""
         try:
             self._connection.request("POST", "/", body)
             response = self._connection.getresponse()
@@ -130,12 +130,12 @@ class BlockingClient:
         return answer
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._connection.close()
 
 
 class AwaitingClient:
-    """The same over an event loop's streams. Used by one task of the loop."""
+    """One HTTP connection over an event loop's streams, for one task of the loop."""
 
     def __init__(self, address: Address) -> None:
         self._host, self._port = address
@@ -168,19 +168,19 @@ class AwaitingClient:
         return status.decode("latin-1").partition(" ")[2], answer
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
 
 
-# The connection of the batch under way: each thread, and each task of an event loop, has its own.
+# The connection of the present batch, one for each thread and each task of an event loop.
 _blocking: ContextVar[BlockingClient | None] = ContextVar("_blocking", default=None)
 _awaiting: ContextVar[AwaitingClient | None] = ContextVar("_awaiting", default=None)
 
 
 class OwnServer:
-    """A server in a process of its own that lives as long as this process holds its input open."""
+    """Starts a server in a new process, which ends when this process closes its input."""
 
     def __init__(self) -> None:
         self._owner = os.getpid()
@@ -196,9 +196,9 @@ class OwnServer:
         except UsageError as error:
             self.stop()
             raise UnavailableError(
-                "its server did not start",
+                "the HTTP server did not start",
                 place="workload http",
-                remedy=f"what it printed stands above; or name one that runs with {VARIABLE}",
+                remedy=f"read what it printed above, or set {VARIABLE} to a running server",
             ) from error
 
     def _first_line(self) -> str:
@@ -210,11 +210,11 @@ class OwnServer:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The process id of the server."""
         return self._process.pid
 
     def stop(self) -> None:
-        """End it and wait for that; nothing in a process that was forked from its owner."""
+        """End the server and wait for it; does nothing in a fork of the process that started it."""
         if os.getpid() != self._owner:
             return
         self._process.kill()
@@ -223,19 +223,19 @@ class OwnServer:
 
 
 def parse_address(text: str) -> Address:
-    """``host:port`` -> both. Raises UsageError."""
+    """Split ``host:port``. Raises UsageError if it is not an address."""
     host, _, port = text.strip().rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise UsageError(
-            f"{text.strip()!r} is no address",
+            f"{text.strip()!r} is not an address",
             place=VARIABLE,
-            remedy="host:port, for example 127.0.0.1:8901; without it a server is started",
+            remedy="give host:port, such as 127.0.0.1:8901, or unset it to start a server",
         )
     return host, int(port)
 
 
 def _load_client() -> None:
-    """Load the client now: only this workload needs it, and not while a clock runs."""
+    """Import the HTTP client, which only this workload needs, before the clock starts."""
     import http.client  # noqa: F401
 
 

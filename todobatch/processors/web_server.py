@@ -1,15 +1,15 @@
-"""The service that the workload `http` asks: a small HTTP/1.1 server on the loopback interface.
+"""The server of the workload `http`: a small HTTP/1.1 server on the loopback interface.
 
-It answers ``POST`` with a JSON object about the body, after the wait that a remote service would
-cost. `Http` starts one for itself; by hand, for several runs to share, or on another machine:
+It answers ``POST`` with a JSON object about the body, after 2 ms, like a remote service. `Http`
+starts one for itself. Start one by hand to share it between runs or to run it on another machine:
 
     python -m todobatch.processors.web_server --port 8901
 
-It prints ``host:port`` in one line when it can be asked, and ends when its standard input does:
-with the process that started it, however that one ended. Bounded: a head of at most 16 KiB, a body
-of 1 MiB, 1,024 connections, 30 s without a request on one. One thread, so there is no lock.
+It prints ``host:port`` in one line when it is ready, and ends when its standard input is closed.
+Its limits are a head of 16 KiB, a body of 1 MiB, 1,024 connections, and 30 s between two requests
+of a connection. It has one thread and needs no lock.
 
-Only the standard library is imported, nothing of todobatch: it is run as a file, and up at once.
+It imports only the standard library, so it starts at once when it is run as a file.
 """
 
 import argparse
@@ -19,8 +19,10 @@ import json
 import os
 import threading
 
-WAIT_S = 0.002  # before each answer
+WAIT_S = 0.002
+"""The pause before each answer."""
 IDLE_S = 30.0
+"""A connection without a request for this long is closed."""
 LONGEST_HEAD = 16 * 1024
 LONGEST_BODY = 1024 * 1024
 MOST_CONNECTIONS = 1_024
@@ -29,7 +31,7 @@ REASONS = {200: "OK", 400: "Bad Request", 405: "Method Not Allowed", 413: "Conte
 
 
 class RefusedError(Exception):
-    """A request that gets an error for an answer; the connection is closed then."""
+    """Raised for a request that is answered by an error; its connection is closed."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -37,20 +39,20 @@ class RefusedError(Exception):
 
 
 class Server:
-    """Answers on any number of connections, up to the limit. Used by one event loop."""
+    """Answers requests on up to `MOST_CONNECTIONS` connections, in one event loop."""
 
     def __init__(self) -> None:
         self._connections = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, request after request until the client closes it."""
+        """Answer the requests of one connection until the client closes it."""
         self._connections += 1
         try:
             await self._answer_all(reader, writer)
         except RefusedError as refused:
             _answer(writer, refused.status, {"error": REASONS[refused.status]})
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
-            pass  # the client is through with it
+            pass  # the client has closed it
         finally:
             self._connections -= 1
             writer.close()
@@ -66,7 +68,7 @@ class Server:
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:
-    """The body of the next request. Raises RefusedError."""
+    """Read the body of the next request. Raises RefusedError if it is not a valid POST."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.LimitOverrunError as error:
@@ -87,7 +89,7 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
 
 
 def about(body: bytes) -> dict[str, object]:
-    """What is answered: the same for the same body, whoever asks and when."""
+    """Return the answer to a body: its size and its SHA-256."""
     return {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
 
 
@@ -119,9 +121,9 @@ def _end_with_standard_input() -> None:
 
 def main() -> None:
     """Serve until standard input ends."""
-    parser = argparse.ArgumentParser(description="The service that the workload http asks.")
+    parser = argparse.ArgumentParser(description="The server of the workload http.")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0: any that is free")
+    parser.add_argument("--port", type=int, default=0, help="0 chooses a free port")
     options = parser.parse_args()
     threading.Thread(target=_end_with_standard_input, daemon=True).start()
     asyncio.run(_main(options.host, options.port))

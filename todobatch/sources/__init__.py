@@ -1,7 +1,7 @@
-"""Where tasks come from: one file a format, each read as a stream, and a generator of seeded tasks.
+"""Where tasks come from: a reader for each file format, and a generator of seeded tasks.
 
-A broken record is reported by file and line and left out; it never ends the reading by itself. The
-mapping from each format to `Task` is in docs/reference/formats.md.
+Readers yield tasks one at a time. A broken record is reported with its file and line, and reading
+continues. See docs/reference/formats.md for how each format maps to `Task`.
 """
 
 from todobatch.sources.base import OnBroken

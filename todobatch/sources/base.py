@@ -1,4 +1,4 @@
-"""What every reader shares: one pass over one input, and what it reports while it reads."""
+"""What all readers share: reading bytes and lines, and reporting broken records."""
 
 import codecs
 import datetime as dt
@@ -11,41 +11,43 @@ from todobatch.model import Task
 from todobatch.sources.fields import LONGEST_LINE, FieldError
 
 OnBroken: TypeAlias = Callable[[BrokenLineError], None]
+"""Called with each broken record; reading continues unless it raises."""
 
 _UTF8_REMEDY = "save the file as UTF-8"
-_MOST_NAMES = 100  # of kinds left out: a file of random keys must not grow memory
+_MOST_NAMES = 100  # kinds that are counted: a file of random keys must not fill memory
 
 
 @dataclass(slots=True)
 class Reading:
-    """One pass over one input: where broken records go, and what was left out on purpose."""
+    """One pass over an input: it reports broken records and counts what is left out."""
 
     file: str
-    """As the user named it."""
+    """The name of the input in errors."""
     today: dt.date
-    """Decides whether a task that waits for a day waits still."""
+    """The date that decides whether a task that waits for a day is still waiting."""
     on_broken: OnBroken
     skipped: dict[str, int] = field(default_factory=dict)
-    """Kind of thing left out on purpose (``'deleted task'``) -> how often."""
+    """How many things of each kind the format leaves out, such as ``'deleted task'``."""
 
     def broken(self, line: int, cause: str, remedy: str = "") -> None:
-        """Report the record that begins at `line`, counted from 1, and go on."""
+        """Report the record that begins at `line`, counted from 1."""
         self.on_broken(BrokenLineError(cause, file=self.file, line=line, remedy=remedy))
 
     def broken_field(self, line: int, error: FieldError) -> None:
-        """Report a record by its first field that makes no sense."""
+        """Report the record at `line` by the first field that cannot be read."""
         self.broken(line, str(error), error.remedy)
 
     def skip(self, what: str) -> None:
-        """Count one thing that is left out because the format's mapping says so."""
+        """Count one thing that the format leaves out."""
         if what in self.skipped or len(self.skipped) < _MOST_NAMES:
             self.skipped[what] = self.skipped.get(what, 0) + 1
 
 
 class Input:
-    """The bytes of an input. An error of the system while reading becomes an `InputError` here.
+    """The bytes of an input; errors of the system while reading become `InputError`.
 
-    (A ``try`` around the whole loop would also catch what the caller's own writing raises.)
+    They are caught here, because a ``try`` around the whole loop would also catch what the caller
+    raises while it handles a task.
     """
 
     def __init__(self, stream: BinaryIO, file: str) -> None:
@@ -53,41 +55,42 @@ class Input:
         self._file = file
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes; none at the end."""
+        """Read at most `size` bytes; empty at the end."""
         try:
             return self._stream.read(size)
         except OSError as error:
             raise self._failed(error) from error
 
     def readline(self, limit: int) -> bytes:
-        """One line with its end, or its first `limit` bytes."""
+        """Read one line with its end, or its first `limit` bytes."""
         try:
             return self._stream.readline(limit)
         except OSError as error:
             raise self._failed(error) from error
 
     def start(self, first: bytes) -> bytes:
-        """The first bytes of the input without UTF-8's mark. Raises InputError for UTF-16."""
+        """Remove UTF-8's byte order mark from the first bytes. Raises InputError for UTF-16."""
         if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise InputError("this is UTF-16, not UTF-8", place=self._file, remedy=_UTF8_REMEDY)
+            raise InputError("the file is UTF-16, not UTF-8", place=self._file, remedy=_UTF8_REMEDY)
         return first.removeprefix(codecs.BOM_UTF8)
 
     def _failed(self, error: OSError) -> InputError:
         return InputError(
-            f"cannot be read to its end: {error.strerror or error}",
+            f"reading failed before the end: {error.strerror or error}",
             place=self._file,
             remedy="check the disk or device that it is on",
         )
 
 
 Reader: TypeAlias = Callable[[Input, Reading], Iterator[Task]]
+"""Reads all tasks of an input in one format."""
 
 
 def read_lines(source: Input, reading: Reading) -> Iterator[tuple[int, str]]:
-    """Number (from 1) and text of each line, without its end; LF and CRLF both end a line.
+    """Yield the number (from 1) and the text of each line; LF and CRLF both end a line.
 
-    A line that is not UTF-8, holds a NUL or has more than 10,000 characters is reported as broken
-    and left out. Never more than one line is held, and of a longer one never more than its limit.
+    A line that is not UTF-8, holds a NUL byte or has more than `LONGEST_LINE` characters is
+    reported as broken. Memory never holds more than one line of at most that length.
     """
     # UTF-8 has at most 4 bytes a character; its mark 3; CRLF 2.
     limit = 4 * LONGEST_LINE + 3 + 2
@@ -106,7 +109,7 @@ def read_lines(source: Input, reading: Reading) -> Iterator[tuple[int, str]]:
             yield number, text
 
 
-_LONG_REMEDY = "is this a text file with one task a line?"
+_LONG_REMEDY = "check that the file is text with one task a line"
 
 
 def _too_long() -> str:

@@ -1,8 +1,8 @@
-"""CSV with a header line, its columns named as `Task`'s fields (in any order and case).
+"""Reads CSV with a header line whose columns are named like `Task`'s fields, in any order and case.
 
-A quoted field may hold line ends. A quote that is never closed would swallow the rest of the
-file, so a record may take 10,000 characters; beyond that its first line is broken, and reading goes
-on with the line after it.
+A quoted field may hold line ends. A quote that is never closed would consume the rest of the file,
+so a record has at most 10,000 characters. The first line of a longer one is reported as broken, and
+reading continues with the next line.
 """
 
 import csv
@@ -17,7 +17,7 @@ from todobatch.sources.records import NAMES, task_from
 
 
 def read(source: Input, reading: Reading) -> Iterator[Task]:
-    """The tasks of a CSV input; blank lines and rows of empty cells are skipped.
+    """Yield the tasks of a CSV input; blank lines and rows of empty cells are skipped.
 
     Raises InputError when the header has no title column or names a column twice.
     """
@@ -57,16 +57,15 @@ def _named(header: list[str], row: list[str]) -> dict[str, str]:
     if len(row) != len(header):
         raise FieldError(
             f"the row has {len(row)} fields, the header has {len(header)}",
-            "put fields that hold a comma in double quotes",
+            "put fields that contain a comma in double quotes",
         )
     return dict(zip(header, row, strict=True))
 
 
 class _Rows:
-    """Rows with the number of their first line.
+    """Yields rows with the number of their first line.
 
-    Each row is read by a csv reader of its own, so that the lines which a broken one took can be
-    put back.
+    Each row has its own csv reader, so the lines that a broken row consumed can be read again.
     """
 
     def __init__(self, source: Input, reading: Reading) -> None:
@@ -76,32 +75,32 @@ class _Rows:
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
         while True:
-            taken: list[tuple[int, str]] = []
+            used: list[tuple[int, str]] = []
             try:
-                row = next(csv.reader(self._feed(taken), strict=True), None)
+                row = next(csv.reader(self._feed(used), strict=True), None)
             except csv.Error as error:
-                number = taken[0][0]
-                self._put_back.extendleft(reversed(taken[1:]))
-                self._reading.broken(number, _why(error, taken), "double a quote inside quotes")
+                number = used[0][0]
+                self._put_back.extendleft(reversed(used[1:]))
+                self._reading.broken(number, _explain(error, used), "double a quote inside quotes")
                 continue
             if row is None:
                 return
             if any(cell.strip() for cell in row):
-                yield taken[0][0], row
+                yield used[0][0], row
 
-    def _feed(self, taken: list[tuple[int, str]]) -> Iterator[str]:
-        """Lines for one record, at most 10,000 characters of them; noted in `taken`."""
+    def _feed(self, used: list[tuple[int, str]]) -> Iterator[str]:
+        """Yield lines for one record, at most 10,000 characters, and append them to `used`."""
         room = LONGEST_LINE
         while room > 0:
             line = self._put_back.popleft() if self._put_back else next(self._lines, None)
             if line is None:
                 return
-            taken.append(line)
+            used.append(line)
             room -= len(line[1]) + 1
             yield line[1] + "\n"
 
 
-def _why(error: csv.Error, taken: list[tuple[int, str]]) -> str:
+def _explain(error: csv.Error, used: list[tuple[int, str]]) -> str:
     if "unexpected end of data" in str(error):
-        return f"a quote that is opened here is not closed by line {taken[-1][0]}"
-    return f"not CSV: {error}"
+        return f"a quote that is opened here is not closed by line {used[-1][0]}"
+    return f"the line is not CSV: {error}"

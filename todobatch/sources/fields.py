@@ -1,7 +1,6 @@
-"""One parser a field, shared by every format, so that all of them refuse the same things alike.
+"""A parser for each field of a task, shared by all formats, so all refuse the same values.
 
-Each takes the text (or JSON value) of one field and gives what `Task` holds, or raises
-`FieldError`.
+Each turns the text or JSON value of one field into what `Task` holds, or raises `FieldError`.
 """
 
 import datetime as dt
@@ -12,13 +11,14 @@ from functools import lru_cache
 from todobatch.model import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 LONGEST_LINE = 10_000
-"""Characters. A longer line or title is no todo: a binary file, or a quote that is never closed."""
+"""The most characters of a line or title. Longer ones come from binary files or unclosed quotes."""
 
 STATUSES = ("pending", "waiting", "overdue", "completed")
+"""The valid values of `Task.status`."""
 
 
 class FieldError(ValueError):
-    """One field of one record makes no sense: what is wrong, and how it should look."""
+    """Raised when a field of a record cannot be read; `remedy` says how it should look."""
 
     def __init__(self, cause: str, remedy: str = "") -> None:
         super().__init__(cause)
@@ -26,29 +26,29 @@ class FieldError(ValueError):
 
 
 def show(value: object) -> str:
-    """A value for an error's text: as Python writes it, cut when it is long."""
+    """Show a value in an error: its `repr`, shortened to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 # Text ---------------------------------------------------------------------------------------------
 
-# C0 without tab and newline, and DEL: a terminal would obey them.
+# C0 without tab and newline, and DEL: a terminal would execute them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def parse_title(text: str) -> str:
-    """The title without blanks around it."""
+    """Return the title without blanks around it. Raises FieldError if it is empty or too long."""
     title = parse_text(text, "title")
     if not title:
-        raise FieldError("the title is empty", "say what is to be done")
+        raise FieldError("the title is empty", "give the task a title")
     if len(title) > LONGEST_LINE:
         raise FieldError(f"the title has {len(title):,} characters, above {LONGEST_LINE:,}")
     return title
 
 
 def parse_text(text: str, what: str) -> str:
-    """Text that can be printed and saved as UTF-8, without blanks around it."""
+    """Return a text without blanks around it. Raises FieldError if it cannot be printed."""
     control = _CONTROL.search(text)
     if control:
         raise FieldError(f"the {what} holds the control character U+{ord(control[0]):04X}")
@@ -62,7 +62,7 @@ def parse_text(text: str, what: str) -> str:
 
 
 def parse_words(text: str, what: str) -> tuple[str, ...]:
-    """Words separated by blanks or ';', in their order."""
+    """Split a text at blanks and ';' into words."""
     return tuple(parse_text(text, what).replace(";", " ").split())
 
 
@@ -74,7 +74,7 @@ _DATE_REMEDY = "write dates as YYYY-MM-DD"
 
 @lru_cache(maxsize=4096)
 def parse_date(text: str, what: str) -> dt.date:
-    """A date as ``2026-11-24``; `what` names the field in the error (``'due'``)."""
+    """Parse a date such as ``2026-11-24``; `what` names the field in errors (``'due'``)."""
     match = _DATE.fullmatch(text)
     if match is None:
         raise FieldError(f"the {what} date {show(text)} is not YYYY-MM-DD", _DATE_REMEDY)
@@ -82,7 +82,7 @@ def parse_date(text: str, what: str) -> dt.date:
 
 
 def make_date(year: int, month: int, day: int, *, text: str, what: str) -> dt.date:
-    """The date, or an error that says what the calendar lacks. (Python's own words vary.)"""
+    """Make a date, or raise FieldError that says which part of it the calendar does not have."""
     place = f"the {what} date {show(text)} is impossible"
     if year < dt.MINYEAR:
         raise FieldError(f"{place}: there is no year {year}", _DATE_REMEDY)
@@ -102,13 +102,13 @@ _MOMENT = re.compile(
 
 
 def parse_moment(text: str, what: str) -> dt.date:
-    """The day of an ISO 8601 date or moment: ``20261124T120000Z``, ``2026-11-24 12:00``, a date.
+    """Parse an ISO 8601 date or moment and return its day, such as ``20261124T120000Z``.
 
-    A moment with a zone is taken to this machine's time zone first, for that is how it was meant:
+    A moment with a time zone is converted to this machine's time zone first. For instance,
     Taskwarrior saves "due on the 24th" in Berlin as ``20261123T230000Z``.
     """
     if len(text) == len("YYYY-MM-DD") and text[4] == text[7] == "-":
-        return parse_date(text, what)  # most are, and are known by now
+        return parse_date(text, what)  # cached, and the most frequent form
     match = _MOMENT.fullmatch(text)
     if match is None:
         raise FieldError(
@@ -132,7 +132,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def parse_priority(value: object) -> int:
-    """A whole number from 1 (highest) to 10 (lowest), as a number or as text."""
+    """Parse a whole number from 1 (highest) to 10 (lowest), given as a number or as text."""
     if isinstance(value, str) and _INTEGER.fullmatch(value.strip()):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -146,7 +146,7 @@ def parse_priority(value: object) -> int:
 
 
 def priority_of_letter(letter: str) -> int:
-    """todo.txt's letters: A is 1, B is 2, … J is 10, and so is everything after J."""
+    """Convert a priority of todo.txt: A is 1, B is 2, …, J and every later letter is 10."""
     return min(ord(letter) - ord("A") + HIGHEST_PRIORITY, LOWEST_PRIORITY)
 
 
@@ -156,15 +156,18 @@ _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, 
 
 
 def parse_done(value: object) -> bool:
-    """True or false, also as yes/no and 1/0, in any case."""
+    """Parse true or false, yes or no, 1 or 0, in any case."""
     done = _BOOLEANS.get(str(value).strip().lower())
     if done is None or isinstance(value, float):
-        raise FieldError(f"done is {show(value)}", "give true or false, yes or no, 1 or 0")
+        raise FieldError(
+            f"done is {show(value)}",
+            "give true or false, yes or no, 1 or 0",
+        )
     return done
 
 
 def parse_status(value: str) -> str:
-    """One of `STATUSES`."""
+    """Parse one of `STATUSES`, in any case."""
     status = value.strip().lower()
     if status not in STATUSES:
         raise FieldError(
@@ -197,9 +200,9 @@ _MOST = 9999
 
 @lru_cache(maxsize=1024)
 def parse_recurrence(text: str) -> str:
-    """The canonical form ``[+]<count><d|b|w|m|y>``, as `Task.recurrence` holds it.
+    """Parse a recurrence into the form ``[+]<count><d|b|w|m|y>`` that `Task.recurrence` holds.
 
-    Understood are todo.txt's ``rec:`` (``+1w``), words (``weekly``), counted units (``2wks``,
+    It accepts todo.txt's ``rec:`` (``+1w``), words (``weekly``), counted units (``2wks``,
     ``3 months``, ``1q``) and ISO 8601 periods of whole days (``P1W``, ``P1Y6M``). The count is 1 to
     9999. ``b`` is business days. Raises FieldError for anything else.
     """
@@ -224,7 +227,7 @@ def _counted(plain: str) -> str | None:
 
 
 def _iso(plain: str) -> str | None:
-    """Years and months add up, weeks and days do; the two pairs have no common unit."""
+    """Parse an ISO 8601 period of years and months, or of weeks and days, but not of both."""
     match = _ISO.fullmatch(plain)
     if match is None or not any(match.groups()):
         return None

@@ -1,9 +1,9 @@
-"""Seeded tasks, as many as wanted, the same on every interpreter.
+"""`generate`: any number of tasks from a seed, the same on every interpreter.
 
-The stream is one 64-bit draw a task, cut into fields that index fixed tables. Only
-`random.Random.getrandbits` is used: its sequence for a seed is fixed by the Mersenne Twister, while
-`choice` and `shuffle` have changed between Python versions. Task number k depends on the seed and k
-alone, so a shorter run is a prefix of a longer one.
+Each task is made from 64 random bits, which are split into fields that index fixed tables. Only
+`random.Random.getrandbits` is used, because the Mersenne Twister fixes its sequence for a seed,
+whereas `choice` and `shuffle` have changed between Python versions. Task number k depends only on
+the seed and k, so a shorter run is a prefix of a longer one.
 """
 
 import datetime as dt
@@ -15,7 +15,7 @@ from todobatch.errors import UsageError
 from todobatch.model import Task
 
 REFERENCE_DAY = dt.date(2026, 11, 24)
-"""The `today` of `generate` unless told: fixed, so that the tasks do not change overnight."""
+"""The default `today` of `generate`; it is fixed, so the tasks are the same every day."""
 
 _VERBS = (
     "Answer", "Archive", "Ask for", "Back up", "Book", "Borrow", "Bring back", "Buy",
@@ -46,7 +46,7 @@ _THINGS = (
     "the travel plan", "the vaccination card", "the website header", "the winter coat",
 )  # fmt: skip
 
-# How often each priority, project, … comes up is how often it stands in its table of 32.
+# Each table has 32 entries; a value is drawn as often as it is repeated.
 _PRIORITIES = (1,) * 2 + (2,) * 3 + (3,) * 4 + (4,) * 3 + (5,) * 12 + (6,) * 2 + (7,) * 2 + (8, 9, 10, 10)  # fmt: skip # noqa: E501
 _PROJECTS: tuple[tuple[str, ...], ...] = (
     *((),) * 8, *(("work.website",),) * 5, *(("work.reports",),) * 4, *(("home",),) * 5,
@@ -76,13 +76,17 @@ def generate(n: int, *, seed: int = 0, today: dt.date = REFERENCE_DAY) -> Iterat
     dates fit around it.
     """
     if n < 0:
-        raise UsageError(f"cannot generate {n} tasks", remedy="give a number from 0 up")
+        raise UsageError(f"cannot generate {n} tasks", place="`n`", remedy="give 0 or more")
     try:
         first = today - dt.timedelta(days=_MOST_DAYS_AGO)
-        # An index into days is days since `first`; the last is a task made today and due latest.
+        # Days are indexed from `first`; the last one is for a task made today and due latest.
         days = tuple(first + dt.timedelta(days=k) for k in range(2 * _MOST_DAYS_AGO + 1))
     except OverflowError as error:
-        raise UsageError(f"cannot generate tasks around {today}") from error
+        raise UsageError(
+            f"tasks around {today} would leave the calendar",
+            place="`today`",
+            remedy="give a date at least two years from the years 1 and 9999",
+        ) from error
     return _stream(n, random.Random(seed).getrandbits, days)
 
 
@@ -92,13 +96,13 @@ def _titles() -> tuple[str, ...]:
 
 
 def _stream(n: int, draw: Callable[[int], int], days: tuple[dt.date, ...]) -> Iterator[Task]:
-    """Cut a draw: title 12 bits, priority 5, done 10, age 8, due 3 + 8, tables 3 × 5, last 3."""
-    # A local name is the fastest one, and a million tasks go through here before a clock.
+    """Make tasks of 64 bits: title 12, priority 5, done 10, age 8, due 11, tables 15, last 3."""
+    # Local names, because they are the fastest and a million tasks may be made here.
     titles, make, today = _titles(), Task, _MOST_DAYS_AGO
     for _ in range(n):
         bits = draw(64)
         done = bits >> 17 & 1023 < _DONE_IN_1024
-        # What is not done is younger: half of it would be overdue otherwise.
+        # Open tasks are younger, or half of them would be overdue.
         age = bits >> 27 & 255 if done else bits >> 28 & 127
         last = bits >> 61
         yield make(

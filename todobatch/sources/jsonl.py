@@ -1,4 +1,4 @@
-"""JSON Lines: one object a line, its keys named as `Task`'s fields."""
+"""Reads JSON Lines: one object a line, with keys named like `Task`'s fields."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _REMEDY = "write one JSON object a line, as json.dumps does"
 
 
 def read(source: Input, reading: Reading) -> Iterator[Task]:
-    """The tasks of a JSON Lines input; blank lines are skipped."""
+    """Yield the tasks of a JSON Lines input; blank lines are skipped."""
     for number, line in read_lines(source, reading):
         if not line.strip():
             continue
@@ -35,9 +35,9 @@ def _object(line: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise FieldError(f"not JSON: {error.msg} (column {error.colno})", _REMEDY) from None
     except ValueError as error:  # a number of thousands of digits
-        raise FieldError(f"not usable JSON: {error}", _REMEDY) from None
+        raise FieldError(f"the JSON cannot be used: {error}", _REMEDY) from None
     except RecursionError:
         raise FieldError("the JSON is nested too deeply", _REMEDY) from None
     if not isinstance(values, dict):
-        raise FieldError(f"this is not a JSON object: {show(values)}", _REMEDY)
+        raise FieldError(f"the line is not a JSON object: {show(values)}", _REMEDY)
     return values

@@ -1,7 +1,7 @@
-"""A task from named values: what JSON Lines and CSV share.
+"""Makes a task from named values, for JSON Lines and CSV.
 
-The names are `Task`'s own. Only `title` is needed; a value that is null or blank counts as not
-given. Names that `Task` does not have are left out and counted, so that a file may carry more.
+The names are those of `Task`'s fields. Only `title` is required; a null or blank value counts as
+not given. Other names are left out and counted, so a file may have more columns.
 """
 
 import datetime as dt
@@ -23,13 +23,14 @@ from todobatch.sources.fields import (
 )
 
 NAMES = tuple(field.name for field in fields(Task))
+"""The names that are read."""
 
 
 def task_from(values: Mapping[str, object]) -> Task:
-    """The task that the values describe. Raises FieldError naming the first that makes no sense."""
+    """Make a task from its values. Raises FieldError for the first that cannot be read."""
     given = {name: values[name] for name in NAMES if not _is_blank(values.get(name))}
     if "title" not in given:
-        raise FieldError("there is no title", f"the names are {', '.join(NAMES)}; title is needed")
+        raise FieldError("there is no title", f"give a title; all names are {', '.join(NAMES)}")
     done, status = _state(given.get("done"), given.get("status"))
     return Task(
         title=parse_title(_text(given["title"], "title")),
@@ -62,7 +63,7 @@ def _date(given: Mapping[str, object], name: str) -> dt.date | None:
 
 
 def _words(value: object, what: str) -> tuple[str, ...]:
-    """A list of texts keeps its items whole; one text is cut at blanks and ';'."""
+    """Split a text at blanks and ';'; the items of a list are kept whole."""
     if isinstance(value, str):
         return parse_words(value, what)
     if not isinstance(value, list | tuple):
@@ -76,7 +77,7 @@ def _recurrence(value: object) -> str | None:
 
 
 def _state(done: object, status: object) -> tuple[bool, str]:
-    """`done` and `status` say the same thing twice: one is enough, and they must not disagree."""
+    """Return both `done` and `status` from either; raise FieldError if they disagree."""
     if status is None:
         is_done = done is not None and parse_done(done)
         return is_done, "completed" if is_done else "pending"

@@ -1,4 +1,4 @@
-"""Which formats there are, which one a file has, and opening it."""
+"""The input formats, and `open_source`, which opens a file by its format."""
 
 import datetime as dt
 import os
@@ -18,7 +18,7 @@ from todobatch.sources.base import Input, OnBroken, Reader, Reading
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One kind of input: its name on the command line, its file endings and its reader."""
+    """An input format: its name and title, its file endings and its reader."""
 
     name: str
     title: str
@@ -40,11 +40,10 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 
 
 class Source:
-    """An input that has been found to be there, and can be read as often as the file allows.
+    """An input that exists and has a known format; made by `open_source`.
 
-    `name` is the format's, `file` the path as the user gave it. `skipped` says what the last
-    reading left out on purpose and how often (``{'deleted task': 3}``): broken records are not
-    among it, they are reported.
+    `skipped` counts what the latest reading left out because the format says so, such as
+    ``{'deleted task': 3}``. Broken records are not counted there; they are reported.
     """
 
     def __init__(self, path: Path, fmt: Format, today: dt.date | None) -> None:
@@ -55,20 +54,20 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The format: a key of `FORMATS`."""
+        """The name of the format, a key of `FORMATS`."""
         return self._format.name
 
     @property
     def file(self) -> str:
-        """How errors name the input."""
+        """The name of the input in errors: its path, or ``standard input``."""
         return "standard input" if _is_stdin(self._path) else str(self._path)
 
     def read(self, on_broken: OnBroken) -> Iterator[Task]:
-        """The tasks, one at a time; the input is never held whole.
+        """Yield the tasks one at a time; memory never holds the whole input.
 
-        A broken record is given to `on_broken` as a `BrokenLineError` and reading goes on, unless
-        `on_broken` raises. An input without tasks yields nothing. Raises InputError when the input
-        cannot be read on, or (CSV) when its header makes the whole of it senseless.
+        `on_broken` is called with a `BrokenLineError` for each broken record, and reading continues
+        unless it raises. Raises InputError when the input cannot be read to its end, or when the
+        header of a CSV file cannot be used.
         """
         today = self._today or runtime.today()
         reading = Reading(self.file, today, on_broken)
@@ -90,11 +89,12 @@ def open_source(
     format: str | None = None,  # noqa: A002 - the option's name
     today: dt.date | None = None,
 ) -> Source:
-    """The input at `path`, or standard input for ``-``, as `format` or as its ending says.
+    """Open the input at `path`, or standard input for ``-``.
 
-    `today` decides whether a task that waits for a day waits still; the day of reading unless
-    given. Raises UnknownFormatError when no format is named and the ending tells none, InputError
-    when there is no such file, it is a folder or may not be read.
+    `format` is a key of `FORMATS`; by default the ending of the path decides. `today` decides
+    whether a task that waits for a day is still waiting; by default it is the day of reading.
+    Raises UnknownFormatError when the format is unknown, and InputError when the file does not
+    exist, is a folder or may not be read.
     """
     path = Path(path)
     fmt = _format_of(path, format)
@@ -130,7 +130,7 @@ def _formats() -> str:
 
 
 def _check(path: Path) -> None:
-    """What can be known without opening it: that would drain a pipe such as ``<(task export)``."""
+    """Check the path without opening it, which would drain a pipe such as ``<(task export)``."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -139,7 +139,9 @@ def _check(path: Path) -> None:
         raise InputError("this is a folder", place=str(path), remedy="name a file in it")
     if not os.access(path, os.R_OK):
         raise InputError(
-            "may not be read", place=str(path), remedy="check its permissions, or copy it"
+            "the file may not be read",
+            place=str(path),
+            remedy="check its permissions",
         )
 
 

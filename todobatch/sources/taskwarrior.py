@@ -1,8 +1,8 @@
-"""Taskwarrior's ``task export``: a JSON array of objects, or objects alone (``json.array=off``).
+"""Reads Taskwarrior's ``task export``: a JSON array, or objects alone (``json.array=off``).
 
-The array is never held: text is read in pieces, and one object at a time is decoded from the front
-of what has been read. After a broken object reading goes on at the next line that begins with ``{``
-and is not indented deeper (deeper ones are annotations inside a task).
+Text is read in pieces, and one object at a time is decoded, so memory never holds the whole array.
+After a broken object, reading continues at the next line that begins with ``{`` and is not indented
+deeper, because deeper ones are annotations inside a task.
 """
 
 import codecs
@@ -24,14 +24,14 @@ from todobatch.sources.fields import (
 )
 
 PRIORITIES = {"H": 1, "M": 5, "L": 9}
-"""As iCalendar's: high, medium and low are 1, 5 and 9 (RFC 5545, 3.8.1.9)."""
+"""Taskwarrior's priorities as numbers, as in iCalendar (RFC 5545, 3.8.1.9)."""
 
 _LEFT_OUT = {"deleted": "deleted task", "recurring": "recurring template"}
 _REMEDY = "write the file with `task export`: one object a line"
 
 
 def read(source: Input, reading: Reading) -> Iterator[Task]:
-    """The tasks of an export; deleted ones and the templates of recurring ones are left out."""
+    """Yield the tasks of an export, without deleted tasks and templates of recurring ones."""
     for line, values in _Objects(source, reading):
         left_out = _LEFT_OUT.get(str(values.get("status")))
         if left_out:
@@ -83,7 +83,7 @@ def _day(values: dict[str, Any], name: str) -> dt.date | None:
 
 
 def _status(values: dict[str, Any], today: dt.date) -> str:
-    """Since 2.6 a waiting task is a pending one whose `wait` is still to come; before, a status."""
+    """Return the status; since Taskwarrior 2.6, a pending task with a future `wait` is waiting."""
     status = _text(values, "status") or "pending"
     if status not in {"pending", "waiting", "completed"}:
         raise FieldError(
@@ -99,7 +99,7 @@ def _priority(value: object) -> int:
     if value is None or value == "":
         return DEFAULT_PRIORITY
     if not isinstance(value, str) or value not in PRIORITIES:
-        raise FieldError(f"the priority {show(value)} is not H, M or L", "give one of the three")
+        raise FieldError(f"the priority {show(value)} is not H, M or L", "give H, M or L")
     return PRIORITIES[value]
 
 
@@ -115,14 +115,14 @@ def _tags(value: object) -> tuple[str, ...]:
 
 _PIECE = 1 << 16
 _LONGEST_OBJECT = 1 << 18
-"""Characters; an object with hundreds of annotations fits. What is longer is never held whole."""
+"""The most characters of an object, enough for hundreds of annotations. Longer ones are broken."""
 
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
 _MORE_OBJECTS = re.compile(r"\}\s*,?\s*\{")
 
 
 class _Objects:
-    """(line, object) pairs. What is read and not yet used is `_text` from `_at` on."""
+    """Yields (line, object) pairs. `_text` from `_at` on has been read and not yet used."""
 
     def __init__(self, source: Input, reading: Reading) -> None:
         self._source = source
@@ -150,10 +150,10 @@ class _Objects:
                 if values is not None:
                     yield line, values
         if self._in_array:
-            self._reading.broken(self._line, "the array is not closed: is the file cut off?")
+            self._reading.broken(self._line, "the array is not closed; the file may be incomplete")
 
     def _object(self) -> dict[str, Any] | None:
-        """Decode the object that begins at `_at`; None when it was broken, and reported."""
+        """Decode the object that begins at `_at`; returns None if it was reported as broken."""
         while True:
             try:
                 values, end = self._decode(self._text, self._at)
@@ -204,11 +204,11 @@ class _Objects:
         self._advance(len(self._text))
         self._in_array = self._in_array and last_sign != "]"
         if lost_more:
-            cause = "no object begins a line after the broken one: the rest is not read"
+            cause = "no line after this broken object begins another, so the rest is not read"
             self._reading.broken(line, cause, _REMEDY)
 
     def _find_next(self) -> bool:
-        """Go to the next sign that is neither blank nor comma; False at the end of the input."""
+        """Go to the next character that is not blank or a comma; returns False at the end."""
         while True:
             between = _BETWEEN.match(self._text, self._at)
             assert between is not None
@@ -228,7 +228,7 @@ class _Objects:
         self._at = to
 
     def _more(self) -> bool:
-        """Read a piece behind what is left; False when there is none."""
+        """Append another piece of the input to `_text`; returns False at its end."""
         while not self._ended:
             raw = self._source.read(_PIECE)
             self._ended = not raw

@@ -1,4 +1,4 @@
-"""todo.txt, parsed by the library pytodotxt and mapped to `Task`.
+"""Reads todo.txt with the library pytodotxt, and maps each line to a `Task`.
 
 See docs/reference/formats.md for the mapping. Lines that begin with ``#`` are comments.
 """
@@ -25,7 +25,7 @@ _KEYS = frozenset({"due", "rec", "pri", "t"})
 
 
 def read(source: Input, reading: Reading) -> Iterator[Task]:
-    """The tasks of a todo.txt input; blank lines are skipped, comments skipped and counted."""
+    """Yield the tasks of a todo.txt input; blank lines and comments are skipped."""
     parse = _parser()
     for number, line in read_lines(source, reading):
         if line.startswith("#"):
@@ -41,13 +41,13 @@ def read(source: Input, reading: Reading) -> Iterator[Task]:
 
 @cache
 def _parser() -> Any:
-    """Pytodotxt's task, held to todo.txt's rules where it is laxer."""
+    """Return pytodotxt's task class, with todo.txt's rules where pytodotxt is more lenient."""
     try:
         import pytodotxt
     except ImportError as error:
         raise ExtraMissingError(
             "reading todo.txt needs the library pytodotxt, which is not installed",
-            remedy="pip install 'todobatch[lab]'",
+            remedy="run `pip install 'todobatch[lab]'`",
         ) from error
 
     class Line(pytodotxt.Task):  # type: ignore[misc]
@@ -64,7 +64,7 @@ def _parser() -> Any:
 
 def _task(line: Any, today: dt.date) -> Task:
     created, completed, description = _leading_dates(line)
-    words, keys = _cut(description)
+    words, keys = _split(description)
     done = bool(line.is_completed)
     waits_until = parse_date(keys["t"], "threshold (t:)") if "t" in keys else None
     waiting = not done and waits_until is not None and waits_until > today
@@ -83,10 +83,10 @@ def _task(line: Any, today: dt.date) -> Task:
 
 
 def _leading_dates(line: Any) -> tuple[dt.date | None, dt.date | None, str]:
-    """Creation date, completion date and what follows them.
+    """Return the creation date, the completion date and the text after them.
 
-    ``x (A) 2026-05-20 2026-04-30 …`` is todo.txt too, but pytodotxt looks for the completion date
-    before the priority only, and so takes the first date for the creation's.
+    In ``x (A) 2026-05-20 2026-04-30 …`` pytodotxt takes the first date for the creation date,
+    because it looks for a completion date only before the priority. That is corrected here.
     """
     created, completed, description = line.creation_date, line.completion_date, line.description
     if line.is_completed and line.priority and completed is None and created is not None:
@@ -95,10 +95,10 @@ def _leading_dates(line: Any) -> tuple[dt.date | None, dt.date | None, str]:
     return created, completed, description or ""
 
 
-def _cut(description: str) -> tuple[list[str], dict[str, str]]:
-    """The words of the title, and the values of the keys that are understood.
+def _split(description: str) -> tuple[list[str], dict[str, str]]:
+    """Split a description into the words of the title and the values of known keys.
 
-    Other ``key:value`` words stay in the title: "at 10:30" and "Note: …" are no metadata.
+    Other ``key:value`` words stay in the title, such as "at 10:30".
     """
     words = []
     keys: dict[str, str] = {}
@@ -110,7 +110,7 @@ def _cut(description: str) -> tuple[list[str], dict[str, str]]:
         if not colon or key not in _KEYS:
             words.append(word)
         elif not value:
-            raise FieldError(f"'{key}:' has no value", f"write it without a blank: {key}:value")
+            raise FieldError(f"'{key}:' has no value", f"write {key}:value without a blank")
         elif key in keys:
             raise FieldError(f"'{key}:' is given twice", "keep one of them")
         else:
@@ -119,7 +119,7 @@ def _cut(description: str) -> tuple[list[str], dict[str, str]]:
 
 
 def _priority(letter: str | None, pri: str | None) -> int:
-    """``(A)`` in front, or ``pri:A`` (or ``pri:1`` to ``pri:10``), as finished tasks keep it."""
+    """Return the priority from ``(A)`` in front, or from the ``pri:`` of a finished task."""
     front = None if letter is None else priority_of_letter(letter)
     if pri is None:
         return DEFAULT_PRIORITY if front is None else front

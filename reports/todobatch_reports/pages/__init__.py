@@ -2,7 +2,7 @@
 
 import jinja2
 
-from todobatch.units import show_bytes, show_percent, show_ratio, show_seconds
+from todobatch.units import show_percent, show_seconds
 from todobatch_reports import tables
 from todobatch_reports.frames import Figures
 from todobatch_reports.pages import dashboard, data, method, readiness, scaling
@@ -39,11 +39,5 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        seconds=show_seconds,
-        bytes=show_bytes,
-        percent=show_percent,
-        ratio=show_ratio,
-        count=tables.count,
-    )
+    environment.filters.update(seconds=show_seconds, percent=show_percent, count=tables.count)
     return environment

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tests import made_up
 from tests.conftest import COMMAND, RunTodobatch
-from tests.lab import made_up
 from tests.lab.doctor.machines import QUIET, before, found, python
 from todobatch.cli.app import app
 from todobatch.cli.views import show

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.lab.drill.records import drilled, record_of, rowed
-from todobatch.cli import drill as drill_command
+from todobatch.cli.shared.options import names
 from todobatch.cli.views import drill as view
 from todobatch.errors import UsageError
 from todobatch.lab.drill import drill
@@ -27,7 +27,7 @@ def test_a_claim_that_fails_is_exit_code_3_and_stands_in_the_document(
     assert json.loads(done.stdout)["failed"] == ["processes/killed"]
     done = CliRunner().invoke(app, ["drill"])
     assert done.exit_code == 3
-    assert "FAILED: processes says that it isolates killed, and lost 1" in " ".join(
+    assert "Failed: processes claims to isolate killed, but 1 tasks" in " ".join(
         done.stdout.split()
     )
 
@@ -57,4 +57,4 @@ def test_unusable_arguments_are_refused_before_anything_starts(
 
 def test_an_empty_list_of_names_is_refused() -> None:
     with pytest.raises(UsageError, match="it names nothing"):
-        drill_command._names(" , ", "--faults")
+        names(" , ", "--faults")

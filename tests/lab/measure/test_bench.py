@@ -233,8 +233,8 @@ def test_a_run_of_other_interpreters_is_not_resumed(options: list[str], tmp_path
         (["--resume", "no-such-run", "--blocks", "3"], 2, "keeps its own plan"),
         (["--like", "no-such-run"], 6, "no-such-run: this is not a run folder"),
         (["--like", "no-such-run", "--blocks", "3"], 2, "the plan is that of the other run"),
-        (["--target", "much"], 2, "'much' is no share"),
-        (["--target", "2%x"], 2, "'2%x' is no share"),
+        (["--target", "much"], 2, "'much' is not a share"),
+        (["--target", "2%x"], 2, "'2%x' is not a share"),
         (["--target", "200%"], 2, "a target of 2"),
     ],
 )
@@ -271,13 +271,13 @@ def test_a_workload_whose_output_varies_is_void_everywhere_and_given_up(
         start(*own, "--workers", "2", "--interpreters", "3.14", "--blocks", "3", "-o", folder)
     )
     assert code == 5, output
-    assert "no sample of it is valid: its output differs" in output
+    assert "all its samples are void: its output differs" in output
     samples = load_run(folder).samples
     # Two cells, three attempts each in the first block, none in the others.
     assert len(samples) == 2 * schedule.ATTEMPTS
     assert all("its output differs" in (each.void or "") for each in samples)
     assert "given up: mine:different/3.14/threads/2" in output
-    assert "no sample to go by" in output
+    assert "no valid sample yet" in output
 
 
 def pyperf(*arguments: str) -> str:

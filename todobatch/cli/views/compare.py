@@ -19,12 +19,12 @@ LONGEST = 200  # characters of one name or value, likewise
 What: TypeAlias = Literal["time", "efficiency"]
 
 METHODS: Mapping[Method, str] = {
-    "paired": "paired: each sample with the one of the same block, taken at the same time in the "
-    "other run, so that the machine's drift is in neither",
-    "welch": "welch: taken at different times, and the machine's drift is not taken out; if it was "
-    "faster during one of them, that looks like a difference",
-    "welch with controls": "welch with controls: taken at different times; each block's times are "
-    "taken relative to its control loads, so that the machine's drift is mostly out",
+    "paired": "paired: each sample is compared with that of the same block in the other run. "
+    "Both ran at the same time, so the machine's drift cancels out",
+    "welch": "welch: the runs were made at different times, and the machine's drift is not "
+    "removed. A machine that was faster during one of them looks like a difference",
+    "welch with controls": "welch with controls: the runs were made at different times. Each "
+    "block's times are relative to its control loads, which removes most of the machine's drift",
 }
 _WORDS_OF_EFFICIENCY = {"slower": "lower", "faster": "higher"}
 _HEADINGS: Mapping[What, tuple[str, ...]] = {
@@ -36,7 +36,7 @@ _HEADINGS: Mapping[What, tuple[str, ...]] = {
 def as_text(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: bool = False) -> str:
     """Plain text for a terminal or a log."""
     lines = [_title(outcome), f"A: {_side(outcome, 'a')}", f"B: {_side(outcome, 'b')}"]
-    lines += [_clean(f"FORCED, they differ in {each}") for each in outcome.differences]
+    lines += [_clean(f"Forced: A and B differ in {each}") for each in outcome.differences]
     lines += ["", *_text_rows("time", outcome.rows, unfold=unfold)]
     if _asks_for_efficiency(gates):
         lines += ["", *_text_rows("efficiency", outcome.efficiency, unfold=unfold)]
@@ -47,11 +47,11 @@ def as_text(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: bool 
 
 
 def as_markdown(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: bool = False) -> str:
-    """Markdown for a comment on a pull request: shorter than `MARKDOWN_LIMIT`, however much."""
+    """Markdown for a comment on a pull request, always shorter than `MARKDOWN_LIMIT`."""
     head = [
         f"### {_escaped(_title(outcome))}",
         "",
-        *(f"**Forced: they differ in** {_code(e)}  " for e in outcome.differences[:NAMED]),
+        *(f"**Forced: A and B differ in** {_code(e)}  " for e in outcome.differences[:NAMED]),
         *_more(outcome.differences),
         *(f"**{_escaped(sentence(gate, NAMED))}**  " for gate in gates),
         f"- A: {_code(_side(outcome, 'a'))}",
@@ -70,7 +70,7 @@ def as_markdown(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: b
 
 
 def as_json(outcome: RunComparison, gates: Sequence[Gate] = ()) -> str:
-    """One document; what is unknown is null."""
+    """One JSON document; unknown values are null."""
     document = {
         "a": {"label": outcome.a.label, "kind": outcome.a.kind, "about": outcome.a.about},
         "b": {"label": outcome.b.label, "kind": outcome.b.kind, "about": outcome.b.about},
@@ -89,32 +89,35 @@ def as_json(outcome: RunComparison, gates: Sequence[Gate] = ()) -> str:
 
 
 def sentence(gate: Gate, named: int | None = None) -> str:
-    """What came of a gate."""
+    """The result of a gate."""
     if gate.failed:
         listed = _list(gate.failed, named)
-        return f"Gate {gate.option}: failed by {len(gate.failed)} of {gate.checked} cells: {listed}"
-    open_ = f"; {gate.undecided} of them cannot be told" if gate.undecided else ""
-    return f"Gate {gate.option}: passed, surely beyond it is none of {gate.checked} cells{open_}"
+        return f"Failed {gate.option}: {len(gate.failed)} of {gate.checked} cells: {listed}"
+    drop = "efficiency" in gate.option
+    beyond = "lost significantly more efficiency" if drop else "is significantly slower"
+    open_cells = f", {gate.undecided} inconclusive" if gate.undecided else ""
+    compared = f"({gate.checked} compared{open_cells})"
+    return f"Passed {gate.option}: no cell {beyond} than the limit {compared}"
 
 
 def notes(
     outcome: RunComparison, gates: Sequence[Gate] = (), named: int | None = None
 ) -> Iterator[str]:
-    """What a reader must know beside the figures."""
+    """What a reader must know about the figures."""
     for name, only in (("A", outcome.only_in_a), ("B", outcome.only_in_b)):
         if only:
             yield f"Only in {name}, not compared ({len(only)}): {_list(sorted(only), named)}"
     for name, side in (("A", outcome.a), ("B", outcome.b)):
         yield from (f"{name}: {note}" for note in side.notes)
     if any(min(row.samples) < 2 or row.pairs == 1 for row in outcome.rows):
-        yield "One sample or pair of a cell shows no spread: nothing can be told; take more blocks"
+        yield "Some cells have one sample or pair only, which shows no spread: measure more blocks"
     shown = [*outcome.rows, *(outcome.efficiency if _asks_for_efficiency(gates) else ())]
     used = {row.method for row in shown}
     yield from (text for method, text in METHODS.items() if method in used)
     if len(outcome.rows) > 1:
         yield (
-            f"Verdicts hold over all {len(outcome.rows)} comparisons (Holm); an interval is that "
-            "of its cell alone. Equivalent: within 1 ± 2 %"
+            "Verdicts, but not intervals, are corrected for "
+            f"{len(outcome.rows)} comparisons (Holm). Equivalent means within 2 %"
         )
 
 
@@ -144,7 +147,7 @@ def _folded(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 def _summary(rows: Sequence[Row]) -> str:
     equivalent = sum(row.verdict == "equivalent" for row in rows)
     cells = "1 cell shows" if len(rows) == 1 else f"{len(rows)} cells show"
-    return f"{cells} no difference that can be told ({equivalent} of them equivalent)"
+    return f"{cells} no significant difference ({equivalent} equivalent within 2 %)"
 
 
 def _columns(what: What, row: Row) -> tuple[str, ...]:
@@ -171,8 +174,8 @@ def _bound(value: float) -> str:
 
 
 def _text_rows(what: What, rows: Sequence[Row], *, unfold: bool) -> list[str]:
-    told, folded = _folded(rows)
-    shown = [*told, *folded] if unfold else told
+    significant, folded = _folded(rows)
+    shown = [*significant, *folded] if unfold else significant
     table = [_HEADINGS[what], *(tuple(map(_clean, _columns(what, row))) for row in shown)]
     widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table] if shown else []
@@ -182,8 +185,8 @@ def _text_rows(what: What, rows: Sequence[Row], *, unfold: bool) -> list[str]:
 
 
 def _markdown_rows(what: What, rows: Sequence[Row], room: int, *, unfold: bool) -> list[str]:
-    told, folded = _folded(rows)
-    lines = _table(what, told, room) if told else []
+    shown, folded = _folded(rows)
+    lines = _table(what, shown, room) if shown else []
     if folded:
         room -= sum(len(line) + 1 for line in lines)
         lines += [f"<details{' open' if unfold else ''}><summary>{_summary(folded)}</summary>", ""]
@@ -199,7 +202,7 @@ def _table(what: What, rows: Sequence[Row], room: int) -> list[str]:
         line = f"| {' | '.join((_code(name), *others))} |"
         left -= len(line) + 1
         if left < 0:
-            return [*lines, "", f"and {len(rows) - number} more, which are too many to show", ""]
+            return [*lines, "", f"and {len(rows) - number} more, too many for a comment", ""]
         lines.append(line)
     return [*lines, ""]
 
@@ -215,7 +218,7 @@ def _list(names: Sequence[str], named: int | None) -> str:
 
 
 def _clean(text: str) -> str:
-    """On one line, and nothing in it that a terminal would obey."""
+    """Put the text on one line, without characters that a terminal would obey."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
@@ -224,7 +227,7 @@ def _cut(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """As it stands: nothing in it is markup, or the end of a table's column."""
+    """Mark it as code, so that nothing in it is markup or ends a column."""
     return f"`{_cut(_clean(text)).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
 
 

@@ -36,7 +36,8 @@ def output(*, stderr: bool = False, least_width: int = LEAST_WIDTH) -> Console:
 
 def line(console: Console, text: str = "", style: str | None = None) -> None:
     """Print a line, wrapped at words on a terminal and left whole in a pipe."""
-    console.print(printable(text), style=style, soft_wrap=not console.is_terminal)
+    shown = Text(printable(text), style=style or "")
+    console.print(shown, soft_wrap=not console.is_terminal)
 
 
 def printable(text: str) -> str:

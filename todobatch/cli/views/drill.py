@@ -3,36 +3,35 @@
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from todobatch.child.faults import FAULTS
 from todobatch.child.peers import PEERS
+from todobatch.cli.views import console
 from todobatch.lab.drill.rows import Drill, Row
 from todobatch.units import show_seconds
 
 LEAST_WIDTH = 104
 
 
-def show(found: Drill, console: Console | None = None) -> None:
+def show(found: Drill, screen: Console | None = None) -> None:
     """Print all of it."""
-    screen = console or _console()
-    say = _Printer(screen)
-    gil = "on" if found.gil else "off"
-    say.line(
-        f"todobatch drill: Python {found.python}, GIL {gil}, {found.cpus} CPUs; {found.tasks} "
-        f"tasks in batches of {found.batch_size}, {found.workers} workers, a deadline of "
-        f"{found.deadline_s:g} s where there are deadlines, {found.retries} retries; "
-        f"{show_seconds(found.seconds)} in all"
+    screen = screen or console.output(least_width=LEAST_WIDTH)
+    console.line(
+        screen,
+        f"todobatch drill: Python {found.python}, GIL {'on' if found.gil else 'off'}, "
+        f"{found.cpus} CPUs; {found.tasks} tasks in batches of {found.batch_size}, "
+        f"{found.workers} workers, {found.retries} retries, a deadline of {found.deadline_s:g} s "
+        f"where the executor has deadlines; {show_seconds(found.seconds)} in all",
     )
-    for title, peer in (("todobatch", False), ("others, as their documentation says", True)):
+    for title, peer in (("todobatch", False), ("pools of other packages", True)):
         rows = [row for row in found.rows if row.peer is peer]
         if rows:
-            say.gap()
+            screen.print()
             screen.print(_table(title, [row for row in rows if row.tasks]))
-    say.gap()
+    screen.print()
     for line in lines(found):
-        say.line(line)
+        console.line(screen, line)
 
 
 def lines(found: Drill) -> Iterator[str]:
@@ -41,34 +40,36 @@ def lines(found: Drill) -> Iterator[str]:
     yield from _notes(found)
     used = dict.fromkeys(row.executor for row in found.rows if row.peer and row.executor in PEERS)
     if used:
-        yield f"How others were used: {'; '.join(f'{name}: {PEERS[name].use}' for name in used)}."
+        uses = "; ".join(f"{name}: {PEERS[name].use}" for name in used)
+        yield f"How other packages were used: {uses}."
     meant = "; ".join(f"{name}: {FAULTS[name].summary}" for name in _faults(found))
     yield f"The faults: {meant}."
     for row in found.failed:
         yield (
-            f"FAILED: {row.executor} says that it isolates {row.fault}, and lost {row.lost} and "
-            f"doubled {row.duplicated} of {row.tasks} tasks" + (f": {row.note}" if row.note else "")
+            f"Failed: {row.executor} claims to isolate {row.fault}, but {row.lost} tasks of "
+            f"{row.tasks} were lost and {row.duplicated} duplicated"
+            + (f": {row.note}" if row.note else "")
         )
     promised = sum(row.isolates and not row.peer for row in found.rows)
     if promised and not found.failed:
         yield (
-            f"All {promised} rows in which an executor of todobatch says that it isolates the "
-            "fault bear it out: nothing lost, nothing done twice."
+            f"Passed: in all {promised} rows where an executor of todobatch claims to isolate the "
+            "fault, no task was lost or duplicated."
         )
 
 
 def _instead(found: Drill) -> Iterator[str]:
-    """For what our executors do not isolate: what to use."""
-    open_still = [row for row in found.rows if row.remedy and row.tasks and not row.peer]
-    for remedy in dict.fromkeys(row.remedy for row in open_still):
-        rows = [row for row in open_still if row.remedy == remedy]
+    """What to use for faults that an executor does not isolate."""
+    open_rows = [row for row in found.rows if row.remedy and row.tasks and not row.peer]
+    for remedy in dict.fromkeys(row.remedy for row in open_rows):
+        rows = [row for row in open_rows if row.remedy == remedy]
         faults = ", ".join(dict.fromkeys(row.fault for row in rows))
         executors = ", ".join(dict.fromkeys(row.executor for row in rows))
         yield f"Not isolated by {executors}: {faults}. Use {remedy}."
 
 
 def _notes(found: Drill) -> Iterator[str]:
-    """What was seen of others, of rows that break a word, and why there are none of some."""
+    """What was seen of peers, of rows that failed, and why rows are missing."""
     groups: dict[tuple[str, str], list[str]] = {}
     for row in found.rows:
         if row.note and (row.peer or not row.tasks or not row.claim_holds):
@@ -83,14 +84,9 @@ def _faults(found: Drill) -> list[str]:
 
 
 def _table(title: str, rows: list[Row]) -> Table:
-    table = Table(
-        title=title, box=None, pad_edge=False, header_style="bold", title_justify="left",
-        title_style="bold",
-    )  # fmt: skip
-    names = ("executor", "fault", "isolates", "tasks", "done", "set aside", "lost", "doubled",
+    names = ("executor", "fault", "isolates", "tasks", "done", "set aside", "lost", "duplicated",
              "recovery")  # fmt: skip
-    for name in names:
-        table.add_column(name, justify="left" if name in names[:3] else "right", no_wrap=True)
+    table = console.table(names, left=3, title=title)
     before = ""
     for row in rows:
         table.add_row(
@@ -119,22 +115,3 @@ def _style(row: Row) -> str:
     if not row.claim_holds:
         return "bold red"
     return "yellow" if row.lost or row.duplicated else ""
-
-
-def _console() -> Console:
-    console = Console(highlight=False, emoji=False)
-    console.width = max(console.width, LEAST_WIDTH)
-    return console
-
-
-class _Printer:
-    """Lines that are text and no markup, wrapped at the console's width."""
-
-    def __init__(self, screen: Console) -> None:
-        self._screen = screen
-
-    def line(self, text: str) -> None:
-        self._screen.print(escape(text))
-
-    def gap(self) -> None:
-        self._screen.print()

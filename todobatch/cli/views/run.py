@@ -1,24 +1,13 @@
-"""What `todobatch run` shows: banner, progress, a line a worker, totals.
+"""What `todobatch run` shows: banner, progress, a line for each worker, totals.
 
-Everything for people goes to standard error while it runs and the summary to standard output; with
-`--json` standard output holds the document and nothing else.
+With ``--json`` standard output holds the document and nothing else.
 """
 
 import json
+from collections.abc import Iterator
 from typing import Any, Self
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table
-
+from todobatch.cli.views import console
 from todobatch.errors import TodobatchError
 from todobatch.job.spec import Job
 from todobatch.lab.interpreters import Interpreter
@@ -36,69 +25,58 @@ class RunView:
         self._job = job
         self._interpreter = interpreter
         self._quiet = quiet
-        # No emoji: Rich would turn "tasks.csv:100:" into a picture.
-        self._out = Console(soft_wrap=True, highlight=False, emoji=False)
-        self._err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+        self._out = console.output()
+        self._display = console.Display(quiet=quiet)
         self._skipped: list[dict[str, Any]] = []
         self._facts: dict[str, Any] = {}
         self._cpus = 1
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=self._err,
-            transient=True,
-            disable=quiet or not self._err.is_terminal,
-        )
-        self._bar = self._progress.add_task("tasks", total=job.generate)
+        self._step = "running the job"
 
     def __enter__(self) -> Self:
-        self._progress.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._progress.stop()
+        self._display.close()
 
     def on_event(self, event: dict[str, Any]) -> None:
         """Show one event of the job."""
+        show = self._display.message
         match event["event"]:
             case "hello":
                 self._facts, self._cpus = event["facts"], event["cpus"]
                 if not self._quiet:
-                    self._err.print(self._banner())
+                    show(self._banner())
             case "skipped":
                 if len(self._skipped) < KEPT:
                     self._skipped.append(event)
-                place = escape(f"{event['file']}:{event['line']}")
-                self._err.print(f"skipped {place}: {escape(event['cause'])}")
+                show(f"skipped {event['file']}:{event['line']}: {event['cause']}")
             case "resumed":
-                self._err.print(
-                    f"going on with the journal: {event['tasks']} tasks were done before "
-                    f"(run {event['runs']}; due dates as of {event['today']})"
+                show(
+                    f"resuming the job from its journal: {event['tasks']} tasks are done "
+                    f"(this is run {event['runs']}; due dates are judged as of {event['today']})"
                 )
             case "progress":
-                self._progress.update(self._bar, completed=event["tasks"])
+                done, total = event["tasks"], self._job.generate
+                self._display.step(self._step, done, total, f"{done:,} tasks done")
             case "interrupting":
-                self._err.print("finishing the batches under way; Ctrl-C again ends it at once")
+                show("finishing the batches in flight; press Ctrl-C again to end at once")
 
     def baseline(self) -> None:
-        """From now on the bar is the sequential run's."""
-        self._progress.reset(self._bar, description="sequential, to compare")
+        """From now on progress is that of the sequential run."""
+        self._step = "running sequentially, to measure the speed-up"
 
     def on_baseline_event(self, event: dict[str, Any]) -> None:
-        """Show one event of the sequential run: its progress only, the rest has been said."""
+        """Show one event of the sequential run: progress only, the rest was shown before."""
         if event["event"] in {"progress", "interrupting"}:
             self.on_event(event)
 
     def no_baseline(self, error: TodobatchError) -> None:
-        """Say why there is no speed-up."""
-        self._err.print(escape(f"the sequential run to compare with failed: {error}"))
+        """Show why there is no speed-up."""
+        self._display.message(f"the sequential run, for the speed-up, failed: {error}")
 
     def report(self, report: dict[str, Any], *, as_json: bool) -> None:
-        """Print what the run came to."""
-        self._progress.stop()
+        """Print the result of the run."""
+        self._display.close()
         if as_json:
             self._out.file.write(json.dumps(self._document(report), ensure_ascii=False) + "\n")
             return
@@ -119,16 +97,14 @@ class RunView:
         )
 
     def _workers(self, report: dict[str, Any]) -> None:
-        """A line each. Times are this run's; with a journal, counts are those of all runs."""
+        """Print a line for each worker. With a journal, counts are those of all runs."""
         totals = {each["worker"]: each for each in report["worker_totals"]}
         stats = {each["worker"]: each for each in report["worker_stats"]}
         stole = any(each["steals"] for each in stats.values())
         parked = any(each["parkings"] for each in stats.values())
         names = ["worker", "batches", "tasks", "busy", "idle", "efficiency"]
-        names += ["steals"] * stole + ["parked"] * parked + ["CPUs it ran on"]
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in names:
-            table.add_column(name, justify="left" if name == "worker" else "right")
+        names += ["steals"] * stole + ["parked"] * parked + ["ran on CPUs"]
+        table = console.table(names)
         for name in sorted(totals.keys() | stats.keys()):
             total, its = totals.get(name), stats.get(name)
             cells = [name, *(str(total[key] if total else 0) for key in ("batches", "tasks"))]
@@ -154,40 +130,26 @@ class RunView:
         use = report["cpu_s"] / (wall * self._cpus) if wall else 0.0
         lines = [
             (
-                f"tasks     {report['tasks']} in {report['batches']} batches, "
-                f"{report['failed']} failed, {report['skipped']} skipped"
+                f"tasks     {report['tasks']} in {report['batches']} batches: "
+                f"{report['failed']} failed, {report['skipped']} broken records skipped"
             ),
             (
-                f"time      {show_seconds(wall)} ({rate:,.0f} tasks/s), "
-                f"{show_seconds(report['pool_start_s'])} before that to bring up the workers"
+                f"time      {show_seconds(wall)} ({rate:,.0f} tasks/s), after "
+                f"{show_seconds(report['pool_start_s'])} to start the workers"
             ),
             (
                 f"CPU       {show_percent(use)} of {self._cpus} CPUs "
                 f"({show_seconds(report['cpu_s'])} of CPU time)"
             ),
-            f"memory    {show_bytes(report['peak_bytes'])} at its peak, all processes",
+            f"memory    {show_bytes(report['peak_bytes'])} at its peak, in all processes",
             f"speed-up  {_speedup(report)}",
-            f"digest    {report['digest'] or 'not known: a batch was run in parts, without rows'}",
+            f"digest    {report['digest'] or 'unknown: a split batch returned no rows'}",
+            *_more(report),
+            *_recovery(report),
         ]
-        if report["resizes"]:
-            lines.append(f"size      {_sizes([each['size'] for each in report['resizes']])}")
-        if report["left_out"]:
-            named = ", ".join(f"{count} × {what}" for what, count in report["left_out"].items())
-            lines.append(f"left out  {named}")
-        if report["output"]:
-            lines.append(f"output    {report['output']}")
-        if report["costs"]:
-            costs = report["costs"]
-            lines.append(
-                f"costs     {costs['file']}: {costs['measured']} batches measured, "
-                f"{costs['before']} known before"
-            )
-        lines.extend(_recovery(report))
-        if report["interrupted"]:
-            lines.append("interrupted by Ctrl-C")
         self._out.print()
         for line in lines:
-            self._out.print(escape(line))
+            console.line(self._out, line)
 
     def _failures(self, report: dict[str, Any]) -> None:
         named = [
@@ -195,12 +157,13 @@ class RunView:
         ]
         tasks_named = {f["task"] for f in report["failures"]}
         if not tasks_named or report["failed"] > len(tasks_named):
-            # Whole batches that failed have no task to name: their own error says all.
+            # A whole batch that failed has no task to name.
             named += [f"failed {e}" for e in report["errors"] if " tasks failed: " not in e]
         for line in named[:FAILURES_SHOWN]:
-            self._err.print(escape(line))
+            self._display.message(line)
         if len(named) > FAILURES_SHOWN:
-            self._err.print(f"and {len(named) - FAILURES_SHOWN} more; --json gives the first 100")
+            more = len(named) - FAILURES_SHOWN
+            self._display.message(f"and {more} more; --json has the first 100, --output has all")
 
     def _document(self, report: dict[str, Any]) -> dict[str, Any]:
         """The JSON document: the report, who ran it, and the broken records."""
@@ -215,39 +178,55 @@ class RunView:
         return document
 
 
+def _more(report: dict[str, Any]) -> Iterator[str]:
+    """Lines that only some runs have."""
+    if report["resizes"]:
+        yield f"workers   {_sizes([each['size'] for each in report['resizes']])}"
+    if report["left_out"]:
+        named = ", ".join(f"{count} × {what}" for what, count in report["left_out"].items())
+        yield f"left out  {named}"
+    if report["output"]:
+        yield f"output    {report['output']}"
+    if costs := report["costs"]:
+        yield (
+            f"costs     {costs['file']}: {costs['measured']} batches measured, "
+            f"{costs['before']} known before"
+        )
+
+
 def _sizes(sizes: list[int]) -> str:
-    """The sizes that a pool had, in order; in the middle they may be left out."""
+    """The sizes that a pool had, in order; some in the middle may be left out."""
     half = SIZES_SHOWN // 2
     if len(sizes) > SIZES_SHOWN:
         shown = [*map(str, sizes[:half]), "…", *map(str, sizes[-half:])]
-        return f"{' → '.join(shown)} workers ({len(sizes) - 1} changes; --json has them)"
-    return f"{' → '.join(map(str, sizes))} workers"
+        return f"{' → '.join(shown)} ({len(sizes) - 1} changes; --json has all)"
+    return " → ".join(map(str, sizes))
 
 
-def _recovery(report: dict[str, Any]) -> list[str]:
-    """What was done about faults, and by the journal; nothing where there is nothing to tell."""
-    lines = []
+def _recovery(report: dict[str, Any]) -> Iterator[str]:
+    """What was done about faults, what the journal holds, and whether it was interrupted."""
     if report["retried"] or report["replaced"]:
-        lines.append(
-            f"faults    {report['replaced']} workers replaced, {report['retried']} runs of batches "
-            f"or parts of them again, {report['set_aside']} tasks set aside"
+        yield (
+            f"faults    {report['replaced']} workers replaced, {report['retried']} retries of "
+            f"batches or parts of them, {report['set_aside']} tasks set aside"
         )
     if report["journal"]:
         before = report["resumed_tasks"]
-        lines.append(
+        yield (
             f"journal   {report['journal']}: {before} tasks done before, "
-            f"{report['tasks'] - before} now, run {report['runs']}"
+            f"{report['tasks'] - before} in this run (run {report['runs']})"
         )
-    return lines
+    if report["interrupted"]:
+        yield "interrupted by Ctrl-C"
 
 
 def _speedup(report: dict[str, Any]) -> str:
     if report["executor"] == "sequential":
-        return "this is the sequential run"
+        return "none: this is the sequential run"
     if report["speedup"] is None:
-        return "not measured (--baseline measures a sequential run of the same tasks)"
+        return "not measured; --baseline also runs the same tasks sequentially"
     return (
-        f"{show_ratio(report['speedup'])} against a sequential run of the same batches "
-        f"({show_seconds(report['baseline_wall_s'])}); one run each: "
-        "todobatch bench says how sure that is"
+        f"{show_ratio(report['speedup'])} over a sequential run of the same batches "
+        f"({show_seconds(report['baseline_wall_s'])}); from one run each, so use todobatch bench "
+        "for its uncertainty"
     )

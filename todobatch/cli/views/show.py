@@ -5,10 +5,10 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from todobatch.cli.views import console
 from todobatch.errors import UsageError
 from todobatch.lab.measure.sample import worked
 from todobatch.lab.stats.reasons import show_interval
@@ -17,29 +17,30 @@ from todobatch.lab.store.folder import Run
 from todobatch.lab.store.schema import CellSummary, Estimate, Sample, Winner
 from todobatch.units import show_bytes, show_percent, show_seconds
 
-LEAST_WIDTH = 80
 VOIDS_SHOWN = 10
 BUSY = 0.5  # of its CPUs in use by others before the first sample
 
 
-def show(run: Run, *, workload: str | None = None, console: Console | None = None) -> None:
+def show(run: Run, *, workload: str | None = None, screen: Console | None = None) -> None:
     """Print table and winner analysis of each workload. Raises UsageError for an unknown one."""
-    screen = console or _console()
+    screen = screen or console.output()
     analysed = {winner.workload: winner for winner in winners(run)}
     summaries = summarise(run)
-    say = _Printer(screen)
-    say.line(_heading(run))
+    console.line(screen, _heading(run))
     for name in _chosen(run, workload):
         cells = [each for each in summaries if each.cell.workload == name]
-        say.gap()
+        screen.print()
         if not cells:
-            say.line(f"{name}: no sample to go by yet")
+            console.line(screen, f"{name}: no valid sample yet")
             continue
         screen.print(_table(name, cells))
-        _print_winner(say, analysed[name])
-    say.gap()
+        screen.print()
+        console.line(screen, analysed[name].sentence, style="bold")
+        for approach, why in analysed[name].reasons:
+            console.line(screen, f"- {approach}: {why}")
+    screen.print()
     for note in notes(run, workload):
-        say.line(note)
+        console.line(screen, note)
 
 
 def as_json(run: Run, *, workload: str | None = None) -> str:
@@ -63,60 +64,61 @@ def notes(run: Run, workload: str | None = None) -> Iterator[str]:
     plan = run.meta.plan
     samples = [each for each in run.samples if each.workload in names]
     if plan.mode == "quick":
-        yield "This was a quick run: few blocks, so wide intervals. todobatch bench --full has all."
+        yield "This was a quick run: intervals are wide. For more: todobatch bench --full"
     if run.meta.ended is None:
-        yield f"Unfinished. Go on with: todobatch bench --resume {run.folder or run.meta.run_id}"
+        folder = run.folder or run.meta.run_id
+        yield f"Unfinished. Resume it with: todobatch bench --resume {folder}"
     if run.torn:
-        yield "The last line of samples.jsonl was cut off in the middle and is not in this."
+        yield "The last line of samples.jsonl is incomplete and was left out."
     busy = (load := _load_before(run)) > BUSY * cpus_of(run)
     if busy:
         yield (
-            f"The machine was busy when this began (load {load:.1f} on {cpus_of(run)} CPUs): "
-            "intervals are wider for it, and CPU figures lower."
+            f"The machine was busy at the start (load {load:.1f} on {cpus_of(run)} CPUs), so "
+            "intervals are wider and CPU figures lower."
         )
     yield from _doubts(run, samples)
     yield from _warnings(run, but="load of others" if busy else "")
     voids = [each for each in samples if each.void]
     if voids:
-        yield f"{len(voids)} of {len(samples)} samples are void and in none of the figures:"
+        yield f"{len(voids)} of {len(samples)} samples are void and left out of all figures:"
         yield from (f"  {_short(each)}" for each in voids[:VOIDS_SHOWN])
         if len(voids) > VOIDS_SHOWN:
-            yield f"  and {len(voids) - VOIDS_SHOWN} more; show --json has them all"
+            yield f"  and {len(voids) - VOIDS_SHOWN} more; todobatch show --json lists all"
     else:
         yield f"No sample is void: all {len(samples)} gave the same output and ran as asked."
     idle = [each for each in samples if not each.void and worked(each) < each.workers]
     if idle:
         cells = sorted({each.cell.key for each in idle})
-        yield f"In {len(idle)} samples not every worker got a batch: {', '.join(cells)}"
+        yield f"In {len(idle)} samples some workers got no batch: {', '.join(cells)}"
     for what, why in plan.left_out:
         yield f"Left out: {what}: {why}"
 
 
 def _doubts(run: Run, samples: Sequence[Sample]) -> Iterator[str]:
-    """What was asked for and not reached, and what the time went into."""
+    """Which targets were not reached, and how much of the time was measured."""
     target = run.meta.plan.target
     for workload in dict.fromkeys(each.workload for each in samples):
-        open_still = len(undecided(run, workload, target)) - 1 if target else 0
-        if open_still > 0:
+        open_cells = len(undecided(run, workload, target)) - 1 if target else 0
+        if open_cells > 0:
             yield (
-                f"{workload}: {open_still} of its cells can neither be told from the first nor are "
-                f"known to ± {show_percent(target)}: more blocks or a larger --budget would tell."
+                f"{workload}: {open_cells} cells are inconclusive: neither separated from the "
+                f"first nor known to ± {show_percent(target)}. A larger --budget may decide it."
             )
     lived = sum(each.process_s for each in samples)
     timed = sum(each.wall_s + each.pool_start_s for each in samples if not each.void)
     if lived:
-        yield f"{show_percent(timed / lived)} of the time of all samples was inside timed regions."
+        yield f"{show_percent(timed / lived)} of the time of all samples was timed."
 
 
 def _warnings(run: Run, *, but: str = "") -> Iterator[str]:
-    """What doctor warned of when the run began, a line each; older runs have none."""
+    """The warnings of doctor when the run began; older runs have none."""
     for each in run.meta.doctor:
         if each.get("severity") == "warning" and each.get("name") != but:
             yield f"Doctor: {each.get('name')}: {each.get('seen')}"
 
 
 def _load_before(run: Run) -> float:
-    """Load average of the minute before the run, which its description was made at; else 0."""
+    """The load average of the minute before the run; 0 where it is unknown."""
     load = run.meta.machine.get("load") or [0.0]
     return float(load[0])
 
@@ -129,7 +131,7 @@ def _chosen(run: Run, workload: str | None) -> list[str]:
         raise UsageError(
             f"workload {workload!r} is not in this run",
             place="--workload",
-            remedy=f"one of {', '.join(names)}",
+            remedy=f"choose one of {', '.join(names)}",
         )
     return [workload]
 
@@ -149,14 +151,8 @@ def _heading(run: Run) -> str:
 
 
 def _table(workload: str, cells: Sequence[CellSummary]) -> Table:
-    table = Table(
-        title=workload, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
-    )  # fmt: skip
-    table.add_column("approach", no_wrap=True)
-    table.add_column("Py", overflow="fold")  # as narrow as "3.14t": all fits into 80 columns
-    for heading in ("n", "time", "cold", "speed-up", "CPU", "memory", "runs"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    headings = ("approach", "Py", "n", "time", "cold", "speed-up", "CPU", "memory", "runs")
+    table = console.table(headings, left=2, title=workload, gap=1)
     for each in cells:
         table.add_row(
             each.approach,
@@ -176,33 +172,6 @@ def _speedup(each: CellSummary) -> str:
     if each.speedup is None:
         return "?"
     return "1×" if each.cell.executor == "sequential" else show_interval(each.speedup)
-
-
-def _print_winner(say: "_Printer", winner: Winner) -> None:
-    say.gap()
-    say.line(winner.sentence, style="bold")
-    for approach, why in winner.reasons:
-        say.line(f"- {approach}: {why}")
-
-
-class _Printer:
-    """Plain lines, wrapped on a terminal and left whole in a pipe; nothing in them is markup."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def line(self, text: str, style: str | None = None) -> None:
-        whole = not self._console.is_terminal
-        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=whole)
-
-    def gap(self) -> None:
-        self._console.print()
-
-
-def _console() -> Console:
-    console = Console(emoji=False)
-    # Narrower and the table would break: let the terminal wrap it instead.
-    return Console(width=LEAST_WIDTH, emoji=False) if console.width < LEAST_WIDTH else console
 
 
 def _short(sample: Sample) -> str:

@@ -1,13 +1,12 @@
-"""How batches and results cross to another process or interpreter: pickled, several at a time.
+"""How batches and results are pickled for another process or interpreter, several at a time.
 
-A `Task` pickled as itself costs a call into Python on both sides. Here the tasks of all batches of
-a message travel as one list a field, taken and put in place by loops that run in C: some five times
-cheaper. Dates, which cost as much as all else together, travel as day numbers, and those that a
-worker has seen are made once. Whatever is not exactly a `Batch` of `Task` pickles in the usual way,
-and so does a field in which some date is not exactly a date.
+Pickling a `Task` as an object calls Python code on both sides. Here all tasks of a message travel
+as one list for each field, and loops in C take them apart and put them together: some five times
+faster. Dates would cost as much as all else together, so they travel as day numbers, and each
+worker keeps the dates that it has made. A batch that is not exactly a `Batch` or `Part` of `Task`
+is pickled as usual, and so is a column of dates that holds anything but dates and None.
 
-Tasks and results hold text, numbers and dates, nothing that pickle could hand over out of band;
-protocol 5 is used because it copies large texts once and not twice.
+Protocol 5 copies large texts once, not twice.
 """
 
 import datetime as dt
@@ -24,12 +23,12 @@ PROTOCOL = 5
 
 _TASK_FIELDS: tuple[str, ...] = Task.__match_args__
 _READ = [attrgetter(name) for name in _TASK_FIELDS]
-# A slot's own setter: `Task` is frozen for everyone, and here it is being made.
+# The setters of the slots, because `Task` is frozen and is being made here.
 _WRITE = [getattr(Task, name).__set__ for name in _TASK_FIELDS]
 _DATES = [_TASK_FIELDS.index(name) for name in ("due", "created", "completed")]
 _DATE_OR_NONE = {dt.date, type(None)}
 _MOST_DATES = 20_000
-"""Dates that a worker keeps: the days of 55 years."""
+"""A worker keeps at most this many dates: the days of 55 years."""
 _RESULT = attrgetter(*(n for n in ProcessingResult.__match_args__ if n not in {"partial", "seen"}))
 _PARTIAL = ProcessingResult.__match_args__.index("partial")
 _SEEN_AT = ProcessingResult.__match_args__.index("seen")
@@ -38,7 +37,7 @@ _SERIALISE = WorkerSeen.__match_args__.index("serialise_s")
 
 
 class _Dates(dict[int | None, dt.date | None]):
-    """Day number -> date. Used by the worker's thread alone."""
+    """Dates by day number. Only the worker's thread uses it."""
 
     def __missing__(self, day: int) -> dt.date:
         if len(self) > _MOST_DATES:
@@ -52,7 +51,7 @@ _date_of = _Dates({None: None}).__getitem__
 
 
 def pack_batches(batches: Sequence[Batch]) -> bytes:
-    """Batches as bytes. Raises whatever a value that does not pickle raises."""
+    """Pickle batches. Raises whatever pickling one of their values raises."""
     tasks = [task for batch in batches for task in batch.tasks]
     if not {*map(type, batches)} <= {Batch, Part} or not {*map(type, tasks)} <= {Task}:
         return pickle.dumps((None, list(batches), ()), PROTOCOL)
@@ -68,7 +67,7 @@ def pack_batches(batches: Sequence[Batch]) -> bytes:
 
 
 def unpack_batches(data: Any) -> list[Batch]:
-    """The batches again. Raises whatever a value that does not unpickle raises."""
+    """Unpickle batches. Raises whatever unpickling one of their values raises."""
     heads, columns, days = pickle.loads(data)  # noqa: S301 - our own
     if heads is None:
         whole: list[Batch] = columns
@@ -89,14 +88,14 @@ def unpack_batches(data: Any) -> list[Batch]:
 
 
 def pack_results(results: Sequence[ProcessingResult]) -> bytes:
-    """Results as bytes. Raises whatever a value that does not pickle raises."""
+    """Pickle results. Raises whatever pickling one of their values raises."""
     return pickle.dumps(
         [(_RESULT(each), dict(each.partial), _SEEN(each.seen)) for each in results], PROTOCOL
     )
 
 
 def unpack_results(data: Any, serialise_s: float, return_s: float) -> list[ProcessingResult]:
-    """The results again, with what their way back took, seconds a result, in what was seen."""
+    """Unpickle results, and add to what was seen the seconds a result took on its way back."""
     results = []
     for values, partial, seen in pickle.loads(data):  # noqa: S301 - our own
         whole = list(values)

@@ -9,10 +9,6 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from typer.core import TyperCommand
-
-from todobatch.errors import TodobatchError
-
 ALIASES = {
     "backoff_s": ("backoff",),
     "budget_s": ("budget",),
@@ -38,19 +34,6 @@ class _Spelling(NamedTuple):
     on: str
     off: str
     """What turns a flag off; empty where there is no such option."""
-
-
-class Command(TyperCommand):
-    """A command whose errors name its own options."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run it. An error of todobatch leaves with options in place of parameters."""
-        try:
-            return super().invoke(ctx)
-        except TodobatchError as error:
-            for part in ("cause", "place", "remedy"):
-                setattr(error, part, in_options(getattr(error, part), self.params))
-            raise
 
 
 def in_options(text: str, parameters: Sequence[Any]) -> str:

@@ -1,0 +1,1 @@
+"""What all commands share: options, help, and the translation of errors."""

@@ -1,0 +1,94 @@
+"""The interpreters of this machine as a table, or as JSON."""
+
+import json
+from pathlib import Path
+
+from todobatch.lab.interpreters import (
+    DEFAULT_INTERPRETERS,
+    Interpreter,
+    Survey,
+    differences,
+    find_all,
+)
+
+HEADINGS = ("", "spec", "version", "build", "GIL", "optimised", "debug", "from", "path")
+
+
+def as_json(found: Survey) -> str:
+    """One document."""
+    document = {
+        "interpreters": [
+            {
+                "spec": one.spec,
+                "version": one.facts["version"],
+                "free_threaded_build": one.facts["free_threaded_build"],
+                "gil_enabled": one.facts["gil_enabled"],
+                "optimized_build": one.facts["optimized_build"],
+                "lto_build": one.facts["lto_build"],
+                "debug_build": one.facts["debug_build"],
+                "origin": one.origin,
+                "path": str(one.executable),
+            }
+            for one in found.working
+        ],
+        "broken": [
+            {"path": str(one.executable), "origin": one.origin, "reason": one.reason}
+            for one in found.broken
+        ],
+        "missing": _missing(found),
+    }
+    return json.dumps(document, indent=2)
+
+
+def lines(found: Survey) -> list[str]:
+    """A table, those that do not work, and what the default pair lacks."""
+    page = [*_table(found.working), "", "* is used when its spec is asked for."]
+    if found.broken:
+        page += ["", "These do not work:"]
+        page += [f"  {home(one.executable)}: {one.reason}" for one in found.broken]
+    return [*page, *_pair(found)]
+
+
+def _table(working: list[Interpreter]) -> list[str]:
+    rows, seen = [HEADINGS], set[str]()
+    for one in working:
+        facts = one.facts
+        rows.append((
+            "" if one.spec in seen else "*",
+            one.spec,
+            facts["version"],
+            "free-threaded" if facts["free_threaded_build"] else "GIL",
+            "on" if facts["gil_enabled"] else "off",
+            {True: "PGO", False: "no"}[facts["optimized_build"]] + " + LTO" * facts["lto_build"],
+            "yes" if facts["debug_build"] else "no",
+            one.origin,
+            home(one.executable),
+        ))  # fmt: skip
+        seen.add(one.spec)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _pair(found: Survey) -> list[str]:
+    """What is missing of the pair that is measured by default, or how its builds differ."""
+    missing = _missing(found)
+    if missing:
+        get = f"  todobatch interpreters install {' '.join(missing)}"
+        return ["", f"Missing from the default pair: {', '.join(missing)}", get]
+    apart = differences(*find_all(DEFAULT_INTERPRETERS))
+    if not apart:
+        return []
+    return ["", "The default pair differs in more than the GIL:", *(f"  {one}" for one in apart)]
+
+
+def _missing(found: Survey) -> list[str]:
+    here = {one.spec for one in found.working}
+    return [spec for spec in DEFAULT_INTERPRETERS if spec not in here]
+
+
+def home(path: Path) -> str:
+    """The path, with ~ for the home folder."""
+    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)

@@ -1,0 +1,138 @@
+"""A scripted executor for tests of code that uses todobatch: it fails batches as it is told.
+
+    from todobatch.testing import Scripted
+    executor = Scripted(breaks={"poison": FOR_EVER})
+    report = run_batches(tasks, "validate", executor=executor)
+
+It runs in the calling thread, starts no worker and passes the contract suite of all executors.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from todobatch.executors import BatchRunner, Capabilities, Executor, WorkerStats
+from todobatch.executors.stats import CountedRunner
+from todobatch.executors.worker import Worker
+from todobatch.model import Batch, Fault, ProcessingResult
+from todobatch.processors.base import TaskBatchProcessor, failed_result
+from todobatch.units import Seconds
+
+__all__ = ["FOR_EVER", "Scripted"]
+
+FOR_EVER = 10**9
+"""For `Scripted.breaks`: the task breaks its batch each time it is run."""
+
+
+def _ignore(_batch: Batch) -> None:
+    pass
+
+
+@dataclass
+class Scripted(Executor):
+    """Reads several batches ahead and returns their results in an order drawn from `seed`.
+
+    A batch with a task named in `breaks` fails instead of running. Each such failure is one of
+    three in turn: the fault ``"crashed"``, the fault ``"deadline"``, or a failure without a fault.
+    Deadlines are accepted and never run out by themselves.
+    """
+
+    breaks: Mapping[str, int] = field(default_factory=dict)
+    """How many times each task breaks its batch, by title."""
+    seed: int = 0
+    """Seeds the order in which results come back."""
+    holds: int = 4
+    """The number of batches read ahead."""
+    loses: bool = False
+    """Whether a fourth kind of failure takes its turn: no result at all, as from a broken pool."""
+    isolates: bool = True
+    """Whether its capabilities say that it isolates crashes."""
+    on_run: Callable[[Batch], None] = _ignore
+    """Called with each batch before it runs; what it raises reaches the caller."""
+    runs: Counter[str] = field(default_factory=Counter)
+    """How many times each task was run, by title. The executor counts here."""
+    most_in_flight: int = 0
+    """The largest number of batches that were read ahead at once. The executor sets this."""
+
+    name = "scripted"
+    summary = "scripted faults in the calling thread, for tests"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `Executor.capabilities`: it claims what its scripted faults imitate."""
+        return Capabilities(
+            isolates_crashes=self.isolates,
+            enforces_deadlines=True,
+            needs_pickling=False,
+            awaits=False,
+            cpu_parallel=False,
+        )
+
+    @contextmanager
+    def open(
+        self,
+        processor: TaskBatchProcessor,
+        workers: int,
+        *,
+        keep_rows: bool = False,
+        deadline_s: Seconds | None = None,
+    ) -> Iterator[BatchRunner]:
+        """See `Executor.open`; the number of workers makes no difference."""
+        self.check(workers, deadline_s)
+        yield CountedRunner(_Script(self, processor, keep_rows=keep_rows).run)
+
+
+class _Script:
+    """The state of one opened executor."""
+
+    def __init__(
+        self, executor: Scripted, processor: TaskBatchProcessor, *, keep_rows: bool
+    ) -> None:
+        self._executor = executor
+        self._worker = Worker(processor, "scripted-1", "main", keep_rows=keep_rows)
+        self._left = dict(executor.breaks)
+        self._random = random.Random(executor.seed)
+        self._failures = 0
+        self._kinds: list[Fault | None] = ["crashed", "deadline", None]
+
+    def run(
+        self, batches: Iterable[Batch]
+    ) -> Generator[ProcessingResult, None, tuple[WorkerStats, ...]]:
+        feed, more = iter(batches), True
+        held: list[Batch] = []
+        busy: Seconds = 0.0
+        first = perf_counter()
+        while more or held:
+            while more and len(held) < self._executor.holds:
+                batch = next(feed, None)
+                more = batch is not None
+                if batch is not None:
+                    held.append(batch)
+            self._executor.most_in_flight = max(self._executor.most_in_flight, len(held))
+            if held:
+                begun = perf_counter()
+                result = self._run_one(held.pop(self._random.randrange(len(held))))
+                busy += perf_counter() - begun
+                if result is not None:
+                    yield result
+        return (WorkerStats(self._worker.label, busy, perf_counter() - first - busy),)
+
+    def _run_one(self, batch: Batch) -> ProcessingResult | None:
+        self._executor.on_run(batch)
+        self._executor.runs.update(task.title for task in batch.tasks)
+        poison = [task.title for task in batch.tasks if self._left.get(task.title, 0) > 0]
+        if not poison:
+            return self._worker.work(batch)
+        for title in poison:
+            self._left[title] -= 1
+        self._failures += 1
+        kind = self._failures % (4 if self._executor.loses else 3)
+        if kind == 3:
+            return None
+        fault = self._kinds[kind]
+        cause = f"it broke ({fault or 'as a whole'})"
+        processor_id = self._worker.processor.processor_id
+        return failed_result(processor_id, batch, cause, fault=fault)
