@@ -180,7 +180,7 @@ def test_a_file_of_costs_that_does_not_fit_is_refused(
         (["--costs", "todo.txt"], 2, "the file is the input too"),
         (["--costs", "c.json", "-o", "c.json"], 2, "the file is the output too"),
         (["--costs", "no/folder"], 2, "there is no such folder"),
-        (["--order", "longest"], 2, "give --costs FILE"),
+        (["--order", "longest"], 2, "pass --costs"),
     ):
         done = run_todobatch("run", "todo.txt", *arguments, cwd=project)
         assert (done.returncode, part in done.stderr) == (code, True), done.stderr
