@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.lab.compare.test_compare import TIMES, compared, slowed, taken
-from tests.made_up import FREE, SEQ, SEQ_T, THREADS
+from tests.tools.made_up import FREE, SEQ, SEQ_T, THREADS
 from todobatch.errors import UsageError
 from todobatch.lab.compare.gates import gate_on_efficiency, gate_on_slower
 

@@ -18,7 +18,7 @@ from tests.lab.compare.test_compare import (
     slowed,
     taken,
 )
-from tests.made_up import FREE, SEQ, THREADS
+from tests.tools.made_up import FREE, SEQ, THREADS
 from todobatch.cli.views.compare import as_json, as_text
 from todobatch.lab.compare.contrasts import Paired, Unpaired, verdicts_of
 from todobatch.lab.compare.gates import gate_on_slower
