@@ -293,8 +293,8 @@ def test_a_limit_is_a_percentage_or_a_fraction(text: str, limit: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "%", "-3%", "-0.03", "3", "1", "much", "nan", "1e-2", "3%%"])
-def test_nonsense_is_noshare_of(text: str) -> None:
-    with pytest.raises(UsageError, match=r"write it as 3% or 0.03"):
+def test_nonsense_is_not_a_share(text: str) -> None:
+    with pytest.raises(UsageError, match=r"write 3% or 0.03"):
         share_of(text, "--fail-on-slower")
 
 
@@ -340,7 +340,7 @@ def test_markdown_fits_into_a_comment_however_much_there_is() -> None:
     gates.append(replace(gates[0], option="--fail-on-efficiency-drop 3%"))
     text = as_markdown(outcome, gates)
     assert 30_000 < len(text) < MARKDOWN_LIMIT
-    assert "more, which are too many to show" in text
+    assert "more, too many for a comment" in text
     assert text.count("<details>") == text.count("</details>") == 2
 
 

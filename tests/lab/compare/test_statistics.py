@@ -90,7 +90,7 @@ def test_control_loads_take_the_drift_between_two_runs_out() -> None:
     without = compared(calm, replace(slow, controls=()))
     assert {SEQ.key, FREE.key} <= significant(without)
     assert {row.method for row in without.rows} == {"welch"}
-    assert "the machine's drift is not taken out" in as_text(without)
+    assert "the machine's drift is not removed" in as_text(without)
 
 
 def test_a_block_without_its_control_load_is_not_guessed() -> None:
@@ -104,7 +104,7 @@ def test_of_one_block_nothing_can_be_told(day: int) -> None:
     times = {cell: 2 * wall for cell, wall in TIMES.items()}
     outcome = compared(taken(blocks=1), taken(times, day=day, blocks=1))
     assert {row.verdict for row in outcome.rows} == {"inconclusive"}
-    assert "take more blocks" in as_text(outcome)
+    assert "measure more blocks" in as_text(outcome)
     assert json.loads(as_json(outcome))["rows"][0]["ratio"]["low"] is None
     assert gate_on_slower(outcome, 0.03, "--fail-on-slower 3%").failed == ()
 
