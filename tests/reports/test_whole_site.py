@@ -49,7 +49,7 @@ def test_without_a_run_the_docs_build_and_say_how_to_make_the_report(checkout: P
         module = page.read_text("utf-8").partition("\n::: ")[2].strip()
         names = check_links.Page(checkout / f"site/reference/api/{page.stem}.html").names
         public = {f"{module}.{name}" for name in importlib.import_module(module).__all__}
-        assert public - names == {"todobatch.__version__"} & public, page.name
+        assert public <= names, page.name
     for name in REPORT:
         html = (checkout / "site" / name.replace(".md", ".html")).read_text("utf-8")
         assert "make site" in html

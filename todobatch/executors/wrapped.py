@@ -15,7 +15,7 @@ import os
 import pickle
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from concurrent.futures import Executor as AnyPool
 from contextlib import contextmanager, suppress
@@ -111,11 +111,7 @@ class Wrapped(Executor):
                     _shut_down(pool)
                     pool = self._start(workers)
                 else:
-                    wall = perf_counter() - begun
-                    stats: dict[str, WorkerStats] = {}
-                    for name, took in busy.items():
-                        add_stats(stats, WorkerStats(name, took, max(wall - took, 0.0)))
-                    return tuple(stats.values())
+                    return _stats(busy, perf_counter() - begun)
 
         try:
             yield CountedRunner(run)
@@ -142,6 +138,13 @@ class Wrapped(Executor):
             remedy="in a pool of processes or interpreters the processor must pickle and be "
             "importable; otherwise see the documentation of the pool",
         )
+
+
+def _stats(busy: Mapping[str, Seconds], wall: Seconds) -> tuple[WorkerStats, ...]:
+    stats: dict[str, WorkerStats] = {}
+    for name, seconds in busy.items():
+        add_stats(stats, WorkerStats(name, seconds, max(wall - seconds, 0.0)))
+    return tuple(stats.values())
 
 
 def _shut_down(pool: AnyPool) -> None:

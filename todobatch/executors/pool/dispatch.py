@@ -85,17 +85,16 @@ class Pool:
         """Batches that are sent before new ones, a message each."""
         self._finished: list[ProcessingResult] = []
         self.stats: tuple[WorkerStats, ...] = ()
-        self._dead_stats: dict[str, WorkerStats] = {}
-        """What the workers did that died in this run."""
+        self._stats_by_worker: dict[str, WorkerStats] = {}
+        """What workers did in this run; each is added when it dies or the run ends."""
         self._begun = 0.0
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
         """Run the batches; see `Executor.open`."""
         yield from self._run(batches)
-        stats = dict(self._dead_stats)
         for worker in self._workers:
-            add_stats(stats, worker.stats(self._begun))
-        self.stats = tuple(stats.values())
+            add_stats(self._stats_by_worker, worker.stats(self._begun))
+        self.stats = tuple(self._stats_by_worker.values())
 
     def start(self) -> None:
         """Start the workers that are missing and wait until all are ready."""
@@ -110,7 +109,7 @@ class Pool:
         self._due_in = getattr(batches, "due_in", lambda: None)
         self._exhausted, self._feed_error = False, None
         self._begun = perf_counter()
-        self._dead_stats.clear()
+        self._stats_by_worker.clear()
         for worker in self._workers:
             worker.busy = 0.0
         if len(self._workers) < self._size:
@@ -119,11 +118,7 @@ class Pool:
             while True:
                 self._dispatch(feed)
                 if not self._finished:
-                    if (
-                        self._exhausted
-                        and not self._requeued
-                        and not any(worker.messages for worker in self._workers)
-                    ):
+                    if self._exhausted and not self._requeued and self._nothing_in_flight():
                         break
                     self._wait(self._until_next_check())
                     self._supervisor.kill_overdue()
@@ -142,6 +137,9 @@ class Pool:
         if self._exhausted and self._feed_error is None and self._due_in() == 0.0:
             self._exhausted = False
 
+    def _nothing_in_flight(self) -> bool:
+        return not any(worker.messages for worker in self._workers)
+
     def _abandon(self) -> None:
         """Withdraw all that waits at the end of a run, and ignore what is still in flight."""
         self._requeued.clear()
@@ -151,8 +149,6 @@ class Pool:
                 pass
             worker.abandoned.update(worker.messages)
             worker.messages.clear()
-
-    # Sending --------------------------------------------------------------------------------------
 
     def _dispatch(self, feed: Iterator[Batch]) -> None:
         """Send messages to every worker that has room."""
@@ -251,8 +247,6 @@ class Pool:
         if self._selector.get_key(worker.link).events != events:
             self._selector.modify(worker.link, events, worker)
 
-    # Receiving ------------------------------------------------------------------------------------
-
     def _wait(self, timeout: Seconds | None) -> None:
         """Wait until a worker has sent something, has room or has died, and act on it."""
         dead = []
@@ -281,8 +275,10 @@ class Pool:
                 times.append(now + STUCK_S)
         return max(min(times) - now, 0.0) + 0.001 if times else None
 
-    # Parts of this would be calls for each message, so it is one function.
-    def _receive(self, worker: PoolWorker, *, to_the_end: bool = False) -> bool:
+    # Its parts would be calls for each message, so it is one function.
+    def _receive(  # noqa: C901
+        self, worker: PoolWorker, *, to_the_end: bool = False
+    ) -> bool:
         """Read what a worker has sent; returns false when its end of the socket is closed."""
         is_open = True
         try:
@@ -379,7 +375,7 @@ class Pool:
         self._receive(worker, to_the_end=True)
         self._requeue_all_but_the_culprit(worker, ending)
         if worker.ready:
-            add_stats(self._dead_stats, worker.stats(self._begun))
+            add_stats(self._stats_by_worker, worker.stats(self._begun))
         self._supervisor.replace(worker, ending)
 
     def _requeue_all_but_the_culprit(self, worker: PoolWorker, ending: str) -> None:
