@@ -180,7 +180,7 @@ def test_a_file_of_costs_that_does_not_fit_is_refused(
         (["--costs", "todo.txt"], 2, "the file is the input too"),
         (["--costs", "c.json", "-o", "c.json"], 2, "the file is the output too"),
         (["--costs", "no/folder"], 2, "there is no such folder"),
-        (["--order", "longest"], 2, "give --costs FILE"),
+        (["--order", "longest"], 2, "pass --costs"),
     ):
         done = run_todobatch("run", "todo.txt", *arguments, cwd=project)
         assert (done.returncode, part in done.stderr) == (code, True), done.stderr
@@ -559,7 +559,7 @@ def test_an_aggregate_that_is_no_json_is_an_error_with_a_remedy(
     done = run_todobatch("run", "todo.txt", "-w", "sums:Sums", "-o", "out.jsonl", cwd=project)
     assert done.returncode == 2, done.stderr
     assert "processor sums: its aggregate is not JSON: TypeError" in done.stderr
-    assert "the tasks are done, and their rows are in --output" in done.stderr
+    assert "the tasks are done, and their rows are in the --output" in done.stderr
     assert len((project / "out.jsonl").read_text().splitlines()) == 4
 
 

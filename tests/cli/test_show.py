@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.made_up import FREE, SEQ, SEQ_T, THREADS, drifting, run_of, sample
+from tests.tools.made_up import FREE, SEQ, SEQ_T, THREADS, drifting, run_of, sample
 from todobatch.cli.views import show
 from todobatch.errors import UsageError
 from todobatch.lab.store.folder import Run

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.flaky import Flaky
+from tests.tools.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import Hooks, Recovery, run_batches
 from todobatch.executors import Executor

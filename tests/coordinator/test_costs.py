@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.coordinator.made_up import Virtual, cut
-from tests.flaky import Flaky
+from tests.tools.flaky import Flaky
 from todobatch import Task, run_batches
 from todobatch.coordinator import Hooks, Recovery, batched
 from todobatch.coordinator.costs import MOST_BATCHES, Costs

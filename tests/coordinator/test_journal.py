@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import ROOT, RunTodobatch
 from tests.coordinator.made_up import JOB
-from tests.flaky import Flaky
+from tests.tools.flaky import Flaky
 from todobatch import Task, run_batches
 from todobatch.coordinator import Hooks, Recovery
 from todobatch.coordinator.journal import Journal

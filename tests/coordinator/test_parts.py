@@ -7,7 +7,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from tests.coordinator.made_up import AT_ONCE, Slow, Took, named, run
-from tests.flaky import Flaky
+from tests.tools.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import Hooks, Recovery, batched, run_batches
 from todobatch.coordinator import parts as part_sizes

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.coordinator.made_up import Took, as_if_failed, named, run
-from tests.flaky import Flaky
+from tests.tools.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import Recovery, batched, run_batches
 from todobatch.coordinator.recovery import HOPELESS_AFTER, MOST_WAITING, Feed

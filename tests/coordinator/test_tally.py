@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 from tests.coordinator.made_up import named, run
-from tests.flaky import Flaky
+from tests.tools.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import Recovery, run_batches
 from todobatch.coordinator.recovery import Settled

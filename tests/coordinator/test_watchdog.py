@@ -9,7 +9,7 @@ from time import perf_counter
 import pytest
 
 from tests.coordinator.made_up import named
-from tests.flaky import Flaky
+from tests.tools.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator import Hooks, Recovery, run_batches
 from todobatch.coordinator.drive import workers_left

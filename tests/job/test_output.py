@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import RunTodobatch
 from tests.coordinator.made_up import JOB, RUN
-from tests.flaky import Flaky
+from tests.tools.flaky import Flaky
 from todobatch import Task
 from todobatch.coordinator.journal import Journal
 from todobatch.coordinator.recovery import Settled

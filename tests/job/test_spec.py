@@ -9,8 +9,8 @@ import pytest
 
 from todobatch import runtime
 from todobatch.coordinator import Recovery
-from todobatch.decoding import from_json
 from todobatch.errors import UsageError
+from todobatch.ipc.decoding import from_json
 from todobatch.job.spec import CostsUsed, Job, JobReport
 from todobatch.model import ProcessingResult, TaskFailure, WorkerTotals
 

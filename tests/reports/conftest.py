@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import made_up
+from tests.tools import made_up
 from todobatch.lab.store.folder import Run, load_run
 from todobatch_reports import site
 from todobatch_reports.frames import Figures

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests import made_up
+from tests.tools import made_up
 from todobatch.lab.store.folder import Run
 from todobatch_reports import charts, pages
 from todobatch_reports.frames import Figures, span_frame

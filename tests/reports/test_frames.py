@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tests import made_up
+from tests.tools import made_up
 from todobatch.lab.store.folder import Run
 from todobatch.lab.store.schema import Cell
 from todobatch_reports import frames

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from tests import made_up
+from tests.tools import made_up
 from todobatch.lab.stats.reasons import UNEXPLAINED
 from todobatch.lab.store.folder import Run
 from todobatch_reports import readiness

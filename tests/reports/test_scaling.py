@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests import made_up
+from tests.tools import made_up
 from todobatch_reports import scaling
 from todobatch_reports.frames import Figures, lines, span_frame
 

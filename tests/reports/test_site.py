@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from markupsafe import escape
 
-from tests import made_up
+from tests.tools import made_up
 from tests.tools.check_links import Page, broken_links
 from todobatch.errors import StoreError, UsageError
 from todobatch.lab.store.folder import Run

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from todobatch.coordinator import journal
+from todobatch.ipc.parent_process import ParentProcess
 from todobatch.job.engine import Engine
 from todobatch.job.output import RowFile
 from todobatch.job.spec import Job
-from todobatch.parent_process import ParentProcess
 
 TASKS = 70
 JOB: dict[str, Any] = {

@@ -20,10 +20,10 @@ from typing import Any, Self
 
 from todobatch.child.faults import FAULTS, Drilled, Strike, unable, work
 from todobatch.coordinator import Hooks, Recovery, run_batches
-from todobatch.decoding import from_json
 from todobatch.executors import EXECUTORS, Executor, Wrapped
+from todobatch.ipc.decoding import from_json
+from todobatch.ipc.parent_process import ParentProcess
 from todobatch.model import Batch, ProcessingResult, Task, describe_exception
-from todobatch.parent_process import ParentProcess
 from todobatch.units import Seconds
 
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
 
-from todobatch.child_process import end_group
-from todobatch.parent_process import ParentProcess
+from todobatch.ipc.child_process import end_group
+from todobatch.ipc.parent_process import ParentProcess
 
 Role: TypeAlias = Callable[[ParentProcess], None]
 

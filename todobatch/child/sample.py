@@ -19,8 +19,8 @@ from todobatch.child.tasks import TaskSource, batches_of
 from todobatch.coordinator import Hooks, run_batches
 from todobatch.executors import Executor, get
 from todobatch.executors.base import BatchRunner, Capabilities, Placement
+from todobatch.ipc.parent_process import ParentProcess
 from todobatch.model import Batch, BatchReport, ProcessingResult, WorkerSeen
-from todobatch.parent_process import ParentProcess
 from todobatch.processors import TaskBatchProcessor, resolve
 from todobatch.units import Seconds
 

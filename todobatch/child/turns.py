@@ -17,8 +17,8 @@ from todobatch import runtime
 from todobatch.child.tasks import TaskSource, batches_of
 from todobatch.executors import get
 from todobatch.executors.base import BatchRunner
+from todobatch.ipc.parent_process import ParentProcess
 from todobatch.model import Batch
-from todobatch.parent_process import ParentProcess
 from todobatch.processors import resolve
 from todobatch.processors.base import DIGEST_MODULUS
 from todobatch.units import Seconds

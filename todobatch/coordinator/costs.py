@@ -113,6 +113,20 @@ class Costs:
             ) from error
 
     def _load(self, batch_size: int | None) -> None:
+        text = self._text()
+        if text is None:
+            return
+        whole = self._parsed(text)
+        self.processor, batches = whole.get("processor"), whole.get("batches")
+        if not isinstance(self.processor, str | None):
+            raise self._refused("it is not text", ", processor")
+        if not isinstance(batches, list):
+            raise self._refused("it is not a list", ", batches")
+        for number, row in enumerate(batches):
+            self._add(row, f", batches[{number}]", batch_size)
+
+    def _text(self) -> str | None:
+        """Return the file's text, or None when there is no file yet."""
         if not self.path.resolve().parent.is_dir() or self.path.is_dir():
             raise UsageError(
                 "it is a folder" if self.path.is_dir() else "there is no such folder",
@@ -120,13 +134,16 @@ class Costs:
                 remedy="name a file in a folder that exists",
             )
         try:
-            text = self.path.read_text("utf-8")
+            return self.path.read_text("utf-8")
         except FileNotFoundError:
-            return
+            return None
         except OSError as error:
             raise self._refused(f"cannot be read: {error.strerror}") from error
         except ValueError as error:
             raise self._refused(f"it is not text in UTF-8: {error}") from error
+
+    def _parsed(self, text: str) -> dict[str, Any]:
+        """Return the file's JSON object, if this version can read it."""
         try:
             whole = json.loads(text)
         except json.JSONDecodeError as error:
@@ -143,13 +160,7 @@ class Costs:
                 place=f"`costs` {self.path}",
                 remedy="use the todobatch that wrote it, or name another file",
             )
-        self.processor, batches = whole.get("processor"), whole.get("batches")
-        if not isinstance(self.processor, str | None):
-            raise self._refused("it is not text", ", processor")
-        if not isinstance(batches, list):
-            raise self._refused("it is not a list", ", batches")
-        for number, row in enumerate(batches):
-            self._add(row, f", batches[{number}]", batch_size)
+        return whole
 
     def _add(self, row: Any, place: str, batch_size: int | None) -> None:
         if not isinstance(row, list) or len(row) != len(_FIELDS):

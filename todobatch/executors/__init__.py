@@ -1,5 +1,9 @@
 """How batches run in parallel: one contract (`Executor`), and one file for each way to keep it."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from todobatch.errors import UsageError
 from todobatch.executors.base import (
     MAX_IN_FLIGHT,
     MAX_WORKERS,
@@ -8,9 +12,14 @@ from todobatch.executors.base import (
     Executor,
     Placement,
 )
+from todobatch.executors.coroutines import Coroutines
 from todobatch.executors.elastic import Elastic
-from todobatch.executors.registry import EXECUTORS, get
+from todobatch.executors.interpreters import Interpreters
+from todobatch.executors.processes import Processes
+from todobatch.executors.sequential import Sequential
 from todobatch.executors.stats import Resize, WorkerStats, resizes_of, stats_of
+from todobatch.executors.stealing import Stealing
+from todobatch.executors.threads import Threads
 from todobatch.executors.wrapped import Wrapped
 
 __all__ = [
@@ -29,3 +38,27 @@ __all__ = [
     "resizes_of",
     "stats_of",
 ]
+
+_ALL: tuple[Executor, ...] = (
+    Sequential(),
+    Threads(),
+    Stealing(),
+    Elastic(),
+    Interpreters(),
+    Processes(),
+    Coroutines(),
+)
+
+EXECUTORS: Mapping[str, Executor] = MappingProxyType({each.name: each for each in _ALL})
+"""Every executor of todobatch by its name."""
+
+
+def get(name: str) -> Executor:
+    """Return the executor with this name. Raises UsageError if there is none."""
+    if name not in EXECUTORS:
+        raise UsageError(
+            f"unknown executor {name!r}",
+            place="`executor`",
+            remedy=f"choose one of {', '.join(EXECUTORS)}",
+        )
+    return EXECUTORS[name]

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from todobatch import errors
-from todobatch.child_process import ChildProcess, Event
 from todobatch.coordinator.watchdog import no_progress
 from todobatch.errors import MeasurementError, TodobatchError
 from todobatch.executors import get
+from todobatch.ipc.child_process import ChildProcess, Event
 from todobatch.job.engine import ALIVE_EVERY_S
 from todobatch.job.spec import Job, JobReport
 from todobatch.units import Seconds

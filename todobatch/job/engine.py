@@ -40,11 +40,11 @@ from todobatch.errors import (
     UsageError,
 )
 from todobatch.executors import Elastic, Executor, get
+from todobatch.ipc.parent_process import ParentProcess
 from todobatch.job.files import open_costs, open_journal
 from todobatch.job.output import RowFile, open_rows
 from todobatch.job.spec import CostsUsed, Job, JobReport
 from todobatch.model import Batch, BatchReport, ProcessingResult, Task, describe_exception
-from todobatch.parent_process import ParentProcess
 from todobatch.processors import TaskBatchProcessor, resolve
 from todobatch.sources import Source, generate, open_source
 from todobatch.units import Seconds

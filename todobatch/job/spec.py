@@ -13,10 +13,10 @@ from todobatch.coordinator.options import (
     Order,
     Recovery,
 )
-from todobatch.decoding import from_json, to_json
 from todobatch.errors import UsageError
 from todobatch.executors.base import Placement
 from todobatch.executors.stats import Resize, WorkerStats
+from todobatch.ipc.decoding import from_json, to_json
 from todobatch.model import BatchReport
 from todobatch.units import Bytes, Seconds
 

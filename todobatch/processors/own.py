@@ -31,7 +31,10 @@ def what_is_wrong(result: Any, batch: Batch, *, keep_rows: bool) -> str | None:
         return f"a result whose fields cannot be read: {describe_exception(error)}"
 
 
-def _what_is_wrong(result: Any, batch: Batch, *, keep_rows: bool) -> str | None:
+# One check after the other, each of one field: it reads best as a list.
+def _what_is_wrong(  # noqa: C901
+    result: Any, batch: Batch, *, keep_rows: bool
+) -> str | None:
     if not isinstance(result, ProcessingResult):
         return f"{type(result).__name__}, not a ProcessingResult"
     size, done, failures, rows = len(batch), result.tasks_processed, result.failures, result.rows

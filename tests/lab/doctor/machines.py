@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from tests import made_up
+from tests.tools import made_up
 from todobatch.lab.doctor import checks
 from todobatch.lab.doctor.checks import Finding
 from todobatch.lab.doctor.system import Facts, Snapshot

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from tests import made_up
 from tests.conftest import COMMAND, RunTodobatch
 from tests.lab.doctor.machines import QUIET, before, found, python
+from tests.tools import made_up
 from todobatch.cli.app import app
 from todobatch.cli.views import show
 from todobatch.cli.views.doctor import as_lines

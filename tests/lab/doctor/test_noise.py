@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tests import made_up
+from tests.tools import made_up
 from todobatch.errors import MeasurementError
 from todobatch.lab.doctor import noise
 from todobatch.lab.doctor.noise import Pair

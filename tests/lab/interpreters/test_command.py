@@ -63,7 +63,7 @@ def test_installing_what_is_here_already_does_nothing(put: Put, tmp_path: Path) 
     done = CliRunner().invoke(app, ["install", "3.14"])
     assert done.exit_code == 0, done.stderr
     (line,) = done.stderr.splitlines()
-    assert line.endswith(f"3.14 is here already: 3.14.2, {path}")
+    assert line.endswith(f"3.14 is installed already: 3.14.2, {path}")
     assert not (tmp_path / "cache").exists()
 
 

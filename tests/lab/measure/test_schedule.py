@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.made_up import CELLS, FREE, PROCESSES, SEQ, SEQ_T, THREADS, meta, sample
+from tests.tools.made_up import CELLS, FREE, PROCESSES, SEQ, SEQ_T, THREADS, meta, sample
 from todobatch.lab.measure import schedule
 from todobatch.lab.measure.sample import Sampler, Slot
 from todobatch.lab.measure.schedule import Upcoming

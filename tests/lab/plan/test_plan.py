@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.made_up import CELLS, SEQ, THREADS, meta, sample
+from tests.tools.made_up import CELLS, SEQ, THREADS, meta, sample
 from todobatch.errors import UsageError
 from todobatch.executors import EXECUTORS
 from todobatch.lab.measure import schedule

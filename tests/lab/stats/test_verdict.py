@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.made_up import (
+from tests.tools.made_up import (
     FREE,
     FREE_4,
     PROCESSES,

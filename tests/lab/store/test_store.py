@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.made_up import SEQ, THREADS, meta, sample
+from tests.tools.made_up import SEQ, THREADS, meta, sample
 from todobatch.errors import NewerSchemaError, StoreError
 from todobatch.lab.store.folder import META, SAMPLES, load_run, newest_run
 from todobatch.lab.store.schema import SCHEMA
@@ -196,7 +196,7 @@ def test_a_file_that_may_not_grow_is_like_a_full_disk(folder: Path) -> None:
     # In a process of its own: the limit holds for a whole process.
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from tests.made_up import SEQ, meta, sample\n"
+        "from tests.tools.made_up import SEQ, meta, sample\n"
         "from todobatch.lab.store.writer import create_run\n"
         "from todobatch.errors import StoreError\n"
         "opened = create_run(Path(sys.argv[1]), meta())\n"

@@ -275,8 +275,10 @@ class Pool:
                 times.append(now + STUCK_S)
         return max(min(times) - now, 0.0) + 0.001 if times else None
 
-    # Parts of this would be calls for each message, so it is one function.
-    def _receive(self, worker: PoolWorker, *, to_the_end: bool = False) -> bool:
+    # Its parts would be calls for each message, so it is one function.
+    def _receive(  # noqa: C901
+        self, worker: PoolWorker, *, to_the_end: bool = False
+    ) -> bool:
         """Read what a worker has sent; returns false when its end of the socket is closed."""
         is_open = True
         try:

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from todobatch.child_process import ChildProcess
+from todobatch.ipc.child_process import ChildProcess
 from todobatch.lab.doctor.checks import UNKNOWN, Finding
 from todobatch.units import Ratio, Seconds
 
@@ -36,8 +36,8 @@ AT_TIMES = 1.5
 START_TIMEOUT_S: Seconds = 10.0
 
 # It runs with -I -S, where todobatch cannot be imported, so it speaks for itself what
-# `todobatch.child_process` expects. The end is by the clock that all processes share. A thread that
-# never ran has used 0 s of CPU time.
+# `ipc.child_process` expects. The end is by the clock that all processes share. A thread that never
+# ran has used 0 s of CPU time.
 _BUSY = """
 import json, os, sys, threading, time
 

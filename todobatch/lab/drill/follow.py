@@ -13,8 +13,8 @@ from pathlib import Path
 
 from todobatch.child.drill import DrillJob
 from todobatch.child.faults import struck_at
-from todobatch.child_process import ChildProcess
 from todobatch.errors import EXIT_UNAVAILABLE
+from todobatch.ipc.child_process import ChildProcess
 from todobatch.lab.drill.record import End, Record
 from todobatch.lab.interpreters import Interpreter
 from todobatch.lab.store.machine import without_folders

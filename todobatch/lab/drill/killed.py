@@ -14,7 +14,7 @@ from pathlib import Path
 
 from todobatch.child.drill import DrillJob
 from todobatch.child.faults import MARK, SETTINGS, coordinator_pid
-from todobatch.child_process import ChildProcess, end_group
+from todobatch.ipc.child_process import ChildProcess, end_group
 from todobatch.lab.drill.follow import POLL_S, Limits, Stage, follow, set_end, start_drill
 from todobatch.lab.drill.record import Record
 from todobatch.units import Seconds

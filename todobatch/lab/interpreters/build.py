@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from todobatch.child_process import end_group
 from todobatch.errors import BuildError
+from todobatch.ipc.child_process import end_group
 from todobatch.lab.interpreters import cache
 from todobatch.lab.interpreters.proof import NotAnInterpreterError, prove
 from todobatch.lab.interpreters.specs import Pin

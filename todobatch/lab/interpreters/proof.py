@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from todobatch import runtime
-from todobatch.child_process import end_group
+from todobatch.ipc.child_process import end_group
 from todobatch.runtime import RuntimeFacts
 from todobatch.units import Seconds
 

@@ -20,8 +20,8 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from todobatch.child_process import ChildProcess, Event, last_lines
 from todobatch.errors import MeasurementError
+from todobatch.ipc.child_process import ChildProcess, Event, last_lines
 from todobatch.lab.interpreters import Interpreter
 from todobatch.lab.store.machine import without_folders
 from todobatch.units import Seconds

@@ -14,9 +14,9 @@ from typing import Any
 
 from todobatch.child.sample import SampleSpec
 from todobatch.child.tasks import TaskSource
-from todobatch.child_process import Event
 from todobatch.errors import MeasurementError
 from todobatch.executors.base import Placement
+from todobatch.ipc.child_process import Event
 from todobatch.lab.interpreters import Interpreter, worker_environment
 from todobatch.lab.measure.conditions import conditions
 from todobatch.lab.measure.nursery import END_TIMEOUT_S, Nursery, explain_end

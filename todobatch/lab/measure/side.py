@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 from todobatch.child.turns import SideSpec
-from todobatch.child_process import ChildProcess
 from todobatch.errors import MeasurementError
+from todobatch.ipc.child_process import ChildProcess
 from todobatch.lab.interpreters import Interpreter
 from todobatch.lab.measure.nursery import END_TIMEOUT_S, Nursery, explain_end, shorten
 from todobatch.lab.store.schema import Cell

@@ -1,4 +1,4 @@
-"""The child's side of `todobatch.child_process`: messages from the parent, and events to it."""
+"""The child's side of `todobatch.ipc.child_process`: messages from the parent, and events to it."""
 
 import json
 import os

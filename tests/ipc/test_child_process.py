@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from todobatch.child_process import ChildProcess, last_lines
+from todobatch.ipc.child_process import ChildProcess, last_lines
 from todobatch.runtime import describe_end
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,7 +21,7 @@ SOON_S = 30.0
 
 PRELUDE = """
 import os, signal, subprocess, sys, time
-from todobatch.parent_process import ParentProcess
+from todobatch.ipc.parent_process import ParentProcess
 
 parent = {parent}
 """
@@ -173,7 +173,7 @@ def test_the_end_is_seen_although_a_grandchild_holds_the_pipes_and_it_ends_too(
 def test_a_child_ends_with_its_parent_however_that_ended(how: str) -> None:
     """Parent, child and grandchild: the one in the middle dies, and takes the last one along."""
     middle = f"""
-from todobatch.child_process import ChildProcess
+from todobatch.ipc.child_process import ChildProcess
 child = ChildProcess.start(
     [sys.executable, "-c", {PRELUDE.format(parent="ParentProcess.from_arguments()")!r}
      + "parent.end_with_parent(); parent.send('pid', pid=os.getpid()); signal.pause()"],
@@ -197,7 +197,7 @@ parent.receive()
 def test_ctrl_c_reaches_the_parent_only() -> None:
     """A terminal sends SIGINT to the foreground group: the child is in another one."""
     parent = f"""
-from todobatch.child_process import ChildProcess
+from todobatch.ipc.child_process import ChildProcess
 child = ChildProcess.start(
     [sys.executable, "-c", {PRELUDE.format(parent="ParentProcess.from_arguments()")!r}
      + "parent.send('ready'); parent.receive(); parent.send('unhurt')"],
@@ -232,7 +232,7 @@ parent.send("caught")
 def test_seconds_for_which_this_process_is_stopped_do_not_count() -> None:
     """Its child answers after the stop; a clock that ran on would have given it up."""
     waiting = f"""
-from todobatch.child_process import ChildProcess
+from todobatch.ipc.child_process import ChildProcess
 child = ChildProcess.start(
     [sys.executable, "-c", {PRELUDE.format(parent="ParentProcess.from_arguments()")!r}
      + "parent.receive(); parent.send('answer')"],

@@ -20,7 +20,7 @@ What is guaranteed:
 - The child's end is seen by its process, not by its pipe: a grandchild may hold the pipe open.
 - A child that calls `ParentProcess.end_with_parent` ends when its parent does, even by SIGKILL.
 
-One thread uses a `ChildProcess`. The child's side is in `todobatch.parent_process`.
+One thread uses a `ChildProcess`. The child's side is in `todobatch.ipc.parent_process`.
 """
 
 import json
