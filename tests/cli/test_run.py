@@ -170,15 +170,15 @@ def test_a_file_of_costs_that_does_not_fit_is_refused(
                   cwd=project)  # fmt: skip
     kept = (project / "c.json").read_text()
     for arguments, code, part in (
-        (["--costs", "c.json"], 2, "batches[1]: batch 1 has 2 tasks from 2 on;"),
+        (["--costs", "c.json"], 2, "batches[1]: batch 1 begins at task 2 and has 2 tasks;"),
         (
             ["--costs", "c.json", "--batch-size", "2", "-w", "report"],
             2,
             "those of 'pipeline'",
         ),
         (["--costs", "mine.py"], 6, "mine.py, line 2"),
-        (["--costs", "todo.txt"], 2, "the file is the input too"),
-        (["--costs", "c.json", "-o", "c.json"], 2, "the file is the output too"),
+        (["--costs", "todo.txt"], 2, "the file is also the input"),
+        (["--costs", "c.json", "-o", "c.json"], 2, "the file is also the output"),
         (["--costs", "no/folder"], 2, "there is no such folder"),
         (["--order", "longest"], 2, "pass --costs"),
     ):
@@ -607,7 +607,7 @@ def test_a_full_disk_is_an_error_that_says_what_is_saved(project: Path) -> None:
     assert done.returncode == 6, done.stderr
     assert "out.jsonl.part: cannot be written: File too large" in done.stderr
     assert "tasks are saved" in done.stderr
-    assert "remedy: make room" in done.stderr
+    assert "remedy: free disk space" in done.stderr
     assert not (project / "out.jsonl").exists()
 
 
