@@ -1,1 +1,1 @@
-"""What is timed: the asv suite, the pyperf suite, and the speed and memory goals."""
+"""Benchmarks: the asv suite, the pyperf suite, comparisons with peers, and goals."""

@@ -32,7 +32,7 @@ MEMORY_GOAL = 200_000_000
 FREE_GOAL = 1.85
 GIL_GOAL = 1.1
 HELP_GOAL_S = 0.3
-TASKS_A_SECOND = 3_500  # of the reference load, roughly, so that a sequential run takes a second
+TASKS_A_SECOND = 3_500  # so that a sequential run of the reference load takes about a second
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def memory(tasks: int) -> Row:
 
 
 def threads(spec: str, pairs: int, goal: float, *, at_least: bool) -> Row:
-    """Speed-up of two threads over a sequential run, from interleaved pairs of processes."""
+    """Measure the speed-up of two threads over a sequential run, from interleaved processes."""
     ratios = []
     for pair in range(pairs):
         order = ["sequential", "threads"] if pair % 2 else ["threads", "sequential"]

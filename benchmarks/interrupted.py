@@ -1,4 +1,4 @@
-"""What survives when a run is interrupted: ``python benchmarks/interrupted.py``
+"""Check that an interrupted run keeps its samples: ``python benchmarks/interrupted.py``
 
 The script starts a small `todobatch bench` four times, breaks it in one of these ways, and resumes
 it:
@@ -9,7 +9,7 @@ it:
 * torn line: the last line of samples.jsonl loses its second half, as in a power cut;
 * two writers: a second ``--resume`` starts while the first is running.
 
-For each way the table gives the samples before, how many of them still exist afterwards, and the
+For each way the table gives the samples before, how many of them exist afterwards, and the
 final number of samples beside the planned one. The exit code is 1 when a sample is missing.
 """
 
@@ -53,12 +53,12 @@ def main() -> int:
         for name, way in ways:
             print(f"{name} …", file=sys.stderr, flush=True)
             folder = Path(scratch) / name.replace(" ", "-")
-            said, (before, kept, after) = way(folder)
-            rows.append((name, said, before, kept, after))
-    print("| what | what it said | samples before | of them kept | in the end | planned |")
+            printed, (before, kept, after) = way(folder)
+            rows.append((name, printed, before, kept, after))
+    print("| what | message | samples before | of them kept | in the end | planned |")
     print("|---|---|---:|---:|---:|---:|")
-    for name, said, before, kept, after in rows:
-        print(f"| {name} | {said} | {before} | {kept} | {after} | {BLOCKS * CELLS} |")
+    for name, printed, before, kept, after in rows:
+        print(f"| {name} | {printed} | {before} | {kept} | {after} | {BLOCKS * CELLS} |")
     lost = any(kept < before or after < BLOCKS * CELLS for _, _, before, kept, after in rows)
     return 1 if lost else 0
 
@@ -66,7 +66,7 @@ def main() -> int:
 def killed(folder: Path) -> tuple[str, list[int]]:
     """Kill the command with SIGKILL in the middle of a run."""
     process = start("bench", *SMALL, "-o", folder)
-    wait_for(lambda: len(taken(folder)) >= 5, process)
+    wait_for(lambda: len(saved_samples(folder)) >= 5, process)
     process.kill()
     process.communicate()
     return "nothing: it was killed", resumed(folder)
@@ -76,52 +76,52 @@ def full_disk(folder: Path) -> tuple[str, list[int]]:
     """Fill the disk in the middle of a run, then make room."""
     with small_disk(folder) as make_room:
         process = start("bench", *SMALL, "-o", folder / "run")
-        code, said = finish(process)
+        code, printed = finish(process)
         if code != EXIT_STORE:
-            raise SystemExit(f"interrupted.py: the disk was not full enough: code {code}\n{said}")
+            raise SystemExit(f"interrupted.py: the disk did not get full: code {code}\n{printed}")
         make_room()
-        told = next(line for line in said.splitlines() if "cannot be written" in line)
-        return f"exit {code}: {told.partition('.jsonl: ')[2]}", resumed(folder / "run")
+        message = next(line for line in printed.splitlines() if "cannot be written" in line)
+        return f"exit {code}: {message.partition('.jsonl: ')[2]}", resumed(folder / "run")
 
 
 def torn_line(folder: Path) -> tuple[str, list[int]]:
-    """Cut off the second half of the last line."""
+    """Truncate the last line to its first half."""
     process = start("bench", *SMALL, "-o", folder)
-    wait_for(lambda: len(taken(folder)) >= 5, process)
+    wait_for(lambda: len(saved_samples(folder)) >= 5, process)
     process.kill()
     process.communicate()
     samples = folder / SAMPLES
     data = samples.read_bytes()
     last = data.rstrip(b"\n").rindex(b"\n") + 1
     samples.write_bytes(data[: last + (len(data) - last) // 2])
-    return "the last line was cut off: it is dropped", resumed(folder)
+    return "the last line is incomplete and dropped", resumed(folder)
 
 
 def two_writers(folder: Path) -> tuple[str, list[int]]:
     """Start a second writer, which must be refused while the first continues."""
     process = start("bench", *SMALL, "-o", folder)
-    wait_for(lambda: len(taken(folder)) >= 3, process)
-    code, said = finish(start("bench", "--resume", folder))
-    before = taken(folder)
+    wait_for(lambda: len(saved_samples(folder)) >= 3, process)
+    code, printed = finish(start("bench", "--resume", folder))
+    before = saved_samples(folder)
     if finish(process)[0] != 0 or code != EXIT_STORE:
-        raise SystemExit(f"interrupted.py: the second ended with {code}:\n{said}")
-    told = next(line for line in said.splitlines() if "another todobatch" in line)
-    after = taken(folder)
-    return f"exit {code}: {told.split(': ')[-1]}", [len(before), len(before & after), len(after)]
+        raise SystemExit(f"interrupted.py: the second ended with {code}:\n{printed}")
+    message = next(line for line in printed.splitlines() if "another todobatch" in line)
+    after = saved_samples(folder)
+    return f"exit {code}: {message.split(': ')[-1]}", [len(before), len(before & after), len(after)]
 
 
 def resumed(folder: Path) -> list[int]:
     """Resume, and return the samples before, those of them that survived, and all in the end."""
-    before = taken(folder)
-    code, said = finish(start("bench", "--resume", folder))
+    before = saved_samples(folder)
+    code, printed = finish(start("bench", "--resume", folder))
     if code:
-        raise SystemExit(f"interrupted.py: --resume ended with code {code}:\n{said}")
-    after = taken(folder)
+        raise SystemExit(f"interrupted.py: --resume ended with code {code}:\n{printed}")
+    after = saved_samples(folder)
     return [len(before), len(before & after), len(after)]
 
 
-def taken(folder: Path) -> set[tuple[int, str, str]]:
-    """Return the whole samples of a run folder by number, cell and time."""
+def saved_samples(folder: Path) -> set[tuple[int, str, str]]:
+    """Return number, cell and time of each sample in a run folder."""
     if not all((folder / name).exists() for name in (META, SAMPLES)):
         return set()
     return {(each.number, each.cell.key, each.started) for each in load_run(folder).samples}
@@ -138,7 +138,7 @@ def small_disk(folder: Path) -> Iterator[Callable[[], None]]:
         finally:
             _run("umount", str(folder))
         return
-    print("no tmpfs can be mounted here: a limit on files instead", file=sys.stderr)
+    print("no tmpfs can be mounted here; a limit on file sizes is used instead", file=sys.stderr)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # inherited: a write fails instead
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, before[1]))
@@ -149,7 +149,7 @@ def small_disk(folder: Path) -> Iterator[Callable[[], None]]:
 
 
 def start(*arguments: object) -> "subprocess.Popen[str]":
-    """Start the command in its own process group."""
+    """Start todobatch in its own process group."""
     return subprocess.Popen(
         [*TODOBATCH, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -160,13 +160,13 @@ def start(*arguments: object) -> "subprocess.Popen[str]":
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Wait for the command; return its exit code and all that it printed."""
+    """Wait for todobatch, and return its exit code and output."""
     try:
-        said, _ = process.communicate(timeout=TIMEOUT_S)
+        printed, _ = process.communicate(timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         raise
-    return process.returncode, said
+    return process.returncode, printed
 
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:

@@ -1,7 +1,7 @@
 """Run asv with the measured interpreters on PATH: ``run_asv.py run HEAD~2..HEAD``.
 
-asv looks for ``python3.14`` and ``python3.14t`` on PATH. When it finds none, it uses another build
-and says nothing. This script raises an error instead, which says how to install the missing one.
+asv looks for ``python3.14`` and ``python3.14t`` on PATH. When it finds none, it silently uses
+another build. This script raises an error instead, which says how to install the missing one.
 """
 
 import os

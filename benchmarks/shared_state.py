@@ -44,15 +44,17 @@ KINDS: dict[str, type[ResultCollector]] = {
 }
 REFERENCE = "list with a lock"
 ROUND_TIMEOUT_S = 120.0
-DIFFERENT = 500  # results a thread, added again and again: making them must not be timed
+DIFFERENT = 500  # results a thread, added repeatedly, because making them must not be timed
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
     parser.add_argument("--interpreters", default="3.14,3.14t", help="comma-separated")
     parser.add_argument("--threads", default="1,2,8", help="comma-separated")
-    parser.add_argument("--adds", type=int, default=400_000, help="in all, shared by the threads")
-    parser.add_argument("--rounds", type=int, default=12, help="fresh processes of each")
+    parser.add_argument(
+        "--adds", type=int, default=400_000, help="results to add, shared by the threads"
+    )
+    parser.add_argument("--rounds", type=int, default=12, help="rounds, each with fresh processes")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--one-round", metavar="THREADS", type=int, help=argparse.SUPPRESS)
@@ -111,17 +113,17 @@ def measure(
 
 
 def show(rows: Sequence[dict[str, Any]], rounds: int, adds: int) -> None:
-    """Format the rows as a table."""
+    """Print the rows as a table."""
     print(f"{adds:,} adds a turn, {rounds} rounds, {os.cpu_count()} CPUs; medians; ratios with "
           "their 95 % interval, above 1 is faster than the list with a lock\n")  # fmt: skip
     print("| interpreter | GIL | threads | collector | ns an add | ratio |")
     print("|---|---|---:|---|---:|---|")
     for row in rows:
         ratio = row["ratio"]
-        told = "1" if ratio is None else "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)
+        shown = "1" if ratio is None else "{:.2f} [{:.2f}, {:.2f}]".format(*ratio)
         gil = "on" if row["gil"] else "off"
         print(f"| {row['interpreter']} | {gil} | {row['threads']} | {row['collector']} | "
-              f"{row['ns_an_add']:.0f} | {told} |")  # fmt: skip
+              f"{row['ns_an_add']:.0f} | {shown} |")  # fmt: skip
 
 
 def one_round(threads: int, adds: int, seed: int) -> dict[str, Any]:
@@ -144,14 +146,14 @@ def turn(kind: str, threads: int, adds: int, cpus: set[int] | None = None) -> fl
     times = max(1, adds // threads // DIFFERENT)
     together = threading.Barrier(threads)
     places = spread_cpus()
-    # Each thread writes its own place of these.
+    # Each thread writes to its own index.
     began, ended = [0.0] * threads, [0.0] * threads
     used: list[int | None] = [None] * threads
 
     def work(n: int) -> None:
         if places:
             os.sched_setaffinity(0, {places[n % len(places)]})
-        # Made by the thread that hands them in, as a worker's results are.
+        # The thread makes its results itself, as a worker does.
         first = n * DIFFERENT
         mine = [ProcessingResult("p", 1, 0.0, True, batch=first + k) for k in range(DIFFERENT)]
         add = adder(collector, kind)
@@ -175,7 +177,7 @@ def turn(kind: str, threads: int, adds: int, cpus: set[int] | None = None) -> fl
     if len(seen) != threads * DIFFERENT or set(seen.values()) != {times}:
         raise RuntimeError(
             f"{kind}: of {threads * DIFFERENT} results, each added {times} "
-            f"times, {sum(count != times for count in seen.values())} are there more or less often"
+            f"times, {sum(count != times for count in seen.values())} are lost or duplicated"
         )
     if cpus is not None:
         cpus.update(cpu for cpu in used if cpu is not None)

@@ -1,4 +1,4 @@
-"""Did a change make the executors slower? ``python benchmarks/two_checkouts.py BEFORE AFTER``
+"""Compare the executors of two checkouts: ``python benchmarks/two_checkouts.py BEFORE AFTER``
 
 BEFORE and AFTER are folders with a checkout of todobatch each. In every round each checkout runs
 each executor on each load in a fresh process, in random order; its time is the median of three
@@ -8,8 +8,8 @@ interval, and the same for peak memory. A ratio above 1 means that AFTER is slow
 A row is marked as slower when its interval lies above 1 at the confidence that keeps one false
 alarm in the whole table below 5 % (Bonferroni). The exit code is 1 when there is such a row.
 
-The loads are 100,000 tasks that do nothing (what is measured is the overhead), and tasks of ten
-microseconds and of 300 microseconds (the source document's Example 8). Two workers.
+The loads are 100,000 tasks that do nothing (this measures the overhead), and tasks of ten
+microseconds and of 300 microseconds (the source document's Example 8). All use two workers.
 """
 
 import argparse
@@ -30,7 +30,7 @@ LOADS = {
     "benchmarks.peers.known:ten_microseconds": 20_000,
     "example8": 1_600,
 }
-"""Workload -> tasks. Both checkouts must know it."""
+"""Workload, which both checkouts must know -> number of tasks."""
 TIMEOUT_S = 120.0
 
 # Runs in both checkouts, so it may use only what both have.
@@ -57,7 +57,7 @@ if __name__ == "__main__":
 def run_once(
     checkout: Path, executable: Path, executor: str, workload: str, tasks: int
 ) -> dict[str, float]:
-    """Run one load in one checkout; its time in seconds and its peak memory in KiB."""
+    """Run one load in one checkout; return seconds, KiB of peak memory, and the digest."""
     command = [str(executable), "-c", CHILD, executor, workload, str(tasks)]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     done = subprocess.run(

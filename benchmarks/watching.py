@@ -1,4 +1,4 @@
-"""What it costs to record what each worker saw: ``python benchmarks/watching.py``
+"""Measure what recording in the workers costs: ``python benchmarks/watching.py``
 
 With every result a worker records its GIL state, its CPU and how long the batch waited. Samples
 need that. This times `Worker.work`, which records, and the bare `process_batch`, in turns in one

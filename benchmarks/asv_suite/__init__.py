@@ -1,1 +1,1 @@
-"""What asv times across commits. asv imports every module here, on each measured interpreter."""
+"""The asv suite; asv imports every module here on each measured interpreter."""

@@ -60,7 +60,7 @@ class _WithPool:
 
 
 class Example8(_WithPool):
-    """The document's reference load: time, efficiency and peak memory by executor and workers."""
+    """The document's reference load: time, efficiency and peak memory of each executor."""
 
     params = (PARALLEL, WORKERS)
     param_names: ClassVar[list[str]] = ["executor", "workers"]
@@ -70,7 +70,7 @@ class Example8(_WithPool):
         _consume(self.run, self.batches)
 
     def track_efficiency(self, executor: str, workers: int) -> float:
-        """Speed-up over a sequential run measured right beside it, ÷ min(workers, CPUs)."""
+        """Return the speed-up over an interleaved sequential run ÷ min(workers, CPUs)."""
         del executor
         with EXECUTORS["sequential"].open(self.processor(), 1) as sequential:
             ratios = [
@@ -82,7 +82,7 @@ class Example8(_WithPool):
     track_efficiency.unit = "ratio"  # type: ignore[attr-defined]
 
     def track_peak_bytes(self, executor: str, workers: int) -> int:
-        """Peak memory of the process tree after one pass."""
+        """Return the peak memory of the process tree after one pass."""
         del executor, workers
         _consume(self.run, self.batches)
         return probe.tree_peak()[0]
@@ -102,7 +102,7 @@ class Sequential(_WithPool):
 
 
 class Overhead(_WithPool):
-    """Seconds for each batch, when a batch holds one task that does nothing."""
+    """The overhead of an executor: seconds per batch of one task that does nothing."""
 
     params = (("sequential", *PARALLEL), (1, 2))
     param_names: ClassVar[list[str]] = ["executor", "workers"]
@@ -110,7 +110,7 @@ class Overhead(_WithPool):
     batch_size = 1
 
     def processor(self) -> TaskBatchProcessor:
-        # A call that costs nothing, and that every worker can import: only the executor is left.
+        # A call that costs nothing and that every worker can import.
         return resolve("builtins:bool", today=TODAY)
 
     def track_seconds_a_batch(self, executor: str, workers: int) -> float:
@@ -121,7 +121,7 @@ class Overhead(_WithPool):
 
 
 class Start:
-    """Seconds to start the workers and end them again."""
+    """The time to start the workers and to end them."""
 
     params = (PARALLEL, (2, 8))
     param_names: ClassVar[list[str]] = ["executor", "workers"]

@@ -33,7 +33,7 @@ from todobatch.lab.stats.estimate import ratio_of
 from todobatch.lab.store.schema import Cell
 
 LOADS = {"example8": 300e-6, "benchmarks.peers.known:ten_microseconds": 10e-6}
-"""Workload -> about what a task takes, in seconds."""
+"""Workload -> approximate seconds of a task."""
 ROWS = (
     ("threads", "3.14t", (0.97, 0.90)),
     ("processes", "3.14", (0.93, 0.85)),
@@ -42,7 +42,7 @@ ROWS = (
 BATCH = 100
 ROUNDS = 6
 TURN_S = 0.4
-"""Of the whole load; threads that live shorter may be kept on one CPU by the kernel."""
+"""Seconds of a turn. The kernel may keep threads that live shorter on one CPU."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Load:
     batches: int
 
     def spec(self, executor: str, workers: int, batches: int, cpu: int | None) -> SideSpec:
-        """What one process runs in a turn."""
+        """Return what one process runs in a turn."""
         return {
             "workload": self.workload,
             "executor": executor,
@@ -71,7 +71,7 @@ def main() -> int:
     """Measure every row and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
     parser.add_argument("--blocks", type=int, default=10)
-    parser.add_argument("--turn", type=float, default=TURN_S, help="seconds of a turn, about")
+    parser.add_argument("--turn", type=float, default=TURN_S, help="approximate seconds of a turn")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     interpreters = dict(zip(DEFAULT_INTERPRETERS, find_all(DEFAULT_INTERPRETERS), strict=True))
@@ -79,7 +79,7 @@ def main() -> int:
     print("|---|---|---|---:|---:|---:|---|", flush=True)
     cpus = len(runtime.cpus_allowed())
     if not cpus:
-        raise SystemExit("ceiling.py: this system keeps no process on a CPU")
+        raise SystemExit("ceiling.py: this system cannot pin processes to CPUs; run it on Linux")
     for executor, spec, goals in ROWS:
         for (workload, task_s), goal in zip(LOADS.items(), goals, strict=True):
             share = max(1, round(options.turn / task_s / BATCH))  # of one CPU

@@ -1,4 +1,4 @@
-"""Do verdicts and intervals keep their promises? ``python benchmarks/peers/coverage.py``
+"""Check the error rates of verdicts and intervals: ``python benchmarks/peers/coverage.py``
 
 The script simulates comparisons of two cells whose true difference is known. The simulated machines
 drift, have autocorrelated noise, and have outliers. Each comparison is sampled as `todobatch bench`
@@ -43,17 +43,17 @@ class Machine:
 
     name: str
     own: float = 0.015
-    """Spread that each sample has for itself."""
+    """Spread that is independent in each sample."""
     remembered: float = 0.02
-    """Spread of an AR(1) process from sample to sample, ..."""
+    """Spread of an AR(1) process from sample to sample."""
     memory: float = 0.7
-    """... and its correlation."""
+    """Correlation of the AR(1) process."""
     drift: float = 0.3
     """Range of a slow wave and a random walk over a whole run."""
     outliers: float = 0.03
     """Share of samples that are slowed down further, by 30 % on average (exponential)."""
     apart: int = 2
-    """Samples in a block, of which the two that are compared are any two."""
+    """Samples in a block; two random ones of them are compared."""
 
 
 MACHINES = (
@@ -86,7 +86,7 @@ class Row:
     outcomes: Sequence[Outcome]
 
     def share(self, what: str) -> float:
-        """Return the share of outcomes for which a condition holds."""
+        """Return the share of outcomes for which a field is true, or that were ``decided``."""
         if what == "decided":
             return float(np.mean([each.verdict in {"faster", "slower"} for each in self.outcomes]))
         return float(np.mean([getattr(each, what) for each in self.outcomes]))
@@ -110,8 +110,13 @@ class Row:
 
 def main() -> int:
     """Simulate, print the table, and check the promises."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("?")[0] + "?")
-    parser.add_argument("--comparisons", type=int, default=2_000, help="of each machine and effect")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
+    parser.add_argument(
+        "--comparisons",
+        type=int,
+        default=2_000,
+        help="number of comparisons for each machine and effect",
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     print(
@@ -164,7 +169,7 @@ def samples(
         )
         log_time += (lot.random(times) < machine.outliers) * lot.exponential(0.3, times)
         by_block = log_time.reshape(blocks, machine.apart)
-        places = np.argsort(lot.random(by_block.shape), axis=1)  # the lot that orders each block
+        places = np.argsort(lot.random(by_block.shape), axis=1)  # the random order of each block
         first, second = (np.take_along_axis(by_block, places[:, [n]], 1)[:, 0] for n in (0, 1))
         yield (second - first + math.log1p(effect)).tolist()
 
@@ -178,7 +183,7 @@ def _remembered(machine: Machine, times: int, lot: np.random.Generator) -> Float
 
 
 def outcome(logs: Sequence[float], truth: float) -> Outcome:
-    """Look after every block, and stop as `bench` does."""
+    """Sample a comparison block by block, and stop as `bench` does."""
     verdict, blocks = settled(logs)
     return Outcome(
         blocks=blocks,
@@ -192,8 +197,8 @@ def outcome(logs: Sequence[float], truth: float) -> Outcome:
 def settled(logs: Sequence[float]) -> tuple[str, int]:
     """Return the final verdict, and after how many blocks it was reached.
 
-    The result is that of asking `evidence.settled` after every block and `evidence.verdict` at the
-    end, but the evidence is computed once (a test compares both).
+    The result equals that of `evidence.settled` after every block and `evidence.verdict` at the
+    end, but the evidence is computed only once.
     """
     low, high = math.log(1 - EQUIVALENT_WITHIN), math.log(1 + EQUIVALENT_WITHIN)
     enough = -math.log(LEVEL)
@@ -211,8 +216,10 @@ def settled(logs: Sequence[float]) -> tuple[str, int]:
     for n in range(2, len(logs) + 1):
         now = ratios[n - 1]
         clear = now.low > evidence.CLEAR or now.high < 1 / evidence.CLEAR
-        told = n if clear else n - evidence.CONFIRMING
-        if told > 1 and (verdict(told) != "inconclusive" or evidence.precise(logs[:told], TARGET)):
+        decisive = n if clear else n - evidence.CONFIRMING
+        if decisive > 1 and (
+            verdict(decisive) != "inconclusive" or evidence.precise(logs[:decisive], TARGET)
+        ):
             return verdict(n), n
     return verdict(len(logs)), len(logs)
 
@@ -223,7 +230,7 @@ def _holds(logs: Sequence[float], truth: float) -> bool:
 
 
 def _peeking(logs: Sequence[float]) -> bool:
-    """Whether a t test at 5 % ever finds a difference, looking after each block from the third."""
+    """Return whether a t test at 5 % after each block, from the third, ever finds a difference."""
     values = np.asarray(logs)
     n = np.arange(1, len(values) + 1)
     mean = np.cumsum(values) / n

@@ -1,13 +1,10 @@
-"""What each alternative to plain threads gains and costs: ``executors_compared.py``
+"""Compare alternatives with plain threads: ``python benchmarks/peers/executors_compared.py``
 
 Five kinds of load run on `threads` and on every alternative, on a free-threaded interpreter:
 balanced, skewed, tiny, large to copy, and oversubscribed (20 and 100 workers). Each sample is a
 fresh process; a block holds one sample of each, in random order. The table gives the time of
-`threads` ÷ the time of the alternative (above 1 the alternative pays) and the same for CPU time. It
-also gives the cost of having the alternative: its own lines of code and the choices that its user
-must make.
-
-    python benchmarks/peers/executors_compared.py --blocks 12
+`threads` ÷ the time of the alternative, and the same for CPU time; above 1 the alternative is
+better. It also gives the alternative's lines of code and the choices that its user must make.
 """
 
 import argparse
@@ -85,14 +82,16 @@ def loads(scale: float) -> tuple[Load, ...]:
 
 
 def main() -> int:
-    """Measure all, and print two tables."""
+    """Measure all loads, and print two tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
     parser.add_argument("--interpreter", default="3.14t")
     parser.add_argument("--blocks", type=int, default=12)
-    parser.add_argument("--scale", type=float, default=1.0, help="of the loads' sizes")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="factor for the sizes of the loads"
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    print("| way | lines of its own | what its user must care for |\n|---|---:|---|")
+    print("| way | lines of code | what its user must decide |\n|---|---:|---|")
     for way in WAYS:
         print(f"| {way.name} | {lines(way.files)} | {way.choices} |")
     print("\n| load | way | time of threads ÷ its time | CPU time of threads ÷ its | |")
@@ -135,7 +134,11 @@ def measure(
     shape = WorkloadShape(load.workload, load.batches, load.batch_size, digest=digest)
     sample = sampler.take(Slot(block, 0, cell, way.placement), shape, number=0)
     if sample.void is not None:
-        raise MeasurementError(sample.void, place=f"{load.name}, {way.name}", remedy="see there")
+        raise MeasurementError(
+            sample.void,
+            place=f"{load.name}, {way.name}",
+            remedy="run this load alone with todobatch run",
+        )
     return sample
 
 

@@ -1,12 +1,12 @@
-"""What does a journal cost in time and memory? ``python benchmarks/peers/journal.py``
+"""Measure the cost of a journal in time and memory: ``python benchmarks/peers/journal.py``
 
 Time: jobs with `--output`, whose tasks compute for about 100 us each, run alternately with and
 without a journal, in random order within a pair. The script prints the ratio with its 95 % interval
-(the promise is at most 1.05) and the share of the time that the run spent on saving.
+(the limit is 1.05) and the share of the time that the run spent on saving.
 
 Memory: one job of 5,000,000 generated tasks runs with a journal and an output. The script prints
 the memory of the working process at each tenth of the run. From the first tenth to the last it may
-grow by 10 %, and it may never exceed 250 MB. The exit code is 1 when a promise is broken.
+grow by 10 %, and it may never exceed 250 MB. The exit code is 1 when a limit is exceeded.
 """
 
 import argparse
@@ -33,7 +33,7 @@ EVERY_S = 0.1
 
 
 def hundred(task: Task) -> int:
-    """Compute for about 100 us: the workload."""
+    """Compute for about 100 us; this is the workload."""
     total = task.priority
     for n in range(3_300):
         total += n * n
@@ -43,8 +43,10 @@ def hundred(task: Task) -> int:
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     options.add_argument("--pairs", type=int, default=8)
-    options.add_argument("--tasks", type=int, default=100_000, help="in a job whose time counts")
-    options.add_argument("--stream", type=int, default=5_000_000, help="0: no look at the memory")
+    options.add_argument("--tasks", type=int, default=100_000, help="tasks of each timed job")
+    options.add_argument(
+        "--stream", type=int, default=5_000_000, help="tasks of the memory test; 0 skips it"
+    )
     options.add_argument("--executor", default="threads")
     options.add_argument("--interpreter")
     args = options.parse_args()

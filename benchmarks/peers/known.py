@@ -1,4 +1,4 @@
-"""Work whose true differences are known: one unit, repeated, plus a given percentage.
+"""Workloads whose true differences are known: one unit, repeated, plus a given percentage.
 
 `pairs.py` gives it to todobatch as workloads (``benchmarks.peers.known:json_5`` does 5 % more work
 than ``json_0``), and to pyperf and asv as plain calls. It imports the standard library only.
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 EFFECTS = (0, 2, 5, 10)
-"""Percent."""
+"""How much more work B does than A, in percent."""
 
 _RECORD = {"title": "water the plants", "priority": 3, "done": False, "projects": ["garden"]}
 _WORDS = ["call", "the", "plumber", "about", "the", "kitchen", "sink", "before", "the", "weekend"]
@@ -37,7 +37,7 @@ def _sorting() -> None:
     sorted(_NUMBERS, key=lambda n: -n)
 
 
-# The unit of each kind of work, and how often it makes about a millisecond.
+# The unit of each kind of work, and how many of them take about a millisecond.
 WORKS: dict[str, tuple[Callable[[], None], int]] = {
     "arithmetic": (_arithmetic, 500),
     "json": (_json, 200),

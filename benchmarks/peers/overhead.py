@@ -1,4 +1,4 @@
-"""What an executor costs for each task: ``python benchmarks/peers/overhead.py --interpreter 3.14t``
+"""Compare the overhead of executors for each task: ``python benchmarks/peers/overhead.py``
 
 20,000 trivial tasks run on 2 workers: on todobatch's executors at their default settings, and on
 the pools of the standard library, joblib, mpire and deadpool-executor. All get the same `Task`
@@ -47,7 +47,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAYLOAD_BYTES = 200_000_000
 CHILD_TIMEOUT_S = 120
 SIZE = "TODOBATCH_PAYLOAD_BYTES"
-"""Environment: what `large` gives, in every worker."""
+"""The environment variable with the size of a result of `large`."""
 
 
 def trivial(task: Task) -> int:
@@ -116,7 +116,7 @@ def loky(workers: int) -> Any:
 
 
 def by_loky(pool: Any, work: Work, tasks: Sequence[Task], chunk: int) -> Iterable[Any]:
-    del chunk  # it finds out by itself
+    del chunk  # joblib chooses the size itself
     delayed = importlib.import_module("joblib").delayed(work)
     results: Iterable[Any] = pool(delayed(task) for task in tasks)
     return results
@@ -128,7 +128,7 @@ def mpire(workers: int) -> Any:
 
 
 def by_mpire(pool: Any, work: Work, tasks: Sequence[Task], chunk: int) -> Iterable[Any]:
-    # A task goes in a tuple, or it would be taken for arguments.
+    # A task goes in a tuple, because mpire unpacks its arguments.
     results: Iterable[Any] = pool.imap(work, [(task,) for task in tasks], chunk_size=chunk)
     return results
 
@@ -144,9 +144,9 @@ class Peer:
     kind: str
     make: Callable[[int], Any]
     way: Callable[[Any, Work, Sequence[Task], int], Iterable[Any]]
-    """Of the pool, the work, the tasks and the size of a chunk."""
+    """Called with the pool, the work, the tasks and the size of a chunk; returns the results."""
     needs: str = ""
-    """A module beyond the standard library of Python 3.11."""
+    """A module that the pool needs beyond the standard library of Python 3.11."""
 
 
 def _map(pool: Any, work: Work, tasks: Sequence[Task], chunk: int) -> Iterable[Any]:
@@ -178,7 +178,7 @@ PEERS = {
     ),
 }
 KINDS = {"stealing": "threads", "elastic": "threads"}
-"""Of our executors, where the name is not the kind."""
+"""The kinds of executors of todobatch whose name is not their kind."""
 COPYING = ("processes", "interpreters")
 
 
@@ -208,7 +208,7 @@ class Load:
         return [Task(letters[n % 8] * size) for n in range(self.count)]
 
     def amount(self, results: Iterable[Any]) -> int:
-        """Reduce the results to one number that depends on every task, for the comparison."""
+        """Return a number that depends on every result, to check the results."""
         return sum(len(each) if self.back else each for each in results)
 
     @property
@@ -225,7 +225,7 @@ def child(name: str, load: Load, workers: int) -> None:
     amount = 0
     if name in EXECUTORS:
 
-        def take(result: ProcessingResult) -> None:
+        def add(result: ProcessingResult) -> None:
             nonlocal amount
             amount += load.amount(result.rows or ())
 
@@ -237,7 +237,7 @@ def child(name: str, load: Load, workers: int) -> None:
             executor=warm,
             workers=workers,
             keep_rows=load.back,
-            hooks=Hooks(on_result=take),
+            hooks=Hooks(on_result=add),
         )
         took = report.wall_s
         assert report.tasks == load.count
@@ -255,7 +255,7 @@ def child(name: str, load: Load, workers: int) -> None:
 
 
 def facts() -> None:
-    """Print as JSON what can run in this interpreter."""
+    """Print as JSON which pools this interpreter can run."""
     missing = {
         name: peer.needs
         for name, peer in PEERS.items()
@@ -270,9 +270,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure every pool in rounds and print the table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--interpreter", default="3.14t")
-    parser.add_argument("--payload", type=int, default=0, metavar="KB", help="of each task")
+    parser.add_argument("--payload", type=int, default=0, metavar="KB", help="size of each task")
     parser.add_argument("--back", action="store_true", help="the payload is the result")
-    parser.add_argument("--tasks", type=int, help="20,000, or as many as make up 200 MB")
+    parser.add_argument("--tasks", type=int, help="default: 20,000, or 200 MB in all")
     for option, default in (("rounds", 12), ("workers", 2), ("seed", 1)):
         parser.add_argument(f"--{option}", type=int, default=default)
     options = parser.parse_args(arguments)
@@ -309,7 +309,7 @@ def _asker(spec: str) -> Callable[[str], Any]:
     paths = [str(ROOT), env["PYTHONPATH"]]
     try:
         paths.append(str(support_folder(interpreter, PEER_REQUIREMENTS)))
-    except BuildError as error:  # the peers that need no installation are still compared
+    except BuildError as error:  # the peers that need no installation are compared all the same
         print(error, file=sys.stderr)
     env["PYTHONPATH"] = os.pathsep.join(paths)
 

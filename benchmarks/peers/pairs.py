@@ -1,4 +1,4 @@
-"""Known pairs for todobatch and its peers: ``python -m benchmarks.peers.pairs``
+"""Compare todobatch, pyperf and asv on known differences: ``python -m benchmarks.peers.pairs``
 
 The pairs have no difference, or 2, 5 or 10 % more work in B. There are twenty of each: four kinds
 of work, five times. Three tools get them:
@@ -63,7 +63,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a tool said of B: 'slower', 'faster' or 'same' (which includes inconclusive)."""
+    """A tool's verdict on B: 'slower', 'faster' or 'same' (which includes inconclusive)."""
 
     tool: str
     work: str
@@ -72,20 +72,26 @@ class Answer:
     said: str
     wall_s: float
     settings: str = ""
-    """What stood in place of pyperf's defaults."""
+    """The pyperf options that replaced its defaults."""
 
 
 def main() -> int:
     """Ask every tool about every pair, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
-    parser.add_argument("--repeats", type=int, default=REPEATS, help="times each pair is given")
+    parser.add_argument(
+        "--repeats", type=int, default=REPEATS, help="number of times that each pair is measured"
+    )
     parser.add_argument("--works", default=",".join(WORKS), help="kinds of work, comma-separated")
     parser.add_argument("--effects", default=",".join(map(str, EFFECTS)), help="percent")
     parser.add_argument("--tools", default=",".join(TOOLS), help="comma-separated")
-    parser.add_argument("--pyperf-options", default="", help="in place of pyperf's defaults")
-    parser.add_argument("--seed", type=int, default=1, help="of the order")
+    parser.add_argument(
+        "--pyperf-options", default="", help="options that replace pyperf's defaults"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random order")
     parser.add_argument("--output", type=Path, default=Path("build/pairs.jsonl"))
-    parser.add_argument("--table", action="store_true", help="print what there is, ask no more")
+    parser.add_argument(
+        "--table", action="store_true", help="print the table of stored answers, measure nothing"
+    )
     options = parser.parse_args()
     pairs = [
         Pair(work, int(effect), repeat)
@@ -133,11 +139,19 @@ def _ask(pairs: Sequence[Pair], options: argparse.Namespace) -> Iterator[Answer]
                 if (tool, pair.work, pair.effect, pair.repeat) in kept:
                     continue
                 begun = time.monotonic()
-                said = askers[tool](pair)
+                verdict = askers[tool](pair)
                 wall_s = time.monotonic() - begun
-                print(f"{tool}: {pair.work} +{pair.effect} %: {said}, {wall_s:.1f} s", flush=True)
+                print(
+                    f"{tool}: {pair.work} +{pair.effect} %: {verdict}, {wall_s:.1f} s", flush=True
+                )
                 yield Answer(
-                    tool, pair.work, pair.effect, pair.repeat, said, wall_s, options.pyperf_options
+                    tool,
+                    pair.work,
+                    pair.effect,
+                    pair.repeat,
+                    verdict,
+                    wall_s,
+                    options.pyperf_options,
                 )
         lacking = [
             pair
@@ -185,17 +199,17 @@ def ask_pyperf(pair: Pair, interpreter: Interpreter, options: Sequence[str]) -> 
             files.append(f"{folder}/{side}.json")
             command = [python, str(script), pair.work, str(effect), *options, "--quiet"]
             _output([*command, "--inherit-environ", "PYTHONPATH", "-o", files[-1]], env=env)
-        said = _output([python, "-m", "pyperf", "compare_to", *files], env=env)
-    return pyperf_verdict(said)
+        output = _output([python, "-m", "pyperf", "compare_to", *files], env=env)
+    return pyperf_verdict(output)
 
 
-def pyperf_verdict(said: str) -> str:
+def pyperf_verdict(output: str) -> str:
     """Read the verdict that ``pyperf compare_to`` printed for one benchmark."""
-    if found := re.search(r"\d (slower|faster)|x (slower|faster)", said):
+    if found := re.search(r"\d (slower|faster)|x (slower|faster)", output):
         return found[1] or found[2]
-    if "not significant" in said.lower():
+    if "not significant" in output.lower():
         return "same"
-    raise SystemExit(f"pairs.py: pyperf compare_to said something unknown:\n{said}")
+    raise SystemExit(f"pairs.py: pyperf compare_to printed something unknown:\n{output}")
 
 
 _ASV_BENCHMARK = """
@@ -223,40 +237,40 @@ def ask_asv(pairs: Sequence[Pair], interpreter: Interpreter, settings: str) -> I
             env,
         ),
     ):
-        # Its environment is made before the clock starts: a project has it. (The code is always 1.)
+        # The environment is made before the clock starts, because a project has one.
         _output([*asv, "setup"], cwd=folder, env=env, timeout=ASV_TIMEOUT_S, codes=(0, 1))
         begun = time.monotonic()
         continuous = [*asv, "continuous", "a", "b", "--show-stderr"]
         _output(continuous, cwd=folder, env=env, timeout=ASV_TIMEOUT_S, codes=(0, 1))
         wall_s = (time.monotonic() - begun) / len(pairs)
         for tool, factor in ASV_FACTORS.items():
-            said = _output([*asv, "compare", "a", "b", "--factor", factor], cwd=folder, env=env)
+            output = _output([*asv, "compare", "a", "b", "--factor", factor], cwd=folder, env=env)
             for pair, name in zip(pairs, names, strict=True):
-                verdict = asv_verdict(said, name)
+                verdict = asv_verdict(output, name)
                 print(
                     f"{tool}: {pair.work} +{pair.effect} %: {verdict}, {wall_s:.1f} s", flush=True
                 )
                 yield Answer(tool, pair.work, pair.effect, pair.repeat, verdict, wall_s, settings)
 
 
-def asv_verdict(said: str, name: str) -> str:
+def asv_verdict(output: str, name: str) -> str:
     """Read the verdict from a line of ``asv compare``.
 
     Such a line is ``| + | 1.00±0.01ms | 1.10±0.02ms | 1.10 | bench.Work…('json/10') |``. ``+`` is
     slower and ``-`` faster; ``~`` or nothing is not significant or below the factor.
     """
-    for line in said.splitlines():
+    for line in output.splitlines():
         if f"'{name}'" in line:
             mark = line.split("|")[1].strip()
             return {"+": "slower", "-": "faster"}.get(mark, "same")
-    raise SystemExit(f"pairs.py: asv compare does not name {name}:\n{said}")
+    raise SystemExit(f"pairs.py: asv compare does not name {name}:\n{output}")
 
 
 @contextmanager
 def _asv_project(
     folder: Path, names: Sequence[str], interpreter: Interpreter
 ) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Make a repository with two commits; return it and the command that runs asv in it."""
+    """Make a repository with two commits; yield the command that runs asv there, and its env."""
     known = (ROOT / "benchmarks/peers/known.py").read_text()
     sides = "\n\ndef sides(pair):\n    work, effect = pair.split('/')\n    return work, "
     (folder / "benchmarks").mkdir()
@@ -290,7 +304,7 @@ def _asv_project(
     on_path.mkdir()
     (on_path / f"python{INTERPRETER}").symlink_to(interpreter.executable)
     env = {**os.environ, "PATH": f"{on_path}{os.pathsep}{os.environ['PATH']}"}
-    env["HOME"] = str(folder)  # where asv keeps what it knows of the machine
+    env["HOME"] = str(folder)  # asv stores its description of the machine there
     asv = [sys.executable, "-m", "asv"]
     _output([*asv, "machine", "--yes"], cwd=folder, env=env)
     yield asv, env
@@ -343,7 +357,7 @@ def _share(answers: Sequence[Answer]) -> str:
 
 
 def _times(answers: Sequence[Answer]) -> list[str]:
-    """Return each peer's time ÷ todobatch's, paired by repeat. asv has one for all pairs of one."""
+    """Return lines with each peer's time ÷ todobatch's, paired by repeat."""
     took: dict[str, dict[int, float]] = {}
     for each in answers:
         mine = took.setdefault(each.tool, {})

@@ -16,7 +16,7 @@ from todobatch.lab.store.schema import Cell, CellSummary, Estimate, RunMeta, Sam
 
 @dataclass(frozen=True)
 class Figures:
-    """A run, what was derived from it, and its tables: the source of every page.
+    """A run, its statistics and its tables, from which every page is made.
 
     `ranked` holds the cells of each workload, best first.
     """
@@ -94,8 +94,8 @@ def _ranked(run: Run, summaries: Sequence[CellSummary]) -> dict[str, tuple[CellS
     return {workload: tuple(verdict.rank(good, cells)) for workload, cells in fields.items()}
 
 
-def said(winner: Winner) -> tuple[str, str]:
-    """Split a verdict's sentence into its point and the rest, without the workload's name."""
+def split_sentence(winner: Winner) -> tuple[str, str]:
+    """Split a verdict's sentence after its first clause, and drop the workload's name."""
     sentence = winner.sentence.removeprefix(f"{winner.workload}: ")
     sentence = sentence[:1].upper() + sentence[1:]
     point = re.match(r".*?[:.;](?= )", sentence)
@@ -103,7 +103,7 @@ def said(winner: Winner) -> tuple[str, str]:
 
 
 def interpreter_name(spec: str, facts: Mapping[str, Any]) -> str:
-    """Return an interpreter's spec, or for a path the version found there (``'3.14.7t'``)."""
+    """Return an interpreter's spec; for a path, its version such as ``'3.14.7t'``."""
     if PurePath(spec).name == spec:
         return spec
     version = str(facts.get("version", PurePath(spec).name))
@@ -128,7 +128,7 @@ SAMPLE_COLUMNS = (
 
 
 def sample_frame(run: Run, summaries: Sequence[CellSummary]) -> pd.DataFrame:
-    """Return a row for each sample, void ones included, in the order they were taken.
+    """Return a row for each sample, void ones included, in the order of measuring.
 
     `speedup` is the wall time of the sequential sample of the same block, workload and interpreter
     divided by this one's. It is NaN where that sample is missing or either is void.
@@ -191,7 +191,7 @@ def span_frame(sample: Sample) -> pd.DataFrame:
     """Return a row for each batch as a worker ran it.
 
     The columns are worker, batch, start_s and end_s (seconds since the clock started), and the
-    phases (`PHASES`) in seconds. The phases are NaN in samples from before they were recorded.
+    phases (`PHASES`) in seconds. The phases are NaN in samples of schema 1.
     """
     columns = ["worker", "batch", "start_s", "end_s", *PHASES]
     frame = pd.DataFrame([[*s, *[float("nan")] * (8 - len(s))] for s in sample.spans],

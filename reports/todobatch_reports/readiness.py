@@ -1,4 +1,4 @@
-"""What a run shows about readiness for production: each point with its state and evidence."""
+"""The production-readiness checklist of a run: each point with its state and evidence."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from todobatch.lab.stats.reasons import UNEXPLAINED
 from todobatch.lab.stats.verdict import compare_cells
 from todobatch.lab.store.schema import Cell, CellSummary, Comparison, Winner
 from todobatch.processors import WORKLOADS
-from todobatch.units import show_percent, show_ratio
+from todobatch.units import show_count, show_percent, show_ratio
 from todobatch_reports import scaling
 from todobatch_reports.frames import Figures, lines
-from todobatch_reports.tables import count, verdict, with_interval
+from todobatch_reports.tables import verdict, with_interval
 
 State = Literal["met", "not met", "inconclusive", "not measured"]
 
@@ -49,13 +49,13 @@ def three_times_on_four_cpus(figures: Figures) -> Point:
     question = "3× or more with 4 workers on 4 CPUs"
     cpu_bound = [s for s in figures.summaries if kind_of(s.cell.workload) == "cpu"]
     if figures.cpus < 4:
-        text = f"This run had {count(figures.cpus, 'CPU')}."
+        text = f"This run had {show_count(figures.cpus, 'CPU')}."
         best = highest_speedup(s for s in cpu_bound if s.cell.workers <= figures.cpus)
         if best is None or best.speedup is None:
             return Point(question, "not measured", text)
         text += (
             f" The highest speed-up on them was {with_interval(best.speedup, show_ratio)}: "
-            f"{figures.label(best)} with {count(best.cell.workers, 'worker')} on "
+            f"{figures.label(best)} with {show_count(best.cell.workers, 'worker')} on "
             f"{best.cell.workload}."
         )
         return Point(question, "not measured", text, (best.cell,))
@@ -79,13 +79,13 @@ def same_results(figures: Figures) -> Point:
     failed = sum(sample.failed for sample in good)
     if differing or failed:
         what = [f"outputs differ in {', '.join(differing)}"] if differing else []
-        what += [f"{count(failed, 'task')} failed"] if failed else []
+        what += [f"{show_count(failed, 'task')} failed"] if failed else []
         return Point(question, "not met", f"{'; '.join(what).capitalize()}.")
     voids = len(figures.run.samples) - len(good)
     text = (
-        f"{count(len(good), 'valid sample')} of {count(len(digests), 'workload')}: the output of "
-        f"each workload had the same digest every time, and no task failed. "
-        f"{count(voids, 'void sample')} left out."
+        f"{show_count(len(good), 'valid sample')} of {show_count(len(digests), 'workload')}: the "
+        f"output of each workload had the same digest every time, and no task failed. "
+        f"{show_count(voids, 'void sample')} left out."
     )
     return Point(question, "met", text)
 
@@ -109,8 +109,8 @@ def no_races(figures: Figures) -> Point:
         text = f"Free-threaded output differs from sequential in {', '.join(sorted(differing))}."
         return Point(question, "not met", text)
     text = (
-        f"{count(len(free), 'free-threaded sample')} with more than one worker gave exactly the "
-        "sequential output. That is evidence, not proof: a race may be rare."
+        f"{show_count(len(free), 'free-threaded sample')} with more than one worker gave exactly "
+        "the sequential output. That is evidence, not proof: a race may be rare."
     )
     return Point(question, "met", text, (min(s.cell for s in free),))
 
@@ -129,9 +129,9 @@ def limits_known(figures: Figures) -> Point:
         return Point(question, "not measured", "No cell had more workers than CPUs.")
     decided = sum(step.comparison.verdict != "inconclusive" for step in steps)
     text = (
-        f"Measured up to {count(max(step.more for step in steps), 'worker')} on "
-        f"{count(figures.cpus, 'CPU')}. {decided} of {count(len(steps), 'step')} to more workers "
-        "than CPUs have a clear result. "
+        f"Measured up to {show_count(max(step.more for step in steps), 'worker')} on "
+        f"{show_count(figures.cpus, 'CPU')}. {decided} of {show_count(len(steps), 'step')} to more "
+        "workers than CPUs have a clear result. "
         "The scaling page shows where each approach stops getting faster."
     )
     state: State = "met" if decided else "inconclusive"
@@ -147,7 +147,7 @@ def bottleneck_known(figures: Figures) -> Point:
         if not winner.reasons or len(winner.tied) + 1 >= len(figures.of_workload(winner.workload))
     ]
     if undecided:
-        text = f"Nothing was clearly slower in {', '.join(undecided)}: nothing to explain."
+        text = f"No approach was clearly slower in {', '.join(undecided)}."
         return Point(question, "inconclusive", text)
     unexplained = [
         winner.workload
@@ -188,7 +188,7 @@ def winners_of_kind(figures: Figures, kind: str) -> list[Winner]:
 
 @dataclass(frozen=True, slots=True)
 class ThreadTax:
-    """Sequential on a free-threaded build against sequential with the GIL, same workload."""
+    """Compares a sequential run on a free-threaded build with one on a build with the GIL."""
 
     workload: str
     comparison: Comparison
@@ -203,7 +203,7 @@ class ThreadTax:
 
 
 def thread_tax(figures: Figures) -> list[ThreadTax]:
-    """Return what one thread pays for having no GIL, where both builds were measured."""
+    """Return the cost of free-threading on one thread, for each workload with both builds."""
     found = []
     for workload in figures.workloads:
         base = [s for s in figures.of_workload(workload) if s.cell.executor == "sequential"]
@@ -216,34 +216,34 @@ def thread_tax(figures: Figures) -> list[ThreadTax]:
 
 
 def _build(figures: Figures, cell: Cell) -> object:
-    """What must be equal for the GIL to be the difference: the version and how it was built."""
+    """Return the version and build options, which must be equal to isolate the GIL's effect."""
     facts = figures.run.meta.interpreters.get(cell.interpreter, {})
     return [facts.get(key) for key in ("version", "optimized_build", "lto_build", "debug_build")]
 
 
 def chosen_workers(figures: Figures, workload: str) -> int:
-    """Return the number of workers to compare approaches at: all CPUs, or the nearest measured."""
+    """Return the measured number of workers that is nearest to the number of CPUs."""
     measured = {s.cell.workers for line in lines(figures.of_workload(workload)) for s in line}
     fitting = [number for number in measured if 1 < number <= figures.cpus]
     return max(fitting) if fitting else min(measured, default=1)
 
 
 def side_by_side(figures: Figures, workload: str) -> list[CellSummary]:
-    """Return the cells to compare resources by: one number of workers, and sequential."""
+    """Return the sequential cells and those with `chosen_workers`, to compare resources."""
     workers = chosen_workers(figures, workload)
     cells = figures.of_workload(workload)
     return [s for s in cells if s.cell.executor == "sequential" or s.cell.workers == workers]
 
 
 def memory_saving(figures: Figures, workload: str) -> str:
-    """Compare peak memory of free threads with processes in a sentence; empty if unmeasured."""
+    """Return a sentence that compares the peak memory of free threads and processes, or nothing."""
     cells = [s for s in side_by_side(figures, workload) if not s.gil_enabled]
     threads = [s for s in cells if s.cell.executor == "threads"]
     processes = [s for s in cells if s.cell.executor == "processes"]
     if not threads or not processes:
         return ""
     share = threads[0].peak_bytes.estimate / processes[0].peak_bytes.estimate
-    workers = count(threads[0].cell.workers, "worker")
+    workers = show_count(threads[0].cell.workers, "worker")
     return (
         f"On {workload} with {workers}, free threads used {show_percent(share)} of the peak memory "
         "of processes on the same interpreter."

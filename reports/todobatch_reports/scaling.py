@@ -69,7 +69,7 @@ def fit_amdahl(workers: Sequence[int], speedups: Sequence[Ratio], *, cpus: int) 
 
 
 def _interval(value: float, variance: float, freedom: int) -> Estimate:
-    # The optimiser stops a hair before a bound: that is the bound.
+    # The optimiser stops slightly before a bound.
     at_bound = value < 1e-6 or value > 1 - 1e-6
     value = round(value) if at_bound else value
     if at_bound or not math.isfinite(variance):
@@ -80,7 +80,7 @@ def _interval(value: float, variance: float, freedom: int) -> Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From one number of workers to the next; a ratio above 1 means that more were faster."""
+    """The step from one number of workers to the next; above 1, more workers were faster."""
 
     summary: CellSummary
     fewer: int
@@ -88,7 +88,7 @@ class Step:
     comparison: Comparison
 
     def beyond(self, cpus: int) -> bool:
-        """Whether the step ends with more workers than CPUs."""
+        """Return whether the step ends with more workers than CPUs."""
         return self.more > cpus
 
 

@@ -1,4 +1,4 @@
-"""Build the site: plain files that work on any server, and from a disk without one.
+"""Build the site: plain files that open from any server or from a disk.
 
 ::
 
@@ -64,7 +64,7 @@ def build(run_folder: Path, out: Path, *, docs: Path | None = None, strict: bool
 
 
 def write_placeholders(folder: Path) -> None:
-    """Write pages that say how to build the report, unless `folder` has the report already.
+    """Write placeholder pages for the report, unless `folder` contains the report.
 
     The docs link to the report's pages, so they build only where those pages exist.
     """
@@ -84,7 +84,7 @@ def load(run_folder: Path) -> Run:
         raise StoreError(
             f"there is nothing to report: {len(run.samples)} samples, none of them valid",
             place=str(run_folder),
-            remedy=f"measure some first: todobatch bench --resume {run_folder}",
+            remedy=f"measure samples first: todobatch bench --resume {run_folder}",
         )
     return run
 
@@ -105,7 +105,7 @@ def write_pages(run: Run, folder: Path, *, alone: bool) -> None:
 
 
 def _chart_script(chart: Chart) -> str:
-    # A script, not JSON: a page that was opened from a disk may load scripts only.
+    # This is a script because a page that was opened from a disk cannot load JSON.
     sizes = f'{{"wide":{as_json(chart.wide)},"narrow":{as_json(chart.narrow)}}}'
     return f'(globalThis.todobatchCharts ??= {{}})["{chart.name}"] = {sizes};\n'
 
@@ -155,7 +155,7 @@ def _run_mkdocs(config: Path, site: Path, *, strict: bool) -> None:
         # Material prints a notice about MkDocs 2 in each build.
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
     )
-    # Not --quiet: that also hides from --strict what it should refuse.
+    # The option --quiet would hide warnings from --strict too.
     messages = "\n".join(x for x in done.stderr.splitlines() if not x.startswith("INFO"))
     if done.returncode:
         raise StoreError(
@@ -189,7 +189,7 @@ def move_scripts_into_files(site: Path) -> None:
         page.write_text(INLINE_SCRIPT.sub(moved, page.read_text("utf-8")), "utf-8")
 
 
-# The folder that is built into --------------------------------------------------------------------
+# The output folder --------------------------------------------------------------------------------
 
 
 def check_replaceable(out: Path) -> None:
@@ -209,7 +209,7 @@ def check_replaceable(out: Path) -> None:
 def _replace(new: Path, out: Path) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        # Copied beside the target first: the old site is there until the new one is whole.
+        # The new site is copied beside the old one, which stays until the copy is complete.
         beside = out.with_name(f".{out.name}.{os.getpid()}")
         shutil.rmtree(beside, ignore_errors=True)
         shutil.copytree(new, beside)
@@ -246,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--strict", action="store_true", help="a broken link is an error")
     parser.add_argument(
         "--placeholders", action="store_true",
-        help="only write pages that say how to build the report, where there is none",
+        help="only write placeholder pages for a report that was not built yet",
     )  # fmt: skip
     chosen = parser.parse_args(arguments)
     if chosen.placeholders:

@@ -1,4 +1,4 @@
-"""Figures as text and tables as HTML, so that every page shows them in the same way."""
+"""Format figures as text and tables as HTML, in the same way on every page."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +21,7 @@ def interval(estimate: Estimate | None, show: Callable[[float], str]) -> str:
 
 
 def with_interval(estimate: Estimate, show: Callable[[float], str]) -> str:
-    """Return ``'1.93× (95 % interval 1.90× – 1.96×)'``, or say that there is no interval."""
+    """Return ``'1.93× (95 % interval 1.90× – 1.96×)'``, or the value of a single sample."""
     if math.isnan(estimate.low):
         return f"{show(estimate.estimate)} (one sample, so no interval)"
     return f"{show(estimate.estimate)} (95 % interval {interval(estimate, show)})"
@@ -38,13 +38,8 @@ def gil(*, enabled: bool) -> str:
 
 
 def verdict(name: str) -> str:
-    """Return a verdict in the words that readers see."""
+    """Return a verdict as the pages show it."""
     return VERDICTS.get(name, name)
-
-
-def count(number: int, one: str) -> str:
-    """Return a number with its noun: ``'1 sample'``, ``'3 samples'``."""
-    return f"{number:,} {one}{'' if number == 1 else 's'}"
 
 
 def percent_1(fraction: float) -> str:
@@ -66,7 +61,7 @@ def table(
 
     `kinds` has one letter a column: ``n`` is a number, set to the right; ``w`` is text that wraps.
     `ids` are the rows' ids in the page. `marks` colours rows: ``'best'``, ``'tied'`` or none.
-    A table of sentences `stacks` its cells on a phone.
+    With `stacks`, the cells of a row are stacked on a phone.
     """
     kinds = kinds.ljust(len(heads), ".")
     classes = [f' class="tb-{kind}"' if kind in "nw" else "" for kind in kinds]

@@ -15,7 +15,7 @@ from todobatch.errors import StoreError, UsageError
 from todobatch.lab.store.folder import Run
 from todobatch.units import show_percent, show_ratio
 from todobatch_reports import pages, site
-from todobatch_reports.frames import Figures, said
+from todobatch_reports.frames import Figures, split_sentence
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -51,7 +51,7 @@ def test_every_figure_of_the_dashboard_is_the_runs(site_folder: Path, figures: F
             assert show_ratio(summary.speedup.estimate) in text
         assert show_percent(summary.cpu_use) in text
     for winner in figures.winners:
-        point, rest = said(winner)
+        point, rest = split_sentence(winner)
         assert f"<strong>{escape(point)}</strong> {escape(rest)}" in text
 
 

@@ -1,1 +1,1 @@
-"""The instrument: interpreters, plan, blocks of samples, the run folder and the verdict."""
+"""Measure executors on several interpreters, store the samples, and find the fastest approach."""

@@ -1,8 +1,8 @@
 """The charts of the report, drawn as SVG when the site is built. Each family has a file.
 
-A colour is written ``var(--tb-…)`` and stays so in the SVG: the page's stylesheet gives it one
-value for light and one for dark. Each chart is drawn wide and narrow, so that its text has the
-same size on a desktop and on a phone. The stylesheet shows the one that fits.
+Colours are CSS variables (``var(--tb-…)``), so the stylesheet sets them for light and dark. Each
+chart is drawn wide and narrow, so that its text has the same size on a desktop and on a phone. The
+stylesheet shows the one that fits.
 """
 
 from todobatch_reports.charts.drawing import Chart, Drawing, as_json, make

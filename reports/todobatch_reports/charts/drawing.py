@@ -12,9 +12,9 @@ import vl_convert
 Size = Literal["wide", "narrow"]
 Draw: TypeAlias = Callable[[Size], alt.TopLevelMixin]
 VEGA_LITE = "6.4"
-# The chart as a whole has a text alternative: its hundreds of marks need no roles.
+# The chart has a text alternative, so its hundreds of marks need no roles.
 MARK_ROLE = re.compile(r' (?:role|aria-[a-z]+)="[^"]*"')
-# A hundredth of a pixel is enough, and the page is half as long.
+# Two decimals of a pixel are enough, and halve the page.
 LONG_FRACTION = re.compile(r"(\d\.\d\d)\d+")
 
 

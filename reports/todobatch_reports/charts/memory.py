@@ -1,4 +1,4 @@
-"""Peak memory by approach."""
+"""The chart of peak memory by approach."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Speed-up and efficiency by number of workers."""
+"""The charts of speed-up and efficiency by number of workers."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -26,7 +26,7 @@ def scaling(figures: Figures, workload: str, measure: Measure) -> Draw:
 
 
 def _frame(figures: Figures, workload: str, measure: str) -> pd.DataFrame:
-    """One row for each estimate, each valid sample and each point of the ideal line."""
+    """Return a row for each estimate, each valid sample and each point of the ideal line."""
 
     def parallel(frame: pd.DataFrame) -> pd.DataFrame:
         chosen = (frame["workload"] == workload) & (frame["executor"] != "sequential")

@@ -1,4 +1,4 @@
-"""Speed-up of each approach, for the dashboard."""
+"""The dashboard's chart of the speed-up of each approach."""
 
 from collections.abc import Sequence
 from functools import partial

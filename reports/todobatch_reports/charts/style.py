@@ -10,7 +10,7 @@ from todobatch.lab.store.schema import CellSummary
 from todobatch_reports.charts.drawing import Size
 
 INK, INK_2, GRID = "var(--tb-ink)", "var(--tb-ink-2)", "var(--tb-grid)"
-# An approach has the same colour everywhere. Its shape and the name beside it say the same.
+# An approach has the same colour everywhere; shape and name do not depend on colour vision.
 COLOURS = {
     "sequential": "var(--tb-sequential)",
     "threads": "var(--tb-threads)",

@@ -1,4 +1,4 @@
-"""When each worker ran a batch."""
+"""The chart of when each worker ran a batch."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,9 +1,8 @@
-"""The pages of the report: words from assets/templates, figures from the run."""
+"""Make the pages of the report from assets/templates and the figures of a run."""
 
 import jinja2
 
-from todobatch.units import show_percent, show_seconds
-from todobatch_reports import tables
+from todobatch.units import show_count, show_percent, show_seconds
 from todobatch_reports.frames import Figures
 from todobatch_reports.pages import dashboard, data, method, readiness, scaling
 from todobatch_reports.pages.base import TEMPLATES, Pages, shared_context
@@ -39,5 +38,5 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(seconds=show_seconds, percent=show_percent, count=tables.count)
+    environment.filters.update(seconds=show_seconds, percent=show_percent, count=show_count)
     return environment

@@ -1,4 +1,4 @@
-"""What all pages share: the texts written so far, charts as HTML, and common values."""
+"""Shared parts of all pages: charts as HTML, and values that every template uses."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any
 from markupsafe import Markup
 
 from todobatch.processors import WORKLOADS
-from todobatch.units import show_ratio
+from todobatch.units import show_count, show_ratio
 from todobatch_reports import charts, tables
 from todobatch_reports.charts import Chart, Drawing
 from todobatch_reports.charts.drawing import Draw
-from todobatch_reports.frames import Figures, said
+from todobatch_reports.frames import Figures, split_sentence
 
 TEMPLATES = Path(__file__).parents[1] / "assets" / "templates"
 SIZE = Markup('<div class="tb-{size}" style="height:{height}px" aria-hidden="true">{svg}</div>')
@@ -49,7 +49,7 @@ def _markup(drawing: Drawing) -> Markup:
 
 
 def slug(workload: str) -> str:
-    """Return a workload's name for use in an address: a user's own may hold dots and colons."""
+    """Return a workload's name for use in an address, with ``-`` for dots and colons."""
     return "".join(c if c.isalnum() else "-" for c in workload)
 
 
@@ -68,7 +68,7 @@ def shared_context(figures: Figures) -> dict[str, Any]:
         "meta": meta,
         "plan": meta.plan,
         "figures": figures,
-        "machine": f"{cpu}, {tables.count(figures.cpus, 'CPU')}",
+        "machine": f"{cpu}, {show_count(figures.cpus, 'CPU')}",
         "started": meta.started[:16].replace("T", " "),
         "good": len(good),
         "voids": len(figures.run.samples) - len(good),
@@ -76,7 +76,7 @@ def shared_context(figures: Figures) -> dict[str, Any]:
         "quick": meta.plan.mode == "quick",
         "unfinished": meta.ended is None,
         "slug": slug,
-        "said": said,
+        "split_sentence": split_sentence,
         "stresses": stresses,
         "verdict": tables.verdict,
         "link": tables.link,

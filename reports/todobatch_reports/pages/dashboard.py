@@ -46,7 +46,7 @@ def _section(figures: Figures, pages: Pages, workload: str) -> dict[str, Any]:
 
 
 def _comparison(figures: Figures, cells: Sequence[CellSummary], caption: str) -> Markup:
-    """The table of approaches, fastest first."""
+    """Return the table of approaches, fastest first."""
     ranked = figures.best_first(cells)
     heads = (
         "Approach", "Interpreter", "Workers", "Time", "Speed-up", "95 % interval", "CPU", "Memory",

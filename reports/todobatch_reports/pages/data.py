@@ -8,7 +8,7 @@ from todobatch_reports.frames import Figures, anchor
 from todobatch_reports.pages.base import Pages
 
 COLUMNS = (
-    ("number, block, position", "the order in which the samples were taken"),
+    ("number, block, position", "the order in which the samples were measured"),
     ("workload, executor, interpreter, workers", "the cell, as it was planned"),
     ("approach", "derived: the executor, and whether the GIL was on in its workers"),
     ("gil_enabled", "whether the GIL was on, as the workers reported it"),
@@ -20,7 +20,7 @@ COLUMNS = (
         "voluntary_switches, involuntary_switches",
         "context switches of the process tree; empty where the system does not report them",
     ),
-    ("peak_bytes, peak_method", "peak memory of the process tree, and how it was read"),
+    ("peak_bytes, peak_method", "peak memory of the process tree, and how it was measured"),
     ("tasks, failed, batches", "number of tasks, failed tasks and batches in the sample"),
     ("digest", "digest of the output: the same in every sample of a workload"),
     ("load_1m, started", "load average and time when the sample began"),
@@ -51,9 +51,7 @@ def context(figures: Figures, _pages: Pages) -> dict[str, Any]:
         for s in figures.summaries
     ]
     ids = [anchor(s.cell) for s in figures.summaries]
-    columns = tables.table(
-        "Columns of samples.csv", ("Column", "What it holds"), COLUMNS, kinds="ww"
-    )
+    columns = tables.table("Columns of samples.csv", ("Column", "Content"), COLUMNS, kinds="ww")
     return {
         "cells": tables.table("All cells", heads, rows, kinds="..nnnnnnnnnn", ids=ids),
         "columns": columns,

@@ -20,7 +20,7 @@ MACHINE = {
     "cpu_model": "processor",
     "cpus": "CPUs of the machine",
     "cpus_available": "CPUs that the run could use",
-    "affinity": "their numbers",
+    "affinity": "numbers of these CPUs",
     "memory_bytes": "memory",
     "swap_bytes": "swap",
     "os": "system",
@@ -129,7 +129,7 @@ def _spread_table(figures: Figures) -> Markup | None:
 
 
 def _drift(figures: Figures) -> float | None:
-    """Slowest block ÷ fastest − 1, by sequential time relative to each cell's own mean."""
+    """Return the slowest block's time ÷ the fastest's − 1, from the sequential samples."""
     frame = figures.samples
     base = frame[(frame["executor"] == "sequential") & (frame["void"] == "")]
     means = base.groupby(["workload", "interpreter"])["wall_s"].transform("mean")

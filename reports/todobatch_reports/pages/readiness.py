@@ -4,7 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from todobatch.units import show_bytes, show_percent, show_seconds
+from todobatch.units import show_bytes, show_count, show_percent, show_seconds
 from todobatch_reports import charts, readiness, tables
 from todobatch_reports.frames import Figures
 from todobatch_reports.pages.base import Pages
@@ -59,7 +59,7 @@ def _checklist(points: list[readiness.Point]) -> Markup:
 
 def _memory_chart(figures: Figures, pages: Pages) -> Markup:
     workload = figures.workloads[0]
-    workers = tables.count(readiness.chosen_workers(figures, workload), "worker")
+    workers = show_count(readiness.chosen_workers(figures, workload), "worker")
     return pages.draw(
         "memory",
         f"Peak memory on {workload}",

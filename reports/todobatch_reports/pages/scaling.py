@@ -1,4 +1,4 @@
-"""The scaling page: speed by number of workers, Amdahl's law, and what the workers did."""
+"""The scaling page: speed by number of workers, Amdahl's law, and idle time."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any, get_args
 from markupsafe import Markup
 
 from todobatch.lab.store.schema import CellSummary, Sample
-from todobatch.units import show_percent, show_ratio, show_seconds
+from todobatch.units import show_count, show_percent, show_ratio, show_seconds
 from todobatch_reports import charts, readiness, scaling, tables
 from todobatch_reports.charts.scaling import Measure
 from todobatch_reports.frames import PHASES, Figures, lines, span_frame
@@ -128,33 +128,33 @@ NO_GAIN = {
 def _flattening(
     figures: Figures, line: list[CellSummary], steps: list[scaling.Step]
 ) -> tuple[str, str]:
-    """Name an approach, and say up to how many workers it got faster."""
+    """Return an approach's name, and up to how many workers it got faster."""
     name, stop = figures.label(line[0]), scaling.first_without_gain(steps)
     if stop is None:
-        most = tables.count(line[-1].cell.workers, "worker")
+        most = show_count(line[-1].cell.workers, "worker")
         return name, f"faster with each step, up to {most}, the most that was measured"
-    before = f"faster up to {tables.count(stop.fewer, 'worker')}; " * (stop is not steps[0])
+    before = f"faster up to {show_count(stop.fewer, 'worker')}; " * (stop is not steps[0])
     return name, before + NO_GAIN[stop.comparison.verdict].format(stop.more, stop.fewer)
 
 
 def _beyond(figures: Figures, steps: list[list[scaling.Step]]) -> str:
-    """Say what more workers than CPUs brought."""
+    """Return a sentence about the effect of more workers than CPUs."""
     past = [step.comparison.verdict for line in steps for step in line if step.beyond(figures.cpus)]
     if not past:
-        return "No cell had more workers than CPUs, so this run does not show what they bring."
+        return "No cell had more workers than CPUs, so this run does not show their effect."
     parts = [
         f"{past.count(verdict)} {tables.verdict(verdict)}"
         for verdict in ("faster", "equivalent", "slower", "inconclusive")
         if verdict in past
     ]
     return (
-        f"{tables.count(len(past), 'step')} ended with more workers than the "
-        f"{tables.count(figures.cpus, 'CPU')}: {', '.join(parts)}."
+        f"{show_count(len(past), 'step')} ended with more workers than the "
+        f"{show_count(figures.cpus, 'CPU')}: {', '.join(parts)}."
     )
 
 
 def _profile(figures: Figures, pages: Pages, workload: str) -> dict[str, Any] | None:
-    """The fastest and the slowest approach at one number of workers, by their median samples."""
+    """Compare the median samples of the fastest and slowest approach at one number of workers."""
     workers = readiness.chosen_workers(figures, workload)
     cells = figures.best_first(
         s
@@ -171,7 +171,7 @@ def _profile(figures: Figures, pages: Pages, workload: str) -> dict[str, Any] | 
         f"Timeline of the workers of two samples of {workload}. The table below it gives busy "
         "time, idle time and load imbalance.",
         charts.timeline([(s, figures.label(s), sample) for s, sample in shown]),
-        note=f"The fastest and the slowest approach with {tables.count(workers, 'worker')}, "
+        note=f"The fastest and the slowest approach with {show_count(workers, 'worker')}, "
         "each by its sample of median time.",
     )
     return {
@@ -205,7 +205,7 @@ def _balance_table(figures: Figures, workload: str, shown: Sequence[Profiled]) -
 
 
 def _phases_table(figures: Figures, workload: str, shown: Sequence[Profiled]) -> Markup | None:
-    """The mean duration of each phase of a batch; None for a run that did not record them."""
+    """Return the mean time of each phase of a batch; None if the run did not record phases."""
     rows = []
     for summary, sample in shown:
         spans = span_frame(sample)

@@ -140,7 +140,7 @@ def test_a_fault_that_cannot_strike_is_a_row_that_says_so(
     for executor, fault, why in (
         ("threads", "fork-server-killed", rows.NO_FORK_SERVER),
         ("wrapped-threads", "orphan", rows.NOT_A_NAME),
-        ("ThreadPoolExecutor", "aggregate-crash", rows.SUMS_NOTHING_UP),
+        ("ThreadPoolExecutor", "aggregate-crash", rows.NO_AGGREGATE),
     ):
         row = driller.run(executor, FAULTS[fault])
         assert (row.tasks, row.ended, row.isolates, row.note) == (0, "unavailable", False, why)

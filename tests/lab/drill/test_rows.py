@@ -45,7 +45,7 @@ def test_only_the_struck_task_may_be_set_aside() -> None:
     record.add({"event": "failed", "tasks": [3], "error": "innocent", "at": 13.0})
     row = rowed(record)
     assert (row.set_aside, row.lost) == (1, 1)
-    assert row.note == "tasks with nothing wrong failed too: innocent"
+    assert row.note == "other tasks failed too: innocent"
 
 
 def test_a_struck_task_with_the_error_of_all_others_is_lost() -> None:

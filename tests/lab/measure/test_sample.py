@@ -127,7 +127,7 @@ def test_a_worker_that_was_replaced_makes_the_sample_void(sampler: Sampler, mine
     """All its tasks are done in the end, but the time is that of something else."""
     sample = take(sampler, Cell(f"{mine}:dies_once", "3.14", "processes", 2))
     assert sample.failed == 0
-    assert sample.void == "1 runs of batches were repeated, 1 workers replaced"
+    assert sample.void == "batches were retried 1 times, and 1 workers were replaced"
 
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])

@@ -24,9 +24,9 @@ from todobatch.lab.store.schema import Cell, Estimate, Verdict
 from todobatch.units import Seconds
 
 SAME_TIME_WITHIN: Seconds = 60.0
-"""Samples of two runs form a pair if they started within this time plus the longer lifetime."""
+"""Two samples form a pair if their starts are this far apart, plus a lifetime, at most."""
 COMPUTES = 0.5
-"""From this many CPU seconds ÷ wall seconds, a cell's time depends on the CPU's speed."""
+"""A cell counts as computing if its CPU seconds ÷ wall seconds are at least this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,15 @@ class Row:
 
     name: str
     cell: Cell | None
-    """None for a benchmark of pyperf."""
+    """The cell; None for a pyperf benchmark."""
     ratio: Estimate
     """B ÷ A, of wall time or of efficiency."""
     verdict: Verdict
     """The verdict on B: a longer time, or a lower efficiency, is 'slower'."""
     samples: tuple[int, int]
-    """Of A and of B."""
+    """The numbers of samples of A and of B."""
     pairs: int | None
-    """None if the samples are not paired."""
+    """The number of pairs; None if the samples are not paired."""
     method: Method
 
     @property
@@ -101,7 +101,7 @@ def compare(a: Measurements, b: Measurements, *, force: bool = False) -> RunComp
 
 
 def differences(a: Measurements, b: Measurements, common: Iterable[str]) -> list[str]:
-    """Facts about machine, plan and common cells that are known of both and differ."""
+    """Return the facts about machine, plan and common cells that both know and that differ."""
     facts_a, facts_b = dict(a.facts), dict(b.facts)
     for name in common:
         facts_a.update(a.series[name].facts)
@@ -114,7 +114,7 @@ def differences(a: Measurements, b: Measurements, common: Iterable[str]) -> list
 
 
 def pairs_of(a: Series, b: Series) -> list[tuple[Point, Point]]:
-    """Points of the same block that were measured at the same time; empty if most were not."""
+    """Return the points of common blocks, if most were measured at the same time; else none."""
     mine, others = _by_block(a), _by_block(b)
     same = [(mine[block], others[block]) for block in sorted(mine.keys() & others.keys())]
     close = [(x, y) for x, y in same if _at_the_same_time(x, y)]
@@ -151,7 +151,7 @@ def _rows(
 
 
 def _swapped(verdict: Verdict) -> Verdict:
-    """The verdict on a time: `verdict_of` calls more 'faster', but more time is slower."""
+    """Swap faster and slower, because a longer time is slower."""
     if verdict == "faster":
         return "slower"
     return "faster" if verdict == "slower" else verdict
@@ -171,7 +171,7 @@ def _logs(series: Series) -> tuple[float, ...]:
 
 
 def _computes(a: Series, b: Series) -> bool:
-    """Whether the time depends on the CPU's speed, as the control load's does."""
+    """Return whether the time depends on the CPU's speed, as the control load's does."""
     shares = [point.cpu_share for point in (*a.points, *b.points)]
     return math.fsum(shares) / len(shares) >= COMPUTES
 

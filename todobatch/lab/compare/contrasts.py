@@ -25,11 +25,11 @@ class Paired:
     method: Method = "paired"
 
     def ratio(self, confidence: float = CONFIDENCE) -> Estimate:
-        """The geometric mean of B ÷ A, with its interval."""
+        """Return the geometric mean of B ÷ A, with its interval."""
         return geometric_mean(self.logs, confidence)
 
     def p_value(self) -> float:
-        """Two-sided p value for a ratio of 1."""
+        """Return the two-sided p value for a ratio of 1."""
         return p_value(self.logs)
 
 
@@ -50,7 +50,7 @@ class Unpaired:
     method: Method = "welch"
 
     def ratio(self, confidence: float = CONFIDENCE) -> Estimate:
-        """The ratio of the geometric means, B ÷ A, with its interval.
+        """Return the ratio of the geometric means, B ÷ A, with its interval.
 
         The bounds are NaN if a group has a single value.
         """
@@ -63,7 +63,7 @@ class Unpaired:
             return Estimate(math.exp(mean), 0.0, math.inf)
 
     def p_value(self) -> float:
-        """Two-sided p value for a ratio of 1; 1 if a group has a single value."""
+        """Return the two-sided p value for a ratio of 1; 1 if a group has a single value."""
         mean = self._mean()
         error, freedom = self._error()
         if math.isnan(error):
@@ -76,7 +76,7 @@ class Unpaired:
         return math.fsum(self.b) / len(self.b) - math.fsum(self.a) / len(self.a)
 
     def _error(self) -> tuple[float, float]:
-        """Standard error of the difference, and its degrees of freedom."""
+        """Return the standard error of the difference, and its degrees of freedom."""
         if min(len(self.a), len(self.b)) < 2:
             return math.nan, math.nan
         parts = [
@@ -94,6 +94,6 @@ Contrast: TypeAlias = Paired | Unpaired
 
 
 def verdicts_of(contrasts: Mapping[str, Contrast]) -> dict[str, Verdict]:
-    """The verdict on each ratio, with Holm's correction; a ratio above 1 is ``'faster'``."""
+    """Return the verdict on each ratio, with Holm's correction; a ratio above 1 is ``'faster'``."""
     levels = holm_levels({name: contrast.p_value() for name, contrast in contrasts.items()})
     return {name: verdict_of(contrasts[name].ratio(1 - level)) for name, level in levels.items()}

@@ -13,10 +13,10 @@ class Gate:
     """A limit, and the cells that exceed it."""
 
     option: str
-    """The limit as the user wrote it."""
+    """The option with its limit, as the user wrote it."""
     limit: Ratio
     workers: int | None
-    """Only cells with this many workers were checked; None for all."""
+    """The number of workers of the checked cells; None if all cells were checked."""
     checked: int
     undecided: int
     """How many of the checked cells are inconclusive."""
@@ -24,7 +24,7 @@ class Gate:
 
 
 def gate_on_slower(comparison: RunComparison, limit: Ratio, option: str) -> Gate:
-    """Fail the cells that are slower by more than `limit`, with their whole interval."""
+    """Fail each cell whose whole interval is slower by more than `limit`."""
     rows = comparison.rows
     failed = [row.name for row in _decided(rows) if row.ratio.low > 1 + limit]
     return Gate(option, limit, None, len(rows), _undecided(rows), tuple(failed))
@@ -33,7 +33,7 @@ def gate_on_slower(comparison: RunComparison, limit: Ratio, option: str) -> Gate
 def gate_on_efficiency(
     comparison: RunComparison, limit: Ratio, workers: int | None, option: str
 ) -> Gate:
-    """Fail the cells whose efficiency fell by more than `limit`, with their whole interval.
+    """Fail each cell whose whole interval shows that efficiency fell by more than `limit`.
 
     Raises UsageError if no cell has that many workers and a sequential run.
     """

@@ -4,8 +4,8 @@
                 ├─► Measurements: a Series per cell or benchmark, with a Point per timed process
     pyperf file ┘
 
-`facts` must be equal in both for a ratio to mean anything. A fact that is known of one only does
-not count as a difference.
+A ratio means nothing unless both inputs have the same `facts`. A fact that only one input knows is
+not compared.
 """
 
 import datetime as dt
@@ -44,10 +44,10 @@ class Point:
     """One timed process. Unknown values are None or NaN."""
 
     wall_s: Seconds
-    """For pyperf: the geometric mean of the process's values."""
+    """Wall time; for pyperf the geometric mean of the process's values."""
     block: int | None = None
     started_s: Seconds = math.nan
-    """Since 1970, UTC."""
+    """Start time in seconds since 1970, UTC."""
     process_s: Seconds = 0.0
     """Lifetime of the process."""
     cpu_share: Ratio = math.nan
@@ -60,25 +60,25 @@ class Series:
 
     name: str
     cell: Cell | None
-    """None for a benchmark of pyperf."""
+    """The cell; None for a pyperf benchmark."""
     points: tuple[Point, ...]
     facts: Mapping[str, str]
-    """About the interpreter and the workload."""
+    """Facts about the interpreter and the workload, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """Everything that a run folder or a pyperf file contains for a comparison."""
+    """What a comparison needs from a run folder or a pyperf file."""
 
     kind: Literal["run folder", "pyperf file"]
     label: str
     about: str
-    """For headings: version, date and size."""
+    """Version, date and size, for headings."""
     facts: Mapping[str, str]
-    """About the machine and the plan."""
+    """Facts about the machine and the plan, by name."""
     series: Mapping[str, Series]
     controls: Mapping[int, float]
-    """Block -> mean logarithm of the seconds of its control loads."""
+    """For each block the mean logarithm of its control loads' seconds."""
     cpus: int = 1
     notes: tuple[str, ...] = ()
 
@@ -97,7 +97,7 @@ def read_measurements(path: Path) -> Measurements:
 
 
 def measurements_of_run(run: Run, path: Path | None = None) -> Measurements:
-    """The measurements of a run. Void samples are left out, and counted in the notes."""
+    """Return the measurements of a run. Void samples are left out, and counted in the notes."""
     meta = run.meta
     shapes = {shape.workload: shape for shape in meta.plan.shapes}
     series = {
@@ -145,7 +145,7 @@ def _point(sample: Sample) -> Point:
 
 
 def _posix(text: Any) -> Seconds:
-    """Seconds since 1970 of an ISO date; NaN if it is not one. pyperf's dates have no time zone."""
+    """Return an ISO date as seconds since 1970; NaN for anything else. No time zone means UTC."""
     try:
         date = dt.datetime.fromisoformat(text)
     except (TypeError, ValueError):
@@ -166,7 +166,7 @@ def _known(what: str, names: Iterable[str], values: Mapping[str, Any]) -> dict[s
 
 
 def _memory(machine: Mapping[str, Any]) -> dict[str, str]:
-    """Memory rounded as people write it: the exact size differs by some pages between boots."""
+    """Return the memory, rounded because the exact size differs by some pages between boots."""
     size = machine.get("memory_bytes")
     return {"machine memory": show_bytes(size)} if size else {}
 
@@ -245,7 +245,7 @@ def _not_pyperf(path: Path, what: str) -> StoreError:
 
 
 def _benchmarks(raw: Mapping[str, Any]) -> tuple[dict[str, Series], list[str]]:
-    """The series of every benchmark that measures time, and the names of the others."""
+    """Return the series of every benchmark that measures time, and the names of the others."""
     series: dict[str, Series] = {}
     others = []
     for benchmark in raw["benchmarks"]:
@@ -267,7 +267,7 @@ def _benchmarks(raw: Mapping[str, Any]) -> tuple[dict[str, Series], list[str]]:
 
 
 def _pyperf_point(values: Iterable[float], metadata: Mapping[str, Any]) -> Point:
-    """All values of a process as one point, because they share its memory layout.
+    """Return all values of a process as one point, because they share its memory layout.
 
     Source: Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013.
     """

@@ -1,1 +1,1 @@
-"""Is this machine fit to measure on?"""
+"""Check whether measurements on this machine are reliable."""

@@ -21,7 +21,7 @@ from todobatch.units import Ratio, show_bytes, show_count, show_percent, show_se
 UNKNOWN = "not reported by this system"
 
 BUSY: Ratio = 0.25
-"""Above this load per CPU, or share of time waiting for a CPU, other programs are at work."""
+"""A load per CPU, or a share of time spent waiting for a CPU, above this means other programs."""
 STOLEN: Ratio = 0.01
 """Stolen CPU time up to this share is within the usual spread of samples."""
 HOT_C = 90.0
@@ -37,11 +37,11 @@ class Finding:
     name: str
     severity: Severity
     seen: str
-    """What was found."""
+    """What the check found."""
     effect: str = ""
-    """What it does to measurements; empty when it does nothing."""
+    """How it affects measurements; empty if it does not."""
     remedy: str = ""
-    """A command, or what to do instead."""
+    """What to do: a command or advice."""
 
 
 def examine(facts: Facts) -> list[Finding]:
@@ -50,12 +50,12 @@ def examine(facts: Facts) -> list[Finding]:
 
 
 def as_dictionaries(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """The findings as run.json and the JSON output contain them."""
+    """Return the findings as run.json and the JSON output contain them."""
     return [asdict(each) for each in findings]
 
 
 def check_load(facts: Facts) -> Finding:
-    """Whether other programs used the CPUs before anything was measured."""
+    """Check whether other programs used the CPUs before anything was measured."""
     load, pressure = facts.before.load, facts.before.pressure
     if load is None and pressure is None:
         return _unknown("load of others")
@@ -79,7 +79,7 @@ def check_load(facts: Facts) -> Finding:
 
 
 def check_governor(facts: Facts) -> Finding:
-    """Whether the CPUs change their clock with the load."""
+    """Check whether the CPUs change their clock with the load."""
     if facts.governors is None:
         return _unknown("frequency scaling")
     seen = f"governor {', '.join(facts.governors)}"
@@ -96,7 +96,7 @@ def check_governor(facts: Facts) -> Finding:
 
 
 def check_turbo(facts: Facts) -> Finding:
-    """Whether a single busy CPU may run at a higher clock than many."""
+    """Check whether a single busy CPU may run at a higher clock than many."""
     if facts.turbo is None:
         return _unknown("turbo")
     if not facts.turbo:
@@ -113,7 +113,7 @@ def check_turbo(facts: Facts) -> Finding:
 
 
 def check_steal(facts: Facts) -> Finding:
-    """Whether the hypervisor gave this machine's CPUs to other machines meanwhile."""
+    """Check whether the hypervisor gave this machine's CPUs to other machines meanwhile."""
     ticks = _increase(facts, "ticks")
     stolen = _increase(facts, "stolen")
     if not ticks or stolen is None:
@@ -137,7 +137,7 @@ def check_steal(facts: Facts) -> Finding:
 
 
 def check_quota(facts: Facts) -> Finding:
-    """Whether a control group limits the CPU time of this process."""
+    """Check whether a control group limits the CPU time of this process."""
     throttled = _increase(facts, "throttled")
     if facts.quota is None:
         return _unknown("CPU quota")
@@ -157,7 +157,7 @@ def check_quota(facts: Facts) -> Finding:
 
 
 def check_cpus(facts: Facts) -> Finding:
-    """Whether there are enough CPUs to learn about running in parallel."""
+    """Check whether there are enough CPUs to learn about running in parallel."""
     count = facts.cpus_available
     if count > 2:
         return Finding("CPUs", "ok", f"{count} available")
@@ -180,7 +180,7 @@ def check_cpus(facts: Facts) -> Finding:
 
 
 def check_affinity(facts: Facts) -> Finding:
-    """Whether this process may use only some of the machine's CPUs."""
+    """Check whether this process may use only some of the machine's CPUs."""
     if facts.cpus is None:
         return _unknown("affinity")
     if facts.cpus_available >= facts.cpus:
@@ -195,7 +195,7 @@ def check_affinity(facts: Facts) -> Finding:
 
 
 def check_swap(facts: Facts) -> Finding:
-    """Whether memory is swapped to disk."""
+    """Check whether memory is swapped to disk."""
     moved = _increase(facts, "swapped")
     if facts.swap_used is None and moved is None:
         return _unknown("swap")
@@ -220,7 +220,7 @@ def check_swap(facts: Facts) -> Finding:
 
 
 def check_heat(facts: Facts) -> Finding:
-    """Whether the CPUs slow themselves down because they are hot."""
+    """Check whether the CPUs slow themselves down because they are hot."""
     slowed = _increase(facts, "overheated")
     if slowed is None and facts.hottest_c is None:
         return _unknown("thermal throttling")
@@ -247,7 +247,7 @@ def check_heat(facts: Facts) -> Finding:
 
 
 def check_virtualisation(facts: Facts) -> Finding:
-    """Whether the CPUs are virtual, or shared with other containers."""
+    """Check whether the CPUs are virtual, or shared with other containers."""
     if facts.virtualised is None:
         return Finding("virtualisation", "ok", "no sign of it")
     if facts.virtualised == "container":
@@ -269,7 +269,7 @@ def check_virtualisation(facts: Facts) -> Finding:
 
 
 def check_power(facts: Facts) -> Finding:
-    """Whether the machine runs on a battery."""
+    """Check whether the machine runs on a battery."""
     if facts.on_battery is None:
         return _unknown("power")
     if not facts.on_battery:
@@ -284,7 +284,7 @@ def check_power(facts: Facts) -> Finding:
 
 
 def check_builds(facts: Facts) -> Finding:
-    """Whether the interpreters are release builds, and built with the same options."""
+    """Check whether the interpreters are release builds, and built with the same options."""
     missing = ", ".join(facts.missing)
     install = f"todobatch interpreters install {' '.join(facts.missing)}"
     if not facts.interpreters:
@@ -327,7 +327,7 @@ def _builds(severity: Severity, seen: str, effect: str = "", remedy: str = "") -
 
 
 def _optimise(facts: Facts) -> str:
-    """The command that installs optimised builds of these versions, if todobatch can build them."""
+    """Return the command that installs optimised builds of these versions, if there is one."""
     specs = dict.fromkeys(spec_of(each.facts) for each in facts.interpreters)
     known = [spec for spec in specs if spec in SPECS]
     if not known:

@@ -19,14 +19,14 @@ from todobatch.lab.store import machine
 from todobatch.units import Seconds
 
 IDLE_WINDOW_S: Seconds = 0.5
-"""How long counters are watched when nothing is measured."""
+"""Time for which counters are watched when nothing is measured."""
 SAMPLE_TIMEOUT_S: Seconds = 60.0
 """A sample of the A/A run that takes longer is void."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Everything that the doctor found, also when it was interrupted."""
+    """All findings of the doctor, or those until it was interrupted."""
 
     machine: dict[str, Any]
     findings: tuple[Finding, ...]
@@ -84,7 +84,7 @@ def diagnose(progress: Progress, *, seconds: Seconds, measure: bool) -> Diagnosi
 def _measure_pairs(
     pairs: list[Pair], interpreters: Sequence[Interpreter], seconds: Seconds, progress: Progress
 ) -> Iterator[Finding]:
-    """Append to `pairs`, which the caller keeps after Ctrl-C; yield a finding if it fails."""
+    """Append each pair to `pairs` at once, so Ctrl-C loses none; yield a finding on failure."""
     if not interpreters:
         yield Finding(
             noise.NAME,
@@ -119,7 +119,7 @@ def _measure_pairs(
 
 
 def _default_interpreters() -> tuple[list[Interpreter], list[str]]:
-    """The default interpreters that were found, and the names of the others."""
+    """Return the default interpreters that were found, and the names of the others."""
     try:
         return find_all(DEFAULT_INTERPRETERS), []  # builds with the same options, if possible
     except InterpreterMissingError:

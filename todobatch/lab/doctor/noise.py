@@ -33,25 +33,25 @@ FIRST_TASKS = 200
 """Tasks of the first sample, which shows how long a task takes."""
 BATCHES = 8
 MOST_TASKS = 200_000
-"""All tasks are held in memory, so a sample has no more than these."""
+"""The most tasks of a sample, because all of them are in memory."""
 LEAST_PAIRS = 2
-"""Fewer pairs have no spread."""
+"""The smallest number of pairs that has a spread."""
 TIMES_S: tuple[Seconds, ...] = (10.0, 60.0, 300.0, 1800.0)
 """Measuring times for which the smallest detectable difference is computed."""
 POWER = 0.8
-"""A difference of the computed size is found with this probability."""
+"""The probability of finding a difference of the computed size."""
 LEVEL = 0.05
-"""Where there is no difference, one is found with this probability (two-sided)."""
+"""The probability of finding a difference where there is none (two-sided)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two samples of the same thing."""
+    """Two samples of the same cell, one right after the other."""
 
     a_s: Seconds
     b_s: Seconds
     total_s: Seconds
-    """How long both took, with the start of their processes."""
+    """Time of both samples, including the start of their processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Noise:
     robust_spread: Ratio
     """1.4826 × the median distance of the log ratios from their median; outliers weigh little."""
     mean: Estimate
-    """Mean difference of A from B. The true value is 0."""
+    """Mean difference of A from B, whose true value is 0."""
     detectable: tuple[Detectable, ...]
 
 
@@ -128,7 +128,7 @@ def summarise(pairs: Sequence[Pair], interpreter: str) -> Noise | None:
 
 
 def smallest_effect(spread: float, count: int) -> float:
-    """The mean log ratio that a paired t test of `count` pairs finds with `POWER` at `LEVEL`.
+    """Return the mean log ratio that a paired t test finds in `count` pairs with `POWER`.
 
     `spread` is the standard deviation of the log ratios; `count` is at least 2. The function solves
     P(T > t(1 - LEVEL/2, n - 1)) = POWER for the shift of a noncentral t, and multiplies that by
@@ -147,7 +147,7 @@ def smallest_effect(spread: float, count: int) -> float:
 
 
 def check(noise: Noise) -> Finding:
-    """Whether the mean difference of A from B is 0 within its interval, as it should be."""
+    """Check whether the mean difference of A from B is 0 within its interval, as it should be."""
     mean = noise.mean
     seen = (
         f"the same thing measured twice differs by {100 * mean.estimate:+.1f} % "
@@ -166,7 +166,7 @@ def check(noise: Noise) -> Finding:
 
 
 def _spread_factor(count: int, quantile: float) -> float:
-    """An end of the interval of a standard deviation, as a multiple of it.
+    """Return one end of a standard deviation's interval, as a multiple of the deviation.
 
     Source: (n - 1) s² ÷ σ² has a chi-square distribution (W. G. Cochran, 1934).
     """
@@ -182,7 +182,7 @@ def _detectable(spread: float, pair_s: Seconds, seconds: Seconds) -> Detectable:
 
 
 def _shape(sampler: Sampler, cell: Cell) -> WorkloadShape:
-    """A shape with as many tasks as take about `SAMPLE_S`."""
+    """Return a shape with as many tasks as take about `SAMPLE_S`."""
     first = _sample(sampler, cell, WorkloadShape(cell.workload, BATCHES, FIRST_TASKS // BATCHES))
     # CPU time, because a busy machine makes wall time longer.
     tasks = min(MOST_TASKS, max(BATCHES, SAMPLE_S / max(first.cpu_s, 1e-3) * first.tasks))

@@ -27,17 +27,16 @@ REPEATS = 4
 ENOUGH = 1.8
 """Two threads should get at least this many CPUs; the rest is for the system and for waking up."""
 LESS: Ratio = 0.95
-"""Below this share of what a long measurement gets, a short one gets noticeably less."""
+"""A short measurement below this share of a long one's CPUs is noted."""
 MUCH_LESS: Ratio = 0.9
-"""Below this share, short samples are too unreliable."""
+"""A short measurement below this share leads to a warning."""
 AT_TIMES = 1.5
 """A single measurement below this many CPUs is reported."""
 
 START_TIMEOUT_S: Seconds = 10.0
 
-# It runs with -I -S, where todobatch cannot be imported, so it speaks for itself what
-# `ipc.child_process` expects. The end is by the clock that all processes share. A thread that never
-# ran has used 0 s of CPU time.
+# It runs with -I -S, so it cannot import todobatch and writes the messages of `ipc.child_process`
+# itself. The end is a time of the monotonic clock, which all processes share.
 _BUSY = """
 import json, os, sys, threading, time
 
@@ -86,7 +85,7 @@ def measure(free_threaded: Path | None, repeats: int = REPEATS) -> Parallelism:
 
 
 def measure_once(free_threaded: Path | None, seconds: Seconds) -> list[float]:
-    """CPUs that two threads or processes got in so many seconds; empty if it failed."""
+    """Return how many CPUs two threads or processes get in `seconds`; empty on failure."""
     if free_threaded is None:
         commands = [_command(sys.executable, threads=1)] * 2
     else:
@@ -102,13 +101,13 @@ def measure_once(free_threaded: Path | None, seconds: Seconds) -> list[float]:
             for process in processes:
                 process.send(end)
             used = [process.next_event(seconds + START_TIMEOUT_S) for process in processes]
-    except OSError:  # it did not start, or not in time: TimeoutError is an OSError
+    except OSError:  # it did not start in time: TimeoutError is an OSError
         return []
     return [sum(each["cpu_s"] for each in used if each) / seconds] if all(used) else []
 
 
 def check(found: Parallelism, cpus_available: int) -> Finding:
-    """Whether short and long samples get the CPUs that they ask for."""
+    """Check whether short and long samples get the CPUs that they ask for."""
     if cpus_available < 2:
         return Finding(NAME, "note", "there is only one CPU")
     if not found.short or not found.long:

@@ -44,7 +44,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that the checks look at."""
+    """Everything that the checks read."""
 
     before: Snapshot
     after: Snapshot
@@ -134,13 +134,13 @@ def _whole(word: str | None) -> int | None:
 
 
 def _sum(values: Iterable[int | None]) -> int | None:
-    """The sum of the known values; None when none is known."""
+    """Return the sum of the known values; None when none is known."""
     known = [value for value in values if value is not None]
     return sum(known) if known else None
 
 
 def _counter(text: str | None, name: str) -> int | None:
-    """A number from a file that has one name and one number per line."""
+    """Return a number from a file that has one name and one number per line."""
     for line in (text or "").splitlines():
         if line.startswith(f"{name} "):
             return _whole(_word(line, 1))
@@ -148,7 +148,7 @@ def _counter(text: str | None, name: str) -> int | None:
 
 
 def _cpu_times(stat: str | None) -> tuple[int | None, int | None]:
-    """All ticks and the stolen ones; user time already includes guest time (proc_stat(5))."""
+    """Return the ticks of all CPUs and the stolen ones. User time includes guest time."""
     words = (stat or "").partition("\n")[0].split()
     if len(words) < 9 or words[0] != "cpu":
         return None, None
@@ -166,7 +166,7 @@ def _pressure(text: str | None) -> Ratio | None:
 
 
 def _quota(root: Path) -> float | None:
-    """CPUs granted by the control groups; infinite without a limit, None when not shown."""
+    """Return the CPUs that the cgroups grant; infinite without a limit, None if unknown."""
     if not cgroup.folders(root):
         return None
     quota = cgroup.cpu_quota(root)

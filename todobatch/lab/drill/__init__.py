@@ -1,1 +1,1 @@
-"""Every fault against every executor."""
+"""Run every executor with every fault, and count what became of the tasks."""

@@ -1,4 +1,4 @@
-"""Every fault against every executor, each pair in a process of its own under a time limit.
+"""Run every executor with every fault, each pair in a process of its own under a time limit.
 
     (executor, fault) ─► process, killed when it hangs ─► Record ─► Row ─► Drill
 
@@ -43,7 +43,7 @@ WATCHDOG_S: Seconds = 3.0
 RETRIES = 2
 BACKOFF_S: Seconds = 0.05
 PER_CPU = 2
-"""Pairs that run side by side on each CPU: they wait most of their time."""
+"""Pairs that run side by side on each CPU; they mostly wait."""
 MOST_SIDE_BY_SIDE = 4
 HAVE_FORK_SERVERS = frozenset({"processes", "wrapped-processes"})
 """Our executors with a fork server. Whether a peer has one shows when the fault strikes."""
@@ -54,7 +54,7 @@ PEER_ENTRIES: Mapping[str, str] = MappingProxyType(
 """Name of a peer -> ``module:function``."""
 
 OnProgress = Callable[[str, str], None]
-"""Gets the executor that is drilled, and the fault with how many pairs are done."""
+"""Called with the executor, and with the fault and how many pairs are done."""
 
 
 def drill(
@@ -68,15 +68,15 @@ def drill(
 ) -> Drill:
     """Run every fault against every executor on an interpreter.
 
-    `executors` may name peers, and then only what it names is drilled. Otherwise all of ours are,
-    and with `peers` all peers. Raises UsageError for an unknown name and a number of `tasks` out of
-    range, and KeyboardInterrupt when all processes have been killed.
+    `executors` names what to drill, peers included. By default all executors of todobatch are
+    drilled, and with `peers` all peers too. Raises UsageError for an unknown name or a number of
+    `tasks` out of range. Ctrl-C kills all processes, then KeyboardInterrupt is raised.
     """
     names = _known(executors, [*OWN, *(PEERS if peers or executors else ())], "executors")
     struck_by = _known(faults, list(FAULTS), "faults")
     if not LEAST_TASKS <= tasks <= MOST_TASKS:
         raise UsageError(
-            f"{tasks} tasks cannot be used",
+            f"{tasks} is out of range",
             place="`tasks`",
             remedy=f"pass a number from {LEAST_TASKS} to {MOST_TASKS}",
         )
@@ -124,11 +124,11 @@ class Driller:
     tasks: int = DEFAULT_TASKS
     peers: Mapping[str, str] = field(default_factory=lambda: PEER_ENTRIES)
     missing: str = ""
-    """Why the peers that must be installed are not, or empty."""
+    """Why the peers could not be installed; empty if they were."""
     limits: Limits = DEFAULT_LIMITS
 
     def run(self, executor: str, fault: Fault) -> Row:
-        """Let an executor meet a fault, and return its row."""
+        """Run an executor with a fault, and return the row."""
         begun = time.monotonic()
         entry = self.peers.get(executor)
         claims = entry is None and rows.isolates(OWN[executor].capabilities, fault)
@@ -161,11 +161,11 @@ class Driller:
         )
 
     def _unavailable(self, executor: str, fault: Fault) -> str:
-        """Return why the fault cannot meet the executor, or an empty text."""
+        """Return why the executor cannot be run with the fault, or an empty text."""
         if executor in self.peers:
             if self.missing and executor in PEERS and PEERS[executor].extra:
                 return self.missing
-            return rows.SUMS_NOTHING_UP if fault.where == "aggregate" else ""
+            return rows.NO_AGGREGATE if fault.where == "aggregate" else ""
         if executor in WRAPPED and fault.needs == "journal":
             return rows.NOT_A_NAME
         if fault.name == "fork-server-killed" and executor not in HAVE_FORK_SERVERS:

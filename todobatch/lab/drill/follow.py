@@ -1,7 +1,6 @@
-"""Runs the process in which an executor meets a fault, and kills it when it hangs.
+"""Run an executor with a fault in a process of its own, and kill the process when it hangs.
 
-The process runs `todobatch.child.drill`. Where the coordinator is killed in the middle of its work
-(`todobatch.lab.drill.killed`), there are two processes, one after the other.
+The process runs `todobatch.child.drill`.
 """
 
 import re
@@ -21,27 +20,23 @@ from todobatch.lab.store.machine import without_folders
 from todobatch.units import Seconds
 
 LIMIT_S: Seconds = 40.0
-"""A process is killed when it lives longer than this."""
+"""The longest lifetime of a process."""
 QUIET_S: Seconds = 4.0
-"""A process that has reported a task is killed when it then reports nothing for this long."""
+"""The longest silence of a process after its first report."""
 QUIET_PATIENT_S: Seconds = 15.0
-"""`QUIET_S` of an executor that claims to isolate the fault: it may run a hanging task again."""
+"""The same for an executor that isolates the fault, because it may run a hanging task again."""
 POLL_S: Seconds = 0.02
 _PREFIX = re.compile(r"^todobatch: error: (executor \w+: )?")
 
 
-def _never() -> bool:
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a process counts as hanging."""
+    """The times after which a process counts as hanging."""
 
     whole_s: Seconds = LIMIT_S
-    """The longest that it may live."""
+    """The longest lifetime."""
     quiet_s: Seconds = QUIET_S
-    """The longest that it may report nothing after its first task."""
+    """The longest silence after the first report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +50,7 @@ class Stage:
 
 
 def run_once(stage: Stage, job: DrillJob, limits: Limits) -> Record:
-    """Let an executor meet a fault in a process of its own, and return what it reported."""
+    """Run an executor with a fault in a process of its own, and return its reports."""
     record = Record()
     folder = Path(job.folder)
     with start_drill(stage, job) as process:
@@ -67,7 +62,7 @@ def run_once(stage: Stage, job: DrillJob, limits: Limits) -> Record:
 
 
 def start_drill(stage: Stage, job: DrillJob) -> ChildProcess:
-    """Start the process of a job."""
+    """Start the process that runs a drill job."""
     command = [stage.interpreter.executable, "-m", "todobatch.child.drill"]
     process = ChildProcess.start(command, stage.environment, folder=Path(job.folder))
     process.send(job.to_json())
@@ -80,17 +75,17 @@ def follow(
     stage: Stage,
     limits: Limits,
     *,
-    until: Callable[[], bool] = _never,
+    until: Callable[[], bool] = lambda: False,
     folder: Path | None = None,
 ) -> None:
     """Record events until the process has ended or counts as hanging, or `until` returns True.
 
-    It hangs when it lives too long, or reports nothing for too long. That time begins with its
-    first task, or with the strike of the fault where `folder` has the mark of that.
+    It hangs if it lives too long or is silent for too long. Silence counts from its first report,
+    or from the fault if `folder` contains the fault's mark.
     """
     begun = last = time.monotonic()
     while True:
-        ended = process.poll() is not None  # before its events are read, so that none is missed
+        ended = process.poll() is not None  # checked before reading, so that no event is missed
         events = process.available_events()
         for event in events:
             record.add(event)
@@ -123,6 +118,6 @@ def set_end(record: Record, process: ChildProcess) -> None:
 
 
 def _struck_since(folder: Path | None, last: Seconds) -> Seconds | None:
-    """Return since when a process that has reported no task is silent after the strike."""
+    """Return when the silence after the fault began; None before the fault."""
     struck = None if folder is None else struck_at(folder)
     return None if struck is None else max(struck, last)

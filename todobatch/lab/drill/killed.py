@@ -1,6 +1,6 @@
-"""Kills the process that coordinates in the middle of its work, and starts the job again.
+"""Kill the coordinator of a job in the middle of its work, and start the job again.
 
-One of our executors runs under ``todobatch run --journal``, so the second run resumes the first. A
+An executor of todobatch runs under ``todobatch run --journal``, so the second run resumes. A
 peer has no journal: its second run begins anew, beside the results that came back before the kill.
 """
 
@@ -22,7 +22,7 @@ from todobatch.units import Seconds
 END_S: Seconds = 5.0
 """Workers that live longer than this after their coordinator's end count as left over."""
 ROWS_WITHIN_S: Seconds = 3.0
-"""How long the struck task waits for further rows before the coordinator is killed."""
+"""Time that the struck task waits for further rows before the coordinator is killed."""
 
 
 def run_killed(stage: Stage, job: DrillJob, limits: Limits) -> Record:
@@ -32,7 +32,7 @@ def run_killed(stage: Stage, job: DrillJob, limits: Limits) -> Record:
 
 
 def alive_in(group: int) -> list[int]:
-    """Return the ids of a group's processes that still run, from /proc (see proc(5))."""
+    """Return the ids of a group's processes that are running, from /proc (see proc(5))."""
     alive = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -58,10 +58,10 @@ def count_survivors(record: Record, group: int) -> None:
 def _run_peer(stage: Stage, job: DrillJob, limits: Limits) -> Record:
     record, folder = Record(), Path(job.folder)
     mark = folder / MARK
-    enough = job.tasks // 4  # results before the kill, so that there is something to do again
+    enough = job.tasks // 4  # results before the kill, so that some tasks are repeated
 
     def is_time() -> bool:
-        # The rest may wait behind a task that holds the GIL: after a while the first are enough.
+        # A task that holds the GIL may block the rest, so after a while fewer results are enough.
         return mark.exists() and (len(record.settled) >= enough or _has_waited(mark))
 
     with start_drill(stage, job) as process:
@@ -122,7 +122,7 @@ def _start_run(stage: Stage, job: DrillJob) -> ChildProcess:
 
 
 def _has_rows(mark: Path, output: Path) -> bool:
-    """Return whether the struck task waits and there are rows, or it has waited for long."""
+    """Return whether the struck task waits and there are rows, or has waited long enough."""
     try:
         waited = _has_waited(mark)
         rows = output.with_name(f"{output.name}.part").stat().st_size

@@ -8,19 +8,19 @@ from typing import Any, Literal, TypeAlias
 from todobatch.units import Seconds
 
 End: TypeAlias = Literal["finished", "unavailable", "broke", "died", "hung"]
-"""How a process ended: broke: with an exception; died: killed; hung: it was killed by the drill."""
+"""How a process ended. broke: by an exception; died: by a signal; hung: killed by the drill."""
 
 
 @dataclass(slots=True)
 class Record:
-    """What a process reported, and how it ended. Filled by one thread."""
+    """The reports of one process. Filled by one thread."""
 
     done: set[int] = field(default_factory=set)
     """Tasks with a result."""
     failed: dict[int, str] = field(default_factory=dict)
     """Task -> the error that it was reported with."""
     unexpected: dict[int, str] = field(default_factory=dict)
-    """Task -> why what came back for it is not its result."""
+    """Task -> why its result is wrong."""
     times_reported: "Counter[int]" = field(default_factory=Counter)
     """Task -> how many times it was reported, as done or as failed."""
     settled: dict[int, Seconds] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Record:
     struck: Seconds | None = None
     """When the fault first struck, by the same clock; None when it never did."""
     counted: tuple[int, int] | None = None
-    """The coordinator's own count of tasks done and failed; None when it did not get so far."""
+    """The coordinator's own count of tasks done and failed; None if it did not finish."""
     left_over: int = 0
     """Processes that lived on after the coordinator was killed."""
     ended: End = "finished"
@@ -36,7 +36,7 @@ class Record:
     """Why it did not finish."""
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Take in an event of `todobatch.child.drill`."""
+        """Record an event of `todobatch.child.drill`."""
         match event["event"]:
             case "done":
                 self.done.update(event["tasks"])

@@ -1,4 +1,4 @@
-"""The rows of a drill: what became of the tasks when one executor met one fault."""
+"""The rows of a drill: what became of the tasks of one executor with one fault."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,11 +12,11 @@ from todobatch.lab.drill.record import End, Record
 from todobatch.units import Seconds
 
 SCHEMA = 1
-SUMS_NOTHING_UP = "it sums nothing up"
+NO_AGGREGATE = "it does not aggregate results"
 NOT_A_NAME = "todobatch run has no such executor"
 NO_FORK_SERVER = "it has no fork server"
 ERROR_KEPT = 120
-"""Characters that a note keeps of an error."""
+"""The most characters of an error in a note."""
 
 REMEDIES: Mapping[Need, str] = MappingProxyType(
     {
@@ -28,12 +28,12 @@ REMEDIES: Mapping[Need, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What became of the tasks when one executor met one fault."""
+    """What became of the tasks of one executor with one fault."""
 
     executor: str
     fault: str
     isolates: bool
-    """Whether the executor claims to isolate the fault; of a peer: whether it did in this run."""
+    """Whether the executor claims to isolate the fault; for a peer, whether it did in this run."""
     peer: bool
     tasks: int
     """Tasks of the job; 0 where the executor is not available."""
@@ -42,16 +42,16 @@ class Row:
     set_aside: int
     """1 when the struck task has no result and was reported with an error of its own."""
     lost: int
-    """Tasks with neither, and tasks that failed although nothing is wrong with them."""
+    """Tasks that are neither done nor set aside."""
     duplicated: int
     """Reports beyond the first one of each task."""
     recovery_s: Seconds | None
     """From the strike until the struck task was done or set aside; None when a task was lost."""
     seconds: Seconds
-    """How long it took in all, with the start of its process."""
+    """Total time, including the start of the process."""
     ended: End
     agrees: bool = True
-    """Whether the coordinator, if it got so far, counted the same."""
+    """Whether the coordinator counted the same; True if it did not finish counting."""
     note: str = ""
     remedy: str = ""
 
@@ -85,7 +85,7 @@ class Drill:
 
     @property
     def failed(self) -> tuple[Row, ...]:
-        """Rows of executors that claim to isolate the fault, and did not."""
+        """Rows of executors that claim to isolate the fault but did not."""
         return tuple(row for row in self.rows if not row.claim_holds)
 
     def as_json(self) -> str:
@@ -108,7 +108,7 @@ class Drill:
 
 
 def isolates(capabilities: Capabilities, fault: Fault) -> bool:
-    """Return whether such an executor claims that the fault hurts the struck task only.
+    """Return whether an executor with these capabilities claims to isolate the fault.
 
     Every executor isolates exceptions, and the journal belongs to the coordinator, which all share.
     """
@@ -129,7 +129,7 @@ def row_of(record: Record, job: DrillJob, *, claims: bool, seconds: Seconds) -> 
     tasks = range(job.tasks) if ran else range(0)
     done = record.done.intersection(tasks)
     innocent = {error for task, error in record.failed.items() if task != struck}
-    # A struck task that has the error of all others was not isolated: it is lost with them.
+    # A struck task that has the error of all others was not isolated: it is counted as lost.
     set_aside = {struck} - done if record.failed.get(struck) not in {None, *innocent} else set()
     lost = len(tasks) - len(done) - len(set_aside)
     duplicated = sum(times - 1 for times in record.times_reported.values())
@@ -173,7 +173,7 @@ def _remedy(record: Record, fault: Fault, *, ran: bool, claims: bool) -> str:
 
 
 def _notes(record: Record, job: DrillJob, done: set[int]) -> Iterator[str]:
-    """Yield what a reader must know beside the figures."""
+    """Yield the remarks that belong beside the figures."""
     if record.ended != "finished":
         yield _short(record.why)
     if record.ended == "unavailable":
@@ -182,7 +182,7 @@ def _notes(record: Record, job: DrillJob, done: set[int]) -> Iterator[str]:
         yield "the fault did not strike"
     innocent = set(record.failed) - done - {job.struck}
     if innocent:
-        yield f"tasks with nothing wrong failed too: {_short(record.failed[min(innocent)])}"
+        yield f"other tasks failed too: {_short(record.failed[min(innocent)])}"
     if record.unexpected:
         yield _short(record.unexpected[min(record.unexpected)])
     if record.counted not in {None, (len(done), len(record.failed))}:

@@ -29,7 +29,7 @@ from todobatch.units import Seconds, show_bytes, show_seconds
 
 MANIFEST = "todobatch-build.json"
 
-# The lines that each stage prints, counted on Linux with 3.14.7. They only show progress.
+# The number of lines that each stage prints on Linux with 3.14.7, to show progress.
 _LINES = {
     "configure": 820,
     "make": 490,
@@ -157,7 +157,11 @@ def _unpack(archive: Path, to: Path, progress: Progress) -> Path:
             else:
                 tar.extractall(to)  # noqa: S202
     except (tarfile.TarError, OSError) as error:
-        raise BuildError(f"the archive cannot be unpacked: {error}", place=str(archive)) from error
+        raise BuildError(
+            f"the archive cannot be unpacked: {error}",
+            place=str(archive),
+            remedy="make room on that disk, or delete the archive so that it is downloaded again",
+        ) from error
     inside = list(to.iterdir())
     return inside[0] if len(inside) == 1 else to
 

@@ -34,7 +34,7 @@ Origin: TypeAlias = Literal["running", "PATH", "uv", "cache", "path"]
 
 _ORIGIN_RANK: dict[Origin, int] = {"path": 0, "cache": 1, "uv": 2, "running": 3, "PATH": 4}
 
-# What sets two builds apart besides the GIL, and the fact that shows it.
+# Differences between builds besides the GIL, and the fact that shows each.
 _COMPARED = {
     "version": "version",
     "profile-guided optimisation": "optimized_build",
@@ -65,13 +65,13 @@ class Broken:
 
 
 class Survey(NamedTuple):
-    """Everything that was found."""
+    """All interpreters that were found."""
 
     working: list[Interpreter]
     """The preferred ones come first. A build that has several names is listed once."""
     broken: list[Broken]
     misnamed: list[Broken]
-    """They work, but are not the version that the file's name says."""
+    """Working interpreters whose version differs from the file's name."""
 
 
 class _Candidate(NamedTuple):
@@ -103,8 +103,7 @@ def find_all(specs: Sequence[str]) -> list[Interpreter]:
 
     A comparison of a profile-guided 3.14 with a plain 3.14t would compare builds. So if every
     version has a build of the same kind (the same patch version and compiler, if possible), those
-    are chosen; otherwise each spec gets what `find` returns. `differences` names what remains.
-    Raises what `find` raises.
+    are chosen. Otherwise each spec gets what `find` returns. Raises what `find` raises.
     """
     named = [spec for spec in specs if not is_path(spec)]
     for spec in named:
@@ -115,12 +114,12 @@ def find_all(specs: Sequence[str]) -> list[Interpreter]:
 
 
 def survey() -> Survey:
-    """Look for every known version, and prove the running interpreter too."""
+    """Find every known version, and check the running interpreter too."""
     return look_for(SPECS)
 
 
 def differences(a: Interpreter, b: Interpreter) -> list[str]:
-    """Say what sets two builds apart besides the GIL, so that a comparison would mislead."""
+    """Return the differences of two builds, besides the GIL, that make a comparison misleading."""
     found = []
     for label, key in _COMPARED.items():
         ours, theirs = (cast("dict[str, object]", one.facts)[key] for one in (a, b))
@@ -166,7 +165,7 @@ def look_for(specs: Iterable[str]) -> Survey:
     for answer in answers:
         if isinstance(answer, tuple):
             interpreter, prefix = answer
-            # One file may have several names; a virtual environment's has a prefix of its own.
+            # One file may have several names. A virtual environment has a prefix of its own.
             file = interpreter.executable.stat()
             place = (os.path.realpath(prefix), file.st_dev, file.st_ino)
             known = working.get(place)
@@ -211,7 +210,7 @@ def _answer(candidate: _Candidate) -> tuple[Interpreter, str] | Broken:
         proof = prove(candidate.executable)
     except NotAnInterpreterError as error:
         return Broken(candidate.executable, candidate.origin, str(error))
-    # A pyenv shim reports where the real file is: samples then start that, not a shell script.
+    # A pyenv shim reports the real file, so samples start that and not a shell script.
     reported = Path(proof.facts["executable"])
     executable = reported if reported.is_file() else candidate.executable
     return (
@@ -221,7 +220,7 @@ def _answer(candidate: _Candidate) -> tuple[Interpreter, str] | Broken:
 
 
 def _at_path(spec: str) -> Interpreter:
-    # Not resolved: a virtual environment's python is a link, and its place makes the environment.
+    # The link is not resolved, because its place makes the virtual environment.
     path = Path(spec).expanduser().absolute()
     remedy = "name the executable itself, such as .venv/bin/python"
     if not path.is_file():
@@ -235,7 +234,7 @@ def _at_path(spec: str) -> Interpreter:
 
 
 def _alike(specs: Sequence[str], working: Sequence[Interpreter]) -> dict[str, Interpreter]:
-    """Return an interpreter for each spec, all of one kind; nothing where there is no such kind."""
+    """Return one interpreter for each spec, all built alike; empty if that is impossible."""
 
     def build(interpreter: Interpreter) -> tuple[object, ...]:
         facts = interpreter.facts

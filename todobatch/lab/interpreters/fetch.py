@@ -1,4 +1,4 @@
-"""Fetch a pinned source archive from the first source that gives exactly what is pinned."""
+"""Download a source archive from the first source whose file has the pinned checksum."""
 
 import hashlib
 import shutil
@@ -16,7 +16,7 @@ from todobatch.lab.progress import Progress
 from todobatch.units import Seconds
 
 SOCKET_TIMEOUT_S: Seconds = 15.0
-"""The limit of each wait on the network. A slow download goes on, and a dead one ends."""
+"""The limit of each wait on the network, so a slow download continues and a dead one ends."""
 
 _CHUNK = 1 << 18
 
@@ -69,7 +69,7 @@ def fetch(pin: Pin, progress: Progress, sources: Sequence[Source] = SOURCES) -> 
 
 
 def _download_first(pin: Pin, sources: Sequence[Source], fresh: Path, progress: Progress) -> None:
-    """Download the archive from the first source that gives what is pinned."""
+    """Download the archive from the first source whose file has the pinned checksum."""
     answers = []
     for source in sources:
         addresses = list(source.addresses(pin))
@@ -94,7 +94,7 @@ def _download_first(pin: Pin, sources: Sequence[Source], fresh: Path, progress: 
 
 
 def _try(address: str, pin: Pin, fresh: Path, text: str, progress: Progress) -> str | None:
-    """Download from one address; return what was wrong, or None when it gave what is pinned."""
+    """Download from one address; return what was wrong, or None for the pinned file."""
     try:
         got = _download(address, fresh, text, progress)
     except urllib.error.HTTPError as error:
@@ -109,7 +109,7 @@ def _try(address: str, pin: Pin, fresh: Path, text: str, progress: Progress) -> 
 
 
 def _download(address: str, fresh: Path, text: str, progress: Progress) -> str:
-    """Save what an address gives, and return its sha256."""
+    """Save the file at an address, and return its sha256."""
     digest = hashlib.sha256()
     # The addresses are ours or apt's own; file: ones are local mirrors.
     request = urllib.request.Request(address, headers={"User-Agent": "todobatch"})  # noqa: S310

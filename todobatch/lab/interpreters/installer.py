@@ -28,7 +28,7 @@ def install(
     pin: Pin | None = None,
     sources: Sequence[fetch.Source] = fetch.SOURCES,
 ) -> Interpreter:
-    """Install a spec such as '3.14t' into the cache and return it; at once when it is there.
+    """Install a spec such as '3.14t' into the cache, unless it is there, and return it.
 
     With `prebuilt`, uv's download is tried first. It is profile-guided, so it serves `optimized`
     too. Otherwise CPython is built from the first of `sources` that gives the pinned archive; `pin`
@@ -65,7 +65,7 @@ def check_installable(spec: str) -> Pin:
 
 
 def _installed(target: Target, progress: Progress) -> Path | None:
-    """Return what an earlier install left in the cache, if it works."""
+    """Return the executable that was installed earlier, if it works."""
     own = target.executable(target.folder)
     for executable in [own, *_downloaded(target)]:
         if not executable.is_file():
@@ -84,7 +84,7 @@ def _downloaded(target: Target) -> list[Path]:
 
 
 def _from_uv(target: Target, progress: Progress) -> Path | None:
-    """Let uv download it into the cache; return None, after a message, when that fails."""
+    """Let uv download it into the cache; report a failure and return None."""
     uv = uv_executable()
     if uv is None:
         progress.message("  uv is not installed: building from source")
@@ -99,7 +99,7 @@ def _from_uv(target: Target, progress: Progress) -> Path | None:
             if problem is None:
                 progress.message(f"  {request}: downloaded with uv")
                 return executable
-    why = problem or "it is not where it should be"
+    why = problem or "uv did not put it into the expected folder"
     progress.message(f"  uv could not provide {request} ({why})")
     progress.message("  so it is built from source")
     return None

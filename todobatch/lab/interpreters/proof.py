@@ -15,7 +15,7 @@ from todobatch.runtime import RuntimeFacts
 from todobatch.units import Seconds
 
 PROOF_TIMEOUT_S: Seconds = 20.0
-"""A candidate that has not answered by then is killed. A cold start takes less."""
+"""A candidate that does not answer within this time is killed."""
 
 NEEDED_MODULES = ("zlib", "_ctypes", "_hashlib", "_interpreters", "_sqlite3", "_ssl")
 """Modules that an installed interpreter must have. A build without headers lacks some of them."""

@@ -1,7 +1,6 @@
-"""How an interpreter is named: a spec such as '3.14' or '3.14t', or a path. And what is pinned.
+"""The names of interpreters (a spec such as '3.14t', or a path), and the pinned versions.
 
-To pin another version, add a line to `PINS`. The sum is that of the upstream archive
-``Python-VERSION.tar.xz``.
+To pin another version, add a line to `PINS` with the sha256 of ``Python-VERSION.tar.xz``.
 """
 
 import os
@@ -25,7 +24,7 @@ class Pin:
     """One source archive, pinned by version and content."""
 
     version: str
-    """As Python writes it: ``'3.15.0rc2'``."""
+    """The version as Python writes it: ``'3.15.0rc2'``."""
     sha256: str
 
     @property
@@ -63,7 +62,11 @@ def check_spec(spec: str) -> None:
     version = (3, int(match[1]))
     if version < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
-        raise UsageError(f"todobatch needs Python {oldest} or newer", place=f"interpreter {spec}")
+        raise UsageError(
+            f"todobatch needs Python {oldest} or newer",
+            place=f"interpreter {spec}",
+            remedy="choose one that `todobatch interpreters` lists",
+        )
     if match[2] and version < OLDEST_FREE_THREADED:
         raise UsageError(
             "Python has free-threaded builds since 3.13",

@@ -142,6 +142,7 @@ def _prove(interpreter: Interpreter, packages: Path, requirements: Path = REQUIR
             raise BuildError(
                 f"{name} was installed too, and importing it turns the GIL back on",
                 place=place,
+                remedy=f"remove {name} from {requirements.name}",
             )
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     done = subprocess.run(
@@ -153,7 +154,11 @@ def _prove(interpreter: Interpreter, packages: Path, requirements: Path = REQUIR
     )
     printed = " ".join(done.stderr.split())[-600:]
     if done.returncode != 0:
-        raise BuildError(f"the dependencies do not import: {printed}", place=place)
+        raise BuildError(
+            f"the dependencies do not import: {printed}",
+            place=place,
+            remedy="use an interpreter for which these packages have wheels",
+        )
     if interpreter.facts["free_threaded_build"] and done.stdout.strip() != "off":
         raise BuildError(
             f"a dependency turned the GIL back on: {printed}",

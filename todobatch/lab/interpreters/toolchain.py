@@ -51,12 +51,12 @@ class Missing:
 
     @property
     def packages(self) -> list[str]:
-        """Return the Debian packages that provide it."""
+        """Return the Debian packages that provide what is missing."""
         return [*([TOOLS] if self.tools else []), *(lib.package for lib in self.libraries)]
 
     @property
     def fatal(self) -> list[str]:
-        """Return the names of what a build cannot do without."""
+        """Return the missing tools and headers without which a build fails."""
         return [
             *self.tools,
             *(f"{lib.header} ({lib.gives})" for lib in self.libraries if lib.needed),
@@ -101,7 +101,7 @@ def look() -> Missing:
 
 
 def advice(missing: Missing) -> str:
-    """Return the command that installs it."""
+    """Return the command that installs what is missing."""
     if shutil.which("apt-get"):
         sudo = "" if os.geteuid() == 0 else "sudo "
         return f"{sudo}apt-get install {' '.join(missing.packages)}"

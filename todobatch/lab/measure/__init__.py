@@ -1,1 +1,1 @@
-"""Timing samples: the nursery, one sample, the order of samples, a whole run."""
+"""Measure samples: one sample, the order of samples, a whole run, and two cells in turns."""

@@ -1,4 +1,4 @@
-"""Everything that `todobatch bench` does: plan a run, measure its samples, leave a run folder.
+"""Plan a run, measure its samples and write the run folder, for `todobatch bench`.
 
 Choice ─► interpreters ─► draft ─► calibrate ─► plan ─► run folder ─► samples ─► pyperf files
                                                             │
@@ -75,8 +75,8 @@ def begin(
 def begin_like(folder: Path, progress: Progress, *, output: Path | None = None) -> Run:
     """Measure a new run by the plan of another one, so that `compare` can compare the two.
 
-    Cells, tasks, sizes, day and seed are the same; the outputs must be the same too. Interpreters
-    and machine are those of now. Raises what `begin` raises.
+    Cells, tasks, sizes, day and seed are those of the other run, and the outputs must be equal.
+    Interpreters and machine may differ. Raises what `begin` raises.
     """
     begun = _Begun(output)
     plan = load_run(folder).meta.plan
@@ -96,15 +96,14 @@ def begin_like(folder: Path, progress: Progress, *, output: Path | None = None) 
 def resume(folder: Path, progress: Progress) -> Run:
     """Continue a run: its samples are kept, and its plan and order stay as they are.
 
-    Raises UsageError when interpreters, machine or tasks are not what they were, and else what
-    `begin` raises.
+    Raises UsageError when interpreters, machine or tasks have changed, and what `begin` raises.
     """
     with open_run(folder) as opened:
         meta = opened.meta
         interpreters = find_interpreters(meta.interpreters, progress)
         if changed := changes(meta, interpreters):
             raise UsageError(
-                "this run was begun with something else: " + "; ".join(changed),
+                "this run was begun under other conditions: " + "; ".join(changed),
                 place=str(folder),
                 remedy="begin a new run: samples of different things cannot be compared",
             )
@@ -116,7 +115,7 @@ def resume(folder: Path, progress: Progress) -> Run:
 
 
 class _Begun:
-    """What is noted when a run begins, before this process puts load on the machine."""
+    """The state of the machine when a run begins, before this process puts load on it."""
 
     def __init__(self, output: Path | None) -> None:
         self._at = time.monotonic()
@@ -157,7 +156,7 @@ def _measure(
     *,
     spent_s: Seconds = 0.0,
 ) -> Run:
-    """Measure what the plan still lacks, and write the pyperf files."""
+    """Measure what the plan lacks, and write the pyperf files."""
     plan = opened.meta.plan
     source = cast(TaskSource, dict(plan.source))
     sampler = Sampler(interpreters, source, plan.today, timeout_s=_timeout(plan))

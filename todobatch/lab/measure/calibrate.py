@@ -1,8 +1,8 @@
 """Choose how large the samples of a workload are, by measuring it at the start of a run.
 
 Short samples mislead: a kernel that packs short-lived threads onto one CPU lets two threads of
-0.1 s run one after the other. So a sequential sample of computing work lasts about a second. One of
-waiting lasts half a second, because waits overlap however long they are.
+0.1 s run one after the other. So a sequential sample of computing work lasts about a second. A
+sample of waiting lasts half a second, because waits overlap however long they are.
 
 The workload is measured with the sequential executor, which all others are compared with, on the
 first interpreter. Every cell of a workload gets the same shape.
@@ -22,15 +22,15 @@ WAITING_SAMPLE_S: Seconds = 0.5
 BALANCE = 8
 """The number of batches is a multiple of this, so 2, 4 and 8 workers can share them evenly."""
 MOST_BATCHES = 40
-"""The most batches of a sample, five a worker with eight workers: each adds a span to the file."""
+"""The most batches of a sample, because each adds a span to the file."""
 MOST_SMALL_BATCHES = 1_024
 """The most batches of a sample when the user chose the size of a batch."""
 MOST_TASKS = 200_000
 """The most tasks of a sample: all of them are in memory, in every process."""
 DOCUMENT_BATCH = 100
-"""Tasks a batch in the source document."""
+"""The tasks of a batch in the source document."""
 PROBE_S: Seconds = 0.1
-"""A first measurement at least this long is good enough to choose a size by."""
+"""A first measurement at least this long is precise enough to choose the size."""
 
 
 def calibrate(sampler: Sampler, draft: Draft, workload: str) -> WorkloadShape:
@@ -73,7 +73,7 @@ def _kind(workload: str) -> str | None:
 
 
 def _seconds_a_task(sampler: Sampler, cell: Cell, batch_size: int | None) -> Seconds:
-    """Measure more and more tasks, until they take long enough to be trusted."""
+    """Measure more and more tasks until the time is long enough to be reliable."""
     guess = WORKLOADS[cell.workload].task_seconds if cell.workload in WORKLOADS else None
     tasks = BALANCE if guess is None else max(BALANCE, round(1.2 * PROBE_S / guess))
     most = min(MOST_TASKS, _most_batches(batch_size) * (batch_size or MOST_TASKS))

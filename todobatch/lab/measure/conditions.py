@@ -19,9 +19,9 @@ _FREQUENCY = re.compile(
 
 
 def conditions(started: dt.datetime, duration_s: Seconds, value: Seconds) -> dict[str, Any]:
-    """Return what pyperf would keep of a run that has just ended and that differs between runs.
+    """Return the metadata that pyperf would store for a run that has just ended.
 
-    `value` is the measured time. Frequencies and temperatures are there where Linux shows them.
+    `value` is the measured time. Frequencies and temperatures are included if Linux shows them.
     """
     found: dict[str, Any] = {
         "date": started.astimezone().replace(tzinfo=None).isoformat(" "),
@@ -45,7 +45,7 @@ def _frequencies() -> str:
 
 
 def _temperatures() -> str:
-    """Return what Intel's sensors show, such as ``coretemp:Core 0=45 C``."""
+    """Return the temperatures of Intel's sensors, such as ``coretemp:Core 0=45 C``."""
     return ", ".join(
         f"coretemp:{_read(label).strip()}={float(_read(value)) / 1000:.0f} C"
         for name in sorted(SENSORS.glob("*/name"))

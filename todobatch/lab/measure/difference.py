@@ -1,4 +1,4 @@
-"""How long B takes compared with A: what blocks of turns show, and when that is decided."""
+"""Estimate B's time ÷ A's from blocks of turns, and decide when to stop."""
 
 import dataclasses
 import math
@@ -14,12 +14,12 @@ from todobatch.lab.store.schema import Cell, Estimate, Verdict
 from todobatch.units import Ratio, Seconds
 
 LEVEL = 0.05
-"""The error rate of a verdict, however often somebody looks before it."""
+"""The error rate of a verdict, however often the data are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What one pair of processes showed."""
+    """The measurements of one pair of processes."""
 
     log_ratio: float
     """log(A's time ÷ B's), the Hodges-Lehmann centre of the rounds; above 0, B is faster."""
@@ -45,7 +45,7 @@ class Difference:
     ratio: Estimate
     """B's time ÷ A's, with its 95 % interval."""
     verdict: Verdict
-    """On B: ``'faster'``, ``'slower'``, ``'equivalent'`` or ``'inconclusive'``."""
+    """The verdict on B: ``'faster'``, ``'slower'``, ``'equivalent'`` or ``'inconclusive'``."""
     beyond_limit: bool | None
     """Whether B is slower by more than the limit; None when undecided or without a limit."""
     took_s: Seconds
@@ -82,11 +82,10 @@ def beyond(logs: Sequence[float], limit: Ratio) -> bool | None:
 def decided(
     logs: Sequence[float], *, target: Ratio, limit: Ratio | None, stop_at_verdict: bool
 ) -> bool:
-    """Return whether more blocks are not needed.
+    """Return whether enough blocks were measured.
 
-    With a `limit` that is so when `beyond` is decided and was confirmed by further blocks;
-    otherwise when there is a verdict (with `stop_at_verdict`), or when the interval is within
-    ± `target`.
+    With a `limit`: when `beyond` is decided and further blocks have confirmed it. Without: when
+    there is a verdict (with `stop_at_verdict`), or the interval is within ± `target`.
     """
     if limit is not None:
         return beyond(logs[: -evidence.CONFIRMING], limit) is not None

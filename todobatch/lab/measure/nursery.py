@@ -29,9 +29,9 @@ from todobatch.units import Seconds
 START_TIMEOUT_S: Seconds = 60.0
 """The longest that a nursery may take to answer, its start included."""
 END_TIMEOUT_S: Seconds = 5.0
-"""A process that has done all is killed when it has not ended by then."""
+"""A process that has finished its work is killed if it does not end within this time."""
 MESSAGE_KEPT = 1_000
-"""Characters that are kept of what a process printed last."""
+"""The number of characters that are kept of the last output of a process."""
 
 
 class Nursery:
@@ -49,13 +49,13 @@ class Nursery:
         """
         self._interpreter = interpreter
         self._failure: MeasurementError | None = None
-        """Why it forks no more: it has ended, or one of its answers was not read."""
+        """Why it cannot fork: it has ended, or one of its answers was not read."""
         self._process = ChildProcess.start(
             [interpreter.executable, "-m", "todobatch.child.nursery", role], environment
         )
         self.pid = self._process.pid
         self.close = weakref.finalize(self, self._process.close, START_TIMEOUT_S)
-        """End it and its children."""
+        """End the nursery and its children."""
 
     def child(self) -> ChildProcess:
         """Fork a child. Raises MeasurementError when the nursery has ended."""
@@ -79,7 +79,7 @@ class Nursery:
             answer = self._process.next_event(START_TIMEOUT_S)
         except TimeoutError:
             self._failure = self._error(f"did not answer for {START_TIMEOUT_S:.0f} s")
-        except BaseException:  # Ctrl-C: this answer would be taken for that of the next request
+        except BaseException:  # Ctrl-C: the answer would be read as that of the next request
             self._failure = self._error("was interrupted")
             raise
         else:

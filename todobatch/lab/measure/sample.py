@@ -1,4 +1,4 @@
-"""Takes one sample: a fresh process of an interpreter, followed to its end and checked.
+"""Take one sample: run a fresh process of an interpreter to its end, and check its report.
 
 The process is a child of its block's nursery (`todobatch.lab.measure.nursery`). It is killed with
 all its workers on a timeout and on Ctrl-C, and it ends by itself when this process is gone.
@@ -46,7 +46,7 @@ class Sampler:
     _nurseries: dict[tuple[int, str], Nursery] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )
-    """Those of the current block, by block and interpreter."""
+    """The nurseries of the current block, by block and interpreter."""
 
     def close(self) -> None:
         """End the nurseries. Those of a block are also ended when the next block begins."""
@@ -93,7 +93,7 @@ class Sampler:
         )
 
     def _observe(self, slot: Slot, shape: WorkloadShape) -> tuple[Event, str | None]:
-        """Run one sample's process to its end, and return what it saw or why there is nothing."""
+        """Run one sample's process to its end, and return its report or why there is none."""
         cell = slot.cell
         spec: SampleSpec = {
             "workload": cell.workload,
@@ -135,7 +135,7 @@ class Sampler:
 def why_void(
     observed: Mapping[str, Any], interpreter: Interpreter, shape: WorkloadShape
 ) -> str | None:
-    """Return why what was observed is not what was asked for, or None when it is."""
+    """Return why a sample is void, or None for a valid one."""
     asked = interpreter.facts
     if observed["version"] != asked["version"]:
         return f"it ran on Python {observed['version']}, not {asked['version']}"
@@ -151,11 +151,11 @@ def why_void(
         return f"{observed['failed']} tasks failed: {first}"
     if observed["retried"]:
         return (
-            f"{observed['retried']} runs of batches were repeated, {observed['replaced']} workers "
-            "replaced"
+            f"batches were retried {observed['retried']} times, and {observed['replaced']} workers "
+            "were replaced"
         )
     if observed["batches"] != shape.batches:
-        return f"{observed['batches']} batches came back of {shape.batches}"
+        return f"only {observed['batches']} of {shape.batches} batches came back"
     if shape.digest and observed["digest"] != shape.digest:
         return (
             f"its output differs: digest {observed['digest'][:12]}, "

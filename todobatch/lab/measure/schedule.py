@@ -5,7 +5,7 @@ always runs when the machine is in the same state (randomised complete blocks: F
 of Experiments", 1935). Cells of one workload stay together: they are compared with each other, and
 the machine drifts less between neighbours.
 
-With a target, samples go to the cells that still matter. From the second block on these are the
+With a target, samples go to the undecided cells. From the second block on these are the
 cells that may be the fastest of their workload (`verdict.undecided`), and the sequential runs that
 they are compared with. The verdicts stay valid under such stopping: `todobatch.lab.stats.evidence`.
 """
@@ -32,19 +32,19 @@ OVERTIME = 1.1
 
 @dataclass(frozen=True, slots=True)
 class Upcoming:
-    """The sample that is measured next, and how far the run is."""
+    """The sample that is measured next, and the progress of the run."""
 
     slot: Slot
     blocks: int
-    """Blocks of the run, at most."""
+    """The most blocks that the run may have."""
     cells: int
-    """Samples of this block."""
+    """The number of samples in this block."""
     index: int
-    """Number of the sample among these, from 0."""
+    """The number of the sample within the block, from 0."""
     taken: int
-    """Samples that the run has so far."""
+    """The number of samples that the run has so far."""
     left_s: Seconds
-    """Time that the rest takes at most; NaN before the first sample."""
+    """The time that is left at most; NaN before the first sample."""
     attempt: int = 1
 
 
@@ -113,7 +113,7 @@ def run(
     *,
     spent_s: Seconds = 0.0,
 ) -> Iterator[Sample]:
-    """Measure what the plan still lacks; each sample is on disk before it is yielded.
+    """Measure what the plan lacks; each sample is on disk before it is yielded.
 
     The run ends when the target is reached, or when another block would not fit into the budget.
     The first block is always measured. `spent_s` and the samples of earlier sessions count towards
@@ -150,7 +150,7 @@ def run(
 
 
 class _Clock:
-    """Knows the time spent, and estimates the rest from how long each cell has taken so far."""
+    """Estimates the remaining time from the time spent and the mean time of each cell."""
 
     def __init__(self, plan: Plan, samples: Sequence[Sample], spent_s: Seconds) -> None:
         self._plan = plan
@@ -161,17 +161,17 @@ class _Clock:
             self.add(sample)
 
     def add(self, sample: Sample) -> None:
-        """Note how long a sample of its cell took."""
+        """Record the time of a sample for its cell."""
         self._took.setdefault(sample.cell, []).append(sample.process_s)
 
     def fits(self, slots: Sequence[Slot]) -> bool:
-        """Return whether these slots fit into the rest of the budget, as far as is known."""
+        """Return whether these slots are expected to fit into the rest of the budget."""
         if not self._plan.budget_s or not self._took:
             return True
         return self._spent() + self._expected(slots) <= self._plan.budget_s
 
     def overdrawn(self) -> bool:
-        """Return whether much more than the budget is spent."""
+        """Return whether more than `OVERTIME` × the budget is spent."""
         return bool(self._plan.budget_s) and self._spent() > OVERTIME * self._plan.budget_s
 
     def left(self, slots: Sequence[Slot], index: int, blocks_after: int) -> Seconds:

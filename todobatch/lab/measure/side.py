@@ -3,7 +3,7 @@
 ::
 
     controller ── its spec; then a message for each turn ──────────────► side (a nursery's child)
-    controller ◄── what it saw when warm; then an event for each turn ── side
+    controller ◄── its last warm-up turn; then an event for each turn ── side
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from todobatch.lab.store.schema import Cell
 from todobatch.units import Seconds
 
 TURN_TIMEOUT_S: Seconds = 120.0
-"""A side that has not finished a turn by then is ended. Warming up may take four times as long."""
+"""A side whose turn takes longer is ended. Warming up may take four times as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def open_side(
     """Start a side, and end it with the block. Raises MeasurementError."""
     with nursery.child() as child:
         yield Side(child, spec, cell, interpreter)
-        child.close(END_TIMEOUT_S)  # by itself, so that it removes its temporary files
+        child.close(END_TIMEOUT_S)  # it ends by itself, so that it removes its temporary files
 
 
 class Side:
@@ -61,7 +61,7 @@ class Side:
     def ready(self) -> Turn:
         """Wait until it is warm, and return the last turn of its warm-up."""
         if self._warm is None:
-            # Two turns of its own, and as many of the other side's where both share a CPU.
+            # Warming up takes two turns, and four where both sides share a CPU.
             self._warm = self._answer(4 * TURN_TIMEOUT_S)
         return self._warm
 

@@ -42,7 +42,7 @@ from todobatch.processors import resolve
 from todobatch.units import Ratio, Seconds
 
 TARGET: Ratio = 0.005
-"""A comparison ends undecided once its interval is within ± this."""
+"""A comparison ends as inconclusive once its ratio is known to ± this share."""
 TURN_S: Seconds = 0.005
 PARALLEL_TURN_S: Seconds = 0.05
 """Turns of several workers are longer, because waking the workers takes time."""
@@ -50,7 +50,7 @@ ROUNDS_S: Seconds = 0.3
 """The time that the rounds of a block take together; more rounds hardly improve a block."""
 LEAST_ROUNDS, MOST_ROUNDS = 12, 60
 LONG_TURN_S: Seconds = 0.25
-"""A block of turns that last longer than this, because one task does, has `FEW_ROUNDS`."""
+"""A block has only `FEW_ROUNDS` rounds if a turn takes longer than this."""
 FEW_ROUNDS = 3
 MOST_BLOCKS = 200
 BUDGET_S: Seconds = 60.0
@@ -78,11 +78,11 @@ class Versus:
     environments: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
     """Environment variables that A's and B's processes get besides the usual ones."""
     batch_size: int | None = None
-    """Tasks a batch; None: a turn is one batch with one worker, four a worker with more."""
+    """Tasks of a batch. None: a turn has one batch with one worker, else four for each worker."""
     decide: bool = True
     """Whether to stop as soon as there is a verdict, before the target or the budget."""
     limit: Ratio | None = None
-    """Go on until it is decided whether B is slower by more than this."""
+    """If set, the comparison ends when it is decided whether B is slower by more than this."""
 
     def run(self, on_block: Callable[[Difference], None] = lambda _: None) -> Difference:
         """Measure blocks until it is decided, the target is reached or the budget is spent.
@@ -234,7 +234,7 @@ def prepare(
 ) -> Versus:
     """Find the interpreters, read the tasks once, and refuse what cannot be compared.
 
-    Raises UsageError, InputError and its kin, InterpreterMissingError and
+    Raises UsageError, InputError and its subclasses, InterpreterMissingError and
     ExecutorUnavailableError.
     """
     today = runtime.today()

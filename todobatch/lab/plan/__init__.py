@@ -1,1 +1,1 @@
-"""What is to be measured."""
+"""Choose what a run measures: cells, interpreters and tasks."""

@@ -1,4 +1,4 @@
-"""The interpreters of a run: found, compared with each other, and asked what runs on them."""
+"""Find the interpreters of a run, compare their builds, and ask which executors they support."""
 
 import json
 import subprocess
@@ -24,8 +24,8 @@ PROBE_TIMEOUT_S: Seconds = 60.0
 def find_interpreters(specs: Iterable[str], progress: Progress) -> dict[str, Interpreter]:
     """Return each spec's interpreter, by the name that a run folder gives it.
 
-    Builds are alike where there is a choice; what still sets them apart is reported to `progress`,
-    and so is every missing one but the first. Raises InterpreterMissingError for the first.
+    Builds are alike if possible; differences are reported to `progress`. Raises
+    InterpreterMissingError for the first missing interpreter, and reports further ones.
     """
     asked = {
         machine.portable(Path(spec)) if "/" in spec else spec: (

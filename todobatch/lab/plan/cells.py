@@ -22,7 +22,7 @@ MOST_BLOCKS = 10_000
 DEFAULT_BLOCKS = 40
 """The most blocks of a run by default; the target or the budget ends it earlier."""
 TARGET: Ratio = 0.02
-"""By default a run ends once what may be fastest is known to ± this."""
+"""By default a run ends once the possible winners are known to ± this share."""
 
 _T = TypeVar("_T")
 
@@ -74,7 +74,7 @@ class Choice:
     target: Ratio | None = None
     seed: int | None = None
     batch_size: int | None = None
-    """Tasks a batch; None lets `calibrate` choose."""
+    """Tasks of a batch; None lets `calibrate` choose."""
 
     def resolved_mode(self) -> Mode:
         """Return the named mode; without a name quick, or custom when cells were chosen."""
@@ -159,7 +159,7 @@ def draft(
 
 
 def _budget(choice: Choice, mode: Mode) -> Seconds:
-    """Return the budget; 0 is none. A number of blocks replaces it, except in quick mode."""
+    """Return the budget in seconds; 0 for no limit, as when the user chose the blocks."""
     if choice.budget_s is not None:
         return choice.budget_s
     return mode.budget_s if choice.blocks is None or mode is QUICK else 0.0
@@ -199,15 +199,15 @@ def _check(
             _check_number(value, least, most, parameter)
     if choice.target is not None and not 0 <= choice.target < 1:
         raise UsageError(
-            f"the target is {choice.target:.4g}",
+            f"{choice.target:.4g} is not a valid target",
             place="`target`",
-            remedy="a share from 0 up to 1, such as 2%; 0 measures every cell in every block",
+            remedy="pass a share from 0 up to 1, such as 2%; 0 measures all cells in all blocks",
         )
     if choice.budget_s is not None and not choice.budget_s > 0:
         raise UsageError(
-            f"the budget is {choice.budget_s} s",
+            f"{choice.budget_s} s is not a valid budget",
             place="`budget_s`",
-            remedy="more than 0 seconds, or leave it out for no limit",
+            remedy="pass more than 0 seconds, or leave it out for no limit",
         )
 
 
@@ -223,7 +223,7 @@ def _check_number(value: int, least: int, most: int, parameter: str, hint: str =
         raise UsageError(
             f"{value} is out of range",
             place=parameter,
-            remedy=f"a number from {least} to {most}{hint}",
+            remedy=f"pass a number from {least} to {most}{hint}",
         )
 
 

@@ -1,4 +1,4 @@
-"""What has changed since a run was begun: such a run is not resumed."""
+"""Detect changes since a run was begun; such a run is not resumed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +11,11 @@ from todobatch.lab.store import machine
 from todobatch.lab.store.schema import RunMeta
 
 MACHINE = ("cpu_model", "cpus_available", "memory_bytes")
-"""What has to be the same of the machine; the rest of its description may change."""
+"""Properties of the machine that must not change between sessions of a run."""
 
 
 def changes(meta: RunMeta, interpreters: Mapping[str, Interpreter]) -> list[str]:
-    """Say what differs from the interpreters, machine, todobatch and tasks of a run."""
+    """Return the differences from the interpreters, machine, todobatch and tasks of a run."""
     now = machine.describe()
     found = [
         f"{label}: {name} was {before.get(name)!r} and is {after!r}"

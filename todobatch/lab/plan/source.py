@@ -21,10 +21,10 @@ def inspect_file(
     today: dt.date,
     progress: Progress,
 ) -> TaskSource:
-    """Read a file of tasks and return what is in it, as `Plan.source` keeps it.
+    """Read a file of tasks once and return its description for `Plan.source`.
 
-    Broken records are reported to `progress` and left out of the samples. Raises InputError and its
-    kin for a file that cannot be read, EmptyInputError for one without a task.
+    Broken records are reported to `progress` and left out of the samples. Raises InputError for a
+    file that cannot be read, and EmptyInputError for one without a task.
     """
     if path.exists() and not path.is_file():
         raise InputError(
@@ -40,9 +40,9 @@ def inspect_file(
         progress.message(f"skipped: {len(broken) - SKIPPED_SHOWN} more broken records")
     if not tasks:
         raise EmptyInputError(
-            "it holds no task",
+            "the file contains no task",
             place=str(path),
-            remedy="give a file with at least one task, or leave out `input_file`",
+            remedy="name a file with at least one task, or leave out `input_file`",
         )
     return {
         "kind": "file",
@@ -55,7 +55,7 @@ def inspect_file(
 
 
 def changes_of(source: Mapping[str, Any]) -> list[str]:
-    """Say what has changed in the file of a plan's `source`; nothing for generated tasks."""
+    """Return the changes of the file of a plan's `source`; none for generated tasks."""
     if source.get("kind") != "file":
         return []
     path = Path(source["path"]).expanduser()

@@ -45,7 +45,7 @@ GoodSamples: TypeAlias = Mapping[Cell, Mapping[int, Sample]]
 
 
 def good_samples(run: Run) -> GoodSamples:
-    """The samples that are not void, by cell and block."""
+    """Return the samples that are not void, by cell and block."""
     good: dict[Cell, dict[int, Sample]] = {}
     for sample in run.samples:
         if sample.void is None:
@@ -77,7 +77,7 @@ def ratio_of(logs: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
 
 @cache
 def _signed_rank_quantile(n: int, confidence: float) -> int:
-    """The largest k with P(statistic < k) at most (1 - confidence) ÷ 2; 0 if there is none.
+    """Return the largest k with P(statistic < k) at most (1 - confidence) ÷ 2; 0 if there is none.
 
     The distribution is exact: it counts the ways to reach each sum of ranks (Wilcoxon, 1945).
     """
@@ -91,7 +91,7 @@ def _signed_rank_quantile(n: int, confidence: float) -> int:
 
 
 def geometric_mean(logs: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """The geometric mean of values given as logarithms, with Student's t interval.
+    """Return the geometric mean of values given as logarithms, with Student's t interval.
 
     The bounds are NaN for fewer than two values. Source: Student (1908), half-width
     t(1 - a/2, n - 1) · s ÷ sqrt(n).
@@ -101,7 +101,7 @@ def geometric_mean(logs: Sequence[float], confidence: float = CONFIDENCE) -> Est
 
 
 def _exp(logarithm: float) -> float:
-    """E to this power; infinite where a float overflows, as the interval of two blocks can."""
+    """Return e to this power, or infinity where a float overflows."""
     return math.inf if logarithm > _MOST else math.exp(logarithm)
 
 
@@ -109,10 +109,7 @@ _MOST = math.log(sys.float_info.max)
 
 
 def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
-    """The geometric mean of values with its interval; the arithmetic mean if any value is zero.
-
-    (Without workers the start-up time is zero, which has no logarithm.)
-    """
+    """Return the geometric mean of values with its interval; the arithmetic mean if one is zero."""
     if all(value > 0 for value in values):
         return geometric_mean([math.log(value) for value in values], confidence)
     centre, half = _mean_and_half_width(values, confidence)
@@ -124,7 +121,7 @@ def log_ratios(
     others: Mapping[int, Sample],
     figure: Literal["wall_s", "cpu_s"] = "wall_s",
 ) -> list[float]:
-    """log(the other's figure ÷ mine) for each block in which both cells have a good sample."""
+    """Return log(other's figure ÷ mine) for each block in which both cells have a good sample."""
     return [
         math.log(
             max(getattr(others[block], figure), CLOCK_TICK)
@@ -135,7 +132,7 @@ def log_ratios(
 
 
 def verdict_of(ratio: Estimate) -> Verdict:
-    """The verdict that a ratio's interval supports; a ratio above 1 is ``'faster'``.
+    """Return the verdict that a ratio's interval supports; a ratio above 1 is ``'faster'``.
 
     ``'equivalent'`` is tried first: a real difference within 2 % is too small to act on. Source:
     two one-sided tests (Schuirmann, 1987), here with the 95 % interval, which is stricter than the
@@ -151,7 +148,7 @@ def verdict_of(ratio: Estimate) -> Verdict:
 
 
 def p_value(logs: Sequence[float]) -> float:
-    """Two-sided p value of Student's paired t test for a ratio of 1; 1 for fewer than 2 pairs.
+    """Return the two-sided p value of Student's paired t test for a ratio of 1; 1 below 2 pairs.
 
     It is valid only if the number of blocks was fixed beforehand. `evidence.p_value` is valid
     however often the data are looked at. Source: Student (1908).

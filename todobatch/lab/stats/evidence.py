@@ -54,7 +54,7 @@ LEAST_BLOCKS = 6
 
 
 def evidence(logs: Sequence[float], null: float = 0.0) -> Floats:
-    """Log e-value against the hypothesis that the log-ratio is `null`, after each of n blocks."""
+    """Return the log e-value after each block against the hypothesis of a log-ratio of `null`."""
     return _evidence(tuple(logs), null)
 
 
@@ -68,7 +68,7 @@ def _evidence(logs: tuple[float, ...], null: float) -> Floats:
 
 
 def p_value(logs: Sequence[float], null: float = 0.0) -> float:
-    """P value of the hypothesis that the log-ratio is `null`; 1 without a block.
+    """Return the p value of the hypothesis that the log-ratio is `null`; 1 without a block.
 
     It is valid however often the data were looked at.
     """
@@ -76,7 +76,7 @@ def p_value(logs: Sequence[float], null: float = 0.0) -> float:
 
 
 def p_beyond(logs: Sequence[float], within: Ratio = EQUIVALENT_WITHIN) -> float:
-    """P value of the hypothesis that the ratio lies outside 1 ± `within`.
+    """Return the p value of the hypothesis that the ratio lies outside 1 ± `within`.
 
     Source: two one-sided tests (Schuirmann, 1987).
     """
@@ -90,7 +90,7 @@ def p_beyond(logs: Sequence[float], within: Ratio = EQUIVALENT_WITHIN) -> float:
 
 
 def verdict(logs: Sequence[float], level: float) -> Verdict:
-    """The verdict at this level, valid at any time; a ratio above 1 is ``'faster'``.
+    """Return the verdict at this level, valid at any time; a ratio above 1 is ``'faster'``.
 
     ``'equivalent'`` is tried first: a real difference within 2 % is too small to act on.
     """
@@ -102,7 +102,7 @@ def verdict(logs: Sequence[float], level: float) -> Verdict:
 
 
 def precise(logs: Sequence[float], target: Ratio) -> bool:
-    """Whether half the width of the 95 % interval is at most `target` × the ratio."""
+    """Return whether half the width of the 95 % interval is at most `target` × the ratio."""
     if len(logs) < LEAST_BLOCKS:
         return False
     ratio = ratio_of(logs)
@@ -110,7 +110,7 @@ def precise(logs: Sequence[float], target: Ratio) -> bool:
 
 
 def settled(logs: Sequence[float], level: float, target: Ratio) -> bool:
-    """Whether no more blocks are needed: the verdict is reached, or the ratio known to ± `target`.
+    """Return whether enough blocks were measured for a verdict, or for a ratio within ± `target`.
 
     At the moment of decision an estimate tends to be too extreme, and its interval contains the
     true ratio in 90 to 93 % of cases instead of 95 (Whitehead, "On the bias of maximum likelihood
@@ -126,7 +126,7 @@ def settled(logs: Sequence[float], level: float, target: Ratio) -> bool:
 
 
 def _signs(values: Floats) -> Floats:
-    """Log-wealth after betting on each sign, from its size and all earlier values."""
+    """Return the log-wealth after betting on each sign, from its size and all earlier values."""
     wealth = np.zeros(len(values))
     for n in range(1, len(values)):
         stake = MOST_STAKED * _expected_sign(values[:n], abs(values[n]))
@@ -135,7 +135,7 @@ def _signs(values: Floats) -> Floats:
 
 
 def _expected_sign(past: Floats, size: float) -> float:
-    """The expected sign of a value: (f(size) - f(-size)) ÷ (f(size) + f(-size)).
+    """Return the expected sign of a value: (f(size) - f(-size)) ÷ (f(size) + f(-size)).
 
     f is the density of Student's t about the median of the past, with its median absolute deviation
     as spread (Hampel, 1974). Few blocks know neither well, so the median is moved a little towards
@@ -154,7 +154,7 @@ def _expected_sign(past: Floats, size: float) -> float:
 
 
 def _sizes(values: Floats, variance: float) -> Floats:
-    """Log Bayes factor after each block, for a prior variance g of the standardised effect.
+    """Return the log Bayes factor after each block, for a prior variance g of the effect.
 
     It is 0.5 [n log((1+r) ÷ (1+r ÷ (1+ng))) - log(1+ng)], where r = t² ÷ (n - 1) is
     n · mean² ÷ (sum of squares about the mean). Source: Gönen et al. (2005).

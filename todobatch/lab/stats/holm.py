@@ -9,15 +9,14 @@ _Name = TypeVar("_Name")
 
 
 def holm_levels(p_values: Mapping[_Name, float]) -> dict[_Name, float]:
-    """The level at which each comparison is decided, smallest p value first.
+    """Return the level at which each comparison is decided, smallest p value first.
 
     In the order of their p values the k-th of m comparisons (from 0) has level 0.05 ÷ (m - k).
     It is rejected when its p value is at most its level. From the first one that is not rejected,
     the level no longer rises.
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal
-    of Statistics 6, 1979. A hypothesis is kept when its p value exceeds the level, so one that
-    equals the level is rejected.
+    of Statistics 6, 1979.
     """
     levels: dict[_Name, float] = {}
     rejected = 0

@@ -1,7 +1,6 @@
 """Explain why an approach is faster or slower, from what was measured.
 
-Each cause is one function that looks at the measurements and returns a phrase or None. A cause that
-they do not show is not named, however well known it is.
+Each cause is one function that looks at the measurements and returns a phrase or None.
 """
 
 import math
@@ -39,7 +38,7 @@ class Analysis:
         return self.ranked[0]
 
     def sequential(self, interpreter: str) -> CellSummary | None:
-        """The sequential cell of an interpreter; None if it was not measured."""
+        """Return the sequential cell of an interpreter; None if it was not measured."""
         for each in self.ranked:
             if each.cell.executor == "sequential" and each.cell.interpreter == interpreter:
                 return each
@@ -53,7 +52,7 @@ class Analysis:
         return ratio_of(logs) if logs else None
 
     def best_of_each_approach(self) -> list[CellSummary]:
-        """The fastest cell of every other approach on every interpreter."""
+        """Return the fastest cell of every other approach on every interpreter."""
         first: dict[tuple[str, str], CellSummary] = {}
         for each in self.ranked:
             first.setdefault((each.approach, each.cell.interpreter), each)
@@ -61,7 +60,7 @@ class Analysis:
 
 
 def sentence(analysis: Analysis, tied: tuple[CellSummary, ...], *, outright: bool) -> str:
-    """The verdict on one workload: what is fastest, by how much, and how sure that is."""
+    """Return the verdict on one workload: what is fastest, by how much, and how sure that is."""
     best = analysis.best
     blocks = len(analysis.good[best.cell])
     head = f"{best.cell.workload}: "
@@ -103,21 +102,21 @@ def _approach(summary: CellSummary) -> tuple[str, str]:
 
 
 def reasons(analysis: Analysis) -> tuple[tuple[str, str], ...]:
-    """(approach, explanation) for every other approach: by how much it is slower, and why."""
+    """Return for every other approach its name, and by how much and why it is slower."""
     explained = [(name(each), _why(analysis, each)) for each in analysis.best_of_each_approach()]
     changed = _with_start_up(analysis)
     return tuple(explained if changed is None else [*explained, changed])
 
 
 def name(summary: CellSummary) -> str:
-    """A cell's name for people, such as ``'free-threads on 3.14t, 2 workers'``."""
+    """Return a cell's name for people, such as ``'free-threads on 3.14t, 2 workers'``."""
     cell = summary.cell
     workers = "" if cell.executor == "sequential" else f", {show_count(cell.workers, 'worker')}"
     return f"{summary.approach} on {cell.interpreter}{workers}"
 
 
 def show_interval(ratio: Estimate) -> str:
-    """A ratio with its interval, such as ``'1.93× [1.90, 1.96]'``; unknown bounds are ``?``."""
+    """Format a ratio with its interval, such as ``'1.93× [1.90, 1.96]'``; ``?`` if unknown."""
     return f"{show_ratio(ratio.estimate)} [{_bound(ratio.low)}, {_bound(ratio.high)}]"
 
 
@@ -141,7 +140,6 @@ def _why(analysis: Analysis, loser: CellSummary) -> str:
     causes = [cause for find in _CAUSES if (cause := find(analysis, loser)) is not None]
     if not causes:
         causes = [UNEXPLAINED]
-    # The compared time does not include start-up, so start-up is not a cause.
     if (start_up := _start_up(loser)) is not None:
         causes.append(start_up)
     return f"{behind}: {'; '.join(causes)}"
@@ -173,8 +171,8 @@ def _waiting(analysis: Analysis, loser: CellSummary) -> str | None:
     if mine < 2 or not _waits(analysis, loser):
         return None
     if mine < best:
-        return f"waiting: {mine} waits at once instead of {best}"
-    return f"it mostly waits, {mine} waits at once, like the fastest" if mine == best else None
+        return f"waiting: it overlaps {mine} waits, the fastest {best}"
+    return f"it mostly waits, and overlaps {mine} waits like the fastest" if mine == best else None
 
 
 def _copying(analysis: Analysis, loser: CellSummary) -> str | None:
@@ -234,7 +232,7 @@ _CAUSES = (
 
 
 def _with_start_up(analysis: Analysis) -> tuple[str, str] | None:
-    """A line about the approach that is fastest if start-up counts; None if it is the same one."""
+    """Return a line about the fastest approach with start-up counted; None if it is the same."""
     first = min(analysis.ranked, key=_cold)
     best = analysis.best
     if _approach(first) == _approach(best):

@@ -33,7 +33,7 @@ from todobatch.units import Ratio
 
 
 def approach(executor: str, *, gil_enabled: bool) -> str:
-    """The name of an approach; threads have two names, by the GIL state that workers reported."""
+    """Return the name of an approach, which for threads depends on the GIL state."""
     if executor == "threads":
         return "threads (GIL)" if gil_enabled else "free-threads"
     if executor in {"stealing", "elastic"}:
@@ -54,7 +54,7 @@ def summarise(run: Run) -> list[CellSummary]:
 
 
 def cpus_of(run: Run) -> int:
-    """CPUs that the run could use: its affinity mask, or the quota of its cgroup if smaller."""
+    """Return the number of CPUs of the run: its affinity mask, or its cgroup's quota if smaller."""
     available = int(run.meta.machine.get("cpus_available") or 1)
     quota = run.meta.machine.get("cpu_quota")
     return available if not quota else max(1, min(available, math.ceil(quota)))
@@ -101,7 +101,7 @@ ANY_TIME = Rule(lambda logs: min(evidence.p_value(logs), evidence.p_beyond(logs)
 
 
 def rule_of(run: Run) -> Rule:
-    """The rule that is valid for a run."""
+    """Return the rule that is valid for a run."""
     return ANY_TIME if run.meta.plan.target else FIXED
 
 
@@ -121,9 +121,9 @@ def against_field(
 
 
 def undecided(run: Run, workload: str, target: Ratio) -> tuple[Cell, ...]:
-    """The cells of a workload that need more samples; empty when all comparisons are settled.
+    """Return the cells of a workload that need more samples; empty when all are settled.
 
-    These are the fastest cell so far and those whose comparison with it is not settled
+    These are the fastest cell so far and the cells whose comparison with it is not settled
     (`evidence.settled`). Each comparison has an equal share of the level (Bonferroni), which is at
     least as strict as the verdict will be.
     """
@@ -180,11 +180,11 @@ def _winner(run: Run, good: GoodSamples, cells: Sequence[CellSummary]) -> Winner
 def _standing(
     good: GoodSamples, cells: Sequence[CellSummary], rule: Rule
 ) -> tuple[list[CellSummary], dict[Cell, Comparison]]:
-    """The cells, fastest first, and the comparisons of the first with all others."""
+    """Return the cells, fastest first, and the comparisons of the first with all others."""
     ranked = rank(good, cells)
     compared = against_field(good, ranked[0].cell, [each.cell for each in ranked[1:]], rule)
     beaten_by = [each for each in ranked[1:] if compared[each.cell].verdict == "slower"]
-    if beaten_by:  # by fewer blocks, but paired ones
+    if beaten_by:  # a paired comparison overrules the ranking
         first = min(beaten_by, key=lambda each: compared[each.cell].ratio.estimate)
         ranked = [first, *(each for each in ranked if each is not first)]
         compared = against_field(good, first.cell, [each.cell for each in ranked[1:]], rule)
@@ -192,7 +192,7 @@ def _standing(
 
 
 def _compare(a: Cell, b: Cell, logs: Sequence[float], level: float, rule: Rule) -> Comparison:
-    """Make a comparison from paired log-ratios; NaN and ``'inconclusive'`` without any."""
+    """Return a comparison from paired log-ratios; NaN and ``'inconclusive'`` without any."""
     if not logs:
         return Comparison(a, b, Estimate(math.nan, math.nan, math.nan), "inconclusive", 0)
     return Comparison(a, b, ratio_of(logs), rule.verdict(logs, level), len(logs))
@@ -226,7 +226,7 @@ def _summary(good: GoodSamples, cell: Cell, voids: int, cpus: int) -> CellSummar
 
 
 def _speedup(good: GoodSamples, cell: Cell) -> Estimate | None:
-    """Sequential wall time ÷ this cell's, same interpreter and block; None without a common block.
+    """Return the speed-up over sequential on the same interpreter; None without a common block.
 
     (Mean time of a processor × processors) ÷ total time, the source document's formula, is wrong:
     with a GIL a processor's time includes waiting for the others, so it shows overlap, not speed.

@@ -1,1 +1,1 @@
-"""The run folder: what was seen, and on which machine."""
+"""The run folder: samples, the plan and the machine."""

@@ -1,6 +1,6 @@
 """Read a run folder: `run.json`, `samples.jsonl` and `controls.jsonl`.
 
-A run folder holds only what was observed; whatever can be computed from it is computed when asked.
+A run folder contains observations only; statistics are computed when asked for.
 `todobatch.lab.store.writer` writes it. A folder can be read while it is being written.
 """
 
@@ -61,7 +61,7 @@ def load_run(folder: Path) -> Run:
 
 
 def newest_run(results: Path) -> Path:
-    """The run folder in `results` that was started or resumed last. Unreadable ones are skipped.
+    """Return the run folder in `results` that was started or resumed last, of the readable ones.
 
     Raises StoreError when no run can be read.
     """
@@ -109,19 +109,19 @@ def read_meta(folder: Path) -> RunMeta:
 
 
 def read_samples(folder: Path) -> tuple[list[Sample], int]:
-    """The samples, and the length in bytes of their lines without an incomplete last one."""
+    """Return the samples, and the file's length in bytes without an incomplete last line."""
     return _read_lines(folder / SAMPLES, _sample)
 
 
 def read_controls(folder: Path) -> tuple[list[Control], int]:
-    """The control loads, and the length in bytes of their lines; none without the file."""
+    """Return the control loads, and the file's length in bytes; none without the file."""
     if not (folder / CONTROLS).exists():
         return [], 0
     return _read_lines(folder / CONTROLS, lambda raw: Control(**_known(Control, raw)))
 
 
 def unreadable(path: Path, error: OSError) -> StoreError:
-    """The error for a file that cannot be opened."""
+    """Return the error for a file that cannot be opened."""
     return StoreError(
         f"cannot be opened: {error.strerror}",
         place=str(path),
@@ -182,7 +182,7 @@ def _sample(raw: Mapping[str, Any]) -> Sample:
 
 
 def _known(kind: Any, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that this version knows: a later one of the same schema may have added some."""
+    """Return the fields that this version knows, because a later one may have added some."""
     names = {f.name for f in fields(kind)}
     return {name: value for name, value in raw.items() if name in names}
 

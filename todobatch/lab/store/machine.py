@@ -15,7 +15,7 @@ from todobatch.files import read_or_none
 
 
 def describe() -> dict[str, Any]:
-    """The machine as a flat dictionary. What the system does not report is None.
+    """Return the machine as a flat dictionary. What the system does not report is None.
 
     ``cpu_model``; ``cpus`` (of the machine) and ``cpus_available`` (to this process); ``affinity``
     (CPU numbers); ``memory_bytes``, ``swap_bytes``; ``os``, ``kernel``, ``architecture``;
@@ -42,18 +42,18 @@ def describe() -> dict[str, Any]:
 
 
 def without_paths(text: str) -> str:
-    """Build options (CONFIG_ARGS) without those that name folders, and without the home folder."""
+    """Return build options (CONFIG_ARGS) without those that name folders."""
     kept = re.sub(r"'?--(?:exec-)?prefix=[^\s']*'?|'[^']*=/[^']*'|\S*=/\S*", "", text)
     return " ".join(kept.replace(str(Path.home()), "~").split())
 
 
 def without_folders(text: str) -> str:
-    """A message in which each absolute path is shortened to its last part."""
+    """Shorten each absolute path in a message to its last part."""
     return re.sub(r"(?<![\w.:/])/(?:[^/\s\"']+/)+", "…/", text)
 
 
 def portable(path: Path) -> str:
-    """A path that may be published: relative to the current folder or to the home (``~/…``)."""
+    """Return a path for publication: relative to the current folder or to the home (``~/…``)."""
     whole = path.expanduser().absolute()
     for base, prefix in ((Path.cwd(), ""), (Path.home(), "~/")):
         if whole.is_relative_to(base):
@@ -114,7 +114,7 @@ def _os_name() -> str:
 
 
 def _virtualised(cpuinfo: str) -> str | None:
-    """The hypervisor's vendor from the firmware, ``'container'``, or None."""
+    """Return the hypervisor's vendor from the firmware, ``'container'``, or None."""
     product = _read("/sys/class/dmi/id/sys_vendor")
     flags = (_field(cpuinfo, "flags") or "").split()
     if "hypervisor" in flags:

@@ -47,7 +47,7 @@ def write(run: Run, folder: Path) -> list[Path]:
 
 
 def file_name(interpreter: str) -> str:
-    """``3.14t`` is kept; in a path, characters that a file name cannot have become ``-``."""
+    """Return an interpreter's name with ``-`` for characters that a file name cannot have."""
     return re.sub(r"[^\w.+-]+", "-", interpreter).strip("-.")
 
 

@@ -25,7 +25,7 @@ class Cell:
 
     workload: str
     interpreter: str
-    """As it was asked for: '3.14', '3.14t' or a path."""
+    """The interpreter as it was asked for: '3.14', '3.14t' or a path."""
     executor: str
     workers: int
 
@@ -43,7 +43,7 @@ class WorkloadShape:
     batches: int
     batch_size: int
     calibrated_s: Seconds = 0.0
-    """Wall time of a sequential sample of this shape, taken before block 0."""
+    """Wall time of a sequential sample of this shape, measured before block 0."""
     digest: str = ""
     """The digest of that sample's output; every sample of the workload must have the same."""
 
@@ -53,7 +53,7 @@ class Plan:
     """What is measured, and in which order: the same plan and seed give the same order."""
 
     mode: str
-    """'quick', 'full' or 'custom'."""
+    """The mode: 'quick', 'full' or 'custom'."""
     seed: int
     today: str
     """ISO date that the tasks' due dates are compared with."""
@@ -66,7 +66,7 @@ class Plan:
     source: dict[str, Any] = field(default_factory=dict)
     """Where the tasks come from: a `todobatch.child.tasks.TaskSource`."""
     left_out: tuple[tuple[str, str], ...] = ()
-    """(what was not measured, why)."""
+    """Pairs of what was not measured and why."""
     target: Ratio = 0.0
     """A cell is sampled until its comparison has a verdict, or its ratio is known to ± this.
 
@@ -83,17 +83,17 @@ class RunMeta:
     todobatch_version: str
     plan: Plan
     machine: dict[str, Any]
-    """See `todobatch.lab.store.machine.describe`."""
+    """The machine, as `todobatch.lab.store.machine.describe` returns it."""
     interpreters: dict[str, dict[str, Any]]
     """Interpreter as it was asked for -> `todobatch.runtime.RuntimeFacts`."""
     git: dict[str, Any]
-    """{'commit': str, 'dirty': bool}, or empty."""
+    """The git commit as {'commit': str, 'dirty': bool}, or empty."""
     started: str
     ended: str | None = None
-    """None while the run is unfinished."""
+    """The time of the end; None while the run is unfinished."""
     resumed: tuple[str, ...] = ()
     doctor: list[dict[str, Any]] = field(default_factory=list)
-    """See `todobatch.lab.doctor.checks.Finding`."""
+    """The doctor's findings (`todobatch.lab.doctor.checks.Finding`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Sample:
 
     schema: int
     number: int
-    """From 0, in the order of measuring."""
+    """The number of the sample, from 0 in the order of measuring."""
     block: int
     position: int
     """The place within the block."""
@@ -115,7 +115,7 @@ class Sample:
     executor: str
     workers: int
     gil_enabled: bool
-    """As the workers reported it."""
+    """Whether the GIL was on, as the workers reported it."""
     wall_s: Seconds
     cpu_s: Seconds
     """CPU time of the whole process tree within the timed part."""
@@ -130,7 +130,7 @@ class Sample:
     batches: int
     digest: str
     started: str
-    """ISO 8601, UTC."""
+    """The time of the start: ISO 8601, UTC."""
     process_s: Seconds
     """Lifetime of the process, with start-up and warm-up."""
     load_1m: float
@@ -174,7 +174,8 @@ class Control:
     when: Literal["start", "end"]
     wall_s: Seconds
     cpu_s: Seconds
-    started: str  # ISO 8601, UTC
+    started: str
+    """The time of the start: ISO 8601, UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ class CellSummary:
 
     cell: Cell
     approach: str
-    """Named from what the workers reported: 'threads (GIL)', 'free-threads', …"""
+    """The approach, named by the GIL state that workers reported, such as 'free-threads'."""
     gil_enabled: bool
     samples: int
     voids: int

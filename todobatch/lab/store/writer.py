@@ -103,7 +103,7 @@ class RunWriter:
         self.meta = meta
 
     def run(self) -> Run:
-        """What has been saved so far."""
+        """Return what has been saved so far."""
         return Run(self.meta, list(self.samples), self.folder, controls=tuple(self.controls))
 
     def _failed(self, error: OSError, name: str) -> StoreError:
@@ -211,7 +211,7 @@ def _open_locked(folder: Path) -> int:
 
 
 def _to_json(value: Any) -> Any:
-    """Not-a-number becomes null, which JSON has; tuples become lists."""
+    """Replace NaN by None and tuples by lists, because JSON has neither."""
     if isinstance(value, dict):
         return {key: _to_json(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
