@@ -1,18 +1,18 @@
-"""Every error that todobatch raises on purpose, and the exit code each one ends a command with.
+"""todobatch's errors, and the exit code with which each ends a command.
 
 ::
 
     TodobatchError                  1   (never raised itself)
-    ├── UsageError                  2   an argument that makes no sense
+    ├── UsageError                  2   an argument is invalid
     ├── InputError                  2   the input cannot be read as tasks
     │   ├── UnknownFormatError      2   no reader for this kind of file
-    │   ├── EmptyInputError         2   there is not one task in it
+    │   ├── EmptyInputError         2   the input has no task
     │   └── BrokenLineError         2   one record is broken (carries file, line and reason)
     ├── UnavailableError            4   something that this machine does not have
     │   ├── InterpreterMissingError 4   no such interpreter, or it does not run
     │   ├── ExecutorUnavailableError 4  the executor cannot work on this interpreter
     │   └── ExtraMissingError       4   an optional dependency is not installed
-    ├── MeasurementError            5   what ran is not what was asked for
+    ├── MeasurementError            5   the run was not the one requested
     │   ├── GilCameBackError        5   a free-threaded worker ended with the GIL on
     │   ├── OutputsDisagreeError    5   two approaches gave different outputs
     │   └── NoProgressError         5   nothing came back from the workers for too long
@@ -39,7 +39,7 @@ EXIT_INTERRUPTED = 130
 
 
 class TodobatchError(Exception):
-    """The root: what went wrong, where, and what to do about it.
+    """The base class of todobatch's errors: what went wrong, where, and what to do about it.
 
     ``cause`` says what happened, ``place`` where (a file and line, an option, a worker),
     ``remedy`` what to do; the last two may be empty. ``str()`` gives all three.
@@ -62,7 +62,7 @@ class TodobatchError(Exception):
 
 
 def _rebuild(kind: type[TodobatchError], cause: str, place: str, remedy: str) -> TodobatchError:
-    """Unpickle without calling a subclass's own ``__init__``."""
+    """Unpickle an error without calling the ``__init__`` of its class."""
     error = kind.__new__(kind)
     TodobatchError.__init__(error, cause, place=place, remedy=remedy)
     return error
@@ -102,7 +102,7 @@ class BrokenLineError(InputError):
 
 
 class UnavailableError(TodobatchError):
-    """Raised when this machine lacks something: the remedy says how to get it."""
+    """Raised when this machine lacks something that a run needs; the remedy says what to do."""
 
     exit_code = EXIT_UNAVAILABLE
 
@@ -112,7 +112,7 @@ class InterpreterMissingError(UnavailableError):
 
 
 class ExecutorUnavailableError(UnavailableError):
-    """Raised when an executor cannot work on the interpreter: choose another one of either."""
+    """Raised when an executor cannot work on the interpreter; change one of the two."""
 
 
 class ExtraMissingError(UnavailableError):
@@ -120,7 +120,7 @@ class ExtraMissingError(UnavailableError):
 
 
 class MeasurementError(TodobatchError):
-    """Raised when what ran is not what was asked for: do not use its figures."""
+    """Raised when a run was not the one requested; its figures must not be used."""
 
     exit_code = EXIT_MEASUREMENT
 
@@ -140,9 +140,9 @@ class OutputsDisagreeError(MeasurementError):
 
 
 class NoProgressError(MeasurementError):
-    """Raised when no batch came back within `watchdog_s`. The error names the batches in flight.
+    """Raised when no batch came back within `watchdog_s`; it names the batches in flight.
 
-    The workers may hang for ever and nothing waits for them: end the process that raised this.
+    The workers may hang, so nothing waits for them. End the process that raised this error.
     """
 
 
@@ -153,7 +153,7 @@ class StoreError(TodobatchError):
 
 
 class NewerSchemaError(StoreError):
-    """Raised for a run folder that a newer todobatch wrote: upgrade todobatch."""
+    """Raised for a file that a newer todobatch wrote; upgrade todobatch."""
 
 
 class BuildError(StoreError):

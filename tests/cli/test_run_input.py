@@ -124,15 +124,15 @@ def test_a_file_of_costs_that_does_not_fit_is_refused(
                   cwd=project)  # fmt: skip
     kept = (project / "c.json").read_text()
     for arguments, code, part in (
-        (["--costs", "c.json"], 2, "batches[1]: batch 1 has 2 tasks from 2 on;"),
+        (["--costs", "c.json"], 2, "batches[1]: batch 1 begins at task 2 and has 2 tasks;"),
         (
             ["--costs", "c.json", "--batch-size", "2", "-w", "report"],
             2,
             "those of 'pipeline'",
         ),
         (["--costs", "mine.py"], 6, "mine.py, line 2"),
-        (["--costs", "todo.txt"], 2, "the file is the input too"),
-        (["--costs", "c.json", "-o", "c.json"], 2, "the file is the output too"),
+        (["--costs", "todo.txt"], 2, "the file is also the input"),
+        (["--costs", "c.json", "-o", "c.json"], 2, "the file is also the output"),
         (["--costs", "no/folder"], 2, "there is no such folder"),
         (["--order", "longest"], 2, "pass --costs"),
     ):

@@ -31,7 +31,7 @@ from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.units import Seconds
 
 IN_FLIGHT_PER_WORKER = 3
-"""The most batches in flight for each worker."""
+"""At most this many batches are in flight for each worker."""
 
 
 class Wrapped(Executor):
@@ -61,7 +61,7 @@ class Wrapped(Executor):
 
     @property
     def capabilities(self) -> Capabilities:
-        """See `Executor.capabilities`: as given to the constructor; it isolates no crashes."""
+        """Return what the executor can do, by the constructor's arguments; it isolates no crash."""
         return Capabilities(
             isolates_crashes=False,
             enforces_deadlines=False,
@@ -79,7 +79,7 @@ class Wrapped(Executor):
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
     ) -> Iterator[BatchRunner]:
-        """See `Executor.open`."""
+        """Start the pool; see `Executor.open`."""
         self.check(workers, deadline_s)
         try:
             sent = pickle.dumps(processor) if self._needs_pickling else processor
@@ -119,7 +119,7 @@ class Wrapped(Executor):
             _shut_down(pool)
 
     def _start(self, workers: int) -> AnyPool:
-        """Make a pool and try it. Raises ExecutorUnavailableError for whatever it raises."""
+        """Make a pool and try it. Raises ExecutorUnavailableError if the pool raises anything."""
         pool: AnyPool | None = None
         try:
             pool = self._make(workers)
@@ -148,13 +148,13 @@ def _stats(busy: Mapping[str, Seconds], wall: Seconds) -> tuple[WorkerStats, ...
 
 
 def _shut_down(pool: AnyPool) -> None:
-    """End a pool, broken or not; what that raises must hide no result and no other error."""
+    """Shut a pool down, and ignore its errors, which must not hide a result or another error."""
     with suppress(Exception):
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 class _PoolBrokenError(Exception):
-    """Raised within this module when the pool has lost a worker, with the batches it lost."""
+    """Raised within this module when a pool breaks, with the batches that were lost."""
 
     def __init__(self, lost: list[Batch]) -> None:
         super().__init__(f"{len(lost)} batches lost")
