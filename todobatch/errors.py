@@ -3,7 +3,7 @@
 ::
 
     TodobatchError                  1   (never raised itself)
-    ├── UsageError                  2   an option or argument is invalid
+    ├── UsageError                  2   an argument is invalid
     ├── InputError                  2   the input cannot be read as tasks
     │   ├── UnknownFormatError      2   no reader for this kind of file
     │   ├── EmptyInputError         2   the input has no task
@@ -20,9 +20,8 @@
         ├── NewerSchemaError        6   it was written by a newer todobatch
         └── BuildError              6   an interpreter could not be installed
 
-Other exit codes: 0 is success. 1 is a run with failed tasks. 3 is a failed gate
-(``compare --fail-on-slower``, ``doctor --strict``, ``drill``). 70 is a bug in todobatch.
-130 is Ctrl-C.
+Other exit codes: 0 is success. 1 is a run with failed tasks. 3 is a failed gate of ``compare``,
+``versus``, ``doctor`` or ``drill``. 70 is a bug in todobatch. 130 is Ctrl-C.
 """
 
 from typing import ClassVar
@@ -69,30 +68,30 @@ def _rebuild(kind: type[TodobatchError], cause: str, place: str, remedy: str) ->
 
 
 class UsageError(TodobatchError):
-    """Raised for an invalid option or argument; correct it."""
+    """Raised when an argument is out of range, unknown or contradicts another: correct the call."""
 
     exit_code = EXIT_USAGE
 
 
 class InputError(TodobatchError):
-    """Raised when the input cannot be read as tasks; correct the file or name its format."""
+    """Raised when the input cannot be read as tasks: correct the file, or name its format."""
 
     exit_code = EXIT_USAGE
 
 
 class UnknownFormatError(InputError):
-    """Raised when no reader fits the file; name one with ``--format``."""
+    """Raised when no reader fits the file: name one with `format`."""
 
 
 class EmptyInputError(InputError):
-    """Raised when the input holds no task at all; nothing was run."""
+    """Raised when the input holds no task, so nothing was run: check that it is the right file."""
 
 
 class BrokenLineError(InputError):
-    """Raised when one record of the input is broken.
+    """Raised when a record of the input is broken and `strict` is true: correct the record.
 
-    It ends the run with ``--strict``. Otherwise the caller gets it, and the record is skipped.
-    ``line`` counts from 1 (for a format without lines: the record's number).
+    Without `strict` the caller gets this error, and the record is skipped. ``line`` counts from 1;
+    in a format without lines it is the record's number.
     """
 
     def __init__(self, cause: str, *, file: str, line: int, remedy: str = "") -> None:
@@ -108,7 +107,7 @@ class UnavailableError(TodobatchError):
 
 
 class InterpreterMissingError(UnavailableError):
-    """Raised when an interpreter is not found or does not run; install it or name its path."""
+    """Raised when an interpreter is not found or does not run: install it or name its path."""
 
 
 class ExecutorUnavailableError(UnavailableError):
@@ -116,7 +115,7 @@ class ExecutorUnavailableError(UnavailableError):
 
 
 class ExtraMissingError(UnavailableError):
-    """Raised when an optional dependency is not installed; install the named extra."""
+    """Raised when an optional dependency is not installed: install the named extra."""
 
 
 class MeasurementError(TodobatchError):
@@ -126,22 +125,28 @@ class MeasurementError(TodobatchError):
 
 
 class GilCameBackError(MeasurementError):
-    """Raised when a worker of a free-threaded build had the GIL on, although it should be off."""
+    """Raised when the GIL came back on in a free-threaded worker.
+
+    An extension module without support for free threads turns it on: do without that module.
+    """
 
 
 class OutputsDisagreeError(MeasurementError):
-    """Raised when two approaches gave different outputs for the same batches."""
+    """Raised when two approaches gave different outputs for the same batches.
+
+    Look for shared state, random numbers and clocks in the workload.
+    """
 
 
 class NoProgressError(MeasurementError):
-    """Raised when no batch came back within ``--no-progress``; it names the batches in flight.
+    """Raised when no batch came back within `watchdog_s`; it names the batches in flight.
 
     The workers may hang, so nothing waits for them. End the process that raised this error.
     """
 
 
 class StoreError(TodobatchError):
-    """Raised when a file or folder cannot be written or read; what was saved stays saved."""
+    """Raised when a file or folder cannot be written or read. What was saved stays saved."""
 
     exit_code = EXIT_STORE
 
@@ -151,4 +156,7 @@ class NewerSchemaError(StoreError):
 
 
 class BuildError(StoreError):
-    """Raised when an interpreter could not be downloaded, verified, built or installed."""
+    """Raised when an interpreter cannot be downloaded, verified, built or installed.
+
+    The remedy names what is missing, such as a compiler.
+    """
