@@ -34,7 +34,7 @@ Floats = npt.NDArray[np.float64]
 LEVEL = 0.05
 EFFECTS = (0.0, 0.02, 0.05, 0.10, 0.50)
 FIXED_BLOCKS = 12
-SHARES = 64  # pieces of work for the processes
+SHARES = 64  # the number of pieces that the processes share
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class Nursery:
             answer = self._process.next_event(START_TIMEOUT_S)
         except TimeoutError:
             self._failure = self._error(f"did not answer for {START_TIMEOUT_S:.0f} s")
-        except BaseException:  # Ctrl-C: the answer would be read as that of the next request
+        except BaseException:  # on Ctrl-C, the next request would read this answer
             self._failure = self._error("was interrupted")
             raise
         else:

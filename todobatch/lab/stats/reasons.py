@@ -20,7 +20,7 @@ UNEXPLAINED = "the measurements show no sign of the GIL, copying or waiting"
 WORTH_SAYING = 1.02
 """A cause is named only if the lower bound of its ratio is above this."""
 START_UP_SHARE = 0.05
-"""Start-up time is mentioned from this share of the wall time."""
+"""Start-up time is mentioned if it is at least this share of the wall time."""
 
 
 @dataclass(frozen=True, slots=True)

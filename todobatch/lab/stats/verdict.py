@@ -89,15 +89,15 @@ class Rule:
     """How a p value and a verdict are computed from paired log-ratios."""
 
     p: Callable[[Sequence[float]], float]
-    """Log-ratios -> p value."""
+    """Computes a p value from log-ratios."""
     verdict: Callable[[Sequence[float], float], Verdict]
-    """Log-ratios, level -> verdict."""
+    """Computes a verdict from log-ratios and a level."""
 
 
 FIXED = Rule(p_value, lambda logs, level: verdict_of(geometric_mean(logs, 1 - level)))
-"""For plans without a target: the number of blocks does not depend on the samples."""
+"""The rule for plans without a target, whose number of blocks is fixed beforehand."""
 ANY_TIME = Rule(lambda logs: min(evidence.p_value(logs), evidence.p_beyond(logs)), evidence.verdict)
-"""For plans with a target: blocks were measured until the verdicts were reached."""
+"""The rule for plans with a target, which end when the verdicts are reached."""
 
 
 def rule_of(run: Run) -> Rule:
@@ -154,7 +154,7 @@ def rank(good: GoodSamples, cells: Sequence[CellSummary]) -> list[CellSummary]:
         logs = log_ratios(reference, good[each.cell]) or [level(good[each.cell])]
         return ratio_of(logs).estimate
 
-    def level(samples: Mapping[int, Sample]) -> float:  # no common block: a rough guess
+    def level(samples: Mapping[int, Sample]) -> float:  # a rough guess without a common block
         means = [mean([each.wall_s for each in by.values()]) for by in (samples, reference)]
         return math.log(means[0].estimate / means[1].estimate)
 

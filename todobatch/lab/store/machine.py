@@ -65,7 +65,7 @@ def git_state() -> dict[str, Any]:
     """``{'commit', 'dirty'}`` of the git checkout that todobatch runs from; empty without one."""
     package = Path(__file__).resolve().parents[2]
     if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
-        return {}  # installed, or inside another project's repository
+        return {}  # todobatch is installed, or in another project's repository
     commit = _git(package, "rev-parse", "HEAD")
     changed = _git(package, "status", "--porcelain", "--untracked-files=no", "--", ".")
     return {} if commit is None else {"commit": commit, "dirty": bool(changed)}

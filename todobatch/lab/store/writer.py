@@ -137,7 +137,7 @@ def create_run(folder: Path, meta: RunMeta) -> RunWriter:
         _write_meta(folder, meta)
     except OSError as error:
         raise StoreError(
-            f"no run can be started here: {error.strerror}",
+            f"the run folder cannot be created: {error.strerror}",
             place=str(folder),
             remedy=f"{_remedy(error)}, or name another folder with `output`",
         ) from error
@@ -196,7 +196,7 @@ def _append(file: int, record: Sample | Control) -> None:
 
 
 def _open_locked(folder: Path) -> int:
-    # A bare descriptor: a buffered file would keep a failed line and write it again on close.
+    # A buffered file would keep a failed line and write it again on close.
     file = os.open(folder / SAMPLES, _APPENDING, 0o666)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
