@@ -51,7 +51,8 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
 
 def answering(version: str = "3.99.1", **changes: object) -> str:
     """A script that answers as that interpreter would."""
-    reported = {"free_threaded_build": False, "optimized_build": False, **changes, "version": version}
+    flags = {"free_threaded_build": False, "optimized_build": False}
+    reported = {**flags, **changes, "version": version}
     return fake_cpython.python_script({**fake_cpython.FACTS, **reported})
 
 

@@ -276,7 +276,7 @@ def test_copying_is_named_when_processes_spend_more_cpu_time() -> None:
     ]
     (winner,) = winners(Run(run.meta, dearer))
     why = dict(winner.reasons)["processes on 3.14, 2 workers"]
-    assert "1.50× the CPU time of sequential: for copying to and from its workers, or" in why
+    assert "1.50× the CPU time of sequential: it copies to and from its workers, or" in why
 
 
 def test_start_up_that_changes_the_fastest_approach_is_reported() -> None:

@@ -58,7 +58,7 @@ def diagnose(progress: Progress, *, seconds: Seconds, measure: bool) -> Diagnosi
     """
     before = system.take_snapshot()  # it comes first, before this process makes load
     described = machine.describe()
-    progress.step("looking at machine and interpreters")
+    progress.step("reading the settings of machine and interpreters")
     interpreters, missing = _default_interpreters()
     measured: list[Finding] = []
     pairs: list[Pair] = []
@@ -95,7 +95,7 @@ def _measure_pairs(
         )
         return
     first = interpreters[0]
-    text = f"A/A run: the same thing twice on {first.spec}, {seconds:g} s"
+    text = f"A/A run: measuring one cell twice on {first.spec}, {seconds:g} s"
     today = dt.datetime.now(tz=dt.UTC).date().isoformat()
     sampler = Sampler(
         {first.spec: first}, {"kind": "generator", "seed": 0}, today, timeout_s=SAMPLE_TIMEOUT_S

@@ -24,7 +24,7 @@ LIMIT_S: Seconds = 40.0
 QUIET_S: Seconds = 4.0
 """The longest silence of a process after its first report."""
 QUIET_PATIENT_S: Seconds = 15.0
-"""The same for an executor that isolates the fault, because it may run a hanging task again."""
+"""`QUIET_S` for an executor that isolates the fault; it may run a hanging task again."""
 POLL_S: Seconds = 0.02
 _PREFIX = re.compile(r"^todobatch: error: (executor \w+: )?")
 

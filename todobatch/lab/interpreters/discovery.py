@@ -151,9 +151,6 @@ def uv_executable() -> str | None:
         return shutil.which("uv")
 
 
-# Where to look ------------------------------------------------------------------------------------
-
-
 def look_for(specs: Iterable[str]) -> Survey:
     """Run every candidate for these specs, several at once."""
     from concurrent.futures import ThreadPoolExecutor

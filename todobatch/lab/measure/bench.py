@@ -159,7 +159,9 @@ def _measure(
     """Measure what the plan lacks, and write the pyperf files."""
     plan = opened.meta.plan
     source = cast(TaskSource, dict(plan.source))
-    sampler = Sampler(interpreters, source, plan.today, timeout_s=_timeout(plan))
+    longest = max((shape.calibrated_s for shape in plan.shapes), default=0.0)
+    timeout_s = max(LEAST_TIMEOUT_S, TIMEOUT_FACTOR * longest)
+    sampler = Sampler(interpreters, source, plan.today, timeout_s=timeout_s)
     try:
         for sample in schedule.run(
             opened, sampler, lambda upcoming: _report(upcoming, progress), spent_s=spent_s
@@ -179,11 +181,6 @@ def _measure(
         sampler.close()
     pyperf_files.write(opened.run(), opened.folder)
     return opened.run()
-
-
-def _timeout(plan: Plan) -> Seconds:
-    longest = max((shape.calibrated_s for shape in plan.shapes), default=0.0)
-    return max(LEAST_TIMEOUT_S, TIMEOUT_FACTOR * longest)
 
 
 def _calibrated(

@@ -94,8 +94,8 @@ class Nursery:
         return MeasurementError(
             f"the parent process of the samples {what}",
             place=f"interpreter {self._interpreter.spec}",
-            remedy="if an import failed, look for modules of yours that are named like one of "
-            "Python's; if it was killed, check memory and limits, and measure again",
+            remedy="rename your modules that have the name of a Python module, or check the memory "
+            "and its limits, and measure again",
         )
 
 

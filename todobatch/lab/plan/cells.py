@@ -121,11 +121,11 @@ def draft(
     *,
     source: TaskSource | None = None,
 ) -> Draft:
-    """Return the cells of a choice.
+    """Return the draft of a run for a choice.
 
-    `available` says for each interpreter and executor None, or why it cannot work there. Such cells
-    are left out, with the reason. Sequential is always measured, because speed-ups are relative to
-    it. Raises UsageError for an unknown workload or executor and for a number out of range.
+    `available` has for each interpreter and executor None, or the reason why it cannot work there.
+    Such cells are left out, with the reason. Sequential is always measured, because speed-ups are
+    relative to it. Raises UsageError for an unknown name and for a number out of range.
     """
     mode = choice.resolved_mode()
     workloads = _distinct(choice.workloads or mode.workloads)

@@ -18,7 +18,7 @@ from todobatch.lab.stats.estimate import (
     verdict_of,
 )
 from todobatch.lab.stats.holm import holm_levels
-from todobatch.lab.stats.reasons import Analysis, reasons, sentence
+from todobatch.lab.stats.reasons import Analysis, approach_of, reasons, sentence
 from todobatch.lab.store.folder import Run
 from todobatch.lab.store.schema import (
     Cell,
@@ -132,7 +132,7 @@ def undecided(run: Run, workload: str, target: Ratio) -> tuple[Cell, ...]:
         each for each in summarise(run) if each.cell.workload == workload and good.get(each.cell)
     ]
     if len(cells) < 2:
-        return tuple(each.cell for each in cells)  # nothing to compare it with
+        return tuple(each.cell for each in cells)  # a single cell has nothing to compare with
     best, *others = (each.cell for each in _standing(good, cells, ANY_TIME)[0])
     level = (1 - CONFIDENCE) / len(others)
     unsure = [
@@ -165,7 +165,7 @@ def _winner(run: Run, good: GoodSamples, cells: Sequence[CellSummary]) -> Winner
     ranked, compared = _standing(good, cells, rule_of(run))
     best, *others = ranked
     tied = tuple(each for each in others if compared[each.cell].verdict != "faster")
-    outright = bool(others) and all(_same_approach(each, best) for each in tied)
+    outright = bool(others) and all(approach_of(each) == approach_of(best) for each in tied)
     analysis = Analysis(good, tuple(ranked), compared, cpus_of(run))
     return Winner(
         workload=best.cell.workload,
@@ -196,10 +196,6 @@ def _compare(a: Cell, b: Cell, logs: Sequence[float], level: float, rule: Rule) 
     if not logs:
         return Comparison(a, b, Estimate(math.nan, math.nan, math.nan), "inconclusive", 0)
     return Comparison(a, b, ratio_of(logs), rule.verdict(logs, level), len(logs))
-
-
-def _same_approach(a: CellSummary, b: CellSummary) -> bool:
-    return (a.approach, a.cell.interpreter) == (b.approach, b.cell.interpreter)
 
 
 def _summary(good: GoodSamples, cell: Cell, voids: int, cpus: int) -> CellSummary:

@@ -1,7 +1,4 @@
-"""Describe the machine of a run, so that the description can be published.
-
-It contains no host name, no user name and no absolute path.
-"""
+"""Describe the machine of a run for publication: without host name, user name and paths."""
 
 import os
 import platform

@@ -54,7 +54,7 @@ def file_name(interpreter: str) -> str:
 
 
 def _shared(run: Run, interpreter: str) -> dict[str, Any]:
-    """Metadata that all samples of an interpreter share, under pyperf's names."""
+    """Return metadata that all samples of an interpreter share, under pyperf's names."""
     machine, python = run.meta.machine, run.meta.interpreters.get(interpreter, {})
     known = {
         "cpu_count": machine.get("cpus"),

@@ -39,10 +39,7 @@ _APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
 class RunWriter:
-    """A run folder that is being written, and locked until closed. Use it in a ``with`` statement.
-
-    Get one from `create_run` or `open_run`.
-    """
+    """A run folder that `create_run` or `open_run` has opened, locked until it is closed."""
 
     def __init__(
         self,
