@@ -76,5 +76,5 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'todobatch' has no attribute {name!r}")
     value = getattr(import_module(f"todobatch.{_HOME_OF[name]}"), name)
-    globals()[name] = value  # the next look-up does not come here
+    globals()[name] = value  # cached for the next look-up
     return value

@@ -9,9 +9,9 @@ from todobatch.files import read_or_none
 
 
 def folders(root: Path = Path("/")) -> list[Path]:
-    """The folders of this process's CPU control group and of its parents, innermost first.
+    """Return the folders of this process's CPU control group and of its parents, innermost first.
 
-    Empty when the system does not show them. `root` is where ``proc`` and ``sys`` are mounted.
+    The list is empty when the system does not show them. `root` holds ``proc`` and ``sys``.
     """
     mount = root / "sys/fs/cgroup"
     unified = (mount / "cgroup.controllers").exists()
@@ -31,16 +31,16 @@ def folders(root: Path = Path("/")) -> list[Path]:
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """CPUs granted to this process: the least of its group's quota and those of all parents.
+    """Return the CPUs granted to this process: the smallest quota of its group and all parents.
 
-    None when there is no limit, or the system does not show one.
+    Returns None when there is no limit, or when the system does not show one.
     """
     quotas = [quota for folder in folders(root) if (quota := _quota(folder)) is not None]
     return min(quotas, default=None)
 
 
 def _quota(folder: Path) -> float | None:
-    """Quota ÷ period: ``cpu.max`` of version 2, or the two ``cpu.cfs_*`` files of version 1."""
+    """Return quota ÷ period: from ``cpu.max`` in version 2, from ``cpu.cfs_*`` in version 1."""
     both = read_or_none(folder / "cpu.max")
     if both is None:
         parts = (read_or_none(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))

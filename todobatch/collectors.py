@@ -1,7 +1,7 @@
 """Collectors: three ways for many threads to collect results without losing one.
 
 * `ThreadSafeResultCollector`: one list and one lock, at which threads wait for each other.
-* `QueueResultCollector`: a `queue.Queue`, for readers that take results out meanwhile.
+* `QueueResultCollector`: a `queue.Queue`, for readers that read while threads add results.
 * `PerWorkerResultCollector`: a list for each thread; the lists are joined when read.
 
 A `ProcessingResult` is immutable, so threads may share it without a lock.
@@ -32,7 +32,7 @@ class ResultCollector(Protocol):
 
 
 class ThreadSafeResultCollector:
-    """A list of results that any number of threads may add to.
+    """Collects results in one list that any number of threads may add to.
 
     `_lock` guards `_results`, on builds with a GIL and without.
     """
@@ -58,10 +58,10 @@ class ThreadSafeResultCollector:
 
 
 class QueueResultCollector:
-    """A `queue.Queue` that threads put results into; reading moves them into a list.
+    """Collects results in a `queue.Queue`; reading moves them into a list.
 
     The queue has its own lock. `_lock` guards `_results` and lets one thread at a time empty the
-    queue, so each result is in one of the two whenever a reader holds the lock.
+    queue. So a reader that holds it finds each result in one of the two.
     """
 
     def __init__(self) -> None:
@@ -86,13 +86,13 @@ class QueueResultCollector:
             return len(self._results)
 
     def _empty(self) -> None:
-        # Only as many as there are now, or threads that add results could keep it here for ever.
+        # Move only the results that are present now, because threads may add more without end.
         for _ in range(self._queue.qsize()):
             self._results.append(self._queue.get_nowait())
 
 
 class PerWorkerResultCollector:
-    """A list for each thread; reading joins the lists.
+    """Gives each thread a list of its own, and joins the lists when they are read.
 
     `_lock` guards `_lists`; a thread acquires it once, when it makes its list. Only that thread
     appends to its list. Readers copy the list meanwhile, which is safe in CPython with and without
@@ -102,7 +102,7 @@ class PerWorkerResultCollector:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lists: list[list[ProcessingResult]] = []
-        self._mine = threading.local()
+        self._local = threading.local()
 
     def add_result(self, result: ProcessingResult) -> None:
         """Add one result."""
@@ -115,12 +115,12 @@ class PerWorkerResultCollector:
         which costs more than the lock it saves. A thread that keeps its list avoids that.
         """
         try:
-            mine: list[ProcessingResult] = self._mine.results
-        except AttributeError:  # this thread's first
-            mine = self._mine.results = []
+            own: list[ProcessingResult] = self._local.results
+        except AttributeError:  # the first call of this thread
+            own = self._local.results = []
             with self._lock:
-                self._lists.append(mine)
-        return mine
+                self._lists.append(own)
+        return own
 
     def get_all_results(self) -> list[ProcessingResult]:
         """Return a copy of all results, those of one thread after those of another."""

@@ -1,18 +1,18 @@
-"""Every error that todobatch raises on purpose, and the exit code each one ends a command with.
+"""todobatch's errors, and the exit code with which each ends a command.
 
 ::
 
     TodobatchError                  1   (never raised itself)
-    ├── UsageError                  2   an option or argument that makes no sense
+    ├── UsageError                  2   an argument is invalid
     ├── InputError                  2   the input cannot be read as tasks
     │   ├── UnknownFormatError      2   no reader for this kind of file
-    │   ├── EmptyInputError         2   there is not one task in it
+    │   ├── EmptyInputError         2   the input has no task
     │   └── BrokenLineError         2   one record is broken (carries file, line and reason)
     ├── UnavailableError            4   something that this machine does not have
     │   ├── InterpreterMissingError 4   no such interpreter, or it does not run
     │   ├── ExecutorUnavailableError 4  the executor cannot work on this interpreter
     │   └── ExtraMissingError       4   an optional dependency is not installed
-    ├── MeasurementError            5   what ran is not what was asked for
+    ├── MeasurementError            5   the run was not the one requested
     │   ├── GilCameBackError        5   a free-threaded worker ended with the GIL on
     │   ├── OutputsDisagreeError    5   two approaches gave different outputs
     │   └── NoProgressError         5   nothing came back from the workers for too long
@@ -20,9 +20,8 @@
         ├── NewerSchemaError        6   it was written by a newer todobatch
         └── BuildError              6   an interpreter could not be installed
 
-Beside these: 0 is success; 1 is a run that finished with failed tasks; 3 is a gate
-that failed (``compare --fail-on-slower``, ``doctor --strict``, ``drill``); 70 is a bug in
-todobatch; 130 is Ctrl-C.
+Other exit codes: 0 is success. 1 is a run with failed tasks. 3 is a failed gate of ``compare``,
+``versus``, ``doctor`` or ``drill``. 70 is a bug in todobatch. 130 is Ctrl-C.
 """
 
 from typing import ClassVar
@@ -39,7 +38,7 @@ EXIT_INTERRUPTED = 130
 
 
 class TodobatchError(Exception):
-    """The root: what went wrong, where, and what to do about it.
+    """The base class of todobatch's errors: what went wrong, where, and what to do about it.
 
     ``cause`` says what happened, ``place`` where (a file and line, an option, a worker),
     ``remedy`` what to do; the last two may be empty. ``str()`` gives all three.
@@ -62,37 +61,37 @@ class TodobatchError(Exception):
 
 
 def _rebuild(kind: type[TodobatchError], cause: str, place: str, remedy: str) -> TodobatchError:
-    """Unpickle without calling a subclass's own ``__init__``."""
+    """Unpickle an error without calling the ``__init__`` of its class."""
     error = kind.__new__(kind)
     TodobatchError.__init__(error, cause, place=place, remedy=remedy)
     return error
 
 
 class UsageError(TodobatchError):
-    """Raised for an option or argument that makes no sense; correct the command."""
+    """Raised when an argument is out of range, unknown or contradicts another: correct the call."""
 
     exit_code = EXIT_USAGE
 
 
 class InputError(TodobatchError):
-    """Raised when the input cannot be read as tasks; correct the file or name its format."""
+    """Raised when the input cannot be read as tasks: correct the file, or name its format."""
 
     exit_code = EXIT_USAGE
 
 
 class UnknownFormatError(InputError):
-    """Raised when no reader fits the file; name one with ``--format``."""
+    """Raised when no reader fits the file: name one with `format`."""
 
 
 class EmptyInputError(InputError):
-    """Raised when the input holds no task at all; nothing was run."""
+    """Raised when the input holds no task, so nothing was run: check that it is the right file."""
 
 
 class BrokenLineError(InputError):
-    """One record of the input is broken.
+    """Raised when a record of the input is broken and `strict` is true: correct the record.
 
-    Raised with ``--strict``; otherwise handed to the caller and the record is skipped.
-    ``line`` counts from 1 (for a format without lines: the record's number).
+    Without `strict` the caller gets this error, and the record is skipped. ``line`` counts from 1;
+    in a format without lines it is the record's number.
     """
 
     def __init__(self, cause: str, *, file: str, line: int, remedy: str = "") -> None:
@@ -102,53 +101,62 @@ class BrokenLineError(InputError):
 
 
 class UnavailableError(TodobatchError):
-    """Raised when this machine lacks something; the remedy says how to get it."""
+    """Raised when this machine lacks something that a run needs; the remedy says what to do."""
 
     exit_code = EXIT_UNAVAILABLE
 
 
 class InterpreterMissingError(UnavailableError):
-    """Raised when an interpreter is not found or does not run; install it or name its path."""
+    """Raised when an interpreter is not found or does not run: install it or name its path."""
 
 
 class ExecutorUnavailableError(UnavailableError):
-    """Raised when an executor cannot work on the interpreter; choose another of either."""
+    """Raised when an executor cannot work on the interpreter; change one of the two."""
 
 
 class ExtraMissingError(UnavailableError):
-    """Raised when an optional dependency is not installed; install the named extra."""
+    """Raised when an optional dependency is not installed: install the named extra."""
 
 
 class MeasurementError(TodobatchError):
-    """Raised when what ran is not what was asked for; the figures must not be used."""
+    """Raised when a run was not the one requested; its figures must not be used."""
 
     exit_code = EXIT_MEASUREMENT
 
 
 class GilCameBackError(MeasurementError):
-    """Raised when a worker of a free-threaded build ran with the GIL on, though not asked to."""
+    """Raised when the GIL came back on in a free-threaded worker.
+
+    An extension module without support for free threads turns it on: do without that module.
+    """
 
 
 class OutputsDisagreeError(MeasurementError):
-    """Raised when two approaches gave different outputs for the same batches."""
+    """Raised when two approaches gave different outputs for the same batches.
+
+    Look for shared state, random numbers and clocks in the workload.
+    """
 
 
 class NoProgressError(MeasurementError):
-    """Raised when no batch came back for as long as ``--no-progress`` allows; it names those out.
+    """Raised when no batch came back within `watchdog_s`; it names the batches in flight.
 
-    The workers may hang for ever, so nobody waits for them: what raised this is to be ended soon.
+    The workers may hang, so nothing waits for them. End the process that raised this error.
     """
 
 
 class StoreError(TodobatchError):
-    """Raised when a file or folder cannot be written or read; what was saved stays saved."""
+    """Raised when a file or folder cannot be written or read. What was saved stays saved."""
 
     exit_code = EXIT_STORE
 
 
 class NewerSchemaError(StoreError):
-    """Raised for a run folder of a newer schema than this todobatch knows; upgrade it."""
+    """Raised for a file that a newer todobatch wrote; upgrade todobatch."""
 
 
 class BuildError(StoreError):
-    """Raised when an interpreter could not be downloaded, verified, built or installed."""
+    """Raised when an interpreter cannot be downloaded, verified, built or installed.
+
+    The remedy names what is missing, such as a compiler.
+    """

@@ -1,4 +1,4 @@
-"""Files that a crash leaves whole, and files that may be missing."""
+"""Writes files that a crash cannot damage, and reads files that may be missing."""
 
 import os
 from pathlib import Path
@@ -33,7 +33,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_or_none(path: Path) -> str | None:
-    """The text of a file without surrounding blanks; None when it cannot be read."""
+    """Return a file's text without surrounding blanks, or None when it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -24,7 +24,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 """A JSON value, which is what a processor returns for each task."""
 
 Fault: TypeAlias = Literal["crashed", "deadline"]
-"""Why a whole batch failed: its worker died, or it ran longer than its deadline."""
+"""Why a worker returned no result: ``"crashed"`` or, beyond the deadline, ``"deadline"``."""
 
 
 class _ByFields:
@@ -56,8 +56,8 @@ class Task(_ByFields):
     projects: tuple[str, ...] = ()
     contexts: tuple[str, ...] = ()
     recurrence: str | None = None
-    """The interval until it is due again: '3d', '5b' (business days), '1w', '2m' or '1y'. With a
-    leading '+' the interval starts at the due date, otherwise at the completion date."""
+    """The interval until the task is due again: '3d', '5b' (business days), '1w', '2m' or '1y'. It
+    starts at the completion date or, with a leading '+', at the due date."""
     status: str = "pending"
     """'pending', 'waiting', 'overdue' or 'completed'."""
 
@@ -66,8 +66,7 @@ class Task(_ByFields):
 class Batch(_ByFields):
     """The tasks given to one call of a processor.
 
-    `index` is the batch's number, from 0. `first` is the position of its first task in the whole
-    input, so each task can be named.
+    `index` is the batch's number, from 0. `first` is its first task's position in the input.
     """
 
     index: int
@@ -80,21 +79,21 @@ class Batch(_ByFields):
 
 @dataclass(frozen=True, slots=True)
 class Part(Batch):
-    """Some tasks of a batch, run apart from the others; `index` is that of the whole batch.
+    """Some tasks of a batch, which are run separately; `index` is that of the whole batch.
 
     The results of parts always keep their rows: the coordinator puts the batch together from them.
     """
 
     number: int = 0
-    """Distinguishes the parts of a run, whatever their batch."""
+    """The number of the part, unique within a run."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskFailure(_ByFields):
-    """A task that failed, and why."""
+    """A task that failed, and its error."""
 
     task: int
-    """Position in the whole input, from 0."""
+    """The task's position in the whole input, from 0."""
     title: str
     error: str
     """The type and message of the exception: ``'ValueError: no such project'``."""
@@ -105,20 +104,21 @@ class WorkerSeen(_ByFields):
     """What a worker recorded about itself while it ran one batch."""
 
     worker: str = "main"
-    """Unique within a run: ``'thread-1'``, ``'process-4711'``, ``'interpreter-2'``."""
+    """The worker's name, unique within a run, such as ``'thread-1'`` or ``'process-4711'``."""
     pid: int | None = None
-    """None when no worker reported, for example because it died."""
+    """The worker's process id; None when no worker reported, for example because it died."""
     gil_before: bool = True
     gil_after: bool = True
     cpu: int | None = None
-    """The CPU that it ran on at the end of the batch; None if the system does not say."""
+    """The CPU that the worker ran on at the end of the batch; None if the system does not say."""
     start_method: str = "main"
-    """'main', 'thread', 'coroutine', 'interpreter', 'forkserver', 'spawn' or 'fork'."""
+    """'main', 'thread', 'coroutine' or 'interpreter'; for a process 'forkserver', 'spawn' or
+    'fork'."""
     allowed: tuple[int, ...] = ()
-    """The CPUs that it may use at the end of the batch; empty if the system does not say."""
+    """The CPUs that the worker may use after the batch; empty if the system does not say."""
     queue_s: Seconds = 0.0
     """Time from sending the batch to the worker until the worker begins it. This and the next three
-    are 0 where batches are not copied, or where the time is not measured."""
+    fields are 0 where batches are not copied or times not measured."""
     deserialise_s: Seconds = 0.0
     """Time that the worker spent unpickling the batch."""
     serialise_s: Seconds = 0.0
@@ -146,8 +146,8 @@ class ProcessingResult(_ByFields):
     tasks: int = 0
     started: Seconds = 0.0
     rows: tuple[Json, ...] | None = None
-    """One JSON value a task in order, None for a failed task. None unless rows are kept, which
-    those of a `Part` always are."""
+    """One JSON value for each task, in order; None for a failed task. The field is None unless rows
+    are kept; a `Part` always keeps them."""
     partial: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """The aggregate of this batch, which the processor's `merge` adds to others."""
     digest: int | None = 0
@@ -158,7 +158,7 @@ class ProcessingResult(_ByFields):
     fault: Fault | None = None
     """Why the worker did not return a result; None when `process_batch` returned."""
     part: int | None = None
-    """The `number` of the part that was run; None for a whole batch."""
+    """The `Part.number` if a part of a batch was run; None for a whole batch."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A mapping proxy does not pickle, so it is sent as a dict.
@@ -172,14 +172,15 @@ _PARTIAL = [f.name for f in fields(ProcessingResult)].index("partial")
 
 @dataclass(frozen=True, slots=True)
 class WorkerTotals(_ByFields):
-    """What one worker did in a whole run."""
+    """The totals of one worker over a whole run."""
 
     worker: str
     pid: int
     batches: int
     tasks: int
     busy_s: Seconds
-    """The sum of its batches' durations. With a GIL this includes waiting for other threads."""
+    """The sum of the worker's batch durations, which with a GIL include waiting for other
+    threads."""
     gil_before: bool
     gil_after: bool
     cpus: tuple[int, ...]
@@ -213,7 +214,7 @@ class BatchReport(_ByFields):
     worker_totals: tuple[WorkerTotals, ...]
     interrupted: bool = False
     retried: int = 0
-    """How many times a batch or a part of one was run again after it failed."""
+    """How many times a failed batch, or a part of one, was run again."""
     set_aside: int = 0
     """The number of poison tasks that were isolated; they count in `failed` too."""
     set_aside_tasks: tuple[TaskFailure, ...] = ()
@@ -225,8 +226,8 @@ class BatchReport(_ByFields):
     worker_stats: tuple[Any, ...] = ()
     """What each worker did, as `todobatch.executors.WorkerStats`, summed over all rounds."""
     resizes: tuple[Any, ...] = ()
-    """The sizes of an elastic pool, as `todobatch.executors.Resize`: the first and the latest, at
-    most 1,000."""
+    """The first and the latest changes of an elastic pool's size, as
+    `todobatch.executors.Resize`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(

@@ -1,4 +1,4 @@
-"""CPU time and peak memory of a whole process tree, read from the kernel's counters.
+"""Measures CPU time and peak memory of a whole process tree, from the kernel's counters.
 
 It runs in the process that measures, never in a worker, and only before and after the timed part.
 It is the only module that imports psutil.
@@ -15,7 +15,7 @@ from todobatch.units import Bytes, Seconds
 
 
 def tree_cpu_seconds() -> Seconds:
-    """CPU seconds (user and system) of this process and all its descendants until now.
+    """Return the CPU seconds (user and system) of this process and all its descendants until now.
 
     The difference of two calls is the CPU time of what ran between them. Descendants that ended
     count once their parent has waited for them. The cost of the calls themselves, some
@@ -38,7 +38,7 @@ _own_cost: Seconds = 0.0
 
 
 def tree_context_switches() -> tuple[int, int] | tuple[()]:
-    """Voluntary and involuntary context switches of this process and its descendants until now.
+    """Return the voluntary and involuntary context switches of this process and its descendants.
 
     The difference of two calls counts what happened between them. Ended threads of children do not
     count. Returns an empty tuple outside Linux, where switches of running children are unknown.
@@ -46,32 +46,35 @@ def tree_context_switches() -> tuple[int, int] | tuple[()]:
     """
     if not sys.platform.startswith("linux"):
         return ()
-    mine = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    voluntary = sum(each.ru_nvcsw for each in mine)
-    involuntary = sum(each.ru_nivcsw for each in mine)
+    usages = [resource.getrusage(of) for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    voluntary = sum(each.ru_nvcsw for each in usages)
+    involuntary = sum(each.ru_nivcsw for each in usages)
     for child in psutil.Process().children(recursive=True):
         for task in Path(f"/proc/{child.pid}/task").glob("*"):
             try:
                 with (task / "status").open("rb") as file:
                     lines = dict(line.split(b":", 1) for line in file if b"ctxt_switches" in line)
             except OSError:
-                continue  # that thread has ended
+                continue  # the thread ended meanwhile
             voluntary += int(lines.get(b"voluntary_ctxt_switches", 0))
             involuntary += int(lines.get(b"nonvoluntary_ctxt_switches", 0))
     return voluntary, involuntary
 
 
 def tree_peak(*, beside: int | None = None) -> tuple[Bytes, str]:
-    """Peak memory of this process and its live descendants, and the name of the method.
+    """Return the peak memory of this process and its live descendants, and the name of the method.
 
-    ``'pss+hwm'`` (Linux): for each process its proportional set size now, which counts a page that
-    n processes share as 1/n, plus how far its resident set once stood above the present one
-    (VmHWM - VmRSS). Sources: proc_pid_smaps(5), proc_pid_status(5). Peaks of different
-    processes need not have been at one moment, so this is an upper estimate.
+    ``'pss+hwm'`` (Linux): for each process, its present proportional set size plus
+    VmHWM - VmRSS, which is how much larger its resident set once was. The proportional set size
+    counts a page that n processes share as 1/n. The processes may have had their peaks at
+    different moments, so this is an upper estimate.
+    Sources: proc_pid_smaps(5), proc_pid_status(5).
+
+    ``'maxrss+rss'`` (elsewhere): the peak resident set of this process plus the present one of each
+    live descendant. Earlier peaks of descendants are not known.
+
     `beside` is the process of which this one is a fork, if it is outside the tree. Memory that only
     it shares with the tree then counts in full.
-    ``'maxrss+rss'``: elsewhere, the peak resident set of this process plus the present one of each
-    live descendant; their earlier peaks are not known.
     """
     me = psutil.Process()
     if not sys.platform.startswith("linux"):
@@ -90,9 +93,9 @@ def tree_peak(*, beside: int | None = None) -> tuple[Bytes, str]:
 
 
 def _shared_with_others(pid: int) -> Bytes:
-    """The memory that a process shares: its proportional set size without private pages.
+    """Return the memory that a process shares: its proportional set size without private pages.
 
-    Pages that unrelated processes share as well count with this process's share of them.
+    Pages that unrelated processes use too are included, with this process's share of them.
     """
     try:
         seen = psutil.Process(pid).memory_full_info()
@@ -109,7 +112,7 @@ def _resident(process: psutil.Process) -> Bytes:
 
 
 def _process_cpu(process: psutil.Process) -> Seconds:
-    """CPU seconds of one live process, with nanosecond resolution if its CPU clock can be read.
+    """Return the CPU seconds of one live process, in nanoseconds if its CPU clock can be read.
 
     Source of the clock's number: clock_getcpuclockid(3) on Linux, ``~pid << 3 | CPUCLOCK_SCHED``.
     """
@@ -117,13 +120,13 @@ def _process_cpu(process: psutil.Process) -> Seconds:
         try:
             return time.clock_gettime(~process.pid << 3 | 2)
         except OSError:
-            pass  # it ended, or may not be read: psutil raises which
+            pass  # psutil raises the right error: the process ended, or access is denied
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
 def _waited_for(process: psutil.Process) -> Seconds:
-    """CPU seconds of the children that a process has already waited for."""
+    """Return the CPU seconds of the children that a process has already waited for."""
     times = process.cpu_times()
     return float(times.children_user + times.children_system)
 
@@ -132,7 +135,7 @@ def _linux_peak(process: psutil.Process) -> Bytes:
     with open(f"/proc/{process.pid}/status", "rb") as file:
         status = dict(line.split(b":", 1) for line in file if line.startswith(b"Vm"))
     if b"VmHWM" not in status:
-        return 0  # a zombie: its memory is gone
+        return 0  # a zombie has no memory
     above_now = _kib(status[b"VmHWM"]) - _kib(status[b"VmRSS"])
     try:
         now = int(process.memory_full_info().pss)

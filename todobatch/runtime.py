@@ -26,7 +26,7 @@ class RuntimeFacts(TypedDict):
     lto_build: bool
     config_args: str
     compiler: str
-    cache_tag: str  # 'cpython-314'; the same on both builds, so look at free_threaded_build too
+    cache_tag: str  # 'cpython-314' on both builds
 
 
 def gil_enabled() -> bool:
@@ -36,7 +36,7 @@ def gil_enabled() -> bool:
 
 
 def free_threaded_build() -> bool:
-    """Whether this is a free-threaded build; its GIL may still be on, see `gil_enabled`."""
+    """Whether this is a free-threaded build; its GIL may be on nevertheless: see `gil_enabled`."""
     return bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
@@ -53,15 +53,15 @@ def cpus_allowed() -> tuple[int, ...]:
 
 
 def stay_on(cpu: int) -> None:
-    """Keep the calling thread, and threads that it starts later, on one CPU."""
+    """Pin the calling thread, and threads that it starts later, to one CPU."""
     os.sched_setaffinity(0, {cpu})
 
 
 def end_with_parent() -> bool:
-    """Have the system kill this process when the thread that started it is gone.
+    """Have the system kill this process when the thread that started it has ended.
 
-    prctl(2), PR_SET_PDEATHSIG: it needs no thread here, and so no GIL. False where there is no such
-    thing. Who was started by a parent that is gone by now must find that out in another way.
+    It uses prctl(2), PR_SET_PDEATHSIG, which needs no thread here, and so no GIL. Returns False on
+    systems without it. A parent that has ended before the call is not noticed.
     """
     try:
         import ctypes
@@ -81,7 +81,7 @@ def current_cpu() -> int | None:
 
 @cache
 def _sched_getcpu() -> Callable[[], int] | None:
-    # sched_getcpu(3) takes under 1 us; reading /proc, the other way to know, takes 20.
+    # sched_getcpu(3) takes under 1 µs; reading /proc instead takes 20 µs.
     try:
         import ctypes
 
@@ -92,9 +92,9 @@ def _sched_getcpu() -> Callable[[], int] | None:
 
 
 def today() -> dt.date:
-    """The local date, which due dates are compared with.
+    """Return the local date, which due dates are compared with.
 
-    A job keeps the date on which it began, so that it gives the same output after midnight.
+    A job keeps the date on which it began, so its output does not change after midnight.
     """
     return dt.datetime.now(tz=dt.UTC).astimezone().date()
 

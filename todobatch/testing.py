@@ -1,4 +1,4 @@
-"""A scripted executor for tests of code that uses todobatch: it fails batches as it is told.
+"""A scripted executor for tests of code that uses todobatch: it makes chosen batches fail.
 
     from todobatch.testing import Scripted
     executor = Scripted(breaks={"poison": FOR_EVER})
@@ -24,7 +24,7 @@ from todobatch.units import Seconds
 __all__ = ["FOR_EVER", "Scripted"]
 
 FOR_EVER = 10**9
-"""For `Scripted.breaks`: the task breaks its batch each time it is run."""
+"""With this number in `Scripted.breaks`, a task breaks its batch each time it is run."""
 
 
 def _ignore(_batch: Batch) -> None:
@@ -43,17 +43,17 @@ class Scripted(Executor):
     breaks: Mapping[str, int] = field(default_factory=dict)
     """How many times each task breaks its batch, by title."""
     seed: int = 0
-    """Seeds the order in which results come back."""
+    """The seed of the order in which results come back."""
     holds: int = 4
-    """The number of batches read ahead."""
+    """How many batches the executor reads ahead."""
     loses: bool = False
-    """Whether a fourth kind of failure takes its turn: no result at all, as from a broken pool."""
+    """Whether a fourth kind of failure occurs in turn: no result at all, as from a broken pool."""
     isolates: bool = True
-    """Whether its capabilities say that it isolates crashes."""
+    """Whether the executor's capabilities say that it isolates crashes."""
     on_run: Callable[[Batch], None] = _ignore
-    """Called with each batch before it runs; what it raises reaches the caller."""
+    """A function that is called with each batch before it runs; its exceptions reach the caller."""
     runs: Counter[str] = field(default_factory=Counter)
-    """How many times each task was run, by title. The executor counts here."""
+    """How many times each task was run, by title; the executor counts here."""
     most_in_flight: int = 0
     """The largest number of batches that were read ahead at once. The executor sets this."""
 
@@ -62,7 +62,7 @@ class Scripted(Executor):
 
     @property
     def capabilities(self) -> Capabilities:
-        """See `Executor.capabilities`: it claims what its scripted faults imitate."""
+        """Return capabilities that fit the scripted faults; see `Executor.capabilities`."""
         return Capabilities(
             isolates_crashes=self.isolates,
             enforces_deadlines=True,
@@ -80,7 +80,7 @@ class Scripted(Executor):
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
     ) -> Iterator[BatchRunner]:
-        """See `Executor.open`; the number of workers makes no difference."""
+        """Open the executor; `workers` makes no difference. See `Executor.open`."""
         self.check(workers, deadline_s)
         yield CountedRunner(_Script(self, processor, keep_rows=keep_rows).run)
 

@@ -32,12 +32,12 @@ def show_ratio(ratio: Ratio) -> str:
 
 
 def show_count(number: int, one: str, many: str = "") -> str:
-    """A number with its noun: ``'1 block'``, ``'2,000 blocks'``. `many` is an irregular plural."""
+    """Show a number with its noun: ``'2,000 blocks'``. `many` is an irregular plural."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def show_percent(fraction: float) -> str:
-    """A fraction of one as a percentage: ``0.934`` -> ``'93 %'``."""
+    """Show a fraction of one as a percentage: ``0.934`` -> ``'93 %'``."""
     return f"{fraction * 100:.0f} %"
 
 

@@ -46,6 +46,7 @@ NO_OPTION = {
         ("run", "`nothing` of `the_kind=3`", "`nothing` of `the_kind=3`"),
         ("versus", "`input_file` in `format`", "--input in --input-format"),
         ("bench", "`budget_s`, `input`", "--budget, --input"),
+        ("bench", "`workload`, `executor`", "--workloads, --executors"),
         ("show", "`workload`, `workers`", "--workload, `workers`"),
         ("drill", "`peers=False`", "--no-peers"),
     ],
@@ -65,6 +66,17 @@ def test_an_error_leaves_a_command_with_options_in_all_its_parts() -> None:
     with pytest.raises(UsageError) as caught:
         own([], standalone_mode=False)
     assert str(caught.value) == "--workers: --workers is 0\n  remedy: --workers 1 or more"
+
+
+def test_a_place_that_is_not_an_option_of_the_command_is_left_out() -> None:
+    def fail() -> None:
+        raise UsageError("unknown workload 'x'", place="`workload`", remedy="choose another")
+
+    own = typer.Typer()
+    own.command(cls=Command)(fail)
+    with pytest.raises(UsageError) as caught:
+        own([], standalone_mode=False)
+    assert str(caught.value) == "unknown workload 'x'\n  remedy: choose another"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -120,7 +120,9 @@ def test_costs_of_another_workload_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "costs.json"
     with Costs(path) as costs:
         run_batches([Task("a")], "validate", executor="sequential", costs=costs)
-    with pytest.raises(UsageError, match="costs are those of 'validate', and this is 'report'"):
+    with pytest.raises(
+        UsageError, match="costs are those of 'validate', but the job runs 'report'"
+    ):
         run_batches([Task("a")], "report", executor="sequential", costs=Costs(path))
 
 
@@ -155,7 +157,11 @@ HEAD = '{"format": "todobatch costs", "version": 1, "processor": "flaky", "batch
         (
             HEAD + "[[0, 0, 10, 1], [1, 20, 10, 1]]}",
             UsageError,
-            ["batches[1]", "10 tasks from 20 on", "batches of 10 it begins at 10"],
+            [
+                "batches[1]",
+                "begins at task 20 and has 10 tasks",
+                "`batch_size` 10 it begins at task 10",
+            ],
         ),
         (HEAD + "[[0, 0, 11, 1]]}", UsageError, ["batches[0]", "11 tasks", "`batch_size`"]),
     ],

@@ -35,7 +35,7 @@ def test_tasks_are_cut_into_batches_that_know_their_place() -> None:
 
 
 def test_a_batch_size_of_zero_is_refused() -> None:
-    with pytest.raises(UsageError, match="0 tasks a batch"):
+    with pytest.raises(UsageError, match="a batch cannot have 0 tasks"):
         run_batches([Task("a")], "validate", batch_size=0)
 
 

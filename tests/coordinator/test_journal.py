@@ -196,7 +196,7 @@ def test_two_writers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_batch_that_comes_in_twice_is_refused(tmp_path: Path) -> None:
     with Journal(tmp_path / "j.db", JOB) as journal:
         journal.note(0)
-        with pytest.raises(StoreError, match="batch 0 came in twice"):
+        with pytest.raises(StoreError, match="the result of batch 0 came in twice"):
             journal.note(0)
 
 

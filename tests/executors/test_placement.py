@@ -48,7 +48,7 @@ def test_a_replaced_worker_takes_the_cpu_of_the_one_that_died() -> None:
 
 def test_what_cannot_be_placed_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("sequential", "coroutines"):
-        with pytest.raises(UsageError, match=f"workers of {name}") as caught:
+        with pytest.raises(UsageError, match=f"the executor {name} cannot") as caught:
             EXECUTORS[name].placed("spread")
         assert "threads" in caught.value.remedy
         assert EXECUTORS[name].placed("none").placement == "none"

@@ -174,7 +174,7 @@ def test_a_full_disk_is_an_error_that_says_what_is_saved_and_the_job_resumes(
     assert done.returncode == 6, done.stderr
     assert "--journal j.db: cannot be written" in done.stderr
     assert "tasks are saved" in done.stderr
-    assert "remedy: make room and run the same job again" in done.stderr
+    assert "remedy: free disk space and run the same job again" in done.stderr
     again = run_todobatch(*command, "-w", "mine:fill", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     document = json.loads(again.stdout)
@@ -202,13 +202,17 @@ def _with_filler(folder: Path) -> Path:
     ("arguments", "code", "part"),
     [
         (["--generate", "5", "--journal", "."], 2, "it is a folder"),
-        (["--generate", "5", "--journal", "a", "-o", "a"], 2, "the file is the output too"),
-        (["tasks.jsonl", "--journal", "tasks.jsonl"], 2, "the file is the input too"),
+        (["--generate", "5", "--journal", "a", "-o", "a"], 2, "the file is also the output"),
+        (["tasks.jsonl", "--journal", "tasks.jsonl"], 2, "the file is also the input"),
         (["--generate", "5", "--journal", "a", "-o", os.devnull], 2, "name a regular file"),
         (["--generate", "5", "--journal", "no/folder/j"], 6, "cannot be opened for writing"),
         (["--generate", "5", "--journal", "tasks.jsonl"], 6, "cannot be resumed"),
         (["--generate", "5", "--deadline", "1"], 2, "--executor processes"),
-        (["--generate", "5", "--retries", "-1"], 2, "--retries: -1 retries"),
+        (
+            ["--generate", "5", "--retries", "-1"],
+            2,
+            "--retries: a batch cannot be retried -1 times",
+        ),
         (["--generate", "5", "--backoff", "-1"], 2, "--backoff"),
         (["--generate", "5", "--no-progress", "0"], 2, "--no-progress"),
         (["--generate", "5", "--order", "magic"], 2, "--order: unknown 'magic'"),

@@ -66,9 +66,15 @@ def test_fields_that_are_not_given_have_the_defaults_of_run_batches() -> None:
         ({"recovery": 2}, "Job.recovery: 2 is not an object"),
         ({"recovery": {"retrys": 2}}, "Job.recovery: `retrys` is not a field"),
         ({"recovery": {"backoff_s": float("nan")}}, "Job.recovery.backoff_s: nan is not a number"),
-        ({"recovery": {"retries": -1}}, "`retries`: -1 retries"),
-        ({"input": "todo.txt"}, "`input`: a job has either an input or tasks to generate"),
-        ({"generate": None}, "`input`: a job has either an input or tasks to generate"),
+        ({"recovery": {"retries": -1}}, "`retries`: a batch cannot be retried -1 times"),
+        (
+            {"input": "todo.txt"},
+            "`input`: a job needs either an input or a number of tasks to generate",
+        ),
+        (
+            {"generate": None},
+            "`input`: a job needs either an input or a number of tasks to generate",
+        ),
     ],
 )
 def test_what_is_not_a_job_is_refused_with_the_field_named(

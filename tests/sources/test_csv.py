@@ -81,7 +81,7 @@ def test_a_quote_that_is_never_closed_costs_its_line_and_not_the_file(parse: Par
     [
         ("name,priority", "no column 'title'", "title, priority, done"),
         ("title;priority", "no column 'title'", "separated by ';'"),
-        ("title,due,Due", "names the column 'due' twice", ""),
+        ("title,due,Due", "names the column 'due' twice", "rename or remove"),
     ],
 )
 def test_a_senseless_header_refuses_the_file(

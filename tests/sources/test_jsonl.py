@@ -84,7 +84,10 @@ def test_a_status_says_whether_it_is_done(parse: Parse) -> None:
         ({"title": "a", "due": 20261124}, "is not text"),
         ({"title": "a", "projects": 3}, "projects is 3"),
         ({"title": "a", "contexts": [1]}, "the item of contexts 1 is not text"),
-        ({"title": "a", "recurrence": "0d"}, "the recurrence '0d' is not between 1 and 9999"),
+        (
+            {"title": "a", "recurrence": "0d"},
+            "the count of the recurrence '0d' is not between 1 and 9999",
+        ),
         ({"title": "a", "recurrence": 7}, "the recurrence 7 is not text"),
     ],
 )

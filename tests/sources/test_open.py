@@ -55,7 +55,7 @@ def test_a_missing_file_a_folder_and_a_senseless_name_are_input_errors(tmp_path:
     (tmp_path / "folder.txt").mkdir()
     for name, cause in [
         ("missing.txt", "there is no such file"),
-        ("folder.txt", "this is a folder"),
+        ("folder.txt", "it is a folder"),
         ("nul\0.txt", "cannot be opened"),
         ("x" * 300 + ".txt", "cannot be opened"),
     ]:

@@ -1,1 +1,1 @@
-"""All that runs inside a measured interpreter: the standard library and psutil only."""
+"""Code that runs inside a measured interpreter. It imports only the standard library and psutil."""

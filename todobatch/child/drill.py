@@ -1,9 +1,9 @@
-"""One executor meets one fault in this process: what `todobatch drill` starts for each pair.
+"""Runs one executor with one fault in this process; `todobatch drill` starts it for each pair.
 
 The parent (`todobatch.lab.drill.follow`) sends a `DrillJob`. The events are `done`, `failed` and
 `unexpected` (tasks, and when), `report` (what the coordinator counted), `unavailable` (why) and
-`broke` (what the executor raised). The fault may kill this process: what it has sent by then is
-what is known. It ends with its workers when the parent does.
+`broke` (what the executor raised). The fault may kill this process; the events sent before count.
+The process and its workers end when the parent does.
 """
 
 import importlib
@@ -42,22 +42,22 @@ WRAPPED: Mapping[str, Executor] = MappingProxyType(
         )
     }
 )
-"""Pools of the standard library under our contract: they show what retrying alone can do."""
-OURS: Mapping[str, Executor] = MappingProxyType({**EXECUTORS, **WRAPPED})
+"""Pools of the standard library in a `Wrapped`: they show what retries alone can do."""
+OWN: Mapping[str, Executor] = MappingProxyType({**EXECUTORS, **WRAPPED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillJob:
-    """What to run, and the fault that strikes it."""
+    """The description of a drill: an executor, its load, and the fault that one task meets."""
 
     executor: str
     peer: str | None
-    """``module:function`` for the pool of another package; None for an executor of ours."""
+    """``module:function`` for the pool of another package; None for an executor of todobatch."""
     fault: str
     struck: int
     """The number of the task that meets the fault."""
     folder: str
-    """A private folder for the mark of the strike."""
+    """A private folder for the file that records when the fault occurred."""
     tasks: int
     workers: int
     batch_size: int
@@ -65,7 +65,7 @@ class DrillJob:
     retries: int
     backoff_s: Seconds
     watchdog_s: Seconds
-    """A run without deadlines ends when a hanging task has kept it from progress for this long."""
+    """A run without deadlines ends after this many seconds without progress."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as `from_json` reads it."""
@@ -78,13 +78,13 @@ class DrillJob:
 
 
 class Outcomes:
-    """Reports what became of tasks. Used by the thread that receives their results."""
+    """Reports the results of tasks to the parent. Only the thread that receives results uses it."""
 
     def __init__(self, parent: ParentProcess) -> None:
         self._send = parent.send
 
     def event(self, event: str, **fields: Any) -> None:
-        """Send an event with the time, by the monotonic clock that all processes share."""
+        """Send an event with the time by `time.monotonic`, which all processes share."""
         self._send(event, at=time.monotonic(), **fields)
 
     def done(self, tasks: Sequence[int]) -> None:
@@ -94,7 +94,7 @@ class Outcomes:
     def result(self, task: int, result: Any) -> None:
         """Report what a pool returned for a task.
 
-        The right result is the task's number, or the lambda of the fault `unpicklable`.
+        The correct result is the task's number, or the lambda of the fault `unpicklable`.
         """
         if result == task or callable(result):
             self.done([task])
@@ -111,8 +111,8 @@ Peer = Callable[[Callable[[int], Any], Iterable[int], DrillJob, Outcomes], None]
 
 
 def run_own(job: DrillJob, outcomes: Outcomes) -> None:
-    """Run one of our executors. A row counts only in the place of its own task."""
-    executor = OURS[job.executor]
+    """Run an executor of todobatch. A row counts only at the position of its own task."""
+    executor = OWN[job.executor]
     if reason := executor.available():
         outcomes.event("unavailable", reason=reason)
         return
@@ -121,7 +121,7 @@ def run_own(job: DrillJob, outcomes: Outcomes) -> None:
 
     def report_batch(batch: Batch, result: ProcessingResult) -> None:
         rows = result.rows or ()
-        pairs = zip(batch.tasks, rows, strict=False)  # a batch that failed whole has no rows
+        pairs = zip(batch.tasks, rows, strict=False)  # a batch that failed as a whole has no rows
         outcomes.done([number for task, row in pairs if row == (number := int(task.title))])
         for failure in result.failures:
             outcomes.failed(failure.task, failure.error)
@@ -146,7 +146,7 @@ def run_own(job: DrillJob, outcomes: Outcomes) -> None:
 
 
 def run_peer(job: DrillJob, outcomes: Outcomes) -> None:
-    """Run the pool of another package, as its documentation says for a list of tasks."""
+    """Run the pool of another package as its documentation says."""
     assert job.peer is not None
     module, _, name = job.peer.partition(":")
     peer: Peer = getattr(importlib.import_module(module), name)
@@ -161,7 +161,7 @@ def _strike(job: DrillJob) -> Strike:
 
 
 def _no_core_file() -> None:
-    """Write no core file: the crash is on purpose."""
+    """Turn core files off, because the crash is intended."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
@@ -179,9 +179,9 @@ def main() -> int:
         return 0
     try:
         (run_own if job.peer is None else run_peer)(job, outcomes)
-    except BaseException as error:  # with SystemExit of a task, which some pools pass to the caller
+    except BaseException as error:  # some pools pass a task's SystemExit to the caller
         outcomes.event("broke", error=describe_exception(error)[:300])
-        os._exit(1)  # a worker that hangs would be waited for; the parent kills the rest
+        os._exit(1)  # a normal exit would wait for workers that hang; the parent kills them
     return 0
 
 

@@ -1,11 +1,10 @@
-"""The faults of the drill, and the task that meets one. The workers run this.
+"""The faults of the drill, and the tasks that they occur in. The workers run this module.
 
-One task out of many, the struck one, meets the fault; all others do a little honest work. A fault
-that strikes once leaves a mark in a private folder, and the task passes the next time. A fault that
-always strikes does so whenever the task is tried. The mark says when it first struck.
+The fault strikes one of many tasks; all others do a little work. A file in a private folder, the
+mark, records when it first struck. A fault that strikes once does nothing when it finds the mark;
+others strike each time.
 
-This module needs the standard library only: it loads in subinterpreters, and in the workers of
-other packages' pools.
+It imports only the standard library, because subinterpreters and other pools load it.
 """
 
 import datetime as dt
@@ -30,15 +29,15 @@ Need: TypeAlias = Literal["nothing", "crashes", "deadline", "journal"]
 MARK = "struck"
 PID = "coordinator"
 SETTINGS = "TODOBATCH_DRILL"
-"""The environment variable with a `Strike` as JSON, for a processor that is made by its name."""
+"""The environment variable that holds a `Strike` as JSON, for a processor made by its name."""
 SLOW_S: Seconds = 0.5
 WAIT_S: Seconds = 60.0
 SQUARES = 2_000
 ROOM: Bytes = 96 << 20
-"""Memory that a process may still get while its task asks for `HUGE`. RLIMIT_AS sets the limit, so
-that the process runs out of memory and the machine does not."""
+"""RLIMIT_AS allows a process this many more bytes while its task allocates `HUGE`. So the process
+runs out of memory, and the machine does not."""
 HUGE: Bytes = 4 << 30
-"""More than an allocator holds in reserve. It is refused, so none of it is ever used."""
+"""The bytes that a task tries to allocate: more than `ROOM`, so the system refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +47,19 @@ class Fault:
     name: str
     summary: str
     needs: Need
-    """What an executor must be able to do so that no other task is hurt."""
+    """What an executor must be able to do so that no other task is lost."""
     always: bool
-    """Whether it strikes whenever the task is tried, so that the task must be set aside."""
+    """Whether the fault strikes each time the task is run, so that the task must be set aside."""
     act: Callable[[], Any]
     where: Literal["task", "aggregate"] = "task"
-    """Where it strikes: in the task itself, or in the aggregate of its batch."""
+    """Where the fault strikes: in the task itself, or in the aggregate of its batch."""
     applies: Callable[[], bool] = lambda: True
-    """Whether there is anything to strike; called in the worker, before the task is run."""
+    """Returns whether the fault can strike; called in the worker before the task is run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """Which task a fault strikes, and the folder for its mark."""
+    """The task that a fault strikes, and the folder for the mark."""
 
     fault: str
     task: int
@@ -68,7 +67,7 @@ class Strike:
 
 
 def work(number: int, strike: Strike) -> Any:
-    """Run a task: meet the fault if it strikes now, else work. Returns the task's number."""
+    """Run a task, which works or is struck by the fault. Returns the task's number."""
     fault = FAULTS[strike.fault]
     if (
         number == strike.task
@@ -80,24 +79,23 @@ def work(number: int, strike: Strike) -> Any:
         if result is not None:
             return result
     if sum(n * n for n in range(SQUARES)) <= 0:
-        raise ArithmeticError("the sum of squares is above 0")
+        raise ArithmeticError("the sum of squares must be above 0")
     return number
 
 
 class Drilled(TaskBatchProcessor):
-    """Runs tasks whose titles are their numbers. A row is the number of its task."""
+    """Runs tasks whose titles are their numbers; `strike` defaults to the variable `SETTINGS`."""
 
     name = "drill"
 
     def __init__(self, *, today: dt.date | None = None, strike: Strike | None = None) -> None:
-        """Use `strike`; by default the one in the environment variable `SETTINGS`."""
         super().__init__(today=today)
         self._strike = strike or Strike(**json.loads(os.environ[SETTINGS]))
-        # The coordinator makes the processor and pickles it to the workers: it is the one to kill.
+        # The process that makes the processor is the coordinator, which some faults kill.
         Path(self._strike.folder, PID).write_text(str(os.getpid()), "ascii")
 
     def process_task(self, task: Task) -> Json:
-        """Return what `work` does."""
+        """Return the task's number, or what the fault returns."""
         done: Json = work(int(task.title), self._strike)
         return done
 
@@ -112,7 +110,7 @@ class Drilled(TaskBatchProcessor):
 
 
 def struck_at(folder: Path) -> Seconds | None:
-    """Return when the fault first struck, by `time.monotonic`, or None when it did not."""
+    """Return when the fault first struck, by `time.monotonic`, or None if it did not."""
     try:
         return float((folder / MARK).read_text("ascii"))
     except (OSError, ValueError):
@@ -120,7 +118,7 @@ def struck_at(folder: Path) -> Seconds | None:
 
 
 def coordinator_pid(folder: Path) -> int | None:
-    """Return the process that made the processor, or None when none has been made."""
+    """Return the id of the process that made the processor, or None before that."""
     try:
         return int((folder / PID).read_text("ascii"))
     except (OSError, ValueError):
@@ -135,7 +133,7 @@ def unable(fault: Fault) -> str | None:
 
 
 def _strikes(fault: Fault, strike: Strike) -> bool:
-    """Return whether the fault strikes now, and leave the mark the first time."""
+    """Return whether the fault strikes now, and write the mark the first time."""
     path = Path(strike.folder) / MARK
     aside = path.with_name(f"{MARK}-{os.getpid()}-{threading.get_ident()}")
     aside.write_text(repr(time.monotonic()), "ascii")
@@ -173,7 +171,7 @@ def _hang() -> NoReturn:
 
 
 def _hold_the_gil() -> None:
-    """Sleep with the GIL held, so that no other thread runs."""
+    """Sleep with the GIL held, so no other thread can run."""
     import ctypes
 
     ctypes.PyDLL(None).sleep(int(WAIT_S))
@@ -185,7 +183,7 @@ def _kill_fork_server() -> None:
 
 
 def _has_fork_server() -> bool:
-    """Return whether a fork server started this process: no other parent may be killed."""
+    """Return whether a fork server started this process; another parent must not be killed."""
     try:
         return b"multiprocessing.forkserver" in Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
     except OSError:
@@ -193,7 +191,7 @@ def _has_fork_server() -> bool:
 
 
 def _wait_to_be_killed() -> NoReturn:
-    """Wait for `WAIT_S` at most: the drill itself may have been killed."""
+    """Wait to be killed, for `WAIT_S` at most, because the drill itself may have been killed."""
     time.sleep(WAIT_S)
     raise TimeoutError("drill: the coordinator was not killed")
 
@@ -207,7 +205,7 @@ def _give_a_lambda() -> Callable[[], None]:
 
 
 def _run_out_of_memory() -> NoReturn:
-    """Raise MemoryError from a real allocation that the system refuses."""
+    """Raise MemoryError by an allocation that the system refuses."""
     import resource
 
     used = _address_space()
@@ -219,11 +217,11 @@ def _run_out_of_memory() -> NoReturn:
         bytearray(HUGE)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
-    raise NotImplementedError("drill: the limit of memory had no effect")
+    raise NotImplementedError("drill: the memory limit had no effect")
 
 
 def _be_killed_for_memory() -> None:
-    """Run out of memory, then die as by the kernel's out-of-memory killer."""
+    """Run out of memory, then kill this process as the kernel's out-of-memory killer does."""
     try:
         _run_out_of_memory()
     except MemoryError:
@@ -263,9 +261,9 @@ _ALL = (
         "fork-server-killed", "what starts the workers gets SIGKILL, once", "crashes", False,
         _kill_fork_server, applies=_has_fork_server,
     ),
-    Fault("hung", "a task waits for ever, once", "deadline", False, _hang),
-    Fault("hung-always", "a task waits for ever, always", "deadline", True, _hang),
-    Fault("gil-held", "a task holds the GIL for ever, once", "deadline", False, _hold_the_gil),
+    Fault("hung", "a task never ends, once", "deadline", False, _hang),
+    Fault("hung-always", "a task never ends, always", "deadline", True, _hang),
+    Fault("gil-held", "a task holds the GIL without end, once", "deadline", False, _hold_the_gil),
     Fault(
         "coordinator-killed", "the run gets SIGKILL and is started again", "journal", False,
         _wait_to_be_killed,

@@ -1,4 +1,4 @@
-"""Forks the processes of samples and sides, when all their imports are done and nothing has run.
+"""Forks the processes of samples and sides, after all imports and before anything has run.
 
 The controller's side is `todobatch.lab.measure.nursery`, which says why. Each child leads a process
 group of its own. This process ends when the controller does, and kills its children then. It must
@@ -22,7 +22,7 @@ Role: TypeAlias = Callable[[ParentProcess], None]
 POLL_S = 0.0005
 LONGEST_POLL_S = 0.01
 MOST_BYTES, MOST_DESCRIPTORS = 4096, 8
-"""The limits of one request."""
+"""A request has at most this many bytes and this many open descriptors."""
 
 
 def main() -> None:
@@ -44,7 +44,9 @@ def main() -> None:
                     parent.send("waited", code=code)
                 case _:
                     pid = os.fork()
-                    with suppress(OSError):  # in both: the group is there when either goes on
+                    with suppress(
+                        OSError
+                    ):  # in both processes, so that the group exists before either continues
                         os.setpgid(pid, pid or os.getpid())
                     if pid == 0:
                         alive.clear()
@@ -62,8 +64,8 @@ def main() -> None:
 
 
 def _import_role(name: str) -> Role:
-    """Import what the children of this role need, and return what they run."""
-    # Not at the top: the worker processes of a sample import this module again.
+    """Import the modules of this role's children, and return the function that they run."""
+    # Imported here, because the worker processes of a sample import this module again.
     from todobatch import probe  # noqa: F401 - for the children
 
     if name == "side":
@@ -76,7 +78,7 @@ def _import_role(name: str) -> Role:
 
 
 def _wait(pid: int, timeout_s: float) -> int | None:
-    """Return a child's exit code (below 0: a signal's number), or None when it still runs."""
+    """Return a child's exit code (below 0: a signal's number), or None while it runs."""
     end = time.monotonic() + timeout_s
     delay = POLL_S
     while True:

@@ -1,8 +1,8 @@
-"""The pools of other packages under the drill, used as their documentation says for many tasks.
+"""Runs the drill's tasks on pools of other packages, as their documentation says.
 
-Where a pool has futures, each task has one, so that a failure is one task's. Where it has a timeout
-that can end a task, that is used. None of them retries a task. Their imports stand in functions,
-because a package need not be installed.
+Where a pool has futures, each task has one, so that one task can fail alone. Where a pool has a
+timeout that can end a task, it is used. No pool retries a task. Packages are imported in functions,
+because they need not be installed.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,13 +19,13 @@ Work = Callable[[int], Any]
 
 @dataclass(frozen=True, slots=True)
 class PeerInfo:
-    """A pool of another package, and how it is used here."""
+    """A pool of another package, and the function that runs the drill on it."""
 
     name: str
     use: str
     entry: str
     extra: bool
-    """Whether it must be installed: it is not in the standard library."""
+    """Whether the pool is not in the standard library and must be installed."""
 
 
 def thread_pool(work: Work, tasks: Iterable[int], job: DrillJob, outcomes: Outcomes) -> None:
@@ -57,7 +57,9 @@ def multiprocessing_pool(
     import multiprocessing
 
     with multiprocessing.Pool(job.workers) as pool:
-        pool.map(int, range(job.workers))  # a timeout would count the start of the workers
+        pool.map(
+            int, range(job.workers)
+        )  # a timeout would include the start-up time of the workers
         sent = [(number, pool.apply_async(work, (number,))) for number in tasks]
         for number, result in sent:
             try:
@@ -81,7 +83,7 @@ def joblib_parallel(work: Work, tasks: Iterable[int], job: DrillJob, outcomes: O
     parallel = joblib.Parallel(
         n_jobs=job.workers, return_as="generator_unordered", timeout=job.deadline_s
     )
-    # Its timeout counts the start of the workers too, so they are started before.
+    # The timeout includes the start-up time of the workers, so they are started before.
     joblib.Parallel(n_jobs=job.workers)(joblib.delayed(int)(n) for n in range(job.workers))
     named = joblib.delayed(_named)
     for number, result in parallel(named(work, number) for number in tasks):
@@ -120,7 +122,7 @@ def deadpool_executor(work: Work, tasks: Iterable[int], job: DrillJob, outcomes:
 def _submit(
     submit: Callable[[Work, int], "futures.Future[Any]"], work: Work, tasks: Iterable[int]
 ) -> "dict[futures.Future[Any], int]":
-    """Submit each task. A pool that breaks meanwhile gets no more of them."""
+    """Submit each task, until the pool breaks."""
     sent: dict[futures.Future[Any], int] = {}
     for number in tasks:
         try:
@@ -131,7 +133,7 @@ def _submit(
 
 
 def _report(sent: "Mapping[futures.Future[Any], int]", outcomes: Outcomes) -> None:
-    """Report each result as it comes, like the example in the documentation."""
+    """Report each result as it comes."""
     for future in futures.as_completed(sent):
         error = future.exception()
         if error is None:

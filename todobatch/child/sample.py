@@ -1,8 +1,8 @@
-"""One sample: a verified run of one cell, in a process of its own on the measured interpreter.
+"""Takes one sample: a verified run of one cell, in a process of its own.
 
-A nursery forks the process (`todobatch.child.nursery`). It receives a `SampleSpec`, warms up the
-pool that it is about to measure with a few small batches, starts the clock, runs all batches and
-sends one event, `sample`, with what it saw.
+A nursery forks the process (`todobatch.child.nursery`). It receives a `SampleSpec` and warms the
+pool up with a few small batches. Then it starts the clock, runs all batches and sends one event,
+`sample`, with what it measured.
 """
 
 import datetime as dt
@@ -25,11 +25,11 @@ from todobatch.processors import TaskBatchProcessor, resolve
 from todobatch.units import Seconds
 
 WARM_TASKS = 4
-"""Tasks in each batch of the warm-up."""
+"""Each batch of the warm-up has at most this many tasks."""
 
 
 class SampleSpec(TypedDict):
-    """What a sample measures."""
+    """The description of a sample."""
 
     workload: str
     executor: str
@@ -42,7 +42,7 @@ class SampleSpec(TypedDict):
 
 
 class Warmed(Executor):
-    """An executor whose workers have run some batches before the caller gets them."""
+    """Wraps an executor whose workers run some batches before the caller gets them."""
 
     name = "warmed"
     summary = "another executor, warmed up"
@@ -55,7 +55,7 @@ class Warmed(Executor):
 
     @property
     def capabilities(self) -> Capabilities:
-        """The capabilities of the inner executor."""
+        """Return the capabilities of the inner executor."""
         return self._inner.capabilities
 
     @contextmanager
@@ -67,7 +67,7 @@ class Warmed(Executor):
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
     ) -> Iterator[BatchRunner]:
-        """See `Executor.open`."""
+        """Open the inner executor and warm it up; see `Executor.open`."""
         begun = perf_counter()
         with self._inner.open(
             processor, workers, keep_rows=keep_rows, deadline_s=deadline_s
@@ -79,16 +79,16 @@ class Warmed(Executor):
 
 
 class Readings:
-    """GIL state, CPU time, CPU quota, context switches and memory, before and after the run."""
+    """Reads the GIL state, CPU time, CPU quota, context switches and memory around a run."""
 
     def __init__(self) -> None:
-        # Not at the top: the worker processes of a sample import this module again.
+        # Imported here, because the worker processes of a sample import this module again.
         from todobatch import probe
 
         self._probe = probe
 
     def start(self) -> None:
-        """Measure before the clock starts."""
+        """Read all before the clock starts."""
         self.gil_before = runtime.gil_enabled()
         self.quota_before = cgroup.cpu_quota()
         self._switches = self._probe.tree_context_switches()
@@ -96,7 +96,7 @@ class Readings:
         self.started = perf_counter()
 
     def end(self) -> None:
-        """Measure after the last batch, CPU time first."""
+        """Read all after the last batch, CPU time first."""
         self.cpu_s = max(self._probe.tree_cpu_seconds() - self._cpu_s, 0.0)
         after = self._probe.tree_context_switches()
         pairs = zip(self._switches, after, strict=True)
@@ -105,14 +105,14 @@ class Readings:
 
 
 def run(parent: ParentProcess) -> None:
-    """Receive a spec, take the sample and send what was seen."""
+    """Receive a spec, take the sample and send the measurements."""
     spec: SampleSpec = parent.receive()
     parent.end_with_parent()
     parent.send("sample", **measure(spec))
 
 
 def measure(spec: SampleSpec) -> dict[str, Any]:
-    """Take the sample and return what was seen: fields of `Sample`, and what makes it void."""
+    """Take the sample, and return fields of `Sample` and the data that validate it."""
     today = dt.date.fromisoformat(spec["today"])
     processor = resolve(spec["workload"], today=today)
     batches = batches_of(spec["source"], spec["batches"], spec["batch_size"], today=today)

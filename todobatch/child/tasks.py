@@ -1,4 +1,4 @@
-"""The tasks of a sample: the same for every cell of a workload, made anew in every process."""
+"""Makes the tasks of a sample, which are the same for every cell of a workload."""
 
 import datetime as dt
 import pickle
@@ -12,11 +12,11 @@ from todobatch.model import Batch, Task
 from todobatch.sources import generate, open_source
 
 DISTINCT = 5_000
-"""How many different tasks are generated; a larger sample repeats them, as new objects."""
+"""At most this many different tasks are generated; a larger sample repeats them as new objects."""
 
 
 class TaskSource(TypedDict):
-    """Where tasks come from (``Plan.source``): a generator with a seed, or a file with the rest."""
+    """The source of tasks (``Plan.source``): a seed for the generator, or a file and its format."""
 
     kind: Literal["generator", "file"]
     seed: NotRequired[int]
@@ -28,17 +28,16 @@ class TaskSource(TypedDict):
 
 
 def batches_of(source: TaskSource, batches: int, batch_size: int, *, today: dt.date) -> list[Batch]:
-    """Return `batches` full batches. A source with too few tasks is repeated, as copies.
+    """Return `batches` full batches, repeating copies of the tasks if there are too few.
 
-    Threads without a GIL slow each other down when they count references to the same object. In a
-    real job no two of them work on the same task, so every task here is an object of its own.
-    Raises EmptyInputError when the source has no task.
+    Every task is an object of its own, as in a real job: without a GIL, threads that share an
+    object slow each other down. Raises EmptyInputError when the source has no task.
     """
     count = batches * batch_size
     tasks = list(islice(read(source, today=today), count))
     if not tasks:
         raise EmptyInputError(
-            "there is no task in it",
+            "the input contains no task",
             place=str(source.get("path", "generator")),
             remedy="give a file with at least one task",
         )

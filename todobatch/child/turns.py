@@ -1,4 +1,4 @@
-"""One side of a comparison in turns, in a process of its own on the measured interpreter.
+"""Runs one side of a comparison that measures its sides in turns, in a process of its own.
 
 A nursery forks the process (`todobatch.child.nursery`). It receives a `SideSpec`, starts its
 workers, warms them up and sends the event `warm`. Then it runs one turn, and sends one event
@@ -24,13 +24,13 @@ from todobatch.processors.base import DIGEST_MODULUS
 from todobatch.units import Seconds
 
 WARM_TURNS = 2
-"""Turns of the warm-up."""
+"""A warm-up has at most this many turns."""
 WARM_S: Seconds = 0.1
-"""Warming up stops after this time."""
+"""No turn of the warm-up begins after this many seconds."""
 
 
 class SideSpec(TypedDict):
-    """What one side runs in each turn, and how."""
+    """The description of one side: what it runs in each turn."""
 
     workload: str
     executor: str
@@ -40,9 +40,9 @@ class SideSpec(TypedDict):
     source: TaskSource
     today: str
     cpu: int | None
-    """The CPU that its process stays on, or None for any."""
+    """The CPU that the side's process stays on, or None for any."""
     environment: dict[str, str]
-    """Environment variables that are set before its workers start."""
+    """Environment variables that are set before the side's workers start."""
 
 
 def run(parent: ParentProcess) -> None:
@@ -67,7 +67,7 @@ def run(parent: ParentProcess) -> None:
 
 
 def _turn(run_batches: BatchRunner, batches: Sequence[Batch]) -> dict[str, Any]:
-    """Run all batches once, and return the wall time in seconds and what came out."""
+    """Run all batches once, and return the wall time in seconds and the totals of the results."""
     tasks = failed = digest = 0
     error, gil = None, runtime.gil_enabled()
     begun = perf_counter()

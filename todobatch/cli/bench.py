@@ -38,7 +38,7 @@ Budget = Annotated[
     typer.Option(
         metavar="SECONDS", rich_help_panel=HOW_LONG, show_default=False,
         help="Begin no block of samples that would end later. Default: 150 for a quick run, "
-        "3600 with --full, 600 with a choice of your own; no limit with --blocks, unless quick.",
+        "3600 with --full, no limit with --blocks, 600 with any other choice of your own.",
     ),
 ]  # fmt: skip
 Target = Annotated[
@@ -95,7 +95,7 @@ Output = Annotated[
     Path | None,
     typer.Option(
         "--output", "-o", metavar="FOLDER", rich_help_panel=OUTPUT, show_default=False,
-        help="The run folder. Default: results/<time>-<mode>.",
+        help="Make this run folder. Default: results/<time>-<mode>.",
     ),
 ]  # fmt: skip
 Resume = Annotated[
@@ -137,8 +137,7 @@ def bench(
     Each sample runs in a fresh process and is saved at once. A run that was stopped or killed is
     resumed with --resume.
     """
-    from todobatch.cli.views import show
-    from todobatch.cli.views.console import Display
+    from todobatch.cli.views import console, show
     from todobatch.lab.measure import bench as lab
     from todobatch.lab.plan.cells import Choice
 
@@ -158,7 +157,7 @@ def bench(
     _check_plan(planned=planned, output=output, resume=resume, like=like)
     import_from_current_folder()
     try:
-        with Display() as progress:
+        with console.Display() as progress:
             if resume is not None:
                 run = lab.resume(resume, progress)
             elif like is not None:
@@ -168,8 +167,8 @@ def bench(
                     choice, progress, output=output, input_file=input_file, format=format
                 )
     except lab.RunInterrupted as stopped:
-        typer.echo(f"Stopped; {stopped.samples} samples are saved. Resume with:")
-        typer.echo(f"  todobatch bench --resume {stopped.folder}")
+        saved = f"Stopped; {stopped.samples} samples are saved."
+        typer.echo(f"{saved} Resume with:\n  todobatch bench --resume {stopped.folder}")
         raise
     typer.echo()
     show.show(run)
@@ -183,7 +182,7 @@ def _check_plan(
     """Refuse options that contradict the plan of another run."""
     if resume is not None and (planned or output or like):
         raise UsageError(
-            "a resumed run keeps its plan",
+            "a resumed run keeps its own plan",
             place="--resume",
             remedy="leave out all other options, or begin a new run without --resume",
         )
@@ -211,7 +210,7 @@ def _refuse_unmeasured(run: "Run") -> None:
 
 def _mode(*, quick: bool, full: bool) -> str | None:
     if quick and full:
-        raise UsageError("--quick and --full exclude each other", remedy="leave one of them out")
+        raise UsageError("--quick and --full exclude each other", remedy="leave out one of them")
     if quick:
         return "quick"
     return "full" if full else None

@@ -19,8 +19,7 @@ Faults = Annotated[
     str | None,
     typer.Option(
         metavar="NAMES", show_default=False,
-        help="Comma-separated: exception, unpicklable, killed, segfault, exit, hung, poison and "
-        "others. Default: all.",
+        help="Comma-separated faults, such as exception,segfault,sys-exit. Default: all.",
     ),
 ]  # fmt: skip
 Peers = Annotated[

@@ -14,6 +14,7 @@ import typer
 
 from todobatch.cli.shared import job_options as option
 from todobatch.cli.shared.options import InputFormat, Json
+from todobatch.coordinator.options import DEFAULT_RECOVERY, DEFAULT_WORKERS
 from todobatch.errors import (
     EXIT_INTERRUPTED,
     EXIT_TASKS_FAILED,
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 MOST_TASKS_A_BATCH = 1_000_000
 
 
-def run(  # long because each option is a parameter, and each a field of the job
+def run(  # long: each option is a parameter, and each a field of the job
     file: option.Input = None,
     workload: option.Workload = "pipeline",
     executor: option.Executor = None,
-    workers: option.Workers = "2",
+    workers: option.Workers = str(DEFAULT_WORKERS),
     interpreter: option.Interpreter = None,
     order: option.Order = "input",
     placement: option.Placement = "none",
@@ -50,8 +51,8 @@ def run(  # long because each option is a parameter, and each a field of the job
     baseline: option.Baseline = None,
     costs: option.Costs = None,
     journal: option.Journal = None,
-    retries: option.Retries = 2,
-    backoff: option.Backoff = 0.05,
+    retries: option.Retries = DEFAULT_RECOVERY.retries,
+    backoff: option.Backoff = DEFAULT_RECOVERY.backoff_s,
     retry_failed: option.RetryFailed = False,
     deadline: option.Deadline = None,
     no_progress: option.NoProgress = None,

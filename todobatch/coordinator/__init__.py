@@ -1,6 +1,6 @@
-"""From a stream of tasks to a report: batches, their order, their recovery and what is saved.
+"""Turns a stream of tasks into a report: it makes batches, orders, retries and saves them.
 
-The names in `__all__` are loaded on first use, so that `options` alone loads in no time.
+The names in `__all__` are loaded on first use, so that `options` alone loads fast.
 """
 
 from importlib import import_module
@@ -42,5 +42,5 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'todobatch.coordinator' has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value  # so that the next look-up does not come here
+    globals()[name] = value
     return value

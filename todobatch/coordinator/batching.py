@@ -1,4 +1,4 @@
-"""Batches from a stream of tasks, and the check of batches that a caller made."""
+"""Makes batches from a stream of tasks, and checks batches that a caller made."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
@@ -11,12 +11,14 @@ from todobatch.model import Batch, Task
 
 
 def batched(tasks: Iterable[Task], size: int = DEFAULT_BATCH_SIZE) -> Iterator[Batch]:
-    """Group a stream of tasks into batches of `size` tasks; the last may be smaller. Lazy.
+    """Yield the tasks of a stream in batches of `size` tasks; the last may be smaller.
 
     Raises UsageError for a size below 1.
     """
     if size < 1:
-        raise UsageError(f"{size} tasks a batch", place="`batch_size`", remedy="1 or more")
+        raise UsageError(
+            f"a batch cannot have {size} tasks", place="`batch_size`", remedy="give 1 or more"
+        )
     feed = iter(tasks)
     index = 0
     while chunk := tuple(islice(feed, size)):

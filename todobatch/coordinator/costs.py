@@ -1,18 +1,18 @@
-"""How long each batch took in earlier runs, in a small JSON file, for ``order="longest"``.
+"""Keeps how long each batch took, in a small JSON file, for ``order="longest"``.
 
     {"format": "todobatch costs", "version": 1, "processor": "pipeline", "batches": [
     [0, 0, 100, 0.012345],
     [1, 100, 100, 0.2]
     ]}
 
-A batch is its index, the place of its first task in the input, its number of tasks, and the seconds
-that a worker spent on it. With a GIL these include waiting for other threads. A batch of which a
-task was set aside, or which cost a worker, is not measured.
+The numbers of a batch are its index, its first task's position, its number of tasks, and the
+seconds that a worker spent on it. With a GIL these include waiting for other threads. A batch is
+not measured if a task of it was set aside or a worker was lost to it.
 
-The file is replaced as a whole, so a reader never finds half of one. Of two runs that write the
-same file, the last one wins. The file holds `MOST_BATCHES` batches at most.
+The file is replaced as a whole, so a reader never finds a partial one. If two runs write the same
+file, the last one wins. The file holds `MOST_BATCHES` batches at most.
 
-The thread that reads the input uses `Costs.known`; the thread that takes results uses the rest.
+The thread that reads the input uses `Costs.known`; the thread that receives results uses the rest.
 """
 
 import json
@@ -28,12 +28,12 @@ from todobatch.units import Seconds
 FORMAT = "todobatch costs"
 VERSION = 1
 MOST_BATCHES = 100_000
-"""About 4 MB of file and 40 MB of memory. A larger batch size makes fewer batches."""
+"""A file holds at most this many batches, which take about 4 MB on disk and 40 MB in memory."""
 _FIELDS = ("the batch's index", "its first task", "its number of tasks", "its seconds")
 
 
 class Costs:
-    """The costs in a file, and those that a run measures. Use as a context manager, which saves.
+    """The costs in a file, and those that a run measures. As a context manager it saves at the end.
 
     A file that does not exist holds no costs. With `batch_size`, the file's batches must have that
     size. Raises UsageError for another batch size, NewerSchemaError for a newer file, and
@@ -59,19 +59,19 @@ class Costs:
         try:
             self.save()
         except StoreError:
-            if error is None:  # otherwise the first error is the one to raise
+            if error is None:  # otherwise the earlier error is raised
                 raise
 
     @property
     def measured(self) -> int:
-        """How many batches were measured since the file was opened."""
+        """Return how many batches were measured since the file was opened."""
         return len(self._measured)
 
     def of(self, processor: str) -> Self:
-        """Return itself. Raises UsageError when the costs are those of another processor."""
+        """Return this object. Raises UsageError when the costs are those of another processor."""
         if self.processor is not None and self.processor != processor:
             raise UsageError(
-                f"the costs are those of {self.processor!r}, and this is {processor!r}",
+                f"the costs are those of {self.processor!r}, but the job runs {processor!r}",
                 place=f"`costs` {self.path}",
                 remedy="name another file for this workload",
             )
@@ -79,7 +79,7 @@ class Costs:
         return self
 
     def fitting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield the batches. The costs of a batch with other tasks are forgotten."""
+        """Yield the batches, and forget the costs of those whose tasks differ from the file's."""
         for batch in batches:
             row = self._rows.get(batch.index)
             if row is not None and row[:2] != (batch.first, len(batch)):
@@ -93,7 +93,7 @@ class Costs:
 
     def save(self) -> None:
         """Write the latest cost of each batch. Raises StoreError."""
-        known = self.known.copy()  # an abandoned worker may still read
+        known = self.known.copy()  # an abandoned worker may read the input meanwhile
         rows = {index: row for index, row in self._rows.items() if index in known}
         rows |= self._measured
         lines = [
@@ -176,8 +176,8 @@ class Costs:
             raise self._refused(f"batch {index} {why}", place)
         if batch_size is not None and not (first == index * batch_size and tasks <= batch_size):
             raise UsageError(
-                f"batch {index} has {tasks} tasks from {first} on; in batches of {batch_size} it "
-                f"begins at {index * batch_size}",
+                f"batch {index} begins at task {first} and has {tasks} tasks; with `batch_size` "
+                f"{batch_size} it begins at task {index * batch_size}",
                 place=f"`costs` {self.path}{place}",
                 remedy="pass the `batch_size` that was measured, or name another file",
             )

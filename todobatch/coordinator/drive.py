@@ -1,15 +1,15 @@
-"""Runs a stream of tasks on an executor, and reports what it came to.
+"""Runs a stream of tasks on an executor, and returns a report.
 
     tasks ─► batched ─► Feed ─► executor (pulls as workers free up) ─► Feed.settle ─► Tally
                                                                           │             ▼
                                             output (the caller's) ◄───────┴──► journal  BatchReport
 
 It keeps counts and one merged aggregate, never tasks or results. So a stream of any length needs
-constant memory. `recovery` says what happens to batches that do not come back.
+constant memory. The module `recovery` says what happens to batches that do not come back.
 
 Everything runs in the calling thread, with one exception: the workers of `threads` read the input,
-one at a time. With a journal or a watchdog a thread of its own drives the executor (`_Pump`), so
-that the calling thread can save and watch while no result comes in.
+one at a time. With a journal or a watchdog, a second thread drives the executor (`_Pump`). So the
+calling thread can save and watch while no result comes in.
 """
 
 import sys
@@ -63,11 +63,11 @@ if TYPE_CHECKING:
     from todobatch.coordinator.journal import Journal  # not at run time: it loads SQLite
 
 TICK_S: Seconds = 0.1
-"""How often the journal and the watchdog are checked while no result comes in."""
-HANDED_OVER_AT_MOST = 64
-"""How many settled batches the pump holds for the calling thread."""
+"""While no result comes in, the journal and the watchdog are checked at this interval."""
+MOST_QUEUED = 64
+"""The pump holds at most this many settled batches for the calling thread."""
 END_AFTER_ERROR_S: Seconds = 5.0
-"""How long the batches in flight may run on when the run ends with an error."""
+"""When a run ends with an error, the batches in flight may run on for this many seconds."""
 
 
 def run_batches(
@@ -85,7 +85,7 @@ def run_batches(
     order: Order = "input",
     costs: "Costs | None" = None,
 ) -> BatchReport:
-    """Process a stream of tasks, or of batches, and report what it came to.
+    """Process a stream of tasks, or of batches, and return a report.
 
     ::
 
@@ -93,19 +93,18 @@ def run_batches(
 
     `processor` and `executor` are objects or names. Without a `batch_size`, batches have
     `DEFAULT_BATCH_SIZE` tasks. With `split`, the default for tasks without a `batch_size`, slow
-    batches go out in parts. Ready-made batches must have distinct indices from 0 up.
+    batches are run in parts. Ready-made batches must have distinct indices from 0 up.
 
     With `keep_rows` the results that `hooks` get hold a row for each task. `recovery` says what
-    happens to batches that break. With a `journal`, batches that it contains are not run again,
-    what they came to is in the report, and new results are saved in it.
+    happens to batches that break. Batches that a `journal` contains are not run again, and the
+    report includes them. New results are saved in it.
 
-    `order` says which batches go first, within a window of `WINDOW_TASKS` tasks: "priority" sends
-    the most urgent ones, "longest" those that took longest by `costs`. The order changes neither
-    the rows nor the digest. Whatever the order, `costs` notes how long each batch takes.
+    `order` says which batches are sent first within a window of `WINDOW_TASKS` tasks. With
+    "priority" these are the most urgent ones, with "longest" those with the highest `costs`. The
+    order changes neither the rows nor the digest. `costs` records how long each batch takes.
 
     A failing task or batch stops nothing: the report counts it. Raises UsageError,
-    ExecutorUnavailableError, StoreError of the journal, NoProgressError of the watchdog, and
-    whatever iterating `tasks` raises.
+    ExecutorUnavailableError, StoreError of the journal, NoProgressError, and the errors of `tasks`.
     """
     run = _Run(
         resolve(processor) if isinstance(processor, str) else processor,
@@ -135,7 +134,7 @@ class _Run:
     tally: Tally = field(init=False)
 
     def feed(self, batches: Iterator[Batch], order: Order, *, split: bool) -> Feed:
-        """Make the feed of all batches that the journal does not contain."""
+        """Return the feed of all batches that the journal does not contain."""
         self.tally = Tally(self.processor)
         if self.costs is not None:
             batches = self.costs.of(self.processor.processor_id).fitting(batches)
@@ -154,7 +153,7 @@ class _Run:
         )
 
     def sizes(self) -> PartSizes | None:
-        """How large parts are to be; None when batches must stay whole."""
+        """Return the `PartSizes` of the run, or None when batches must stay whole."""
         can = self.executor.capabilities
         safe = self.processor.summary_is_safe or not can.isolates_crashes
         if self.workers < 2 or not (self.processor.splittable and safe):
@@ -162,7 +161,7 @@ class _Run:
         return PartSizes(self.workers, copies=can.needs_pickling, keep_rows=self.keep_rows)
 
     def report(self, feed: Feed) -> BatchReport:
-        """Run the batches of the feed, and report what they came to."""
+        """Run the batches of the feed, and return the report."""
         resumed_tasks = self.tally.tasks
         if self.hooks.on_feed is not None:
             self.hooks.on_feed(feed)
@@ -177,7 +176,7 @@ class _Run:
         return BatchReport(
             executor=self.executor.name,
             workers=self.workers,
-            wall_s=max(times.done, times.taken) - times.begun,
+            wall_s=max(times.done, times.noted) - times.begun,
             pool_start_s=times.pool_start_s,
             interrupted=feed.stopped,
             resumed_tasks=resumed_tasks,
@@ -187,13 +186,13 @@ class _Run:
         )
 
     def follow(self, driven: "Generator[Settled] | _Pump", feed: Feed, times: "_Times") -> None:
-        """Note each settled batch; in between, save the journal and watch the progress."""
+        """Record each settled batch; in between, save the journal and check the progress."""
         journal, limit_s = self.journal, self.recovery.watchdog_s
         with closing(driven):
             for settled in driven:
                 if settled is not None:
                     self.note(settled)
-                    times.taken = perf_counter()
+                    times.noted = perf_counter()
                 if journal is not None and journal.due():
                     journal.save(self.tally.state())
                 if settled is None and limit_s is not None and is_stuck(feed, limit_s):
@@ -202,12 +201,12 @@ class _Run:
             journal.save(self.tally.state())
 
     def note(self, settled: Settled) -> None:
-        """Add one batch to everything that counts or keeps results."""
+        """Add one batch to the totals, the costs and the journal, and call the hooks."""
         batch, result = settled.batch, settled.result
         self.tally.add(settled)
         if self.costs is not None and not settled.set_aside and not settled.replaced:
             came_back = result.success or result.tasks_processed or result.failures
-            if came_back:  # otherwise its duration is not what the batch takes
+            if came_back:  # otherwise the duration is not that of the whole batch
                 self.costs.note(batch, result.duration)
         if self.hooks.on_result is not None:
             self.hooks.on_result(result)
@@ -217,7 +216,7 @@ class _Run:
             self.journal.note(batch.index)
 
     def stuck(self, feed: Feed, limit_s: Seconds) -> NoProgressError:
-        """Save what is done, and make the error that the run ends with."""
+        """Save the journal, and return the error that the run ends with."""
         saved = f"{self.tally.tasks} tasks are done"
         if self.journal is not None:
             self.journal.save(self.tally.state())
@@ -233,16 +232,16 @@ class _Times:
     pool_start_s: Seconds = 0.0
     begun: float = 0.0
     done: float = 0.0
-    """When the workers had no more to do. The pump may still hold results then."""
-    taken: float = 0.0
-    """When the calling thread had noted the last result."""
+    """When the workers had finished; the pump may hold results then."""
+    noted: float = 0.0
+    """When the calling thread had recorded the last result."""
     stats: dict[str, WorkerStats] = field(default_factory=dict)
-    """By worker, the sum of all rounds."""
+    """The statistics of each worker, summed over all rounds."""
     resizes: list[Resize] = field(default_factory=list)
-    """Of all rounds, since `begun`: the first and the latest ones."""
+    """The first and the latest changes of size in all rounds, in seconds since `begun`."""
 
     def add(self, run: BatchRunner, began: float) -> None:
-        """Add what an executor counted in a round."""
+        """Add an executor's statistics of a round."""
         for each in stats_of(run):
             add_stats(self.stats, each)
         for resize in resizes_of(run):
@@ -256,10 +255,9 @@ def _drive(
     times: _Times,
     hooks: Hooks,
 ) -> Generator[Settled]:
-    """Start the workers and yield each batch as it is settled, in rounds until none is left.
+    """Start the workers, and yield each batch when it is settled, in rounds until none is left.
 
-    A round ends when the feed has nothing that may go out now. Batches that still wait to be run
-    again go out in the next round.
+    A round ends when no batch may be sent now. The next one sends batches that wait for a retry.
     """
     begun = perf_counter()
     with opened() as run:
@@ -281,29 +279,28 @@ def _drive(
 
 
 def workers_left() -> bool:
-    """Whether threads of a run are still alive: they hang, or nobody waited for their batch.
+    """Return whether threads of a run are alive: they hang, or nothing waited for their batch.
 
     They are daemons. The process must end without waiting for what they started.
     """
-    mine = threading.current_thread()
+    current = threading.current_thread()
     return any(
-        each.daemon and each.name.startswith(THREADS_NAME) and each is not mine
+        each.daemon and each.name.startswith(THREADS_NAME) and each is not current
         for each in threading.enumerate()
     )
 
 
 class _Pump:
-    """Drives an iterator in a thread of its own. Yields its items, and None when none comes.
+    """Drives an iterator in a second thread. Yields its items, and None while no item comes.
 
-    `_room` bounds the items that wait in `_handed`. Only the calling thread sets `_closed`. When
-    workers hang, or the user does not want to wait, the pump is abandoned: its thread is a daemon
-    and ends with the process.
+    `_room` bounds the items that wait in `_queue`. Only the calling thread sets `_closed`. When
+    workers hang or the user interrupts, the pump is abandoned; its thread is a daemon.
     """
 
     def __init__(self, source: Generator[Settled]) -> None:
         self._source = source
-        self._handed: SimpleQueue[Settled | BaseException | None] = SimpleQueue()
-        self._room = threading.Semaphore(HANDED_OVER_AT_MOST)
+        self._queue: SimpleQueue[Settled | BaseException | None] = SimpleQueue()
+        self._room = threading.Semaphore(MOST_QUEUED)
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"{THREADS_NAME}pump", daemon=True)
         self._thread.start()
@@ -313,7 +310,7 @@ class _Pump:
 
     def __next__(self) -> Settled | None:
         try:
-            item = self._handed.get(timeout=TICK_S)
+            item = self._queue.get(timeout=TICK_S)
         except Empty:
             return None
         self._room.release()
@@ -324,7 +321,7 @@ class _Pump:
         return item
 
     def close(self) -> None:
-        """Hand nothing more over, and wait until the workers have ended.
+        """Stop the iterator, and wait until the workers have ended.
 
         After an error it waits `END_AFTER_ERROR_S` at most, because a batch may hang. It does not
         wait after Ctrl-C, nor when the error says that the workers hang.
@@ -343,16 +340,16 @@ class _Pump:
                     self._room.acquire()
                     if self._closed:
                         return
-                    self._handed.put(settled)
-        except BaseException as error:  # the calling thread raises it
+                    self._queue.put(settled)
+        except BaseException as error:  # raised again in the calling thread
             end = error
-        self._handed.put(end)
+        self._queue.put(end)
 
 
 def run_batch_processing_system(
     num_processors: int, tasks_per_batch: int
 ) -> tuple[list[ProcessingResult], Seconds]:
-    """Run the source document's system: `num_processors` threads, each with a batch of its load.
+    """Run `num_processors` threads with a batch each of the source document's load.
 
     Prints whether the GIL is off. Processors and batches are made before the clock starts. Returns
     the results in the order in which they came in, and the wall time in seconds.

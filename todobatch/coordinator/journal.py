@@ -1,19 +1,17 @@
-"""What a job has done, in an SQLite file, so that a killed run can be resumed.
+"""Saves a job's progress in an SQLite file, so that a killed run can be resumed.
 
     results ─► rows to the output file ─► (now and then) flush that file to disk, then commit here:
                which batches are done, the totals, how long the output file is
 
-The order matters. The output is on disk before its length is committed. So a killed run finds at
-least as many rows in the file as the journal says. What lies beyond that is removed, and its
-batches are run again. Each row is there once.
+The order matters. The output is on disk before its length is committed. So the file of a killed run
+has at least the rows that the journal knows. A resumed run removes the others and runs their
+batches again. So each row occurs once.
 
-Results are committed in groups. A commit waits until all commits together, this one included, take
-at most `SHARE` of the time; `SHORTEST_S` and `LONGEST_S` bound the wait. The journal is one row
-that is replaced. Done batches are ranges, and the totals do not grow with the tasks, so file and
-memory stay small.
+Results are committed in groups. A commit waits until all commits together take at most `SHARE` of
+the time; `SHORTEST_S` and `LONGEST_S` bound the wait. The journal is one row that is replaced. Done
+batches are ranges, and the totals do not grow with the tasks, so file and memory stay small.
 
-SQLite locks the file while a run has it open, and the lock ends with the process. One thread uses
-a journal.
+SQLite locks the file while a run has it open; the lock ends with the process.
 """
 
 import hashlib
@@ -32,16 +30,15 @@ from todobatch.units import Ratio, Seconds
 __all__ = ["Journal", "saved_tasks"]
 
 APPLICATION_ID = 0x746F646F
-"""The bytes of 'todo', which mark an SQLite file as a journal."""
+"""The application id that marks an SQLite file as a journal: the bytes of 'todo'."""
 SCHEMA = 1
 SHARE: Ratio = 0.03
 SHORTEST_S: Seconds = 0.05
 LONGEST_S: Seconds = 5.0
 WAIT_FOR_LOCK_S: Seconds = 3.0
-"""How long to wait for the file: a run that was just killed may hold its lock for a moment."""
+"""Opening waits this many seconds for the lock, because a run that was just killed may hold it."""
 MAY_DIFFER = frozenset({"today", "input"})
-"""Parts of a job that may differ when it is resumed: the journal's date is used, and an input is
-recognised by its content."""
+"""Fields of a job that may differ when it is resumed; the input is compared by its content."""
 
 Phase = Literal["running", "placing", "finished"]
 
@@ -77,7 +74,7 @@ class Journal:
         self._next = self._begun + SHORTEST_S
         if self.path.is_dir():
             raise UsageError(
-                "it is a folder", place=f"`journal` {path}", remedy="name a file in it"
+                "it is a folder", place=f"`journal` {path}", remedy="name a file in that folder"
             )
         try:
             self._db = sqlite3.connect(self.path, timeout=WAIT_FOR_LOCK_S, isolation_level=None)
@@ -99,7 +96,7 @@ class Journal:
 
     @property
     def saved_tasks(self) -> int:
-        """How many tasks are done according to the journal, in this run and earlier ones."""
+        """Return how many tasks are saved as done, in this run and earlier ones."""
         return self._saved_tasks
 
     def close(self) -> None:
@@ -110,19 +107,19 @@ class Journal:
             raise self._failed(error) from error
 
     def note(self, batch: int) -> None:
-        """Mark a batch as done: its rows are in the output. Raises StoreError the second time."""
+        """Record a batch as done: its rows are in the output. Raises StoreError for a duplicate."""
         self._unsaved = True
         try:
             self._done.add(batch)
         except ValueError as error:
             raise StoreError(
-                f"batch {batch} came in twice",
+                f"the result of batch {batch} came in twice",
                 place=str(self.path),
                 remedy="please report this bug; the journal has what was saved before",
             ) from error
 
     def due(self) -> bool:
-        """Whether it is time to save, and there is something to save."""
+        """Return whether it is time to save, and there is something to save."""
         return self._unsaved and perf_counter() >= self._next
 
     def save(self, tally: Mapping[str, Any], *, phase: Phase = "running") -> None:
@@ -141,7 +138,7 @@ class Journal:
         self._next = min(max(cheap, now + SHORTEST_S), now + LONGEST_S)
 
     def advance(self, phase: Phase) -> None:
-        """Commit how far the end of the job has come. Raises StoreError."""
+        """Commit the next phase at the end of the job. Raises StoreError."""
         if self.phase != phase:
             self.phase = phase
             self._write()
@@ -170,7 +167,11 @@ class Journal:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._failed(error) from error
-        except (LookupError, TypeError, ValueError) as error:  # text or JSON that is not ours
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as error:  # text or JSON in a form that is not a journal's
             raise self._unusable("it is damaged") from error
 
     def _create(self) -> None:
@@ -256,12 +257,12 @@ class Journal:
         return StoreError(
             f"cannot be written: {error}; {self._saved_tasks} tasks are saved",
             place=place,
-            remedy="make room and run the same job again: it resumes",
+            remedy="free disk space and run the same job again: it resumes",
         )
 
 
 def saved_tasks(path: Path | str) -> int | None:
-    """How many tasks are done according to a journal that no run has open; None if unreadable."""
+    """Return how many tasks a closed journal has saved; None if it cannot be read."""
     try:
         db = sqlite3.connect(path, timeout=WAIT_FOR_LOCK_S)
         try:

@@ -18,7 +18,7 @@ DEFAULT_BATCH_SIZE = 100
 """Tasks in a batch when no `batch_size` is given."""
 
 Order = Literal["input", "priority", "longest"]
-"""Which batches go first: those that come first, the most urgent, or the longest by `costs`."""
+"""Which batches are sent first: those first in the input, the most urgent, or the longest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,54 +29,56 @@ class Recovery:
     """
 
     retries: int = 2
-    """How many times a broken batch is run again before it is split to isolate the failing tasks.
-    A batch is broken when its worker dies, its deadline passes or it fails as a whole."""
+    """A broken batch is run again up to this many times; then it is split to isolate the failing
+    tasks. A batch is broken when its worker dies, its deadline passes or it fails as a whole."""
     backoff_s: Seconds = 0.05
-    """The pause before the first retry. It doubles with each retry, up to `LONGEST_BACKOFF_S`.
-    Other batches run meanwhile."""
+    """The pause before the first retry. Each further pause is twice as long, up to
+    `LONGEST_BACKOFF_S`. Other batches run meanwhile."""
     retry_failed: bool = False
-    """Whether to retry batches in which single tasks fail by exceptions, too. The last result of
-    such a batch counts."""
+    """Whether to retry a batch when only some of its tasks raise; the last result counts."""
     deadline_s: Seconds | None = None
-    """Stop a batch that runs longer. Only executors that can kill a worker support it."""
+    """A batch that runs longer is stopped. Only executors that can kill a worker support it."""
     watchdog_s: Seconds | None = None
-    """End the run with NoProgressError when no batch comes back for this time."""
+    """The run ends with NoProgressError when no batch comes back for this many seconds."""
 
     def __post_init__(self) -> None:
         if self.retries < 0:
-            raise UsageError(f"{self.retries} retries", place="`retries`", remedy="0 or more")
+            raise UsageError(
+                f"a batch cannot be retried {self.retries} times",
+                place="`retries`",
+                remedy="give 0 or more",
+            )
         if not 0 <= self.backoff_s < inf:
             raise UsageError(
-                f"a backoff of {self.backoff_s} seconds",
+                f"the backoff cannot be {self.backoff_s} seconds",
                 place="`backoff_s`",
-                remedy="0 seconds or more",
+                remedy="give 0 seconds or more",
             )
         if self.watchdog_s is not None and not self.watchdog_s > 0:
             raise UsageError(
-                f"{self.watchdog_s} seconds without progress",
+                f"the watchdog cannot wait {self.watchdog_s} seconds",
                 place="`watchdog_s`",
-                remedy="more than 0 seconds; leave it out to wait without a limit",
+                remedy="give more than 0 seconds, or leave it out to wait without a limit",
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """Functions that a run calls on its way. The calling thread calls all but `stop`."""
+    """Functions that a run calls at certain moments. The calling thread calls all but `stop`."""
 
     on_result: Callable[[ProcessingResult], None] | None = None
-    """Gets the result of each batch once, when nothing more will be done for it."""
+    """Called once with the final result of each batch."""
     on_batch: Callable[[Batch, ProcessingResult], None] | None = None
-    """Gets the same results, each with its batch."""
+    """Called with each batch and its final result."""
     on_feed: Callable[["Feed"], None] | None = None
-    """Called before anything is started. `Feed.in_flight` lists the batches in flight, for a
-    watcher in another thread."""
+    """Called with the feed before the start; any thread may call `Feed.in_flight`."""
     on_ready: Callable[[], None] | None = None
-    """Called when the workers are ready and the clock has not started."""
+    """Called when the workers are ready, before the clock starts."""
     on_done: Callable[[], None] | None = None
-    """Called when the clock has stopped and the workers have not ended yet."""
+    """Called when the clock has stopped, before the workers end."""
     stop: Callable[[], bool] | None = None
-    """Asked before each batch. When it returns true, no further batch is handed out, those in
-    flight finish, and the report is marked `interrupted`."""
+    """Called before each batch. When it returns true, no further batch is sent, those in flight
+    finish, and the report is marked `interrupted`."""
 
 
 DEFAULT_RECOVERY = Recovery()

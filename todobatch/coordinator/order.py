@@ -1,4 +1,4 @@
-"""The order in which batches go out: the most urgent or the longest first, within a window."""
+"""Sends the most urgent or the longest batches first, within a window."""
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from todobatch.coordinator.costs import Costs
 
 WINDOW_TASKS = 10_000
-"""How many tasks are read ahead to find the urgent or the long batches among them."""
+"""This many tasks are read ahead to find the urgent or the long batches among them."""
 MOST_PASSED_WINDOWS = 4
-"""A batch goes next when batches behind it with this many windows of tasks have gone before it."""
+"""A batch is sent next when later batches with this many windows of tasks have overtaken it."""
 
 
 def in_order(batches: Iterator[Batch], order: Order, costs: "Costs | None") -> Iterator[Batch]:
@@ -30,7 +30,7 @@ def in_order(batches: Iterator[Batch], order: Order, costs: "Costs | None") -> I
         return urgent_first(batches)
     if order != "longest":
         raise UsageError(
-            f"unknown order {order!r}", place="`order`", remedy="use input, priority or longest"
+            f"unknown order {order!r}", place="`order`", remedy="choose input, priority or longest"
         )
     if costs is None:
         raise UsageError(
@@ -45,14 +45,14 @@ def in_order(batches: Iterator[Batch], order: Order, costs: "Costs | None") -> I
 def urgent_first(
     batches: Iterable[Batch], window_tasks: int = WINDOW_TASKS, most_passed: int | None = None
 ) -> Iterator[Batch]:
-    """Yield the most urgent batch of those in the window, again and again. Lazy.
+    """Yield all batches, each time the most urgent one in the window.
 
     A batch with more open tasks of priority 1 is more urgent; then those of priority 2 count, and
-    so on. Of equals, the first goes first.
+    so on. Equal batches keep their order.
 
-    The window holds batches with `window_tasks` tasks, fewer than one batch more, and two batches
-    at least. A batch goes next when batches behind it with `most_passed` tasks (4 windows by
-    default) have gone before it. So none starves.
+    The window holds at least two batches, and is filled until they have `window_tasks` tasks. A
+    batch is sent next when later batches with `most_passed` tasks (4 windows by default) have
+    overtaken it, so no batch waits without end.
     """
     return _best_first(batches, _urgency, window_tasks, most_passed)
 
@@ -63,11 +63,11 @@ def longest_first(
     window_tasks: int = WINDOW_TASKS,
     most_passed: int | None = None,
 ) -> Iterator[Batch]:
-    """Yield the longest batch of those in the window, again and again. Lazy.
+    """Yield all batches, each time the longest one in the window.
 
-    `costs` maps a batch's index to its seconds. A batch that it does not contain goes before all
-    others, because it may be long. Of equals, the first goes first. See `urgent_first` for the
-    window and `most_passed`.
+    `costs` maps a batch's index to its seconds. A batch that it does not contain is sent first,
+    because it may be long. Equal batches keep their order. For the window and `most_passed` see
+    `urgent_first`.
 
     When the window holds all batches, the run takes at most 4/3 - 1/(3 workers) of the shortest
     possible time (R. L. Graham, "Bounds on multiprocessing timing anomalies", 1969).
@@ -83,15 +83,15 @@ def _best_first(
     window_tasks: int,
     most_passed: int | None,
 ) -> Iterator[Batch]:
-    """Yield the batch in the window whose key is the least; of equals, the first."""
+    """Yield all batches, each time the one in the window with the least key."""
     limit = MOST_PASSED_WINDOWS * window_tasks if most_passed is None else most_passed
     feed = enumerate(batches)
     waiting: dict[int, tuple[Batch, int]] = {}  # by place, with the number of tasks before it
     heap: list[tuple[Any, int]] = []
-    read = given = 0  # tasks
+    read = sent = 0
     more = True
     while True:
-        while more and (read - given < window_tasks or len(waiting) < 2):
+        while more and (read - sent < window_tasks or len(waiting) < 2):
             place, batch = next(feed, (-1, None))
             if batch is None:
                 more = False
@@ -102,17 +102,17 @@ def _best_first(
         if not waiting:
             return
         oldest = next(iter(waiting))
-        if given - waiting[oldest][1] >= limit:
+        if sent - waiting[oldest][1] >= limit:
             chosen = oldest
-            if len(heap) > 2 * len(waiting):  # batches that went out as the oldest are still in it
+            if len(heap) > 2 * len(waiting):  # remove batches that were sent as the oldest
                 heap = [entry for entry in heap if entry[1] in waiting]
                 heapq.heapify(heap)
         else:
             while heap[0][1] not in waiting:
-                heapq.heappop(heap)  # it went out as the oldest
+                heapq.heappop(heap)  # it was sent as the oldest
             chosen = heapq.heappop(heap)[1]
         batch, _ = waiting.pop(chosen)
-        given += _size(batch)
+        sent += _size(batch)
         yield batch
 
 

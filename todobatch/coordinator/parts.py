@@ -1,4 +1,4 @@
-"""Batches that are run in parts: how large a part is, and how parts become one result."""
+"""Runs batches in parts: it chooses the size of a part, and makes one result of all parts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,17 +19,17 @@ from todobatch.processors.base import TASK_ERRORS, TaskBatchProcessor, digest_of
 from todobatch.units import Ratio, Seconds
 
 PART_S: Seconds = 0.03
-"""The work in a part of a slow batch. Handing a part over costs 0.1 ms at most."""
+"""A part has about this many seconds of work. Sending one costs 0.1 ms at most."""
 PART_BYTES = 1_000_000
-"""The most text in a part that is copied, on the way there or back."""
+"""A part that is copied has at most this many characters of text, in its tasks or in its rows."""
 COPYING_AT_MOST: Ratio = 0.05
-"""Batches are not split when packing the rows of a part takes a larger share of its time."""
+"""Batches are not split if pickling a part's rows takes more than this share of the part's time."""
 
 
 class PartSizes:
-    """Chooses how many tasks go out together, from what the latest results took.
+    """Chooses how many tasks are sent together, from the durations of the latest results.
 
-    `size` is called by the thread that iterates the feed, `learn` by the one that takes results.
+    The thread that iterates the feed calls `size`; the one that receives results calls `learn`.
     """
 
     def __init__(self, workers: int, *, copies: bool, keep_rows: bool) -> None:
@@ -46,8 +46,10 @@ class PartSizes:
         """False when returning the rows of parts costs more than splitting gains."""
 
     def size(self, batch: Batch, left: int) -> int:
-        """How many of the `left` tasks of a batch make the next part."""
-        if self._task_s is None:  # one for each worker and one to come, then twice as many, ...
+        """Return how many of the `left` tasks of a batch make the next part."""
+        if (
+            self._task_s is None
+        ):  # two parts of one task for each worker, then twice as many tasks, ...
             return min(left, 1 << max(self._unmeasured // self._workers - 1, 0))
         size = left if self._task_s * left < 1.5 * PART_S else int(PART_S / self._task_s)
         if self._copies and left:
@@ -57,16 +59,16 @@ class PartSizes:
         return min(max(size, 1), left)
 
     def count(self) -> None:
-        """Note that a part was made."""
+        """Count a part that was made."""
         self._unmeasured += self._task_s is None
 
     def learn(self, result: ProcessingResult) -> None:
-        """Measure the tasks of a batch or part that came back."""
+        """Update the estimates from a batch or part that came back."""
         if result.fault is not None or not result.tasks or result.duration <= 0:
             return
         mean = result.duration / result.tasks
         old = self._task_s
-        # A slow task counts at once and a quick one step by step: long parts are the worse mistake.
+        # The estimate rises at once and falls gradually, because parts that are too long cost more.
         self._task_s = mean if old is None else max(mean, 0.6 * old + 0.4 * mean)
         if self._keep_rows:
             self._row_bytes = max(map(_text, (result.rows or ())[:1]), default=0)
@@ -78,14 +80,14 @@ class PartSizes:
 
 @dataclass(slots=True)
 class Pieces:
-    """What is known of a batch that is run in parts."""
+    """The results of a batch that is run in parts, as far as they have come back."""
 
     batch: Batch
     left: int = field(init=False)
-    """Tasks whose part has not come back yet."""
+    """The number of tasks whose part has not come back yet."""
     rows: list[Json] = field(init=False)
     halved: bool = False
-    """Whether the batch or a part of it broke after its last retry and was split in half."""
+    """Whether the batch or a part of it was split in half because it broke after its last retry."""
     failures: list[TaskFailure] = field(default_factory=list)
     set_aside: list[TaskFailure] = field(default_factory=list)
     results: list[ProcessingResult] = field(default_factory=list)
@@ -103,9 +105,9 @@ class Pieces:
         for place, row in enumerate(result.rows or (), start):
             self.rows[place] = row
 
-    def put_aside(self, part: Batch, result: ProcessingResult) -> None:
-        """Set the tasks of a part aside: it broke each time it was run."""
-        # The part's name in the error means nothing to a reader: the failure names the task.
+    def add_set_aside(self, part: Batch, result: ProcessingResult) -> None:
+        """Set the tasks of a part aside, because it broke each time it was run."""
+        # Remove the part's name from the error, because the failure names the task.
         error = result.error or "it failed without an error message"
         name = f" (tasks {part.first} to {part.first + len(part) - 1}): "
         cause = error.partition(name)[2] or error
@@ -115,13 +117,12 @@ class Pieces:
         self.left -= len(part)
 
     def whole(self, processor: TaskBatchProcessor) -> ProcessingResult:
-        """The batch's result, as if the tasks that were set aside had failed by themselves."""
+        """Return the batch's result, in which the tasks that were set aside have failed."""
         failures = sorted(self.failures + self.set_aside, key=lambda failure: failure.task)
         started = min((part.started for part in self.results), default=perf_counter())
         result: ProcessingResult | None = None
         have_rows = all(part.rows is not None for part in self.results)
-        # When the batch broke and no task did, `summarise` of the whole broke the worker. It would
-        # break this process too.
+        # If the batch broke but none of its tasks did, `summarise` breaks workers.
         if have_rows and (self.set_aside or not self.halved):
             result = processor.result_of(self.batch, self.rows, failures, started)
         if result is None or is_broken(result):
@@ -137,15 +138,15 @@ class Pieces:
         *,
         have_rows: bool,
     ) -> ProcessingResult:
-        """The result made from the aggregates of the parts, where the rows do not give one."""
+        """Make the result from the parts' aggregates, because rows are missing or unusable."""
         batch, parts = self.batch, self.results
         partial: dict[str, Any] = {}
         failed = {failure.task for failure in failures}
         rows = [row for task, row in enumerate(self.rows, batch.first) if task not in failed]
         try:
             for number, part in enumerate(parts):
-                mine = dict(part.partial)
-                partial = processor.merge(partial, mine) if number else mine
+                aggregate = dict(part.partial)
+                partial = processor.merge(partial, aggregate) if number else aggregate
             digest = digest_of(batch.index, rows, partial) if have_rows else None
         except TASK_ERRORS as error:
             cause = describe_exception(error)
@@ -172,7 +173,7 @@ class Pieces:
 
 
 def is_broken(result: ProcessingResult) -> bool:
-    """Whether a batch did not come back, or failed as a whole with no task to name."""
+    """Return whether a batch did not come back, or failed without naming a task."""
     if result.fault is not None:
         return True
     return not (result.success or result.tasks_processed or result.failures)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 class Ranges:
     """A set of whole numbers from 0 up, kept as ranges.
 
-    Memory grows with the gaps, not with the numbers: a batch that is still missing is one gap.
-    Raises ValueError for ranges that overlap, touch or are not in order.
+    Memory grows with the gaps between ranges, not with the numbers. Raises ValueError for ranges
+    that overlap, touch or are not in order.
     """
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
@@ -24,7 +24,7 @@ class Ranges:
         """Add a number. Raises ValueError when the set contains it already."""
         at = bisect_right(self._starts, number)
         if at and number < self._ends[at - 1]:
-            raise ValueError(f"{number} is there already")
+            raise ValueError(f"the set contains {number} already")
         joins_left = at > 0 and self._ends[at - 1] == number
         joins_right = at < len(self._starts) and self._starts[at] == number + 1
         if joins_left and joins_right:

@@ -1,4 +1,4 @@
-"""The feed of an executor: every batch goes out until it has one result, whatever happens to it.
+"""Feeds batches to an executor, and retries and splits them until each has one result.
 
     fresh batches ──┐                                        ┌─► settled: one result a batch
     to run again ───┴─► Feed ──► executor ──► Feed.settle ───┤
@@ -6,16 +6,16 @@
          └─────────────────────────────────────────────────────────────────────┘
 
 A batch *breaks* when its worker dies, its deadline passes, or it fails as a whole with no task to
-name. It is retried up to `retries` times, each time after twice the backoff. If it still fails, the
-batch is split in half and each half is run again, until the failing tasks are isolated. A single
-task that breaks each of its `retries` + 1 runs is set aside.
+name. It is retried up to `retries` times, and each pause is twice as long as the one before. If it
+still fails, the batch is split in half and each half is run again, until the failing tasks are
+isolated. A single task that breaks each of its `retries` + 1 runs is set aside.
 
-Batches of slow tasks go out in parts in the first place, so that all workers are busy to the end
-and no batch size need be chosen. A part that breaks is treated like a batch.
+Batches of slow tasks are sent in parts from the start, so that all workers are busy to the end. A
+part that breaks is treated like a batch.
 
-`parts` makes one result from those of the parts: its aggregate and digest are those of a batch in
-which just the tasks set aside had failed. A batch gives one result, but its tasks may have been
-*run* more than once.
+`parts` makes one result of all parts. Its aggregate and digest are those of a batch in which only
+the tasks set aside failed. A batch gives one result, but its tasks may have been *run* more than
+once.
 """
 
 import heapq
@@ -34,34 +34,34 @@ from todobatch.units import Seconds
 
 LONGEST_BACKOFF_S: Seconds = 30.0
 MOST_WAITING = 1_000
-"""The most batches that wait to be run again; beyond it, the first one waits no longer. This bounds
+"""At most this many batches wait for a retry. If more do, the first is run at once. This bounds
 memory when every batch breaks."""
 HOPELESS_AFTER = 3
-"""After this many batches in a row in which no task could be saved, broken batches are set aside
-without a search, until a batch comes back. This bounds time when every batch breaks."""
+"""After this many batches in a row without a successful task, broken batches are set aside without
+a split, until a batch comes back. This bounds time when every batch breaks."""
 POLL_S: Seconds = 0.02
 
 _Key: TypeAlias = int | tuple[int, int]
-"""A batch's index; for a part with its number."""
+"""The key of a batch is its index; that of a part is the batch's index and the part's number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What one batch came to in the end."""
+    """The final result of a batch, with what it took to get it."""
 
     batch: Batch
     result: ProcessingResult
     parts: tuple[ProcessingResult, ...] = ()
-    """The results of its parts, for the totals of the workers."""
+    """The results of the batch's parts, for the totals of the workers."""
     set_aside: tuple[TaskFailure, ...] = ()
     retried: int = 0
-    """Runs of the batch, or of parts of it, beyond the first."""
+    """How many times the batch, or a part of it, was run again."""
     replaced: int = 0
-    """Workers that were lost to it."""
+    """How many workers the batch killed."""
 
 
 class _Case:
-    """One batch on its way to being settled."""
+    """A batch that has no final result yet."""
 
     __slots__ = ("batch", "pieces", "replaced", "retried")
 
@@ -73,7 +73,7 @@ class _Case:
 
 
 class _Flight:
-    """A batch or part that is in flight, or waits to be run again."""
+    """A batch or part that is in flight or waits for a retry."""
 
     __slots__ = ("batch", "case", "halved", "runs", "since")
 
@@ -87,9 +87,9 @@ class _Flight:
 
 
 class Feed:
-    """The batches that an executor is to run, each until it is settled.
+    """An iterator over the batches to run; `settle` gets their results and decides about retries.
 
-    The executor iterates it, one thread at a time; the thread that takes results calls the rest.
+    The executor iterates it, one thread at a time; the thread that receives results calls the rest.
     `_lock` guards `_waiting` and the numbers of parts. `_in_flight` needs no lock: each change of a
     dictionary and its copy are atomic, with and without the GIL. Fresh batches are read outside the
     lock, because reading may wait. `_begun` belongs to the thread that iterates.
@@ -113,7 +113,7 @@ class Feed:
         self._sizes = sizes
         """None when batches of slow tasks are not to be split."""
         self._begun: tuple[_Case, int] | None = None
-        """A batch that goes out in parts, and how many of its tasks have gone out."""
+        """A batch that is sent in parts, and how many of its tasks have been sent."""
         self._lock = threading.Lock()
         self._in_flight: dict[_Key, _Flight] = {}
         self._waiting: list[tuple[float, int, _Flight]] = []
@@ -131,7 +131,7 @@ class Feed:
     def __next__(self) -> Batch:
         if self.stopped or (self._stop is not None and self._stop()):
             self.stopped = True
-            if self._begun is None:  # otherwise a batch has begun, and is finished
+            if self._begun is None:  # otherwise the batch that has begun is finished
                 raise StopIteration
         now = perf_counter()
         flight: _Flight | None = None
@@ -141,14 +141,14 @@ class Feed:
         if flight is None:
             flight = self._next_fresh() if self._begun is None else self._next_part(*self._begun)
         flight.runs += 1
-        flight.since = perf_counter()  # not `now`: reading the input may have waited
+        flight.since = perf_counter()  # not `now`, because reading the input may have waited
         batch = flight.batch
         key = (batch.index, batch.number) if isinstance(batch, Part) else batch.index
         self._in_flight[key] = flight
         return batch
 
     def _next_fresh(self) -> _Flight:
-        """The next fresh batch, or the first part of it."""
+        """Return the next fresh batch, or its first part."""
         batch = next(self._fresh)
         case = _Case(batch)
         sizes = self._sizes
@@ -158,7 +158,7 @@ class Feed:
         return _Flight(batch, case)
 
     def _next_part(self, case: _Case, begin: int) -> _Flight:
-        """The part of a batch that begins at this task of it."""
+        """Return the next part of a batch, which begins at the task with index `begin`."""
         assert self._sizes is not None
         batch = case.batch
         end = begin + self._sizes.size(batch, len(batch) - begin)
@@ -173,9 +173,9 @@ class Feed:
         return Part(batch.index, batch.tasks[begin:end], batch.first + begin, number)
 
     def settle(self, result: ProcessingResult) -> Settled | None:
-        """Return what the result's batch came to, or None when more is to be run for it.
+        """Return the final result of a batch, or None when more of it is to be run.
 
-        Raises MeasurementError for a result of a batch that is not in flight: it would count twice.
+        Raises MeasurementError for a batch that is not in flight, because it would count twice.
         """
         self.progress_at = perf_counter()
         key = result.batch if result.part is None else (result.batch, result.part)
@@ -205,7 +205,7 @@ class Feed:
         return Settled(case.batch, result, retried=case.retried, replaced=case.replaced)
 
     def missing(self) -> Iterator[ProcessingResult]:
-        """After a round: a failed result for each batch that the executor returned none for."""
+        """Yield a failed result for each batch without a result, after a round."""
         batches = [flight.batch for flight in self._in_flight.copy().values()]
         for batch in batches:
             yield failed_result(
@@ -213,7 +213,7 @@ class Feed:
             )
 
     def another_round(self) -> bool:
-        """After a round: wait until a batch may be run again. False when none is left."""
+        """Wait, after a round, until a batch may be run again; returns false when none is left."""
         while not self.stopped:
             with self._lock:
                 if not self._waiting:
@@ -226,14 +226,14 @@ class Feed:
         return False
 
     def due_in(self) -> Seconds | None:
-        """In how many seconds a batch may be run again; None when none waits."""
+        """Return in how many seconds a batch may be run again; None when none waits."""
         with self._lock:
             if not self._waiting or self.stopped:
                 return None
             return max(self._waiting[0][0] - perf_counter(), 0.0)
 
     def in_flight(self) -> list[tuple[Batch, float]]:
-        """The batches and parts in flight, and since when, the longest first. From any thread."""
+        """Return what is in flight and since when, the longest first; any thread may call it."""
         flights = [(each.batch, each.since) for each in self._in_flight.copy().values()]
         return sorted(flights, key=lambda pair: pair[1])
 
@@ -244,12 +244,12 @@ class Feed:
 
     def _retry(self, flight: _Flight) -> None:
         flight.case.retried += 1
-        doubled = self._recovery.backoff_s * 2.0 ** min(flight.runs - 1, 60)
-        self._push(perf_counter() + min(doubled, LONGEST_BACKOFF_S), flight)
+        pause_s = self._recovery.backoff_s * 2.0 ** min(flight.runs - 1, 60)
+        self._push(perf_counter() + min(pause_s, LONGEST_BACKOFF_S), flight)
 
     def _push(self, due: float, flight: _Flight) -> None:
         with self._lock:
-            self._pushes += 1  # of those that are due at one time, the first in is the first out
+            self._pushes += 1  # the first of those that are due at the same time comes first
             heapq.heappush(self._waiting, (due, self._pushes, flight))
 
     def _isolate(self, flight: _Flight, result: ProcessingResult) -> Settled | None:
@@ -259,8 +259,8 @@ class Feed:
         if len(flight.batch) > 1 and self._hopeless < HOPELESS_AFTER:
             self._halve(flight)
             return None
-        pieces.put_aside(flight.batch, result)
-        return self._put_together(case, pieces)
+        pieces.add_set_aside(flight.batch, result)
+        return self._combine(case, pieces)
 
     def _settle_part(
         self, flight: _Flight, pieces: Pieces, result: ProcessingResult, *, broken: bool
@@ -277,8 +277,8 @@ class Feed:
             pieces.halved = True
             self._halve(flight)
         else:
-            pieces.put_aside(part, result)
-        return None if pieces.left else self._put_together(flight.case, pieces)
+            pieces.add_set_aside(part, result)
+        return None if pieces.left else self._combine(flight.case, pieces)
 
     def _halve(self, flight: _Flight) -> None:
         batch, whole = flight.batch, flight.case.batch
@@ -288,7 +288,7 @@ class Feed:
             flight.case.retried += 1
             self._push(perf_counter(), _Flight(part, flight.case, halved=True))
 
-    def _put_together(self, case: _Case, pieces: Pieces) -> Settled:
+    def _combine(self, case: _Case, pieces: Pieces) -> Settled:
         self._hopeless = 0 if pieces.results else self._hopeless + 1
         result = pieces.whole(self._processor)
         if not self._keep_rows:

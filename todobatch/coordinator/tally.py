@@ -25,7 +25,7 @@ _COUNTS = (
 
 
 class Tally:
-    """Adds results up. Memory is constant, except for the names of groups in the aggregate."""
+    """Adds results up. Its memory grows only with the number of groups in the aggregate."""
 
     def __init__(self, processor: TaskBatchProcessor) -> None:
         self._processor = processor
@@ -40,7 +40,7 @@ class Tally:
         self._set_aside: list[TaskFailure] = []
 
     def add(self, settled: Settled) -> None:
-        """Add what one batch came to. Raises UsageError when its aggregate cannot be merged."""
+        """Add a batch's final result. Raises UsageError when its aggregate cannot be merged."""
         self.retried += settled.retried
         self.replaced += settled.replaced
         self.set_aside += len(settled.set_aside)
@@ -62,7 +62,7 @@ class Tally:
         self._add_worker(result)
 
     def totals(self) -> dict[str, Any]:
-        """The fields of `BatchReport` that are known from the results."""
+        """Return the fields of `BatchReport` that follow from the results."""
         return {
             **{name: getattr(self, name) for name in _COUNTS},
             "digest": self._digest(),
@@ -74,7 +74,7 @@ class Tally:
         }
 
     def state(self) -> dict[str, Any]:
-        """The totals as JSON, for `restore`. Raises UsageError when the aggregate is not JSON."""
+        """Return the totals as JSON. Raises UsageError when the aggregate is not JSON."""
         partial = None if self._partial is None else dict(self._partial)
         try:
             same = json.loads(json.dumps(partial, allow_nan=False)) == partial
@@ -98,7 +98,7 @@ class Tally:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state` returned."""
+        """Set the totals to those that `state` returned."""
         for name in _COUNTS:
             setattr(self, name, state[name])
         self.digest = int(state["digest"], 16) if state["digest"] else None
@@ -137,7 +137,7 @@ class Tally:
     def _add_worker(self, result: ProcessingResult) -> None:
         seen = result.seen
         if seen.pid is None:
-            return  # its worker died, and reported nothing
+            return  # the worker died before it reported
         name = seen.worker
         if name not in self._workers and len(self._workers) >= MOST_WORKERS_NAMED:
             name = "others"

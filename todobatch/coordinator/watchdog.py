@@ -8,17 +8,17 @@ from todobatch.executors import Executor
 from todobatch.units import Seconds
 
 NAMED_IN_FLIGHT = 8
-"""How many batches in flight an error names."""
+"""An error names at most this many batches in flight."""
 
 
 def is_stuck(feed: Feed, limit_s: Seconds) -> bool:
-    """Whether batches are in flight and none has come back for `limit_s` seconds."""
+    """Return whether batches are in flight and none has come back for `limit_s` seconds."""
     flights = feed.in_flight()
     return bool(flights) and perf_counter() - max(feed.progress_at, flights[0][1]) >= limit_s
 
 
 def list_in_flight(feed: Feed) -> str:
-    """Name the batches in flight and for how long, the longest first. From any thread."""
+    """Name the batches in flight and their times, the longest first; any thread may call it."""
     flights = feed.in_flight()
     now = perf_counter()
     named = "; ".join(
@@ -31,7 +31,7 @@ def list_in_flight(feed: Feed) -> str:
 
 
 def no_progress(executor: Executor, cause: str) -> NoProgressError:
-    """Make the error that a run without progress ends with. Its remedy fits the executor."""
+    """Return the error for a run without progress, with a remedy that fits the executor."""
     remedy = (
         "pass `deadline_s`: it stops a batch that hangs, and isolates the task that hangs"
         if executor.capabilities.enforces_deadlines

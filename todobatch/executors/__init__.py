@@ -1,4 +1,4 @@
-"""How batches run in parallel: one contract (`Executor`), and one file for each way to keep it."""
+"""The executors, which run batches in parallel: one contract, and one file for each."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

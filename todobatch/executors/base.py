@@ -28,21 +28,20 @@ from todobatch.units import Seconds
 MAX_WORKERS = 1_000
 """The largest number of workers that an executor starts."""
 MAX_IN_FLIGHT = 256
-"""An executor holds at most this many batches for each worker, read from the input and not yet
-given back. Where a batch takes more than some microseconds, it holds at most 8."""
+"""An executor has read at most this many batches for each worker without returning their results.
+If batches take more than some microseconds, it has read at most 8."""
 THREADS_NAME = "todobatch-"
-"""The prefix of the names of all threads that run batches or drive the workers that do."""
+"""The names of all threads that run batches or drive workers begin with this."""
 MOST_WORKERS_NAMED = 2_000
-"""Statistics name at most this many workers of a run; later replacements count as "others"."""
+"""Statistics name at most this many workers of a run; later replacements are summed as "others"."""
 MOST_RESIZES_KEPT = 1_000
 """A run keeps at most this many `Resize` records: the first and the latest ones."""
 
 BatchRunner: TypeAlias = Callable[[Iterable[Batch]], Iterator[ProcessingResult]]
-"""What `Executor.open` gives: call it with batches, and it yields their results as they finish."""
+"""A function that `Executor.open` returns: it runs batches and yields results as they finish."""
 
 Placement: TypeAlias = Literal["spread", "none"]
-"""Where workers run: ``"spread"`` keeps each on one of the allowed CPUs, in turn; ``"none"`` lets
-the system choose."""
+"""With ``"spread"`` each worker stays on one CPU; with ``"none"`` the system chooses CPUs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +63,23 @@ class Capabilities:
 class Executor(ABC):
     """One way to run batches in parallel.
 
-    A subclass defines `name`, `summary`, `capabilities` and `open`, and passes the suite in
-    ``tests/contract``.
+    A subclass defines `name`, `summary`, `capabilities` and `open`; see also ``tests/contract``.
     """
 
     name: ClassVar[str]
-    """What users choose it by, as in ``executor="threads"``."""
+    """The name by which users choose the executor, as in ``executor="threads"``."""
     summary: ClassVar[str]
-    """One line that says how it runs batches."""
+    """One line that says how the executor runs batches."""
     no_deadline: ClassVar[str] = "a batch that runs cannot be stopped"
-    """Why it cannot stop a batch, for executors that refuse a deadline."""
+    """Why the executor cannot stop a batch, and so refuses a deadline."""
 
     places: ClassVar[bool] = False
-    """Whether it can keep each worker on one CPU."""
+    """Whether the executor can keep each worker on one CPU."""
     placement: Placement = "none"
-    """Where its workers run; see `placed`."""
+    """Where the workers run, ``"none"`` by default; see `placed`."""
 
     def placed(self, placement: Placement) -> Self:
-        """Copy the executor with another placement of its workers.
+        """Return a copy of the executor with another placement of its workers.
 
         Raises UsageError when the placement is unknown, or when the executor or the system cannot
         keep a worker on one CPU.
@@ -94,7 +92,7 @@ class Executor(ABC):
             )
         if placement == "spread" and not self.places:
             raise UsageError(
-                f"workers of {self.name} cannot be kept on a CPU each",
+                f"the executor {self.name} cannot keep each worker on one CPU",
                 place="`placement`",
                 remedy='choose `placement="none"`, or one of the executors threads, stealing, '
                 "elastic, interpreters and processes",
@@ -110,7 +108,7 @@ class Executor(ABC):
         return other
 
     def cpus_to_use(self) -> tuple[int, ...]:
-        """The CPUs to spread workers over, one each in turn; empty with placement ``"none"``."""
+        """Return the CPUs to pin workers to, one each in turn; empty with placement ``"none"``."""
         return runtime.cpus_allowed() if self.placement == "spread" else ()
 
     @property
@@ -119,7 +117,7 @@ class Executor(ABC):
         """What the executor can do on this interpreter."""
 
     def available(self) -> str | None:
-        """Return None if it works on this interpreter, otherwise the reason why it does not."""
+        """Return None if the executor works on this interpreter, otherwise why it does not."""
         return None
 
     @abstractmethod
@@ -138,13 +136,13 @@ class Executor(ABC):
         worker. A batch that runs longer than `deadline_s` seconds is stopped, its worker is
         replaced, and its result has the fault ``"deadline"``.
 
-        An iterable of batches may have a method `due_in`. After its end, that says in how many
-        seconds it may have more batches, or None for never. An executor may then read it again
-        while other batches are in flight, but need not.
+        An iterable of batches may have a method `due_in`. When the iterable has ended, it returns
+        the seconds until more batches may come, or None. An executor may then read the iterable
+        again while other batches are in flight.
 
         Raises ExecutorUnavailableError when the executor does not work here or a worker does not
-        start. Raises UsageError for a number of workers outside 1 to `MAX_WORKERS`, and for a
-        deadline that is not above 0 or that the executor cannot keep.
+        start. Raises UsageError for a number of workers outside 1 to `MAX_WORKERS`. It also does so
+        for a deadline that is not above 0 or that the executor cannot keep.
         """
 
     def run(

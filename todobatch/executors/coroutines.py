@@ -29,7 +29,7 @@ class Coroutines(Executor):
 
     @property
     def capabilities(self) -> Capabilities:
-        """See `Executor.capabilities`: it awaits, and never uses a second CPU."""
+        """Return what the executor can do; it awaits, and never uses a second CPU."""
         return Capabilities(
             isolates_crashes=False,
             enforces_deadlines=False,
@@ -47,7 +47,7 @@ class Coroutines(Executor):
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
     ) -> Iterator[BatchRunner]:
-        """See `Executor.open`."""
+        """Start the coroutines; see `Executor.open`."""
         self.check(workers, deadline_s)
         crew = [
             Worker(processor, f"coroutine-{n + 1}", "coroutine", keep_rows=keep_rows)
@@ -66,7 +66,7 @@ class Coroutines(Executor):
                     while finished := runner.run(one_pass.wait()):
                         yield from finished
                     for task in tasks:
-                        task.result()  # raises what reading the input raised
+                        task.result()  # raises the input's error, if there is one
                 finally:
                     for task in tasks:
                         task.cancel()
@@ -86,7 +86,7 @@ async def _gather(tasks: list[asyncio.Task[Seconds]]) -> None:
 
 
 class _Pass:
-    """One pass over an iterable of batches."""
+    """The state of one run over an iterable of batches."""
 
     def __init__(self, feed: Iterator[Batch]) -> None:
         self._feed = feed
@@ -95,7 +95,7 @@ class _Pass:
         self._working = 0
 
     async def work(self, worker: Worker) -> Seconds:
-        """Process batches until the input ends; returns the seconds spent with them."""
+        """Process batches until the input ends, and return the seconds spent on them."""
         self._working += 1
         busy: Seconds = 0.0
         try:
@@ -103,17 +103,19 @@ class _Pass:
                 begun = perf_counter()
                 result = await _process(worker, batch)
                 busy += perf_counter() - begun
-                self._finished.append(result)  # after the await, in which `wait` replaces the list
+                self._finished.append(
+                    result
+                )  # read it after the await, because `wait` replaces the list meanwhile
                 self._changed.set()
-                await asyncio.sleep(0)  # lets the others run even if no batch awaits
+                await asyncio.sleep(0)  # let other workers run even if no batch awaits
         finally:
             self._working -= 1
             self._changed.set()
         return busy
 
     async def wait(self) -> list[ProcessingResult]:
-        """Wait for results and return them; empty when every worker has finished."""
-        await asyncio.sleep(0)  # lets new workers start
+        """Wait for results and return them; the list is empty when every worker has finished."""
+        await asyncio.sleep(0)  # let new workers start
         while not self._finished and self._working:
             self._changed.clear()
             await self._changed.wait()
@@ -129,6 +131,6 @@ async def _process(worker: Worker, batch: Batch) -> ProcessingResult:
     except (Exception, SystemExit, asyncio.CancelledError) as error:
         me = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and me is not None and me.cancelling():
-            raise  # this worker is cancelled; the batch did not raise it
+            raise  # the worker was cancelled; the batch did not raise this
         result = failed_result(processor.processor_id, batch, describe_exception(error))
     return worker.sign(batch, result, gil_before)

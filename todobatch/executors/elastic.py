@@ -1,14 +1,14 @@
-"""`elastic`: a pool of threads that finds out, while it runs, how many of them are worth using.
+"""`elastic`: a pool of threads that measures, while it runs, how many of them are worth using.
 
     feed ──► worker 1 … worker size ──► results (queue) ──► caller ──► Sizer
              worker size + 1 … n wait at the gate ◄──────────── size ────┘
 
 The caller's thread counts the tasks that come back. After each window of time it gives the rate to
 a `Sizer`, which returns how many workers may work in the next window. A worker beyond that number
-parks at the gate before it pulls again. No thread is started or ended meanwhile.
+waits at the gate before it pulls again: it is parked. No thread is started or ended meanwhile.
 
 `_Elastic._gate` guards `_size`. Workers first read `_size` without the lock. They may see an old
-value, and then run one chunk more or look once again.
+value, and then run one more chunk or check once more.
 """
 
 import threading
@@ -28,28 +28,28 @@ from todobatch.model import Batch, ProcessingResult
 from todobatch.units import Ratio, Seconds
 
 WINDOW_S: Seconds = 0.05
-"""A window lasts at least this long."""
+"""The pool measures its throughput over windows of at least this many seconds."""
 BATCHES_A_WORKER = 2
-"""A window has at least this many batches for each worker: fewer say little about a rate."""
+"""A window has at least this many batches for each worker, because fewer give no reliable rate."""
 WORTH: Ratio = 0.3
 """A larger size is kept if it yields at least this share of the ideal extra throughput."""
 STALL_S: Seconds = 0.5
-"""The pool grows when no batch came back for this long and the CPUs were nearly idle: batches may
-wait for each other, or for something slow."""
+"""The pool grows when no batch came back for this many seconds and the CPUs were nearly idle.
+Batches may then wait for each other, or for something slow."""
 WAITING: Ratio = 0.2
 """The CPUs are nearly idle if the process used less than this many of them."""
 LEAST_HOLD, MOST_HOLD = 4, 64
-"""After a trial that did not pay, at least and at most this many windows pass before the next. The
-number is doubled each time."""
+"""The least and the most windows between a trial that did not pay and the next trial. The number
+doubles after each such trial."""
 
 
 class Sizer:
     """Decides how many workers may work, from the rates that earlier sizes reached.
 
     It tries 50 % more workers and keeps them if they yield at least `WORTH` (30 %) of the ideal
-    extra throughput. Otherwise it goes back, waits some windows, and tries 25 % fewer, which it
-    keeps if they lose less than that share. The window after a change is ignored, because batches
-    of the earlier size are still in flight. `least` and `most` bound the size.
+    extra throughput. Otherwise it returns to the earlier size and waits some windows. Then it tries
+    25 % fewer, and keeps them if they lose less than that share. The window after a change is
+    ignored, because it has batches that began before the change. `least` and `most` bound the size.
 
     Source: hill climbing on throughput, as in Hellerstein, Morrison and Eilebrecht, "Optimizing
     concurrency levels in the .NET ThreadPool", 2008.
@@ -65,7 +65,7 @@ class Sizer:
         self._hold = self._wait = 0
 
     def window(self, rate: float) -> int:
-        """Return the size for the next window, after one with this rate in tasks a second."""
+        """Return the size for the next window; `rate` is the last window's tasks a second."""
         if self._settling:
             self._settling = False
         elif self._from is None and self._wait:
@@ -77,7 +77,7 @@ class Sizer:
         return self.size
 
     def stalled(self) -> int:
-        """Return a larger size, because no batch came back for `STALL_S`."""
+        """Return a larger size; called when no batch came back for `STALL_S`."""
         self._from = None
         self.size = min(self.size + max(1, self.size // 2), self._most)
         self._settling = True
@@ -95,7 +95,7 @@ class Sizer:
     def _end_trial(self, size: int, before: float, rate: float) -> None:
         self._from = None
         workers = self.size / size - 1
-        gain = (rate / before - 1) / workers if before > 0 else 1.0  # ÷ the ideal
+        gain = (rate / before - 1) / workers if before > 0 else 1.0  # as a share of the ideal
         if gain >= WORTH if self.size > size else gain < WORTH:
             self._hold = 0
             return
@@ -105,7 +105,7 @@ class Sizer:
 
 
 class _Elastic(Pass):
-    """One pass over an iterable of batches, by a number of workers that a `Sizer` decides."""
+    """A run over an iterable of batches, with a number of workers that a `Sizer` decides."""
 
     def __init__(self, batches: Iterable[Batch], workers: int, least: int) -> None:
         super().__init__(batches, workers)
@@ -120,13 +120,12 @@ class _Elastic(Pass):
         self._parkings = [0] * workers
 
     def work(self, worker: Worker, share: int) -> None:
-        """See `Pass.work`; at the end it wakes parked workers, because the feed is closed."""
         super().work(worker, share)
         with self._gate:
             self._gate.notify_all()
 
     def stats(self) -> tuple[WorkerStats, ...]:
-        """See `Pass.stats`; time parked is not idle time."""
+        """Return what each worker did; time parked is not idle time. See `Pass.stats`."""
         return tuple(
             replace(each, idle_s=max(each.idle_s - parked, 0.0), parked_s=parked, parkings=parkings)
             for each, parked, parkings in zip(
@@ -135,11 +134,10 @@ class _Elastic(Pass):
         )
 
     def resizes(self) -> tuple[Resize, ...]:
-        """The first size and the latest ones, at most `MOST_RESIZES_KEPT`."""
+        """Return the first size and the latest ones, at most `MOST_RESIZES_KEPT`."""
         return (self._beginning, *self._resizes)
 
     def results_as_they_come(self) -> Iterator[ProcessingResult]:
-        """See `Pass.results_as_they_come`; it also resizes the pool after each window."""
         tasks = batches = 0
         begun = perf_counter()
         for result in super().results_as_they_come():
@@ -160,7 +158,7 @@ class _Elastic(Pass):
             try:
                 return self._news.get(timeout=STALL_S)
             except Empty:
-                if process_time() - used < WAITING * STALL_S:  # otherwise batches are long
+                if process_time() - used < WAITING * STALL_S:
                     self._resize(self._sizer.stalled(), None)
 
     def _resize(self, size: int, rate: float | None) -> None:
@@ -203,7 +201,7 @@ class Elastic(Threads):
         self.pass_over = partial(_Elastic, least=least)
 
     def check(self, workers: int, deadline_s: Seconds | None = None) -> None:
-        """See `Executor.check`; raises UsageError as well if `least` is not from 1 to `workers`."""
+        """Check the arguments of `open`, and that `least` is from 1 to `workers`."""
         super().check(workers, deadline_s)
         if not 1 <= self.least <= workers:
             raise UsageError(

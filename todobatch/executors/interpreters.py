@@ -50,7 +50,7 @@ class Interpreters(Executor):
 
     @property
     def capabilities(self) -> Capabilities:
-        """See `Executor.capabilities`: it uses all CPUs; a crash ends the whole process."""
+        """Return what the executor can do; it uses all CPUs, but a crash ends the whole process."""
         return Capabilities(
             isolates_crashes=False,
             enforces_deadlines=False,
@@ -60,7 +60,7 @@ class Interpreters(Executor):
         )
 
     def available(self) -> str | None:
-        """See `Executor.available`; subinterpreters are new in Python 3.14."""
+        """Return why subinterpreters do not work here, or None; they need Python 3.14."""
         if sys.version_info >= FIRST_VERSION:
             return None
         running = ".".join(map(str, sys.version_info[:2]))
@@ -75,7 +75,7 @@ class Interpreters(Executor):
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
     ) -> Iterator[BatchRunner]:
-        """See `Executor.open`."""
+        """Start the subinterpreters; see `Executor.open`."""
         self.check(workers, deadline_s)
         try:
             pickled = pickle.dumps(processor, wire.PROTOCOL)
@@ -102,7 +102,9 @@ class _Interpreter(Host):
         self._lock = threading.Lock()
         """Guards `_ended` and `_abandoned`: whichever is set second releases what is open."""
         self._ended = self._abandoned = False
-        with ExitStack() as undo:  # undone when a step fails, for example without descriptors
+        with (
+            ExitStack() as undo
+        ):  # runs when a step fails, for example when no descriptors are left
             self._file = undo.enter_context(tempfile.TemporaryFile())
             reserve(self._file)
             self._token = os.pipe()
@@ -111,9 +113,9 @@ class _Interpreter(Host):
             os.write(self._token[1], b".")
             self.page = Page(self._file.fileno(), self._token)
             undo.callback(self.page.close)
-            self.link, self._theirs = socket.socketpair()
+            self.link, self._worker_link = socket.socketpair()
             undo.enter_context(self.link)
-            undo.enter_context(self._theirs)
+            undo.enter_context(self._worker_link)
             self.link.setblocking(False)
             self._thread = self._start(processor, cpu, keep_rows=keep_rows)
             undo.pop_all()
@@ -130,17 +132,16 @@ class _Interpreter(Host):
         return thread
 
     def kill(self) -> bool:
-        """Abandon the interpreter, since it cannot be killed; see `Host.kill`."""
+        """Abandon the interpreter, because it cannot be killed; see `Host.kill`."""
         self._killed = True
         return False
 
     def how_it_ended(self) -> str:
-        """See `Host.how_it_ended`."""
         self._thread.join()
         return self._error
 
     def close(self) -> None:
-        """See `Host.close`; waits for the batch that is running, since nothing can stop it."""
+        """Wait for the running batch, because nothing can stop it; see `Host.close`."""
         self.link.close()
         if self._killed:
             with self._lock:
@@ -158,11 +159,11 @@ class _Interpreter(Host):
             os.close(end)
 
     def _run(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> None:
-        """In the thread: create the interpreter, let it serve, and close it."""
+        """Create the interpreter, let it serve, and close it; runs in the worker's thread."""
         try:
             if cpu is not None:
                 runtime.stay_on(cpu)
-            # Imported by name, because type checks use the oldest Python, which lacks it.
+            # Imported by name, because mypy checks against Python 3.11, which lacks it.
             interpreter = importlib.import_module("concurrent.interpreters").create()
             self.label = f"interpreter-{interpreter.id}"
             try:
@@ -170,7 +171,7 @@ class _Interpreter(Host):
                 interpreter.exec("import sys; sys.path[:] = path")
                 interpreter.call(
                     _serve,
-                    self._theirs.fileno(),
+                    self._worker_link.fileno(),
                     self._file.fileno(),
                     self._token,
                     processor,
@@ -182,7 +183,7 @@ class _Interpreter(Host):
         except BaseException as error:
             self._error = f"ended: {describe_exception(error)}"
         finally:
-            self._theirs.close()
+            self._worker_link.close()
             with self._lock:
                 self._ended = True
             if self._abandoned:
@@ -195,14 +196,10 @@ def _did_not_start(cause: str) -> ExecutorUnavailableError:
         place="executor interpreters",
         remedy=remedy_for(
             cause,
-            "every module that the processor imports must support subinterpreters, and the "
-            "processor must be importable (not defined in __main__) and must pickle; otherwise use "
-            "threads or processes",
+            "use threads or processes; or make the processor picklable and importable (not in "
+            "__main__), and import only modules that support subinterpreters",
         ),
     )
-
-
-# In the worker.
 
 
 def _serve(
@@ -222,4 +219,4 @@ def _serve(
         serve(end, page, processor, path, label, "interpreter", keep_rows=keep_rows)
         page.close()
     finally:
-        end.detach()  # the thread that runs this interpreter closes it
+        end.detach()

@@ -7,8 +7,8 @@ See `pool` for how batches are sent and what happens when a worker dies or hangs
 starts the workers where there is one, because forking a process that has threads can deadlock.
 Elsewhere workers are spawned, which takes longer.
 
-A worker ends when its socket is closed or its caller is gone. Where prctl(2) exists, that works
-even while a batch holds the GIL. A worker also ends when the fork server does; it is then replaced.
+A worker ends when its socket is closed or its caller has ended. Where prctl(2) exists, it ends even
+while a batch holds the GIL. A worker also ends when the fork server does; it is then replaced.
 """
 
 import multiprocessing as mp
@@ -50,7 +50,7 @@ class Processes(Executor):
 
     @property
     def capabilities(self) -> Capabilities:
-        """See `Executor.capabilities`: it survives workers that are killed, crash or hang."""
+        """Return what the executor can do; it survives workers that are killed, crash or hang."""
         return Capabilities(
             isolates_crashes=True,
             enforces_deadlines=True,
@@ -68,7 +68,7 @@ class Processes(Executor):
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
     ) -> Iterator[BatchRunner]:
-        """See `Executor.open`. Deadlines are checked only while the caller waits for a result."""
+        """Start the processes. Deadlines are checked only while the caller waits for a result."""
         self.check(workers, deadline_s)
         try:
             pickled = pickle.dumps(processor, wire.PROTOCOL)
@@ -94,18 +94,26 @@ class _Process(Host):
     def __init__(
         self, context: BaseContext, processor: bytes, cpu: int | None, *, keep_rows: bool
     ) -> None:
-        with ExitStack() as undo:  # undone when a step fails, for example without descriptors
+        with (
+            ExitStack() as undo
+        ):  # runs when a step fails, for example when no descriptors are left
             self._file = undo.enter_context(tempfile.TemporaryFile())
             reserve(self._file)
             self.page = Page(self._file.fileno())
             undo.callback(self.page.close)
-            self.link, theirs = socket.socketpair()
+            self.link, worker_link = socket.socketpair()
             undo.enter_context(self.link)
             self.link.setblocking(False)
-            with theirs:
+            with worker_link:
                 self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
                     target=_serve,
-                    args=(theirs, _Descriptor(self._file.fileno()), processor, [*sys.path], cpu),
+                    args=(
+                        worker_link,
+                        _Descriptor(self._file.fileno()),
+                        processor,
+                        [*sys.path],
+                        cpu,
+                    ),
                     kwargs={"start_method": context.get_start_method(), "keep_rows": keep_rows},
                 )
                 self._process.start()
@@ -114,20 +122,17 @@ class _Process(Host):
         self.sentinel = self._process.sentinel
 
     def kill(self) -> bool:
-        """See `Host.kill`."""
         self._process.kill()
         return True
 
     def how_it_ended(self) -> str:
-        """See `Host.how_it_ended`."""
         self._process.join(END_GRACE_S)
-        self._process.kill()  # it may have closed its socket and still run
+        self._process.kill()  # it may run on after it has closed its socket
         self._process.join()
         code = self._process.exitcode or 0
         return runtime.describe_end(code)
 
     def close(self) -> None:
-        """See `Host.close`."""
         self.link.close()
         self._process.kill()
         self._process.join()
@@ -168,9 +173,6 @@ def _detach(there: Any) -> int:
     return number
 
 
-# In the worker.
-
-
 def _serve(
     link: socket.socket,
     file: int,
@@ -191,13 +193,12 @@ def _serve(
 
 
 def _end_with_parent(start_method: str) -> None:
-    """End this process when the coordinator is gone, even in the middle of a batch.
+    """End this process when the coordinator has ended, even in the middle of a batch.
 
     A thread waits for the coordinator's end, but cannot act while a batch holds the GIL. So under a
-    fork server the system is asked too: it kills this process when the fork server ends, which is
-    when the coordinator does. If the coordinator ended before the system was asked, this process
-    ends here. The system is not asked for a spawned process, because it would kill that with the
-    thread that started it, which may end long before the coordinator.
+    fork server prctl(2) is used too: the system kills this process when the fork server ends, and
+    that ends with the coordinator. A spawned process does not use it: the system would kill that
+    process with the thread that started it, which may end earlier.
     """
     parent = mp.parent_process()
     assert parent is not None
@@ -214,8 +215,7 @@ def _end_with_parent(start_method: str) -> None:
 def _let_the_fork_server_end() -> None:
     """Close this process's end of the pipe that keeps the fork server alive.
 
-    multiprocessing gives that pipe to each child, and no child uses it: a child that starts
-    processes starts a fork server of its own.
+    multiprocessing gives that pipe to each child, but no child needs it.
     """
     from multiprocessing import forkserver
 

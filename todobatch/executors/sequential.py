@@ -21,7 +21,7 @@ class Sequential(Executor):
 
     @property
     def capabilities(self) -> Capabilities:
-        """See `Executor.capabilities`: it isolates nothing and copies nothing."""
+        """Return what the executor can do; it isolates nothing and copies nothing."""
         return Capabilities(
             isolates_crashes=False,
             enforces_deadlines=False,
@@ -39,7 +39,7 @@ class Sequential(Executor):
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
     ) -> Iterator[BatchRunner]:
-        """See `Executor.open`."""
+        """Open the executor, which starts nothing; see `Executor.open`."""
         self.check(workers, deadline_s)
 
         worker = Worker(processor, "main", "main", keep_rows=keep_rows)

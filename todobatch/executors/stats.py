@@ -1,4 +1,4 @@
-"""What the workers of a run did, beyond its results: time busy and idle, steals, pool sizes."""
+"""Statistics of a run's workers: time busy and idle, steals, and sizes of the pool."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -19,28 +19,27 @@ class WorkerStats:
     worker: str
     """The worker's name, as in `WorkerSeen.worker`."""
     busy_s: Seconds
-    """Time spent with batches, including runs of a batch that were repeated. With a GIL this
-    includes waiting for other threads, and in `coroutines` whatever a batch awaits. Where batches
-    are copied, it includes unpickling them and pickling results."""
+    """Time that the worker spent on batches, repeated runs included. Pickling counts too, and so
+    does waiting for the GIL or, in `coroutines`, for what a batch awaits."""
     idle_s: Seconds
-    """Time spent without a batch."""
+    """Time that the worker spent without a batch."""
     steals: int = 0
-    """The number of times that it took batches from another worker."""
+    """How many times the worker took batches from another worker."""
     stolen: int = 0
-    """The number of batches that it took from other workers."""
+    """How many batches the worker took from other workers."""
     parked_s: Seconds = 0.0
-    """Time for which an elastic pool was smaller and did without this worker; not in `idle_s`."""
+    """Time for which an elastic pool paused this worker; `idle_s` does not include it."""
     parkings: int = 0
-    """The number of times that an elastic pool parked it."""
+    """How many times an elastic pool paused this worker."""
 
     @property
     def efficiency(self) -> Ratio:
-        """Busy time ÷ wall time, from 0 to 1; 0 for a worker without any wall time."""
+        """Return busy time ÷ wall time, from 0 to 1; 0 for a worker without any wall time."""
         wall = self.busy_s + self.idle_s + self.parked_s
         return self.busy_s / wall if wall else 0.0
 
     def plus(self, other: "WorkerStats") -> "WorkerStats":
-        """Add the figures of another record, under this one's name."""
+        """Return the sum of this record and another one, under this one's name."""
         counts = (each.name for each in fields(self) if each.name != "worker")
         return WorkerStats(
             self.worker, *(getattr(self, name) + getattr(other, name) for name in counts)
@@ -48,7 +47,7 @@ class WorkerStats:
 
 
 def add_stats(into: dict[str, WorkerStats], each: WorkerStats) -> None:
-    """Add a record to those of the same worker, or to "others" beyond `MOST_WORKERS_NAMED`."""
+    """Add a record to that of the same worker, or to "others" beyond `MOST_WORKERS_NAMED`."""
     name = each.worker
     if name not in into and len(into) >= MOST_WORKERS_NAMED:
         name = "others"
@@ -58,27 +57,27 @@ def add_stats(into: dict[str, WorkerStats], each: WorkerStats) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """The moment from which an elastic pool let `size` workers work; the first is the start."""
+    """A change of an elastic pool's size; the first record is its size at the start."""
 
     at_s: Seconds
-    """Seconds since the run began."""
+    """The time of the change, in seconds since the run began."""
     size: int
-    """The number of workers that may work from then on."""
+    """The number of workers that may work after the change."""
     rate: float | None
-    """Tasks a second in the window before. None at the start, and where no batch came back."""
+    """Tasks a second before the change. None at the start, and where no batch came back."""
 
 
 def stats_of(run: BatchRunner) -> tuple[WorkerStats, ...]:
-    """One record a worker for the latest finished call of `run`; empty before the first.
+    """Return a record for each worker, for the latest finished call of `run`; empty before that.
 
-    All executors of todobatch keep these. `Wrapped` knows only workers that gave a result.
+    `Wrapped` knows only workers that gave a result.
     """
     stats: tuple[WorkerStats, ...] = getattr(run, "stats", ())
     return stats
 
 
 def resizes_of(run: BatchRunner) -> tuple[Resize, ...]:
-    """The sizes that an elastic pool had in the latest finished call; empty for other pools."""
+    """Return an elastic pool's sizes in the latest finished call; empty for other pools."""
     resizes: tuple[Resize, ...] = getattr(run, "resizes", ())
     return resizes
 
@@ -96,5 +95,5 @@ class CountedRunner:
         self.stats: tuple[WorkerStats, ...] = ()
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
-        """Run the batches; see `Executor.open`."""
+        """Run the batches, and yield a result for each; see `Executor.open`."""
         self.stats = yield from self._run(batches)

@@ -5,9 +5,9 @@
          ──► stock of worker n (deque) ──► worker n ─┘
 
 Workers read the feed less often than those of `threads`, and stay balanced when some batches take
-far longer than others (Blumofe and Leiserson, "Scheduling multithreaded computations by work
-stealing", 1999). A worker takes batches from the left end of its stock. A thief takes half of the
-batches in a stock from its right end.
+far longer than others. Source: Blumofe and Leiserson, "Scheduling multithreaded computations by
+work stealing", 1999. A worker takes batches from the left end of its stock. A thief takes half of
+the batches in a stock from its right end.
 
 `Pass._feed_lock` guards the feed and the filling of stocks. Taking a batch needs no lock, because a
 deque's `popleft` and `pop` are atomic with and without a GIL. A worker is finished when the feed is
@@ -28,15 +28,15 @@ from todobatch.model import Batch, ProcessingResult
 from todobatch.units import Seconds
 
 STOCK_S: Seconds = 0.002
-"""A stock is filled with about this much work."""
+"""A worker fills its stock of batches with about this many seconds of work."""
 LEAST_STOCK = 4
-"""A stock is filled with at least this many batches."""
+"""A worker fills its stock with at least this many batches."""
 MOST_STOCK = 64
-"""A stock is filled with at most this many batches."""
+"""A worker fills its stock with at most this many batches."""
 
 
 class _Stealing(Pass):
-    """One pass over an iterable of batches that all workers share."""
+    """A run over an iterable of batches that all workers share."""
 
     def __init__(self, batches: Iterable[Batch], workers: int) -> None:
         super().__init__(batches, workers)
@@ -47,18 +47,18 @@ class _Stealing(Pass):
         self._stolen = [0] * workers
 
     def work(self, worker: Worker, share: int) -> None:
-        """See `Pass.work`; batches come from the stock, the feed or another worker's stock."""
         self._names[share] = worker.label
         try:
             while results := self._chunk(worker, share):
                 self._news.put((share, results))
-        except BaseException as error:  # a bug here: the caller must see it, not miss a batch
+        except (
+            BaseException
+        ) as error:  # this would be a bug in todobatch, which the caller must see
             self._news.put(error)
         finally:
             self._news.put(None)
 
     def stats(self) -> tuple[WorkerStats, ...]:
-        """See `Pass.stats`."""
         return tuple(
             replace(each, steals=steals, stolen=stolen)
             for each, steals, stolen in zip(
@@ -85,7 +85,7 @@ class _Stealing(Pass):
         return results
 
     def _next_batch(self, share: int) -> Batch | None:
-        """The batch to run next, or None when each is in flight or done."""
+        """Return the batch to run next, or None when all are in flight or done."""
         if self._left:
             return None
         stock = self._stocks[share]

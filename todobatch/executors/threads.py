@@ -4,15 +4,15 @@
     (one iterator)       ──► worker 2 ─┼─► results (queue) ──► caller
                          ──► worker n ─┘
 
-A worker pulls short batches several at a time, as many as make up `CHUNK_S` of work, and hands in
+A worker pulls short batches several at a time, as many as make up `CHUNK_S` of work, and returns
 their results together. So threads touch the feed and the queue, which they share, a few times a
 millisecond at most. At the end of the input, idle workers take batches from the chunks of others,
 so no batch waits behind a long one.
 
 `Pass._feed_lock` guards the iterator, `Pass._closed` and the filling of chunks. Taking a batch from
 a chunk needs no lock, because a deque's `popleft` and `pop` are atomic with and without a GIL. Each
-worker acquires its semaphore before it pulls, and the caller releases it after it has yielded the
-results, so results cannot pile up in front of a slow caller.
+worker acquires its semaphore before it pulls. The caller releases it after it has yielded the
+results, so results cannot pile up.
 
 Whether threads run on several CPUs is up to the interpreter: see `runtime.gil_enabled`. All threads
 share one processor; a copy for each was not faster without a GIL.
@@ -35,11 +35,11 @@ from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
 
 CHUNK_S: Seconds = 0.0003
-"""The work that is pulled at once. Pulling and handing in cost some microseconds."""
+"""A worker pulls about this many seconds of work at once. Each pull costs some microseconds."""
 MOST_IN_CHUNK = 32
-"""The most batches that are pulled at once."""
+"""A worker pulls at most this many batches at once."""
 CHUNKS_IN_FLIGHT = 4
-"""The most chunks of one worker whose results the caller has not yielded."""
+"""A worker has at most this many chunks whose results the caller has not yielded."""
 
 
 class Threads(Executor):
@@ -52,7 +52,7 @@ class Threads(Executor):
 
     @property
     def capabilities(self) -> Capabilities:
-        """See `Executor.capabilities`: parallel where the GIL is off; a crash ends the process."""
+        """Return what the executor can do; it is parallel without a GIL, but isolates no crash."""
         return Capabilities(
             isolates_crashes=False,
             enforces_deadlines=False,
@@ -70,7 +70,7 @@ class Threads(Executor):
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
     ) -> Iterator[BatchRunner]:
-        """See `Executor.open`."""
+        """Start the threads; see `Executor.open`."""
         self.check(workers, deadline_s)
         cpus = self.cpus_to_use()
         crew = _Crew(self.pass_over, processor, workers, cpus, keep_rows=keep_rows)
@@ -88,7 +88,7 @@ class Threads(Executor):
             crew.end()
 
     pass_over: "Callable[[Iterable[Batch], int], Pass]"
-    """Makes the `Pass` by which the workers share an iterable of batches."""
+    """The class of the object through which the workers share an iterable of batches."""
 
 
 class _Crew:
@@ -140,7 +140,6 @@ class _Crew:
             thread.join()
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
-        """Run the batches; see `Executor.open`."""
         one_pass = self._pass_over(batches, len(self._threads))
         for inbox in self._inboxes:
             inbox.put(one_pass)
@@ -153,7 +152,7 @@ class _Crew:
                 runtime.stay_on(self._cpus[number % len(self._cpus)])
             label = f"thread-{number + 1}"
             worker = Worker(self._processor, label, "thread", keep_rows=self._keep_rows)
-        except BaseException as error:  # or the others would wait at the barrier for ever
+        except BaseException as error:  # otherwise the others would wait at the barrier without end
             self._trouble = error
             self._ready.abort()
             return
@@ -166,7 +165,7 @@ class _Crew:
 
 
 class Pass:
-    """One pass over an iterable of batches that all workers share."""
+    """A run over an iterable of batches that all workers share."""
 
     def __init__(self, batches: Iterable[Batch], workers: int) -> None:
         self._feed = iter(batches)
@@ -185,7 +184,7 @@ class Pass:
         self._busy = [0.0] * workers
 
     def work(self, worker: Worker, share: int) -> None:
-        """Run by the thread of worker number `share`: process batches until the input ends."""
+        """Process batches until the input ends, in the thread of worker number `share`."""
         self._names[share] = worker.label
         wanted = 1
         next_batch = self._chunks[share].popleft
@@ -196,7 +195,7 @@ class Pass:
                 while True:
                     try:
                         batch = next_batch()
-                    except IndexError:  # all are done, or others took them
+                    except IndexError:
                         break
                     results.append(worker.work(batch, begun - pulled))
                     begun = perf_counter()
@@ -204,13 +203,15 @@ class Pass:
                 self._news.put((share, results))
                 each = max((begun - pulled) / max(len(results), 1), 1e-6)
                 wanted = min(max(int(CHUNK_S / each), 1), 2 * wanted, MOST_IN_CHUNK)
-        except BaseException as error:  # a bug here: the caller must see it, not miss a batch
+        except (
+            BaseException
+        ) as error:  # this would be a bug in todobatch, which the caller must see
             self._news.put(error)
         finally:
             self._news.put(None)
 
     def stats(self) -> tuple[WorkerStats, ...]:
-        """What each worker did; call it when all have finished."""
+        """Return what each worker did; call it when all have finished."""
         wall = perf_counter() - self._begun
         return tuple(
             WorkerStats(name, busy, max(wall - busy, 0.0))
@@ -218,7 +219,7 @@ class Pass:
         )
 
     def resizes(self) -> tuple[Resize, ...]:
-        """The sizes that an elastic pool had; empty for other pools."""
+        """Return the sizes that an elastic pool had; empty for other pools."""
         return ()
 
     def results_as_they_come(self) -> Iterator[ProcessingResult]:
@@ -251,17 +252,17 @@ class Pass:
         """Put the next batches into the worker's chunk; returns false when there are no more."""
         self._rooms[share].acquire()
         with self._feed_lock:
-            mine = self._chunks[share]
-            mine.extend(self._read(wanted))
-            if not mine and not self._left:
+            own = self._chunks[share]
+            own.extend(self._read(wanted))
+            if not own and not self._left:
                 for other in self._chunks:
-                    with suppress(IndexError):  # its owner took it first
-                        mine.append(other.pop())
+                    with suppress(IndexError):  # its owner pulled it first
+                        own.append(other.pop())
                         break
-            return bool(mine)
+            return bool(own)
 
     def _read(self, wanted: int) -> list[Batch]:
-        """Read batches from the feed while its lock is held; fewer than `wanted` if it is slow."""
+        """Read up to `wanted` batches from the feed, whose lock is held; fewer if it is slow."""
         batches: list[Batch] = []
         begun = perf_counter()
         while not self._closed and len(batches) < wanted:
@@ -279,7 +280,7 @@ class Pass:
         return batches
 
     def _close(self) -> None:
-        """Let no worker pull another batch, and wake workers that wait for the semaphore."""
+        """Close the feed, so that no worker pulls another batch, and wake waiting workers."""
         self._left = True
         with self._feed_lock:
             self._closed = True

@@ -11,11 +11,10 @@ from todobatch.units import Seconds
 
 
 class Worker:
-    """Runs batches in one worker and records how the worker saw each.
+    """Runs batches in one worker, and records times, CPU and GIL state with each result.
 
-    An executor makes one in each worker, and only that worker's thread uses it. `label` names the
-    worker and `start_method` says what it is: see `WorkerSeen`. With `keep_rows` each task's row
-    stays in the results.
+    An executor makes one in each worker, and only that worker's thread uses it. For `label` and
+    `start_method` see `WorkerSeen`. With `keep_rows` the results keep each task's row.
     """
 
     def __init__(
@@ -27,19 +26,19 @@ class Worker:
         self._keep_rows = keep_rows
         self._own = has_its_own_results(processor)
         self._pid = os.getpid()
-        runtime.current_cpu()  # loads the C library now, outside the first batch's time
+        runtime.current_cpu()  # load the C library now, outside the first batch's time
 
     def work(
         self, batch: Batch, queue_s: Seconds = 0.0, deserialise_s: Seconds = 0.0
     ) -> ProcessingResult:
         """Process one batch and return its result, a failed one if the batch raises.
 
-        `queue_s` and `deserialise_s` are what waiting and unpickling took, for `WorkerSeen`.
+        `queue_s` and `deserialise_s` are the seconds of waiting and unpickling, for `WorkerSeen`.
         """
         gil_before = runtime.gil_enabled()
         try:
             result = self.processor.process_batch(batch)
-        except BaseException as error:  # nothing that a batch raises may end a worker
+        except BaseException as error:  # a batch must never end its worker
             if _is_interrupt(error):
                 raise
             result = failed_result(self.processor.processor_id, batch, describe_exception(error))
@@ -53,10 +52,10 @@ class Worker:
         queue_s: Seconds = 0.0,
         deserialise_s: Seconds = 0.0,
     ) -> ProcessingResult:
-        """Add to a result what the worker saw, and drop its rows unless they are wanted.
+        """Add the worker's records to a result, and drop the rows unless they are kept.
 
-        A `process_batch` of the user's own may return anything. Its result gets this batch's
-        numbers, and one that contradicts itself is replaced by a failed one that says why.
+        A user's `process_batch` may return anything. Its result gets this batch's numbers. A result
+        that contradicts itself is replaced by a failed one that says why.
         """
         if self._own and (wrong := what_is_wrong(result, batch, keep_rows=self._keep_rows)):
             cause = f"process_batch returned {wrong}"
@@ -93,7 +92,7 @@ class Worker:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    """Whether the error is Ctrl-C for the caller, which reaches the main thread only."""
+    """Whether the error is a Ctrl-C for the caller; only the main thread receives those."""
     return (
         isinstance(error, KeyboardInterrupt | GeneratorExit)
         and threading.current_thread() is threading.main_thread()

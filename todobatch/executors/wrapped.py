@@ -6,9 +6,8 @@
     feed ──► submit, one call a batch ──► the pool ──► done (queue of futures) ──► caller
 
 At most `IN_FLIGHT_PER_WORKER` batches a worker are in flight. The caller's thread owns the feed and
-the table of pending futures; workers reach only the queue `done`. When a worker dies and the pool
-breaks, each batch in flight becomes a result with the fault "crashed", and a new pool runs the
-rest.
+the table of pending futures; workers reach only the queue `done`. When a pool breaks, each batch in
+flight fails with the fault "crashed", and a new pool runs the rest.
 """
 
 import os
@@ -31,7 +30,7 @@ from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.units import Seconds
 
 IN_FLIGHT_PER_WORKER = 3
-"""The most batches in flight for each worker."""
+"""At most this many batches are in flight for each worker."""
 
 
 class Wrapped(Executor):
@@ -61,7 +60,7 @@ class Wrapped(Executor):
 
     @property
     def capabilities(self) -> Capabilities:
-        """See `Executor.capabilities`: as given to the constructor; it isolates no crashes."""
+        """Return what the executor can do, by the constructor's arguments; it isolates no crash."""
         return Capabilities(
             isolates_crashes=False,
             enforces_deadlines=False,
@@ -79,7 +78,7 @@ class Wrapped(Executor):
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
     ) -> Iterator[BatchRunner]:
-        """See `Executor.open`."""
+        """Start the pool; see `Executor.open`."""
         self.check(workers, deadline_s)
         try:
             sent = pickle.dumps(processor) if self._needs_pickling else processor
@@ -119,7 +118,7 @@ class Wrapped(Executor):
             _shut_down(pool)
 
     def _start(self, workers: int) -> AnyPool:
-        """Make a pool and try it. Raises ExecutorUnavailableError for whatever it raises."""
+        """Make a pool and try it. Raises ExecutorUnavailableError if the pool raises anything."""
         pool: AnyPool | None = None
         try:
             pool = self._make(workers)
@@ -148,13 +147,13 @@ def _stats(busy: Mapping[str, Seconds], wall: Seconds) -> tuple[WorkerStats, ...
 
 
 def _shut_down(pool: AnyPool) -> None:
-    """End a pool, broken or not; what that raises must hide no result and no other error."""
+    """Shut a pool down, and ignore its errors, which must not hide a result or another error."""
     with suppress(Exception):
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 class _PoolBrokenError(Exception):
-    """Raised within this module when the pool has lost a worker, with the batches it lost."""
+    """Raised within this module when a pool breaks, with the batches that were lost."""
 
     def __init__(self, lost: list[Batch]) -> None:
         super().__init__(f"{len(lost)} batches lost")

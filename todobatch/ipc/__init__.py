@@ -1,1 +1,1 @@
-"""How todobatch talks with its child processes: both ends of the channel, and records as JSON."""
+"""Communication with child processes: both ends of the channel, and records as JSON."""

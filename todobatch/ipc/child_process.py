@@ -1,4 +1,4 @@
-"""Child processes: start one, talk with it, end it, and say how it ended.
+"""Starts a child process, exchanges messages with it, ends it, and describes its end.
 
 ::
 
@@ -6,18 +6,18 @@
                                     nothing ───► 0    standard input is empty
              discarded, or the parent's own ◄─── 1    standard output
       printed:    kept, or the parent's own ◄─── 2    standard error
-      send:        socket, lines of JSON ───────► c   receive; its end means: the parent is gone
+      send:        socket, lines of JSON ───────► c   receive; at its end the parent has ended
       next_event:  pipe, lines of JSON ◄───────── e   send
 
 A child is started by `subprocess` (`ChildProcess.start`) or forked by a process that has done its
 imports (`ChildProcess.forked`). Both have the same channels. A started child finds the numbers c
 and e in its last two arguments. No process that a child starts inherits c or e.
 
-What is guaranteed:
+Guarantees:
 
 - The child leads a process group of its own. `end` kills that whole group.
 - Ctrl-C reaches the parent only.
-- The child's end is seen by its process, not by its pipe: a grandchild may hold the pipe open.
+- The end of a child is detected even if a grandchild holds its pipe open.
 - A child that calls `ParentProcess.end_with_parent` ends when its parent does, even by SIGKILL.
 
 One thread uses a `ChildProcess`. The child's side is in `todobatch.ipc.parent_process`.
@@ -41,14 +41,14 @@ from todobatch.runtime import describe_end
 from todobatch.units import Seconds
 
 Event: TypeAlias = dict[str, Any]
-"""What a child sends: a JSON object whose `event` is its kind."""
+"""A message from a child: a JSON object whose `event` names its kind."""
 
 PRINTED_KEPT = 65_536
-"""Bytes that are kept of the end of what a child prints to standard error."""
+"""Of what a child prints to standard error, at most this many bytes at the end are kept."""
 KILLED_TIMEOUT_S: Seconds = 60.0
-"""`ChildProcess.end` waits this long for a process that it has killed."""
+"""`ChildProcess.end` waits at most this many seconds for a process that it has killed."""
 SLICE_S: Seconds = 0.25
-"""The longest single wait. Time that this process is stopped for counts as one slice at most."""
+"""A wait lasts at most this many seconds, so a stop of this process costs no more of a timeout."""
 _CHUNK = 65_536
 _MOST_READS = 16
 
@@ -71,19 +71,18 @@ class Forker(Protocol):
 
 
 class ChildProcess:
-    """A child process, from its start to its end. Leaving its ``with`` block ends it."""
+    """A child process, made by `start` or `forked`. Leaving its ``with`` block ends it."""
 
     def __init__(
         self, pid: int, wait: Callable[[Seconds], int | None], channels: "_Channels"
     ) -> None:
-        """Use `start` or `forked` instead."""
         self.pid = pid
         self.returncode: int | None = None
-        """The exit code once it has ended, or the signal's number below 0."""
+        """The exit code, or minus a signal's number; None before the child has ended."""
         self._wait = wait
         self._channels = channels
         self.was_killed = False
-        """Whether `end` found it still running."""
+        """Whether `end` had to kill the child."""
 
     @classmethod
     def start(
@@ -102,11 +101,10 @@ class ChildProcess:
         `folder` its working folder. Without `channels` the process gets no further arguments, and
         can neither receive nor send. With `output` "keep", the end of its standard error is kept in
         `printed`; with "show", both its outputs go to this process's standard error. With
-        `hold_interrupt` it starts with SIGINT blocked, so that no signal is lost before it has a
-        handler. It unblocks SIGINT itself.
+        `hold_interrupt` it starts with SIGINT blocked, and must unblock it when it has a handler.
         """
-        with _opened(talking=channels, keeping=output == "keep") as (ours, theirs):
-            talk = theirs[:2] if channels else ()
+        with _opened(talking=channels, keeping=output == "keep") as (parent_ends, child_ends):
+            talk = child_ends[:2] if channels else ()
             mask = signal.pthread_sigmask(
                 signal.SIG_BLOCK, {signal.SIGINT} if hold_interrupt else ()
             )
@@ -115,7 +113,7 @@ class ChildProcess:
                     [*map(str, command), *map(str, talk)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL if output == "keep" else 2,
-                    stderr=theirs[-1] if output == "keep" else None,
+                    stderr=child_ends[-1] if output == "keep" else None,
                     env=dict(environment),
                     cwd=folder,
                     pass_fds=talk,
@@ -130,20 +128,20 @@ class ChildProcess:
             except subprocess.TimeoutExpired:
                 return None
 
-        return cls(process.pid, wait, ours)
+        return cls(process.pid, wait, parent_ends)
 
     @classmethod
     def forked(cls, forker: Forker) -> Self:
         """Have `forker` fork a child, and return the child. Raises what `forker` raises."""
-        with _opened(talking=True, keeping=True) as (ours, theirs):
-            pid = forker.fork(theirs)
-        return cls(pid, lambda timeout_s: forker.wait(pid, timeout_s), ours)
+        with _opened(talking=True, keeping=True) as (parent_ends, child_ends):
+            pid = forker.fork(child_ends)
+        return cls(pid, lambda timeout_s: forker.wait(pid, timeout_s), parent_ends)
 
     def send(self, message: Any, descriptors: Sequence[int] = ()) -> None:
-        """Send the child a message, and open descriptors if given. Do nothing after its end."""
+        """Send the child a message, with open descriptors if given. After its end, do nothing."""
         control = self._channels.control
         assert control is not None
-        with suppress(OSError):  # `next_event` finds that out
+        with suppress(OSError):  # `next_event` detects the child's end
             data = json.dumps(message).encode() + b"\n"
             if descriptors:
                 socket.send_fds(control, [data], descriptors)
@@ -153,9 +151,9 @@ class ChildProcess:
     def next_event(self, timeout_s: Seconds | None = None) -> Event | None:
         """Wait for the child's next event and return it, or None when no more will come.
 
-        No more will come once the child has closed its channel or has ended. An unfinished line is
-        dropped. Raises TimeoutError when no event came within `timeout_s` seconds. The time does
-        not count for which this process was stopped.
+        No more will come when the child has closed its channel or has ended. An unfinished line is
+        dropped. Raises TimeoutError when no event came within `timeout_s` seconds. Time for which
+        this process was stopped does not count.
         """
         channels, waited, ended = self._channels, 0.0, False
         while True:
@@ -173,7 +171,9 @@ class ChildProcess:
             elif timeout_s is not None and left == 0:
                 raise TimeoutError
             else:
-                ended = self.poll() is not None  # read once more: it may have sent its last event
+                ended = (
+                    self.poll() is not None
+                )  # read once more, because it may have sent its last event
             waited += min(pause, time.monotonic() - begun)
 
     def available_events(self) -> list[Event]:
@@ -183,7 +183,7 @@ class ChildProcess:
 
     @property
     def printed(self) -> bytes:
-        """The end of what the child has printed to standard error so far."""
+        """Return the last bytes that the child has printed to standard error."""
         self._channels.read_all()
         return self._channels.printed
 
@@ -192,7 +192,7 @@ class ChildProcess:
         return self.wait(0.0)
 
     def wait(self, timeout_s: Seconds) -> int | None:
-        """Wait for the child's end and return its exit code, or None when the time is over."""
+        """Wait for the child's end and return its exit code; None if it runs on."""
         if self.returncode is None:
             self.returncode = self._wait(timeout_s)
         return self.returncode
@@ -204,16 +204,16 @@ class ChildProcess:
                 os.kill(self.pid, number)
 
     def close(self, timeout_s: Seconds) -> None:
-        """Close the control channel, so that the child ends; kill it if it does not in time."""
+        """Close the control channel, so that the child ends; kill it if it runs on."""
         self._channels.close_control()
         try:
-            with suppress(TodobatchError):  # the process that forked it is gone
+            with suppress(TodobatchError):  # the forker has ended
                 self.wait(timeout_s)
         finally:
             self.end()
 
     def end(self) -> bool:
-        """Kill the child and its whole group, and return whether the child was still running.
+        """Kill the child and its whole group, and return whether the child was running.
 
         Workers that outlived the child are killed as well. A second call does nothing.
         """
@@ -221,7 +221,7 @@ class ChildProcess:
             return False
         try:
             running = self.poll() is None
-        except TodobatchError:  # the process that forked it is gone
+        except TodobatchError:  # the forker has ended
             running = False
         self.was_killed = running
         end_group(self.pid)
@@ -233,7 +233,7 @@ class ChildProcess:
         return running
 
     def how_it_ended(self) -> str:
-        """Describe its end: "was killed (SIGKILL)", "ended with exit code 3" or "did not end"."""
+        """Describe the child's end: "was killed (SIGKILL)", "ended with exit code 3" and so on."""
         if self.was_killed or self.returncode is None:
             return "did not end"
         return describe_end(self.returncode)
@@ -257,10 +257,9 @@ def end_group(group: int) -> None:
 
 
 class _Channels:
-    """The parent's ends of a child's channels."""
+    """The parent's ends of a child's channels; None or -1 for one that the child lacks."""
 
     def __init__(self, control: socket.socket | None, events: int, printed: int) -> None:
-        """Take the parent's ends: None or -1 for a channel that the child does not have."""
         self.control = control
         self.printed = b""
         self.closed = False
@@ -277,7 +276,7 @@ class _Channels:
         return self._events in self._selector.get_map()
 
     def whole_event(self) -> Event | None:
-        """Take the first whole line out of what was read."""
+        """Remove and return the first whole line that was read; None without one."""
         line, newline, rest = self._unread.partition(b"\n")
         if not newline:
             return None
@@ -286,7 +285,7 @@ class _Channels:
         return event
 
     def read(self, timeout_s: Seconds) -> bool:
-        """Wait for data, read what there is, and return whether events or their end came."""
+        """Wait for data and read it; returns whether events, or the end of the channel, came."""
         any_events = False
         for key, _ in self._selector.select(timeout_s):
             if not (chunk := os.read(key.fd, _CHUNK)):
@@ -301,19 +300,19 @@ class _Channels:
         return any_events
 
     def read_all(self) -> None:
-        """Read what there is, without waiting."""
+        """Read the available data without waiting."""
         for _ in range(_MOST_READS):
             if not self._selector.get_map() or not self._selector.select(0):
                 return
             self.read(0)
 
     def close_control(self) -> None:
-        """Tell the child that nothing more will be sent."""
+        """Close the control channel: the child reads its end."""
         if self.control is not None:
             self.control.close()
 
     def close(self) -> None:
-        """Read what is left, and close all channels."""
+        """Read the available data, and close all channels."""
         self.read_all()
         self.closed = True
         self.close_control()
@@ -324,28 +323,28 @@ class _Channels:
 
 @contextmanager
 def _opened(*, talking: bool, keeping: bool) -> Iterator[tuple[_Channels, list[int]]]:
-    """Open a child's channels, and close the child's ends after the block.
+    """Open channels to a child, and close the child's ends after the block.
 
     Yields the parent's ends and the child's: control and events if `talking`, standard error if
     `keeping`. An exception in the block closes the parent's ends too.
     """
-    control, events, printed, theirs = None, -1, -1, []
-    with ExitStack() as ours_on_error, ExitStack() as theirs_always:
+    control, events, printed, child_ends = None, -1, -1, []
+    with ExitStack() as parent_on_error, ExitStack() as child_always:
 
         def pipe() -> tuple[int, int]:
             reader, writer = os.pipe()
-            ours_on_error.callback(os.close, reader)
-            theirs_always.callback(os.close, writer)
+            parent_on_error.callback(os.close, reader)
+            child_always.callback(os.close, writer)
             return reader, writer
 
         if talking:
             control, other = socket.socketpair()
-            ours_on_error.enter_context(control)
-            theirs_always.enter_context(other)
+            parent_on_error.enter_context(control)
+            child_always.enter_context(other)
             events, writer = pipe()
-            theirs += [other.fileno(), writer]
+            child_ends += [other.fileno(), writer]
         if keeping:
             printed, writer = pipe()
-            theirs.append(writer)
-        yield _Channels(control, events, printed), theirs
-        ours_on_error.pop_all()
+            child_ends.append(writer)
+        yield _Channels(control, events, printed), child_ends
+        parent_on_error.pop_all()

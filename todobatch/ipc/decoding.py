@@ -1,4 +1,4 @@
-"""Frozen dataclasses to and from JSON, with every field checked by its type.
+"""Converts frozen dataclasses to and from JSON, and checks the type of every field.
 
 Supported types are the numbers, text, dates, `Literal`, unions, tuples of one type, mappings with
 text as keys, `Any`, and further dataclasses.
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def to_json(value: Any) -> Any:
-    """Return the value as `json.dumps` takes it: a dataclass as a dictionary of its fields."""
+    """Return the value in a form for `json.dumps`: a dataclass becomes a dictionary."""
     if is_dataclass(value):
         return {each.name: to_json(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
@@ -29,10 +29,10 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: type[T], data: Any, *, place: str = "") -> T:
-    """Make a `kind`, a dataclass, from what `to_json` returned and JSON carried.
+    """Make an object of the dataclass `kind` from decoded JSON, the reverse of `to_json`.
 
-    Fields with a default may be missing. Raises UsageError for an unknown field, a missing one and
-    one of another type; it names the field after `place`, which is the dataclass's name by default.
+    Fields with a default may be missing. Raises UsageError for a field that is unknown, missing or
+    of another type. The error names `place` (by default the dataclass) and the field.
     """
     place = place or kind.__name__
     if not isinstance(data, dict):
@@ -84,7 +84,7 @@ def _decoded(hint: Any, value: Any, place: str) -> Any:
 
 
 def _fits(hint: Any, value: Any) -> bool:
-    """Whether the value is one of a plain type or `Literal`; a bool is not a number here."""
+    """Return whether the value is of a plain type or `Literal`; a bool is not a number here."""
     if hint is Any:
         return True
     if get_origin(hint) is Literal:

@@ -1,4 +1,4 @@
-"""The child's side of `todobatch.ipc.child_process`: messages from the parent, and events to it."""
+"""The child's side of a channel: it receives messages from the parent, and sends events to it."""
 
 import json
 import os
@@ -13,13 +13,12 @@ _CHUNK = 65_536
 
 
 class ParentProcess:
-    """The process that started this one.
+    """The parent of this process, with the channels to it.
 
-    One thread receives. Several threads may send: a lock keeps their lines whole.
+    One thread receives. Several threads may send, because a lock keeps their lines whole.
     """
 
     def __init__(self, control: int, events: int) -> None:
-        """Take the descriptors of the two channels. No process started from here inherits them."""
         for descriptor in (control, events):
             os.set_inheritable(descriptor, False)
         self.control = control
@@ -64,9 +63,9 @@ class ParentProcess:
                 data = data[os.write(self.events, data) :]
 
     def end_with_parent(self) -> None:
-        """Kill this process and its group as soon as the parent ends, in whatever way it does.
+        """Kill this process and its group as soon as the parent ends for any reason.
 
-        A thread waits for that, so `receive` must not be called any more.
+        A thread reads the channel to notice that, so do not call `receive` any more.
         """
 
         def watch() -> None:
@@ -74,11 +73,11 @@ class ParentProcess:
                 pass
             os.killpg(0, signal.SIGKILL)
 
-        if os.getpgid(0) == os.getpid():  # only a group of our own may be killed
+        if os.getpgid(0) == os.getpid():  # never kill a group that another process leads
             threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
     def _read(self) -> bytes:
-        # Not through a file object: its lock, held by a waiting thread, is fatal at Python's exit.
+        # A file object's lock, held by a waiting thread, would be fatal at Python's exit.
         try:
             return os.read(self.control, _CHUNK)
         except ConnectionError:

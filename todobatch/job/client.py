@@ -1,8 +1,8 @@
-"""Runs a job in a fresh process of an interpreter and follows its events.
+"""Runs a job in a new process of an interpreter, and passes on its events.
 
 The other side is `todobatch.job.engine`. The watchdog in that process cannot see a batch that holds
-the GIL, because no other thread runs there then. So the process keeps sending `alive` while batches
-run, and it is killed from here when it has been silent for too long.
+the GIL, because no other thread runs there then. So the process sends `alive` at intervals while
+batches run. This side kills it when it has been silent for too long.
 """
 
 import signal
@@ -22,11 +22,11 @@ from todobatch.units import Seconds
 
 OnEvent = Callable[[Event], None]
 END_TIMEOUT_S: Seconds = 10.0
-"""A process that has sent its last event is killed when it has not ended by then."""
+"""A process is killed if it has not ended this many seconds after its last event."""
 SILENCE_S: Seconds = 2.0
-"""How long the process may be silent beyond the limit of its watchdog."""
+"""The process may be silent for this many seconds beyond the limit of its watchdog."""
 SILENCE_A_WORKER_S: Seconds = 0.01
-"""What each worker adds to `SILENCE_S`: threads take turns of 5 ms at the GIL."""
+"""Each worker adds this many seconds to `SILENCE_S`, because a thread holds the GIL for 5 ms."""
 
 
 def run_job(
@@ -37,26 +37,26 @@ def run_job(
     *,
     name: str = "",
 ) -> JobReport:
-    """Run a job in a fresh process and return its report; its other events go to `on_event`.
+    """Run a job in a new process and return its report; pass its other events to `on_event`.
 
-    `executable` is the Python that runs it, `environment` is the whole environment of its process,
-    and `name` is what errors call that Python (its path by default).
+    `executable` is the Python that runs it, `environment` the whole environment of its process.
+    `name` is the name of that Python in errors, by default its path.
 
     The first Ctrl-C lets the batches in flight finish, and the report says ``interrupted``. The
-    second one kills the process with its workers and raises KeyboardInterrupt. Raises the error
-    that the job failed with, NoProgressError also when the process has fallen silent, and
-    MeasurementError when it ended without a report.
+    second one kills the process with its workers and raises KeyboardInterrupt. Raises the error of
+    a failed job, NoProgressError for a process that no longer responds, and MeasurementError for
+    one that ended without a report.
     """
     command = [executable, "-m", "todobatch.job.engine"]
     with ChildProcess.start(command, environment, output="show", hold_interrupt=True) as process:
         process.send(job.to_json())
-        last = _follow(process, on_event, _patience(job))
+        last = _follow(process, on_event, _silence_limit(job))
         if not last.silent:
             process.wait(END_TIMEOUT_S)
     if last.event is not None:
         if last.event["event"] == "report":
             return JobReport.from_json(last.event["report"])
-        raise _hangs(job, last.event) if last.silent else _as_error(last.event)
+        raise _silent_error(job, last.event) if last.silent else _as_error(last.event)
     if last.interrupted:
         raise KeyboardInterrupt
     raise MeasurementError(
@@ -69,20 +69,20 @@ def run_job(
 
 @dataclass(frozen=True, slots=True)
 class _Last:
-    """The last event of a process, and whether Ctrl-C was passed on to it."""
+    """The last event of a process, and whether a Ctrl-C was passed on to it."""
 
     event: Event | None
-    """Its report or error; `alive` when it fell silent after that; None when it just ended."""
+    """The report, the error, or `alive` if nothing came after it; None if the process ended."""
     interrupted: bool
-    """Whether it was sent a SIGINT."""
+    """Whether SIGINT was sent to the process."""
 
     @property
     def silent(self) -> bool:
-        """Whether it fell silent while batches ran."""
+        """Return whether the process stopped sending events while batches ran."""
         return self.event is not None and self.event["event"] == "alive"
 
 
-def _patience(job: Job) -> Seconds | None:
+def _silence_limit(job: Job) -> Seconds | None:
     """Return how long the process may be silent while batches run; None without a watchdog."""
     limit = job.recovery.watchdog_s
     if limit is None:
@@ -90,13 +90,13 @@ def _patience(job: Job) -> Seconds | None:
     return limit + ALIVE_EVERY_S + SILENCE_S + SILENCE_A_WORKER_S * job.workers
 
 
-def _follow(process: ChildProcess, on_event: OnEvent, patience_s: Seconds | None) -> _Last:
-    """Hand events on to `on_event` until the last one, and pass the first Ctrl-C on."""
+def _follow(process: ChildProcess, on_event: OnEvent, silence_s: Seconds | None) -> _Last:
+    """Pass events to `on_event` until the last one, and pass the first Ctrl-C to the process."""
     interrupted = False
     alive: Event | None = None
     while True:
         try:
-            event = process.next_event(None if alive is None else patience_s)
+            event = process.next_event(None if alive is None else silence_s)
             if event is None:
                 return _Last(None, interrupted)
             match event["event"]:
@@ -118,8 +118,8 @@ def _follow(process: ChildProcess, on_event: OnEvent, patience_s: Seconds | None
             on_event({"event": "interrupting"})
 
 
-def _hangs(job: Job, alive: Event) -> TodobatchError:
-    """Return what the watchdog in the process would have raised, if it had been able to run."""
+def _silent_error(job: Job, alive: Event) -> TodobatchError:
+    """Return the error that the watchdog in the process could not raise."""
     done = f"{alive['tasks']} tasks were done"
     if (name := job.journal) is not None:
         from todobatch.coordinator.journal import saved_tasks
@@ -129,14 +129,14 @@ def _hangs(job: Job, alive: Event) -> TodobatchError:
     return no_progress(
         get(job.executor),
         f"no batch came back for {job.recovery.watchdog_s:g} s, and the process was silent for "
-        f"{_patience(job):.1f} s: something in it, such as C code that holds the GIL, lets no "
-        f"other thread run; {done}; in flight when it was last heard: "
+        f"{_silence_limit(job):.1f} s: something in it, such as C code that holds the GIL, lets no "
+        f"other thread run; {done}; in flight when it last reported: "
         f"{alive['in_flight'] or 'nothing'}",
     )
 
 
 def _as_error(event: dict[str, Any]) -> TodobatchError:
-    """Return the error that the job ended with, as its own class where that is known."""
+    """Return the job's error, as an object of its own class where that is known."""
     kind = getattr(errors, event["kind"], TodobatchError)
     error: TodobatchError = kind.__new__(kind)
     TodobatchError.__init__(error, event["cause"], place=event["place"], remedy=event["remedy"])

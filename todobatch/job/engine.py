@@ -1,14 +1,13 @@
-"""Runs one job in this process: what `todobatch run` starts in the interpreter of the job.
+"""Runs one job in this process, which `todobatch run` starts with the job's interpreter.
 
 The parent (`todobatch.job.client`) sends the job and gets events. When the parent ends, this
-process and all its workers end too. The first SIGINT stops handing out batches and lets those in
-flight finish; the second one ends the process at once. Standard output and error are left to the
-user's code.
+process and all its workers end too. After the first SIGINT no further batch is sent, and those in
+flight finish. The second one ends the process at once. The user's code owns standard output and
+error.
 
 Events: `hello` (this interpreter), `resumed`, `skipped` (a broken record), `progress`, and at the
-end `report` or `error`. With a watchdog also `alive`, again and again while batches run, and
-`unwatched` after that: a batch that holds the GIL stops every thread here, the watchdog's too, so
-that only the parent can notice.
+end `report` or `error`. With a watchdog, `alive` is sent at intervals while batches run, and then
+`unwatched`. A batch that holds the GIL stops every thread here, so only the parent can notice it.
 """
 
 import datetime as dt
@@ -60,8 +59,8 @@ ALIVE_EVERY_S: Seconds = 0.5
 class Engine:
     """One job, from its description to its last event.
 
-    One thread uses it, with two exceptions that only send: the worker that reads the input reports
-    broken records, and `_Heartbeat` runs in a thread of its own.
+    One thread uses it. Two others only send: the worker that reads the input, for broken records,
+    and `_Heartbeat`.
     """
 
     def __init__(self, job: Job, parent: ParentProcess) -> None:
@@ -136,7 +135,7 @@ class Engine:
         journal: "Journal | None",
         costs: "Costs | None",
     ) -> BatchReport:
-        """Run all batches; the rows stay in the `.part` file when that fails."""
+        """Run all batches. If that fails, the rows stay in the `.part` file."""
         job = self._job
 
         def note(batch: Batch, result: ProcessingResult) -> None:
@@ -181,11 +180,11 @@ class Engine:
         self._peak = probe.tree_peak()
 
     def _finish(self, report: BatchReport, rows: RowFile | None, journal: "Journal | None") -> None:
-        """Move the rows into place. Raises EmptyInputError when there was no task."""
+        """Move the output into place. Raises EmptyInputError when the input had no task."""
         empty = report.tasks == 0 and not report.interrupted
         complete = not report.interrupted and not empty
         if journal is not None and complete and rows is not None and journal.phase == "running":
-            journal.advance("placing")  # from here on the rows may be under their last name
+            journal.advance("placing")  # from here on the output may have its final name
         if rows is not None:
             rows.finish(complete=complete)
         if journal is not None and complete:
@@ -278,7 +277,7 @@ class Engine:
 
 
 def _executor(job: Job) -> Executor:
-    """The job's executor, checked. Raises UsageError and ExecutorUnavailableError."""
+    """Return the job's executor. Raises UsageError or ExecutorUnavailableError if it cannot run."""
     executor = get(job.executor)
     if isinstance(executor, Elastic):
         executor = Elastic(job.least_workers or executor.least)
@@ -301,7 +300,7 @@ def _check_json(result: Mapping[str, Any], processor_id: str) -> None:
 
 
 class _Heartbeat:
-    """Calls `beat` at regular times in a thread of its own, from `begin` to `end`."""
+    """Calls `beat` at regular intervals in a second thread, from `begin` to `end`."""
 
     def __init__(self, beat: Callable[[Feed], None]) -> None:
         self._beat = beat
@@ -317,7 +316,7 @@ class _Heartbeat:
         self._thread.start()
 
     def end(self) -> bool:
-        """Stop the thread and wait for it. Returns whether it had begun."""
+        """Stop the thread and wait for it; returns whether it had begun."""
         self._ended.set()
         if self._thread is None:
             return False
@@ -339,7 +338,7 @@ def main() -> int:
     if engine.workers_left:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)  # an orderly end would wait for workers that hang
+        os._exit(code)  # a normal exit would wait for workers that hang
     return code
 
 

@@ -1,4 +1,4 @@
-"""Opens the journal and the costs of a job, and refuses names that would destroy another file."""
+"""Opens the journal and the costs of a job, and refuses names of files used otherwise."""
 
 import hashlib
 from pathlib import Path
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def open_journal(job: Job) -> "Journal | None":
-    """Open and lock the job's journal; None when it has none.
+    """Open and lock the job's journal; returns None when it has none.
 
-    Raises UnavailableError without SQLite, UsageError for a file that the job uses otherwise, and
-    what `Journal` raises.
+    Raises UnavailableError without SQLite, UsageError for a file that the job also uses for
+    something else, and what `Journal` raises.
     """
     if job.journal is None:
         return None
@@ -35,9 +35,9 @@ def open_journal(job: Job) -> "Journal | None":
 
 
 def open_costs(job: Job) -> "Costs | None":
-    """Open the job's file of costs; None when it has none.
+    """Open the job's file of costs; returns None when it has none.
 
-    Raises UsageError for a file that the job uses otherwise, and what `Costs` raises.
+    Raises UsageError for a file that the job also uses for something else, and what `Costs` raises.
     """
     if job.costs is None:
         return None
@@ -52,14 +52,14 @@ def _refuse_shared(parameter: str, name: str, used: dict[str, str | None]) -> No
     for other, path in used.items():
         if path is not None and Path(path).resolve() == Path(name).resolve():
             raise UsageError(
-                f"the file is the {other} too",
+                f"the file is also the {other}",
                 place=f"`{parameter}` {name}",
                 remedy=f"name a file that is not the {other}",
             )
 
 
 def _identity(job: Job) -> dict[str, Json]:
-    """What makes two jobs the same job: their tasks, their batches and where their rows go."""
+    """Return what a resumed job must have in common with the earlier one."""
     about: dict[str, Json] = {
         "workload": job.workload,
         "batch size": job.tasks_a_batch,

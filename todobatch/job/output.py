@@ -1,4 +1,4 @@
-"""The file of rows that a job writes, which a resumed job continues."""
+"""Writes a job's rows to a file, which a resumed job continues."""
 
 import fcntl
 import hashlib
@@ -18,24 +18,25 @@ if TYPE_CHECKING:
     from todobatch.coordinator.journal import Journal
 
 WAIT_FOR_LOCK_S: Seconds = 3.0
-"""How long to wait for the file: a run that was just killed may hold its lock for a moment."""
+"""Opening waits this many seconds for the lock, because a run that was just killed may hold it."""
 LOCK_POLL_S: Seconds = 0.05
 TAIL_BYTES = 4096
-"""How many bytes at the end of the file the journal knows by their digest."""
+"""The journal holds a digest of this many bytes at the end of the file."""
 
 
 def open_rows(name: str, source: str | None, journal: "Journal | None") -> "RowFile":
-    """Open the file with this name for rows.
+    """Open a file for rows.
 
-    Raises UsageError for a file that must not be overwritten, and StoreError when it cannot be
-    opened.
+    Raises UsageError for a file that must not be overwritten, and StoreError if opening fails.
     """
     path = Path(name).resolve()  # a link is followed, not replaced
     if not name or path.is_dir():
-        raise UsageError("it is a folder", place=f"`output` {name}", remedy="name a file in it")
+        raise UsageError(
+            "it is a folder", place=f"`output` {name}", remedy="name a file in that folder"
+        )
     if source is not None and Path(source).exists() and path == Path(source).resolve():
         raise UsageError(
-            "the file is the input too",
+            "the file is also the input",
             place=f"`output` {name}",
             remedy="name a file that is not the input",
         )
@@ -52,14 +53,13 @@ class RowFile:
     """Rows as JSON Lines, in the order in which batches finish.
 
     Rows are written to ``<path>.part``, which is moved to ``<path>`` when the job is complete. So
-    an earlier complete file is never half replaced. A device or a pipe is written to directly.
+    no partial file ever replaces a complete one. Devices and pipes are written to directly.
 
-    A resumed job removes the rows beyond those that its journal knows, and appends. The file may
-    have been moved already.
+    A resumed job removes the rows that its journal does not know, and appends new ones. The file
+    may have its final name already.
 
     The file is locked (flock(2)) while a run writes it. ``<path>.part.journal`` names the journal
-    that the rows belong to, so that no other run overwrites them. It is removed when the job is
-    complete.
+    of the rows, so that no other run overwrites them. It is removed when the job is complete.
     """
 
     def __init__(self, path: Path, journal: "Journal | None" = None) -> None:
@@ -71,7 +71,7 @@ class RowFile:
         self._rows = self._bytes = 0
         self._tail = b""
         mark = None if journal is None else journal.output
-        self._named = mark is not None  # whether the file's name is certainly on disk
+        self._named = mark is not None  # whether the folder's entry has been flushed
         placed = journal is not None and journal.phase != "running"
         self._placed = placed and mark is not None and not self._part.exists()
         here = path if self._placed else self._part
@@ -115,7 +115,7 @@ class RowFile:
         self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
 
     def mark(self) -> dict[str, Json]:
-        """Flush the rows to disk, and return their length and the digest of their end."""
+        """Flush the rows to disk, and return the file's length and the digest of its end."""
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -141,7 +141,7 @@ class RowFile:
             if plain:
                 os.fsync(self._file.fileno())
             if complete and plain and not self._placed:
-                self._part.replace(self.path)  # before the lock is released
+                self._part.replace(self.path)  # move the file before the lock is released
                 sync_folder(self.path.parent)
             self._file.close()
             if complete and plain:
@@ -152,7 +152,7 @@ class RowFile:
             raise self._no_room(error) from error
 
     def _locked(self, here: Path, *, fresh: bool) -> IO[bytes]:
-        """Open and lock the file. A `fresh` one is emptied; its rows belong to the journal then."""
+        """Open and lock the file. If `fresh`, empty it and record its journal."""
         self._refuse_foreign_rows()
         end = perf_counter() + WAIT_FOR_LOCK_S
         while True:
@@ -207,7 +207,7 @@ class RowFile:
         )
 
     def _resume(self, mark: dict[str, Any]) -> None:
-        """Go to the end of the rows that the journal knows, and remove the rows beyond it."""
+        """Remove the rows that the journal does not know, and continue after the others."""
         size = self._file.seek(0, os.SEEK_END)
         self._bytes = int(mark["bytes"])
         self._file.seek(max(self._bytes - TAIL_BYTES, 0))
@@ -240,12 +240,12 @@ class RowFile:
         return StoreError(
             f"cannot be written: {error.strerror}; {saved} tasks are saved",
             place=str(self._part),
-            remedy="make room or name another `output`, and run the job again",
+            remedy="free disk space or name another `output`, and run the job again",
         )
 
 
 def _names(path: Path, file: IO[bytes]) -> bool:
-    """Whether the path still names the open file."""
+    """Return whether the path names the open file."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What crosses between `todobatch run` and the process of its job: a `Job` and a `JobReport`."""
+"""The records that `todobatch run` and its job's process exchange: `Job` and `JobReport`."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -23,19 +23,18 @@ from todobatch.units import Bytes, Seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to run, and how. Give either `input` or `generate`.
+    """The description of a job. Give either `input` or `generate`.
 
-    Raises UsageError when both or neither are given, and what `Recovery` raises.
+    Raises UsageError when both or neither are given.
     """
 
     input: str | None = None
     """The path of a file of tasks."""
     format: str | None = None
-    """The file's format, where its name does not show it."""
+    """The format of the input file, if its name does not show it."""
     generate: int | None = None
-    """How many tasks to generate in place of a file."""
+    """How many tasks to generate instead of reading a file."""
     seed: int = 0
-    """The seed of the generated tasks."""
     strict: bool = False
     """Whether the first broken record of the input ends the job."""
     workload: str = "pipeline"
@@ -43,32 +42,31 @@ class Job:
     """The date that due dates are compared with."""
     executor: str = DEFAULT_EXECUTOR
     workers: int = DEFAULT_WORKERS
-    """How many workers; the most where `least_workers` is given."""
+    """The number of workers; the highest number if `least_workers` is given."""
     least_workers: int | None = None
-    """The fewest workers of the executor `elastic`."""
+    """The lowest number of workers of the executor `elastic`."""
     placement: Placement = "none"
     batch_size: int | None = None
     """Tasks in a batch. By default `DEFAULT_BATCH_SIZE`, and batches of slow tasks are split."""
     order: Order = "input"
     recovery: Recovery = field(default_factory=Recovery)
     output: str | None = None
-    """The file that rows are written to."""
     journal: str | None = None
-    """The file that makes the job resumable."""
+    """The file that records the job's progress, so that it can be resumed."""
     costs: str | None = None
-    """The file that keeps how long each batch took."""
+    """The file that records how long each batch took."""
 
     def __post_init__(self) -> None:
         if (self.input is None) == (self.generate is None):
             raise UsageError(
-                "a job has either an input or tasks to generate",
+                "a job needs either an input or a number of tasks to generate",
                 place="`input`",
                 remedy="pass `input` or `generate`, and not both",
             )
 
     @property
     def tasks_a_batch(self) -> int:
-        """How many tasks a whole batch has."""
+        """Return the number of tasks in a full batch."""
         return DEFAULT_BATCH_SIZE if self.batch_size is None else self.batch_size
 
     def to_json(self) -> dict[str, Any]:
@@ -88,14 +86,14 @@ class CostsUsed:
 
     file: str
     before: int
-    """Batches that it held before the job."""
+    """How many batches the file held before the job."""
     measured: int
-    """Batches that the job measured."""
+    """How many batches the job measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobReport(BatchReport):
-    """What a job came to: the report of its batches, and what its process adds."""
+    """The result of a job: the report of its batches, and facts about its process."""
 
     worker_stats: tuple[WorkerStats, ...] = ()
     resizes: tuple[Resize, ...] = ()
@@ -105,23 +103,23 @@ class JobReport(BatchReport):
     gil_came_back: bool
     """Whether the GIL was off when the job began and on at its end."""
     skipped: int
-    """Broken records of the input."""
+    """The number of broken records in the input."""
     left_out: Mapping[str, int]
-    """Records of the input that are not tasks, by their kind."""
+    """The numbers of records in the input that are not tasks, by kind."""
     cpu_s: Seconds
     peak_bytes: Bytes
     """Peak memory of all processes of the job."""
     peak_method: str
     """How the peak was measured."""
     output: str | None
-    """Where the rows are; a `.part` file when the job is not complete."""
+    """The file with the rows; a `.part` file when the job is not complete."""
     order: Order
     costs: CostsUsed | None
     journal: str | None
     runs: int
     """How many times the job was begun or resumed, this time included."""
     journal_s: Seconds
-    """How long saving the journal took in all."""
+    """The seconds spent on saving the journal."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as `from_json` reads it."""
@@ -134,7 +132,7 @@ class JobReport(BatchReport):
         return from_json(cls, data)
 
     def document(self) -> dict[str, Any]:
-        """Return the report for people: as `to_json`, with the efficiency of each worker."""
+        """Return the report as `to_json` does, with the efficiency of each worker added."""
         record = self.to_json()
         for each, stats in zip(record["worker_stats"], self.worker_stats, strict=True):
             each["efficiency"] = stats.efficiency

@@ -1,4 +1,4 @@
-"""What is done with each batch: `TaskBatchProcessor`, built-in processors and their catalogue."""
+"""The processors of batches: `TaskBatchProcessor`, built-in ones and their catalogue."""
 
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.processors.catalogue import WORKLOADS, WorkloadInfo, resolve

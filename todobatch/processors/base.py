@@ -26,11 +26,11 @@ from todobatch.model import (
 )
 
 DIGEST_MODULUS = 1 << 256
-"""Digests are added modulo this number."""
+"""Digests of batches are added modulo this number."""
 FAILURES_IN_MESSAGE = 3
 """The error of a batch names at most this many failed tasks."""
 LONG_TEXT = 1_000
-"""A text of at least this many characters is replaced by its hash in a digest."""
+"""A digest contains the hash of a text that has at least this many characters."""
 
 # What a task may raise without ending its worker; sys.exit() raises SystemExit.
 TASK_ERRORS = (Exception, SystemExit)
@@ -46,12 +46,12 @@ class TaskBatchProcessor(ABC):
 
     name: ClassVar[str] = "custom"
     splittable: ClassVar[bool] = True
-    """Whether a batch of slow tasks may be run in parts: `process_batch` must return a row for each
-    task. A subclass that overrides `process_batch` has False unless it sets True itself."""
+    """Whether a batch of slow tasks may be run in parts. `process_batch` must then return a row for
+    each task. A subclass that overrides it has False by default."""
     summary_is_safe: ClassVar[bool] = True
-    """Whether `summarise` cannot crash its process, so that the coordinator may call it too. A
-    subclass that overrides `summarise` has False unless it sets this or `splittable` to True.
-    Executors that isolate crashes split batches only where it is True."""
+    """Whether the coordinator may call `summarise`, because it cannot crash its process. It is
+    False in a subclass that overrides `summarise` without setting this or `splittable`. Executors
+    that isolate crashes split batches only where it is True."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -75,7 +75,7 @@ class TaskBatchProcessor(ABC):
         """Process one task and return a JSON value. If it raises, only this task fails."""
 
     def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> Mapping[str, Json]:
-        """Aggregate one batch: its tasks that succeeded and their rows, as JSON values by name."""
+        """Return the aggregate of a batch's successful tasks and rows: JSON values by name."""
         del tasks
         return {"rows": len(rows)}
 
@@ -87,14 +87,14 @@ class TaskBatchProcessor(ABC):
         return merge_counts(a, b)
 
     def finish(self, partial: Mapping[str, Any]) -> dict[str, Any]:
-        """Turn the merged aggregate into the report that people read. Default: a sorted copy."""
+        """Turn the merged aggregate into the final report. The default is a sorted copy."""
         return {key: partial[key] for key in sorted(partial)}
 
     def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
         """Process every task of a batch, one after the other.
 
         A task that raises becomes a `TaskFailure` in the result, and the others are processed. If
-        anything else goes wrong, the result is a failed one. It never raises for either.
+        anything else raises, the whole batch has failed. The method itself does not raise.
         """
         batch = as_batch(tasks)
         started = perf_counter()
@@ -110,7 +110,7 @@ class TaskBatchProcessor(ABC):
         return self.result_of(batch, rows, failures, started)
 
     async def process_task_async(self, task: Task) -> Json:
-        """Process one task in an event loop. Default: `process_task`, which blocks the loop."""
+        """Process one task in an event loop; the default blocks the loop with `process_task`."""
         return self.process_task(task)
 
     async def process_batch_async(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
@@ -133,8 +133,8 @@ class TaskBatchProcessor(ABC):
     ) -> ProcessingResult:
         """Make a batch's result from one row for each task, None for those in `failures`.
 
-        `process_batch` ends with this. When a batch was run in parts, the coordinator calls it for
-        the whole. `started` is `time.perf_counter()` when the batch began.
+        `process_batch` calls this at its end. The coordinator calls it for a batch that was run in
+        parts. `started` is `time.perf_counter()` when the batch began.
         """
         failed = {failure.task - batch.first for failure in failures}
         tasks: Sequence[Task] = batch.tasks
@@ -200,14 +200,13 @@ def failed_result(
 def digest_of(index: int, rows: Sequence[Json], partial: Mapping[str, Any]) -> int:
     """Return the SHA-256 of a batch's position and output in canonical JSON, as a number.
 
-    A run's digest is the sum of its batches' digests modulo 2**256, which does not depend on the
-    order in which they finish (the additive set hash of Bellare and Micciancio, "A new paradigm for
-    collision-free hashing", 1997). Raises TypeError or ValueError when a row is not JSON,
-    and RecursionError when it is nested too deeply.
+    A run's digest is the sum of its batches' digests modulo 2**256, so their order makes no
+    difference. Source: Bellare and Micciancio, "A new paradigm for collision-free hashing", 1997.
+    Raises TypeError or ValueError when a row is not JSON, and RecursionError when it is nested too
+    deeply.
 
     Long texts are replaced by their own hashes, because writing them as JSON takes five times as
-    long as hashing them. This applies to texts in the aggregate, and to rows that are all text if
-    the first is long.
+    long as hashing them. Rows are treated so only if all are texts and the first is long.
     """
     if rows and _is_long(rows[0]) and {*map(type, rows)} == {str}:
         rows = [_hash(str(row)) for row in rows]

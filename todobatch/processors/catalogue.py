@@ -1,4 +1,4 @@
-"""The built-in workloads by name, and how to load a workload of the user's own."""
+"""Finds built-in workloads by name, and loads a user's own."""
 
 import datetime as dt
 import importlib
@@ -31,7 +31,7 @@ from todobatch.units import Seconds
 
 @dataclass(frozen=True, slots=True)
 class WorkloadInfo:
-    """A built-in workload: its name, what it stresses, and what a task costs.
+    """A built-in workload: its name, its kind of load, and the rough cost of a task.
 
     `task_seconds` is a rough estimate, used to choose the size of a first sample. `processor` makes
     the processor and accepts `today`.

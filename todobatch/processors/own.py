@@ -1,7 +1,7 @@
 """Checks the results of a user's own `process_batch`, which may return anything.
 
-A result is added up with others, written to a file and compared. One that contradicts itself would
-spoil all of that. Results that `TaskBatchProcessor` makes are correct, and are not checked.
+A result that contradicts itself would falsify the totals. Results that `TaskBatchProcessor` makes
+are correct, and are not checked.
 """
 
 import json
@@ -15,15 +15,15 @@ _NUMBERS = (int, float)
 
 
 def has_its_own_results(processor: TaskBatchProcessor) -> bool:
-    """Whether a user's code makes its results, so that they must be checked."""
-    ours = type(processor).result_of is TaskBatchProcessor.result_of
-    return not (ours and processor.splittable)
+    """Return whether a user's code makes the processor's results, so that they must be checked."""
+    built_in = type(processor).result_of is TaskBatchProcessor.result_of
+    return not (built_in and processor.splittable)
 
 
 def what_is_wrong(result: Any, batch: Batch, *, keep_rows: bool) -> str | None:
     """Return what is wrong with a batch's result, such as 'a duration of nan'; None if nothing is.
 
-    It takes about a microsecond, and the time of `json.dumps` of the rows with `keep_rows`.
+    It takes about 1 µs, and with `keep_rows` as long as `json.dumps` of the rows.
     """
     try:
         return _what_is_wrong(result, batch, keep_rows=keep_rows)
@@ -31,7 +31,6 @@ def what_is_wrong(result: Any, batch: Batch, *, keep_rows: bool) -> str | None:
         return f"a result whose fields cannot be read: {describe_exception(error)}"
 
 
-# One check after the other, each of one field: it reads best as a list.
 def _what_is_wrong(  # noqa: C901
     result: Any, batch: Batch, *, keep_rows: bool
 ) -> str | None:

@@ -8,14 +8,14 @@ from todobatch.processors.base import TaskBatchProcessor
 from todobatch.processors.recurrence import next_due
 
 MILLI = 1000
-"""Urgency is stored in thousandths, as whole numbers."""
+"""Urgency is stored in thousandths, as a whole number."""
 
 
 def urgency_milli(task: Task, today: dt.date) -> int:
-    """Return the urgency in thousandths, rounded, so sums are exact in any order; 0 if done.
+    """Return the urgency in rounded thousandths, so sums are exact in any order; 0 if done.
 
     Source: Taskwarrior's urgency polynomial with its default coefficients (due 12, priority 6, 3.9,
-    1.8, project 1, tags 1, age 2, waiting -3); the ten priorities stand in for its three.
+    1.8, project 1, tags 1, age 2, waiting -3). The ten priorities replace its three.
     """
     if task.done:
         return 0
@@ -33,12 +33,12 @@ def urgency_milli(task: Task, today: dt.date) -> int:
 
 
 def _priority_part(priority: int) -> float:
-    """6.0 for priority 1, falling in equal steps to 0.6 for priority 10."""
+    """Return 6.0 for priority 1, falling in equal steps to 0.6 for priority 10."""
     return 0.6 * (11 - min(max(priority, 1), 10))
 
 
 def _due_part(days_over: int) -> float:
-    """0.2 from two weeks ahead on, rising to 1.0 a week overdue."""
+    """Return 0.2 two weeks or more before the due date, rising to 1.0 a week after it."""
     if days_over >= 7:
         return 1.0
     if days_over <= -14:

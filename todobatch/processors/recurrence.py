@@ -1,4 +1,4 @@
-"""The next due date of a task that recurs."""
+"""Computes the next due date of a task that recurs."""
 
 import calendar
 import datetime as dt
@@ -18,7 +18,7 @@ def next_due(recurrence: str, due: dt.date | None, finished: dt.date) -> dt.date
     """
     match = PATTERN.fullmatch(recurrence)
     if match is None:
-        raise ValueError(f"recurrence {recurrence!r} is not [+]<count><b|d|w|m|y>")
+        raise ValueError(f"recurrence {recurrence!r} is not of the form [+]<count><b|d|w|m|y>")
     start = due if match["strict"] and due is not None else finished
     count = int(match["count"])
     try:

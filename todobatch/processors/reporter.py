@@ -1,4 +1,4 @@
-"""`TaskReporter`: counts and completion rates that merge to the same report in any order."""
+"""`TaskReporter`: counts tasks and computes completion rates, in parts that merge in any order."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,8 +14,8 @@ MOST_URGENT_KEPT = 10
 class TaskReporter(TaskBatchProcessor):
     """Counts tasks by priority, project and context, and lists the most urgent.
 
-    A row is the task's urgency in thousandths. Everything in the aggregate is a whole number or a
-    top list with a total order, so partial reports merge exactly, in any order and grouping.
+    A row is the task's urgency in thousandths. The aggregate holds only whole numbers and a list
+    with a total order, so partial reports merge exactly, in any order and grouping.
     """
 
     name = "report"

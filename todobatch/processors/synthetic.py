@@ -24,7 +24,7 @@ TREE_DEPTH = 8
 HOT_TOUCHES = 300
 HOT_SLOTS = 8
 HASHED = bytes(range(256)) * 2048
-"""512 KiB that `Native` hashes: one object for all tasks, so that no time goes into making it."""
+"""The 512 KiB that `Native` hashes for each task."""
 PACKED_BYTES = 32 * 1024
 PAGE_BYTES = 4 * 1024
 LIGHT_SQUARES = 500
@@ -106,7 +106,7 @@ class Example8(TaskBatchProcessor):
 
 
 class IoWait(TaskBatchProcessor):
-    """Waits 5 ms for each task, like a request to a remote service."""
+    """Sleeps 5 ms for each task, like a request to a remote service."""
 
     name = "io-wait"
 
@@ -116,13 +116,13 @@ class IoWait(TaskBatchProcessor):
         return len(task.title)
 
     async def process_task_async(self, task: Task) -> Json:
-        """Await, so other tasks of the event loop run, and return the length of the title."""
+        """Await 5 ms, and return the length of the title."""
         await asyncio.sleep(IO_WAIT_S)
         return len(task.title)
 
 
 class Hybrid(TaskBatchProcessor):
-    """Sums 4,000 squares and then waits 1 ms, for each task."""
+    """Sums 4,000 squares and then sleeps 1 ms, for each task."""
 
     name = "hybrid"
 
@@ -175,21 +175,20 @@ class Hot:
 
 
 HOT = Hot()
-"""The one object of this process or subinterpreter: only threads share it."""
+"""The object that `HotObject` changes: one for each process or subinterpreter."""
 
 
 class HotObject(TaskBatchProcessor):
     """Changes one shared object 300 times a task, each time under its one lock.
 
-    Threads without a GIL pass the lock and the counts from CPU to CPU, so they are slower than one
-    thread. Each process and subinterpreter has its own copy. The output does not contain what the
-    object holds, because that depends on which workers share it.
+    Threads without a GIL are slower than one thread, because the lock and the counts move from CPU
+    to CPU. Each process and subinterpreter has its own copy. The output does not depend on it.
     """
 
     name = "hot-object"
 
     def process_task(self, task: Task) -> Json:
-        """Touch the object 300 times, and return the sum of the numbers of the slots."""
+        """Change the object 300 times, and return the sum of the numbers of the changed slots."""
         slot, total = zlib.crc32(task.title.encode("utf-8", "surrogatepass")), 0
         for n in range(HOT_TOUCHES):
             place = (slot + n) % HOT_SLOTS
@@ -268,7 +267,7 @@ class Skewed(TaskBatchProcessor):
 
 
 def is_heavy(task: Task) -> bool:
-    """Whether `Skewed` does fifty times the work for this task."""
+    """Return whether `Skewed` does fifty times the work for this task."""
     return zlib.crc32(task.title.encode("utf-8", "surrogatepass")) % ONE_IN == 0
 
 
@@ -295,7 +294,7 @@ class FunctionProcessor(TaskBatchProcessor):
         self._awaits = inspect.iscoroutinefunction(function)
 
     def process_task(self, task: Task) -> Json:
-        """Call the function, an ``async def`` in a new event loop."""
+        """Call the function; an ``async def`` runs in a new event loop."""
         result: Json = asyncio.run(self._function(task)) if self._awaits else self._function(task)
         return result
 

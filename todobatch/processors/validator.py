@@ -11,13 +11,13 @@ from todobatch.processors.recurrence import next_due
 STATUSES = frozenset({"pending", "waiting", "overdue", "completed"})
 """The valid values of `Task.status`."""
 LONGEST_TITLE = 500
-"""The most characters that a title may have."""
+"""A title may have at most this many characters."""
 HORIZON_YEARS = 50
 """A due date may be at most this many years from today."""
 
 
 def problems_of(task: Task, today: dt.date) -> list[str]:
-    """Return the problems of a task, a phrase each in a fixed order; empty if it is valid.
+    """Return the problems of a task as phrases in a fixed order; empty if it is valid.
 
     A due date must not be before the task's creation, nor more than `HORIZON_YEARS` from `today`.
     """

@@ -2,11 +2,10 @@
 
 The processor starts the server when it is made, which is before any clock starts. The server is a
 process of its own, so it shares no GIL with a worker, and one server serves all workers. It ends
-with the processor that started it, at the latest with that process. A processor that is sent to a
-worker keeps the address and starts no server.
+with the processor that started it. A copy in a worker keeps the address and starts none.
 
-The server's CPU time and memory count in a run's figures, equally for every approach. To leave them
-out, start `web_server` elsewhere and set ``TODOBATCH_HTTP=host:port``.
+A run's figures include the server's CPU time and memory, for every approach. To exclude them, start
+`web_server` separately and set ``TODOBATCH_HTTP=host:port``.
 """
 
 import asyncio
@@ -38,7 +37,7 @@ Address = tuple[str, int]
 
 
 class Http(TaskBatchProcessor):
-    """Posts each task's title to a server that answers after 2 ms; one connection a batch.
+    """Posts each task's title to a server that answers after 2 ms, over one connection a batch.
 
     A row is the first half of the digest that the server answers with. Raises UsageError when
     TODOBATCH_HTTP is not an address, and UnavailableError when the server does not start.
@@ -57,7 +56,9 @@ class Http(TaskBatchProcessor):
             self.address = parse_address(named)
         else:
             server = OwnServer()
-            weakref.finalize(self, server.stop)  # at exit at the latest
+            weakref.finalize(
+                self, server.stop
+            )  # runs when the object is collected or the process exits
             self.address = server.address
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -66,7 +67,7 @@ class Http(TaskBatchProcessor):
         self.__dict__.update(state)
 
     def process_task(self, task: Task) -> Json:
-        """Ask the server about one title, over the connection of the batch if there is one."""
+        """Send one title to the server, over the batch's connection if there is one."""
         client = _blocking.get()
         if client is not None:
             return _row(client.ask(_body(task)))
@@ -77,7 +78,7 @@ class Http(TaskBatchProcessor):
             alone.close()
 
     async def process_task_async(self, task: Task) -> Json:
-        """Await the server's answer about one title, so other tasks of the event loop run."""
+        """Send one title to the server, and await the answer."""
         client = _awaiting.get()
         if client is not None:
             return _row(await client.ask(_body(task)))
@@ -117,7 +118,7 @@ class BlockingClient:
         self._connection = HTTPConnection(*address, timeout=ANSWER_TIMEOUT_S)
 
     def ask(self, body: bytes) -> bytes:
-        """Return the answer. Raises OSError or HTTPException; the next call then connects again."""
+        """Send a body and return the answer; reconnect after an OSError or HTTPException."""
         try:
             self._connection.request("POST", "/", body)
             response = self._connection.getresponse()
@@ -142,7 +143,7 @@ class AwaitingClient:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, body: bytes) -> bytes:
-        """See `BlockingClient.ask`."""
+        """Send a body and return the answer; see `BlockingClient.ask`."""
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 status, answer = await self._exchange(body)
@@ -185,11 +186,11 @@ class OwnServer:
     def __init__(self) -> None:
         self._owner = os.getpid()
         self._process = subprocess.Popen(
-            # Not by -m: importing todobatch would only delay it. -I -S: nothing of the user's.
+            # Run as a file, because importing todobatch takes time. -I -S: no user settings.
             [sys.executable, "-I", "-S", str(SERVER)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            process_group=0,  # Ctrl-C is for the run, which still has batches to finish
+            process_group=0,  # Ctrl-C must not end the server before the run
         )
         try:
             self.address = parse_address(self._first_line())
@@ -235,7 +236,7 @@ def parse_address(text: str) -> Address:
 
 
 def _load_client() -> None:
-    """Import the HTTP client, which only this workload needs, before the clock starts."""
+    """Import the HTTP client before the clock starts; only this workload needs it."""
     import http.client  # noqa: F401
 
 

@@ -5,11 +5,11 @@ starts one for itself. Start one by hand to share it between runs or to run it o
 
     python -m todobatch.processors.web_server --port 8901
 
-It prints ``host:port`` in one line when it is ready, and ends when its standard input is closed.
-Its limits are a head of 16 KiB, a body of 1 MiB, 1,024 connections, and 30 s between two requests
-of a connection. It has one thread and needs no lock.
+It prints ``host:port`` in one line when it is ready, and ends when its standard input is closed. It
+accepts heads up to 16 KiB, bodies up to 1 MiB, 1,024 connections, and 30 s between two requests of
+a connection. It has one thread and needs no lock.
 
-It imports only the standard library, so it starts at once when it is run as a file.
+It imports only the standard library, so it starts fast when it is run as a file.
 """
 
 import argparse
@@ -20,9 +20,9 @@ import os
 import threading
 
 WAIT_S = 0.002
-"""The pause before each answer."""
+"""The server waits this many seconds before each answer."""
 IDLE_S = 30.0
-"""A connection without a request for this long is closed."""
+"""The server closes a connection that sends no request for this many seconds."""
 LONGEST_HEAD = 16 * 1024
 LONGEST_BODY = 1024 * 1024
 MOST_CONNECTIONS = 1_024
@@ -31,7 +31,7 @@ REASONS = {200: "OK", 400: "Bad Request", 405: "Method Not Allowed", 413: "Conte
 
 
 class RefusedError(Exception):
-    """Raised for a request that is answered by an error; its connection is closed."""
+    """Raised for an invalid request: the server answers with an error and closes the connection."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)

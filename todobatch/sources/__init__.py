@@ -1,4 +1,4 @@
-"""Where tasks come from: a reader for each file format, and a generator of seeded tasks.
+"""The sources of tasks: a reader for each file format, and a generator.
 
 Readers yield tasks one at a time. A broken record is reported with its file and line, and reading
 continues. See docs/reference/formats.md for how each format maps to `Task`.

@@ -1,4 +1,4 @@
-"""What all readers share: reading bytes and lines, and reporting broken records."""
+"""Reads bytes and lines for all formats, and reports broken records."""
 
 import codecs
 import datetime as dt
@@ -11,43 +11,42 @@ from todobatch.model import Task
 from todobatch.sources.fields import LONGEST_LINE, FieldError
 
 OnBroken: TypeAlias = Callable[[BrokenLineError], None]
-"""Called with each broken record; reading continues unless it raises."""
+"""A function that is called with each broken record; reading continues unless it raises."""
 
 _UTF8_REMEDY = "save the file as UTF-8"
-_MOST_NAMES = 100  # kinds that are counted: a file of random keys must not fill memory
+_MOST_NAMES = 100  # count at most this many kinds, because a file may have any number of keys
 
 
 @dataclass(slots=True)
 class Reading:
-    """One pass over an input: it reports broken records and counts what is left out."""
+    """The state of reading an input once. It reports broken records and counts omitted ones."""
 
     file: str
     """The name of the input in errors."""
     today: dt.date
-    """The date that decides whether a task that waits for a day is still waiting."""
+    """A task that waits for a later date than this one has the status 'waiting'."""
     on_broken: OnBroken
     skipped: dict[str, int] = field(default_factory=dict)
-    """How many things of each kind the format leaves out, such as ``'deleted task'``."""
+    """How many records of each kind were omitted, such as ``'deleted task'``."""
 
     def broken(self, line: int, cause: str, remedy: str = "") -> None:
         """Report the record that begins at `line`, counted from 1."""
         self.on_broken(BrokenLineError(cause, file=self.file, line=line, remedy=remedy))
 
     def broken_field(self, line: int, error: FieldError) -> None:
-        """Report the record at `line` by the first field that cannot be read."""
+        """Report the record at `line`, with its first field that cannot be read."""
         self.broken(line, str(error), error.remedy)
 
     def skip(self, what: str) -> None:
-        """Count one thing that the format leaves out."""
+        """Count an omitted record of this kind."""
         if what in self.skipped or len(self.skipped) < _MOST_NAMES:
             self.skipped[what] = self.skipped.get(what, 0) + 1
 
 
 class Input:
-    """The bytes of an input; errors of the system while reading become `InputError`.
+    """The bytes of an input. System errors while reading become `InputError`.
 
-    They are caught here, because a ``try`` around the whole loop would also catch what the caller
-    raises while it handles a task.
+    A ``try`` around the whole loop instead would also catch the caller's errors.
     """
 
     def __init__(self, stream: BinaryIO, file: str) -> None:
@@ -55,14 +54,14 @@ class Input:
         self._file = file
 
     def read(self, size: int) -> bytes:
-        """Read at most `size` bytes; empty at the end."""
+        """Read at most `size` bytes; returns ``b""`` at the end."""
         try:
             return self._stream.read(size)
         except OSError as error:
             raise self._failed(error) from error
 
     def readline(self, limit: int) -> bytes:
-        """Read one line with its end, or its first `limit` bytes."""
+        """Read a line with its line end, but at most `limit` bytes."""
         try:
             return self._stream.readline(limit)
         except OSError as error:
@@ -92,7 +91,7 @@ def read_lines(source: Input, reading: Reading) -> Iterator[tuple[int, str]]:
     A line that is not UTF-8, holds a NUL byte or has more than `LONGEST_LINE` characters is
     reported as broken. Memory never holds more than one line of at most that length.
     """
-    # UTF-8 has at most 4 bytes a character; its mark 3; CRLF 2.
+    # UTF-8 has at most 4 bytes a character; its byte order mark has 3, and CRLF 2.
     limit = 4 * LONGEST_LINE + 3 + 2
     number = 0
     while raw := source.readline(limit):

@@ -46,7 +46,11 @@ def _header(row: list[str], number: int, reading: Reading) -> list[str]:
         )
     twice = sorted({name for name in header if name in NAMES and header.count(name) > 1})
     if twice:
-        raise InputError(f"the header names the column {twice[0]!r} twice", place=place)
+        raise InputError(
+            f"the header names the column {twice[0]!r} twice",
+            place=place,
+            remedy="rename or remove one of the two columns",
+        )
     for name in header:
         if name not in NAMES:
             reading.skip(f"unknown column {show(name)}")
@@ -63,9 +67,9 @@ def _named(header: list[str], row: list[str]) -> dict[str, str]:
 
 
 class _Rows:
-    """Yields rows with the number of their first line.
+    """Yields rows, each with the number of its first line.
 
-    Each row has its own csv reader, so the lines that a broken row consumed can be read again.
+    Each row has its own csv reader, so the lines of a broken row can be read again.
     """
 
     def __init__(self, source: Input, reading: Reading) -> None:
@@ -89,7 +93,7 @@ class _Rows:
                 yield used[0][0], row
 
     def _feed(self, used: list[tuple[int, str]]) -> Iterator[str]:
-        """Yield lines for one record, at most 10,000 characters, and append them to `used`."""
+        """Yield the lines of one record, at most 10,000 characters, and append them to `used`."""
         room = LONGEST_LINE
         while room > 0:
             line = self._put_back.popleft() if self._put_back else next(self._lines, None)

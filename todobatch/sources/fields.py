@@ -1,6 +1,6 @@
-"""A parser for each field of a task, shared by all formats, so all refuse the same values.
+"""Parses the fields of a task. All formats use it, so all refuse the same values.
 
-Each turns the text or JSON value of one field into what `Task` holds, or raises `FieldError`.
+Each function converts the text or JSON value of a field for `Task`, or raises `FieldError`.
 """
 
 import datetime as dt
@@ -11,7 +11,7 @@ from functools import lru_cache
 from todobatch.model import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 LONGEST_LINE = 10_000
-"""The most characters of a line or title. Longer ones come from binary files or unclosed quotes."""
+"""A line or title has at most this many characters; longer ones are binary or have open quotes."""
 
 STATUSES = ("pending", "waiting", "overdue", "completed")
 """The valid values of `Task.status`."""
@@ -30,8 +30,6 @@ def show(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
-
-# Text ---------------------------------------------------------------------------------------------
 
 # C0 without tab and newline, and DEL: a terminal would execute them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -66,8 +64,6 @@ def parse_words(text: str, what: str) -> tuple[str, ...]:
     return tuple(parse_text(text, what).replace(";", " ").split())
 
 
-# Dates --------------------------------------------------------------------------------------------
-
 _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _DATE_REMEDY = "write dates as YYYY-MM-DD"
 
@@ -82,7 +78,7 @@ def parse_date(text: str, what: str) -> dt.date:
 
 
 def make_date(year: int, month: int, day: int, *, text: str, what: str) -> dt.date:
-    """Make a date, or raise FieldError that says which part of it the calendar does not have."""
+    """Make a date. Raises FieldError that names the part that does not exist."""
     place = f"the {what} date {show(text)} is impossible"
     if year < dt.MINYEAR:
         raise FieldError(f"{place}: there is no year {year}", _DATE_REMEDY)
@@ -108,7 +104,7 @@ def parse_moment(text: str, what: str) -> dt.date:
     Taskwarrior saves "due on the 24th" in Berlin as ``20261123T230000Z``.
     """
     if len(text) == len("YYYY-MM-DD") and text[4] == text[7] == "-":
-        return parse_date(text, what)  # cached, and the most frequent form
+        return parse_date(text, what)  # the most frequent form, whose dates are cached
     match = _MOMENT.fullmatch(text)
     if match is None:
         raise FieldError(
@@ -121,11 +117,13 @@ def parse_moment(text: str, what: str) -> dt.date:
     try:
         moment = dt.datetime.fromisoformat(text)
         return day if moment.tzinfo is None else moment.astimezone().date()
-    except (ValueError, OverflowError, OSError):  # the last two: local time at the calendar's ends
+    except (
+        ValueError,
+        OverflowError,
+        OSError,
+    ):  # the last two come from local times near the years 1 and 9999
         raise FieldError(f"the {what} date {show(text)} is impossible", _DATE_REMEDY) from None
 
-
-# Priority -----------------------------------------------------------------------------------------
 
 _PRIORITY_REMEDY = f"give {HIGHEST_PRIORITY} (highest) to {LOWEST_PRIORITY} (lowest)"
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -150,8 +148,6 @@ def priority_of_letter(letter: str) -> int:
     return min(ord(letter) - ord("A") + HIGHEST_PRIORITY, LOWEST_PRIORITY)
 
 
-# States -------------------------------------------------------------------------------------------
-
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -160,7 +156,7 @@ def parse_done(value: object) -> bool:
     done = _BOOLEANS.get(str(value).strip().lower())
     if done is None or isinstance(value, float):
         raise FieldError(
-            f"done is {show(value)}",
+            f"done is {show(value)}, which is neither true nor false",
             "give true or false, yes or no, 1 or 0",
         )
     return done
@@ -175,8 +171,6 @@ def parse_status(value: str) -> str:
         )
     return status
 
-
-# Recurrence ---------------------------------------------------------------------------------------
 
 # Taskwarrior's names and units; its sennight has two weeks.
 _NAMED = {
@@ -213,7 +207,8 @@ def parse_recurrence(text: str) -> str:
         raise FieldError(f"the recurrence {show(text)} is not understood", _RECURRENCE_REMEDY)
     if not 1 <= int(canonical[:-1]) <= _MOST:
         raise FieldError(
-            f"the recurrence {show(text)} is not between 1 and {_MOST}", _RECURRENCE_REMEDY
+            f"the count of the recurrence {show(text)} is not between 1 and {_MOST}",
+            _RECURRENCE_REMEDY,
         )
     return strict + canonical
 

@@ -1,9 +1,9 @@
-"""`generate`: any number of tasks from a seed, the same on every interpreter.
+"""`generate`: makes any number of tasks from a seed, the same on every interpreter.
 
 Each task is made from 64 random bits, which are split into fields that index fixed tables. Only
-`random.Random.getrandbits` is used, because the Mersenne Twister fixes its sequence for a seed,
-whereas `choice` and `shuffle` have changed between Python versions. Task number k depends only on
-the seed and k, so a shorter run is a prefix of a longer one.
+`random.Random.getrandbits` is used, because its sequence is fixed for a seed. `choice` and
+`shuffle` have changed between Python versions. Task number k depends only on the seed and k, so a
+shorter run is a prefix of a longer one.
 """
 
 import datetime as dt
@@ -15,7 +15,7 @@ from todobatch.errors import UsageError
 from todobatch.model import Task
 
 REFERENCE_DAY = dt.date(2026, 11, 24)
-"""The default `today` of `generate`; it is fixed, so the tasks are the same every day."""
+"""The default of `today` in `generate`. It is fixed, so the tasks are the same every day."""
 
 _VERBS = (
     "Answer", "Archive", "Ask for", "Back up", "Book", "Borrow", "Bring back", "Buy",
@@ -46,7 +46,7 @@ _THINGS = (
     "the travel plan", "the vaccination card", "the website header", "the winter coat",
 )  # fmt: skip
 
-# Each table has 32 entries; a value is drawn as often as it is repeated.
+# Each table has 32 entries, in which frequent values are repeated.
 _PRIORITIES = (1,) * 2 + (2,) * 3 + (3,) * 4 + (4,) * 3 + (5,) * 12 + (6,) * 2 + (7,) * 2 + (8, 9, 10, 10)  # fmt: skip # noqa: E501
 _PROJECTS: tuple[tuple[str, ...], ...] = (
     *((),) * 8, *(("work.website",),) * 5, *(("work.reports",),) * 4, *(("home",),) * 5,
@@ -68,22 +68,21 @@ _DUE_IN_8 = 6
 
 
 def generate(n: int, *, seed: int = 0, today: dt.date = REFERENCE_DAY) -> Iterator[Task]:
-    """The first `n` tasks of the stream that `seed` fixes, each made when it is asked for.
+    """Yield the first `n` tasks of the stream that `seed` determines.
 
-    About 30 % are done, three quarters have a due date (before `today` and after it), a fifth come
-    again, half of the priorities are 4 to 6; every one is sound to `TaskValidator` on `today`.
-    Raises UsageError when `n` is negative or `today` is so near an end of the calendar that no
-    dates fit around it.
+    About 30 % are done, three quarters have a due date before or after `today`, and a fifth recur.
+    Half of the priorities are 4 to 6. `TaskValidator` finds no problem in them on `today`. Raises
+    UsageError when `n` is negative or `today` is too near to the year 1 or 9999.
     """
     if n < 0:
         raise UsageError(f"cannot generate {n} tasks", place="`n`", remedy="give 0 or more")
     try:
         first = today - dt.timedelta(days=_MOST_DAYS_AGO)
-        # Days are indexed from `first`; the last one is for a task made today and due latest.
+        # Days are counted from `first`. The last one is the latest due date of a task made today.
         days = tuple(first + dt.timedelta(days=k) for k in range(2 * _MOST_DAYS_AGO + 1))
     except OverflowError as error:
         raise UsageError(
-            f"tasks around {today} would leave the calendar",
+            f"tasks around {today} would need dates outside the years 1 to 9999",
             place="`today`",
             remedy="give a date at least two years from the years 1 and 9999",
         ) from error
@@ -96,13 +95,13 @@ def _titles() -> tuple[str, ...]:
 
 
 def _stream(n: int, draw: Callable[[int], int], days: tuple[dt.date, ...]) -> Iterator[Task]:
-    """Make tasks of 64 bits: title 12, priority 5, done 10, age 8, due 11, tables 15, last 3."""
-    # Local names, because they are the fastest and a million tasks may be made here.
+    """Make tasks of 64 bits: title 12, priority 5, done 10, age 8, due 11, tables 15, other 3."""
+    # Local names are the fastest, and a million tasks may be made here.
     titles, make, today = _titles(), Task, _MOST_DAYS_AGO
     for _ in range(n):
         bits = draw(64)
         done = bits >> 17 & 1023 < _DONE_IN_1024
-        # Open tasks are younger, or half of them would be overdue.
+        # Open tasks are younger, because otherwise half of them would be overdue.
         age = bits >> 27 & 255 if done else bits >> 28 & 127
         last = bits >> 61
         yield make(

@@ -1,7 +1,7 @@
 """Makes a task from named values, for JSON Lines and CSV.
 
 The names are those of `Task`'s fields. Only `title` is required; a null or blank value counts as
-not given. Other names are left out and counted, so a file may have more columns.
+not given. Other names are omitted and counted, so a file may have more columns.
 """
 
 import datetime as dt
@@ -23,7 +23,7 @@ from todobatch.sources.fields import (
 )
 
 NAMES = tuple(field.name for field in fields(Task))
-"""The names that are read."""
+"""The names that are read: the fields of `Task`."""
 
 
 def task_from(values: Mapping[str, object]) -> Task:
@@ -67,7 +67,10 @@ def _words(value: object, what: str) -> tuple[str, ...]:
     if isinstance(value, str):
         return parse_words(value, what)
     if not isinstance(value, list | tuple):
-        raise FieldError(f"{what} is {show(value)}", f"give {what} as a list of texts")
+        raise FieldError(
+            f"{what} is {show(value)}, which is not a list of texts",
+            f"give {what} as a list of texts",
+        )
     words = (parse_text(_text(item, f"item of {what}"), what) for item in value)
     return tuple(word for word in words if word)
 
@@ -77,7 +80,7 @@ def _recurrence(value: object) -> str | None:
 
 
 def _state(done: object, status: object) -> tuple[bool, str]:
-    """Return both `done` and `status` from either; raise FieldError if they disagree."""
+    """Return `done` and `status`, from either. Raises FieldError if they disagree."""
     if status is None:
         is_done = done is not None and parse_done(done)
         return is_done, "completed" if is_done else "pending"

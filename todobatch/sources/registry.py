@@ -40,10 +40,10 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 
 
 class Source:
-    """An input that exists and has a known format; made by `open_source`.
+    """An input that exists and has a known format; `open_source` makes it.
 
-    `skipped` counts what the latest reading left out because the format says so, such as
-    ``{'deleted task': 3}``. Broken records are not counted there; they are reported.
+    `skipped` counts the records that the latest reading omitted, such as ``{'deleted task': 3}``.
+    Broken records are reported, not counted.
     """
 
     def __init__(self, path: Path, fmt: Format, today: dt.date | None) -> None:
@@ -91,10 +91,10 @@ def open_source(
 ) -> Source:
     """Open the input at `path`, or standard input for ``-``.
 
-    `format` is a key of `FORMATS`; by default the ending of the path decides. `today` decides
-    whether a task that waits for a day is still waiting; by default it is the day of reading.
-    Raises UnknownFormatError when the format is unknown, and InputError when the file does not
-    exist, is a folder or may not be read.
+    `format` is a key of `FORMATS`; by default the ending of the path decides. A task that waits for
+    a later date than `today` is waiting; the default is the day of reading. Raises
+    UnknownFormatError when the format is unknown, and InputError when the file does not exist, is a
+    folder or may not be read.
     """
     path = Path(path)
     fmt = _format_of(path, format)
@@ -130,13 +130,13 @@ def _formats() -> str:
 
 
 def _check(path: Path) -> None:
-    """Check the path without opening it, which would drain a pipe such as ``<(task export)``."""
+    """Check the path without opening it, because opening it would drain a pipe."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _unreadable(path, error) from error
     if stat.S_ISDIR(mode):
-        raise InputError("this is a folder", place=str(path), remedy="name a file in it")
+        raise InputError("it is a folder", place=str(path), remedy="name a file in that folder")
     if not os.access(path, os.R_OK):
         raise InputError(
             "the file may not be read",

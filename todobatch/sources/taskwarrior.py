@@ -1,8 +1,8 @@
 """Reads Taskwarrior's ``task export``: a JSON array, or objects alone (``json.array=off``).
 
-Text is read in pieces, and one object at a time is decoded, so memory never holds the whole array.
-After a broken object, reading continues at the next line that begins with ``{`` and is not indented
-deeper, because deeper ones are annotations inside a task.
+Objects are decoded one at a time, so memory never holds the whole array. After a broken object,
+reading continues at the next line that begins with ``{``. Lines that are indented deeper are
+ignored, because they are annotations inside a task.
 """
 
 import codecs
@@ -31,7 +31,7 @@ _REMEDY = "write the file with `task export`: one object a line"
 
 
 def read(source: Input, reading: Reading) -> Iterator[Task]:
-    """Yield the tasks of an export, without deleted tasks and templates of recurring ones."""
+    """Yield the tasks of an export, except deleted ones and templates of recurring ones."""
     for line, values in _Objects(source, reading):
         left_out = _LEFT_OUT.get(str(values.get("status")))
         if left_out:
@@ -107,33 +107,33 @@ def _tags(value: object) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
-        raise FieldError(f"tags is {show(value)}", "give tags as a list of texts")
+        raise FieldError(
+            f"tags is {show(value)}, which is not a list of texts", "give tags as a list of texts"
+        )
     return tuple(tag for tag in (parse_text(tag, "tag") for tag in value) if tag)
 
 
-# The array, object by object ----------------------------------------------------------------------
-
 _PIECE = 1 << 16
 _LONGEST_OBJECT = 1 << 18
-"""The most characters of an object, enough for hundreds of annotations. Longer ones are broken."""
+"""An object with more characters is broken; this is enough for hundreds of annotations."""
 
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
 _MORE_OBJECTS = re.compile(r"\}\s*,?\s*\{")
 
 
 class _Objects:
-    """Yields (line, object) pairs. `_text` from `_at` on has been read and not yet used."""
+    """Yields (line, object) pairs. The text in `_text` from `_at` on has not been used yet."""
 
     def __init__(self, source: Input, reading: Reading) -> None:
         self._source = source
         self._reading = reading
         self._decode = json.JSONDecoder().raw_decode
-        # A byte that is not UTF-8 becomes half a character, and breaks the object it is in only.
+        # A byte that is not UTF-8 becomes a surrogate, which breaks only the object that it is in.
         self._utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._text = ""
         self._at = 0
         self._line = 1
-        self._indent = 0  # characters before `_at` on its line
+        self._indent = 0  # how many characters precede `_at` on its line
         self._in_array = False
         self._begun = self._ended = False
 
@@ -153,12 +153,12 @@ class _Objects:
             self._reading.broken(self._line, "the array is not closed; the file may be incomplete")
 
     def _object(self) -> dict[str, Any] | None:
-        """Decode the object that begins at `_at`; returns None if it was reported as broken."""
+        """Decode the object at `_at`; returns None if it was reported as broken."""
         while True:
             try:
                 values, end = self._decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                # It may only be incomplete: try again with more of it.
+                # The object may be incomplete: read more text and try again.
                 if len(self._text) - self._at < _LONGEST_OBJECT and self._more():
                     continue
                 self._broken(f"not JSON: {error.msg}")
@@ -181,7 +181,7 @@ class _Objects:
         return values
 
     def _broken(self, cause: str) -> None:
-        """Report what begins at `_at` and go on at the next object that begins a line."""
+        """Report the record at `_at` as broken, and find the next object that begins a line."""
         line = self._line
         self._reading.broken(line, cause, _REMEDY)
         next_object = re.compile(rf"\n[ \t,]{{0,{self._indent}}}(?=\{{)")
@@ -195,7 +195,7 @@ class _Objects:
             rest = self._text[self._at :]
             lost_more = lost_more or _MORE_OBJECTS.search(rest) is not None
             last_sign = rest.rstrip()[-1:] or last_sign
-            # What decides may be cut in two here: keep the last line, unless it is endless.
+            # Keep the last line, because it may be incomplete; unless it is too long.
             last_line = self._text.rfind("\n", self._at)
             keep = last_line if len(self._text) - last_line < _PIECE else -1
             self._advance(len(self._text) if keep < self._at else keep)
@@ -208,7 +208,7 @@ class _Objects:
             self._reading.broken(line, cause, _REMEDY)
 
     def _find_next(self) -> bool:
-        """Go to the next character that is not blank or a comma; returns False at the end."""
+        """Move to the next character that is not a blank or comma; returns false at the end."""
         while True:
             between = _BETWEEN.match(self._text, self._at)
             assert between is not None
@@ -228,7 +228,7 @@ class _Objects:
         self._at = to
 
     def _more(self) -> bool:
-        """Append another piece of the input to `_text`; returns False at its end."""
+        """Append another piece of the input to `_text`; returns false at the end of the input."""
         while not self._ended:
             raw = self._source.read(_PIECE)
             self._ended = not raw

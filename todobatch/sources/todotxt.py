@@ -1,4 +1,4 @@
-"""Reads todo.txt with the library pytodotxt, and maps each line to a `Task`.
+"""Reads todo.txt with the library pytodotxt, and makes a `Task` of each line.
 
 See docs/reference/formats.md for the mapping. Lines that begin with ``#`` are comments.
 """
@@ -41,7 +41,7 @@ def read(source: Input, reading: Reading) -> Iterator[Task]:
 
 @cache
 def _parser() -> Any:
-    """Return pytodotxt's task class, with todo.txt's rules where pytodotxt is more lenient."""
+    """Return pytodotxt's task class, changed to be as strict as todo.txt's rules."""
     try:
         import pytodotxt
     except ImportError as error:
@@ -85,8 +85,8 @@ def _task(line: Any, today: dt.date) -> Task:
 def _leading_dates(line: Any) -> tuple[dt.date | None, dt.date | None, str]:
     """Return the creation date, the completion date and the text after them.
 
-    In ``x (A) 2026-05-20 2026-04-30 …`` pytodotxt takes the first date for the creation date,
-    because it looks for a completion date only before the priority. That is corrected here.
+    pytodotxt looks for a completion date only before the priority. So in ``x (A) 2026-05-20
+    2026-04-30 …`` it takes the first date for the creation date. This function corrects that.
     """
     created, completed, description = line.creation_date, line.completion_date, line.description
     if line.is_completed and line.priority and completed is None and created is not None:

@@ -36,7 +36,7 @@ def test_the_page_names_what_to_use_instead() -> None:
     lost = rowed(record_of(without=[3]), "hung", claims=False, executor="threads")
     page = list(view.lines(drilled(lost)))
     assert page[0].startswith("Not isolated by threads: hung. Use processes with a deadline")
-    assert "The faults: hung: a task waits for ever, once." in page
+    assert "The faults: hung: a task never ends, once." in page
 
 
 @pytest.mark.parametrize(

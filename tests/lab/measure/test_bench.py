@@ -232,10 +232,14 @@ def test_a_run_of_other_interpreters_is_not_resumed(options: list[str], tmp_path
         (["--resume", "no-such-run"], 6, "no-such-run: this is not a run folder"),
         (["--resume", "no-such-run", "--blocks", "3"], 2, "keeps its own plan"),
         (["--like", "no-such-run"], 6, "no-such-run: this is not a run folder"),
-        (["--like", "no-such-run", "--blocks", "3"], 2, "the plan is that of the other run"),
+        (
+            ["--like", "no-such-run", "--blocks", "3"],
+            2,
+            "the new run has the plan of the other run",
+        ),
         (["--target", "much"], 2, "'much' is not a share"),
         (["--target", "2%x"], 2, "'2%x' is not a share"),
-        (["--target", "200%"], 2, "a target of 2"),
+        (["--target", "200%"], 2, "--target: the target is 2"),
     ],
 )
 def test_bad_input_ends_before_anything_is_measured(
@@ -259,6 +263,7 @@ def test_a_workload_that_fails_by_itself_is_refused_before_it_is_compared(
     code, output = finish(start(*own, "-o", tmp_path / "run"))
     assert code == 5
     assert "RuntimeError: no luck with" in output
+    assert "todobatch run --generate 100 --workload" in output
     assert not (tmp_path / "run").exists()
 
 

@@ -1,5 +1,6 @@
 """The class of every command: help in groups of options, and errors that name the options."""
 
+import re
 from typing import Any
 
 from typer.core import TyperCommand
@@ -18,6 +19,8 @@ class Command(TyperCommand):
         except TodobatchError as error:
             for part in ("cause", "place", "remedy"):
                 setattr(error, part, in_options(getattr(error, part), self.params))
+            if re.fullmatch(r"`\w+`", error.place):  # not an option of this command: say nothing
+                error.place = ""
             raise
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

@@ -13,6 +13,7 @@ ALIASES = {
     "backoff_s": ("backoff",),
     "budget_s": ("budget",),
     "deadline_s": ("deadline",),
+    "executor": ("executors",),
     "file": ("input_file",),
     "format": ("input_format",),
     "input": ("file", "input_file"),
@@ -22,6 +23,7 @@ ALIASES = {
     "limit": ("fail_on_slower",),
     "most": ("workers",),
     "watchdog_s": ("no_progress",),
+    "workload": ("workloads",),
 }
 """Parameters that a command may know by another name, tried after the name itself."""
 

@@ -93,11 +93,13 @@ def sentence(gate: Gate, named: int | None = None) -> str:
     if gate.failed:
         listed = _list(gate.failed, named)
         return f"Failed {gate.option}: {len(gate.failed)} of {gate.checked} cells: {listed}"
-    drop = "efficiency" in gate.option
-    beyond = "lost significantly more efficiency" if drop else "is significantly slower"
     open_cells = f", {gate.undecided} inconclusive" if gate.undecided else ""
     compared = f"({gate.checked} compared{open_cells})"
-    return f"Passed {gate.option}: no cell {beyond} than the limit {compared}"
+    if "efficiency" in gate.option:
+        nothing = "in no cell did efficiency fall significantly more than the limit"
+    else:
+        nothing = "no cell is significantly slower than the limit"
+    return f"Passed {gate.option}: {nothing} {compared}"
 
 
 def notes(

@@ -9,7 +9,7 @@ from todobatch.child.faults import FAULTS
 from todobatch.child.peers import PEERS
 from todobatch.cli.views import console
 from todobatch.lab.drill.rows import Drill, Row
-from todobatch.units import show_seconds
+from todobatch.units import show_count, show_seconds
 
 LEAST_WIDTH = 104
 
@@ -46,8 +46,8 @@ def lines(found: Drill) -> Iterator[str]:
     yield f"The faults: {meant}."
     for row in found.failed:
         yield (
-            f"Failed: {row.executor} claims to isolate {row.fault}, but {row.lost} tasks of "
-            f"{row.tasks} were lost and {row.duplicated} duplicated"
+            f"Failed: {row.executor} claims to isolate {row.fault}, but lost {row.lost} of "
+            f"{show_count(row.tasks, 'task')} and duplicated {row.duplicated}"
             + (f": {row.note}" if row.note else "")
         )
     promised = sum(row.isolates and not row.peer for row in found.rows)

@@ -11,7 +11,7 @@ from todobatch.cli.views import console
 from todobatch.errors import TodobatchError
 from todobatch.job.spec import Job
 from todobatch.lab.interpreters import Interpreter
-from todobatch.units import show_bytes, show_percent, show_ratio, show_seconds
+from todobatch.units import show_bytes, show_count, show_percent, show_ratio, show_seconds
 
 KEPT = 100
 FAILURES_SHOWN = 20
@@ -53,7 +53,7 @@ class RunView:
             case "resumed":
                 show(
                     f"resuming the job from its journal: {event['tasks']} tasks are done "
-                    f"(this is run {event['runs']}; due dates are judged as of {event['today']})"
+                    f"(this is run {event['runs']}; due dates are compared with {event['today']})"
                 )
             case "progress":
                 done, total = event["tasks"], self._job.generate
@@ -88,7 +88,7 @@ class RunView:
         facts, job = self._facts, self._job
         gil = "GIL on" if facts["gil_enabled"] else "GIL off (free-threaded)"
         build = "free-threaded build, " if facts["free_threaded_build"] else ""
-        workers = f"{job.workers} worker{'s' if job.workers > 1 else ''}"
+        workers = show_count(job.workers, "worker")
         if job.least_workers is not None:
             workers = f"{job.least_workers} to {workers}"
         return (
@@ -130,8 +130,9 @@ class RunView:
         use = report["cpu_s"] / (wall * self._cpus) if wall else 0.0
         lines = [
             (
-                f"tasks     {report['tasks']} in {report['batches']} batches: "
-                f"{report['failed']} failed, {report['skipped']} broken records skipped"
+                f"tasks     {report['tasks']} in "
+                f"{show_count(report['batches'], 'batch', 'batches')}: {report['failed']} failed, "
+                f"{show_count(report['skipped'], 'broken record')} skipped"
             ),
             (
                 f"time      {show_seconds(wall)} ({rate:,.0f} tasks/s), after "

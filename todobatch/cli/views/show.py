@@ -24,10 +24,11 @@ BUSY = 0.5  # of its CPUs in use by others before the first sample
 def show(run: Run, *, workload: str | None = None, screen: Console | None = None) -> None:
     """Print table and winner analysis of each workload. Raises UsageError for an unknown one."""
     screen = screen or console.output()
+    chosen = _chosen(run, workload)
     analysed = {winner.workload: winner for winner in winners(run)}
     summaries = summarise(run)
     console.line(screen, _heading(run))
-    for name in _chosen(run, workload):
+    for name in chosen:
         cells = [each for each in summaries if each.cell.workload == name]
         screen.print()
         if not cells:

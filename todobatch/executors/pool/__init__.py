@@ -1,1 +1,1 @@
-"""What `processes` and `interpreters` share: workers that are reached through sockets."""
+"""Code that `processes` and `interpreters` share: workers that get batches through sockets."""

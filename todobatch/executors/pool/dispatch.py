@@ -1,4 +1,4 @@
-"""Which batches go to which worker of a pool, and how their results come back.
+"""Sends batches to the workers of a pool and receives their results.
 
     feed ──► message (1 or more batches) ──► socket of worker 1 ──► results ──► caller
                                          ──► socket of worker n ──►
@@ -33,23 +33,23 @@ from todobatch.processors.base import failed_result
 from todobatch.units import Seconds
 
 MESSAGE_S: Seconds = 0.008
-"""Work in a message of several batches. Sending a message costs some 50 µs."""
+"""A message has batches for about this many seconds. Sending a message costs some 50 µs."""
 MOST_IN_MESSAGE = 32
 """A message has at most this many batches."""
 MESSAGE_BYTES = 1_000_000
 """The expected size of a message of several batches is at most this. Larger ones need fresh memory,
 which the system clears first: that is several times slower than memory that is used again."""
 QUEUED = 3
-"""Messages in flight for each worker, where batches are short; long batches have one fewer."""
+"""A worker has at most this many messages in flight, or one fewer where batches are long."""
 READ_BYTES = 1 << 18
 """The caller reads at most this many bytes from a socket at once."""
 
 _ANY_OF_THEM = {Page.UNPICKLING, Page.PICKLING}
-"""What a worker does when any batch of its message may be at fault."""
+"""If a worker dies in one of these steps, any batch of its message may be the cause."""
 
 
 class Pool:
-    """The workers of one `Executor.open`; calling it runs batches. Used by one thread at a time.
+    """The workers of one `Executor.open`. Call the pool to run batches, in one thread at a time.
 
     `processor_id` names the processor in failed results. For the other arguments see `Supervisor`.
     """
@@ -90,7 +90,7 @@ class Pool:
         self._begun = 0.0
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
-        """Run the batches; see `Executor.open`."""
+        """Run the batches, and yield a result for each; see `Executor.open`."""
         yield from self._run(batches)
         for worker in self._workers:
             add_stats(self._stats_by_worker, worker.stats(self._begun))
@@ -123,7 +123,7 @@ class Pool:
                     self._wait(self._until_next_check())
                     self._supervisor.kill_overdue()
                     self._ask_for_more()
-                    self._dispatch(feed)  # workers go on while the caller looks at the results
+                    self._dispatch(feed)  # workers run on while the caller handles the results
                 finished, self._finished = self._finished, []
                 yield from finished
                 self._ask_for_more()
@@ -141,7 +141,7 @@ class Pool:
         return not any(worker.messages for worker in self._workers)
 
     def _abandon(self) -> None:
-        """Withdraw all that waits at the end of a run, and ignore what is still in flight."""
+        """Withdraw all that waits when a run ends early, and ignore what is in flight."""
         self._requeued.clear()
         self._finished.clear()
         for worker in self._workers:
@@ -157,7 +157,7 @@ class Pool:
         long = self._batch_s is None or self._batch_s > MESSAGE_S
         depth = QUEUED - 1 if long else QUEUED
         ready = [worker for worker in self._workers if worker.has_room()]
-        # Batches that cannot be sent fail at once; those must not pile up in front of the caller.
+        # Batches that cannot be pickled fail at once; their results must not pile up.
         while ready and len(self._finished) < QUEUED * MOST_IN_MESSAGE:
             worker = min(ready, key=PoolWorker.queued)
             if worker.queued() >= depth:
@@ -170,7 +170,7 @@ class Pool:
             self._pack_and_send(worker, batches)
 
     def _next_batches(self, feed: Iterator[Batch]) -> list[Batch]:
-        """The batches of the next message; none at the end of the input."""
+        """Return the batches of the next message; none at the end of the input."""
         if self._requeued:
             return self._requeued.popleft()
         wanted = 1
@@ -192,7 +192,7 @@ class Pool:
             else:
                 batches.append(batch)
                 if perf_counter() - begun > MESSAGE_S:
-                    break  # the input is slow: do not wait for more of it
+                    break  # the input is slow: do not wait for more batches
         return batches
 
     def _pack_and_send(self, worker: PoolWorker, batches: list[Batch]) -> None:
@@ -213,7 +213,7 @@ class Pool:
         self._flush(worker)
 
     def _rebalance(self, ready: list[PoolWorker]) -> bool:
-        """Give idle workers what waits for others. Returns whether `_requeued` has something."""
+        """Give idle workers batches that wait for others; returns whether any batch waits."""
         for idle in [worker for worker in ready if not worker.queued()]:
             longest = max(self._workers, key=PoolWorker.queued)
             message = longest.withdraw() if longest.queued() > 1 else None
@@ -248,7 +248,7 @@ class Pool:
             self._selector.modify(worker.link, events, worker)
 
     def _wait(self, timeout: Seconds | None) -> None:
-        """Wait until a worker has sent something, has room or has died, and act on it."""
+        """Wait until a worker has sent something, has room or has died, and handle it."""
         dead = []
         for key, events in self._selector.select(timeout):
             worker: PoolWorker = key.data
@@ -263,19 +263,19 @@ class Pool:
             self._replace(worker)
 
     def _until_next_check(self) -> Seconds | None:
-        """Seconds until a worker could be late, a message shared or the input read again."""
+        """Return the seconds until the next check of deadlines, messages and input is due."""
         now = perf_counter()
         times = [check] if (check := self._supervisor.next_check(now)) is not None else []
         if self._exhausted:
             due = self._due_in()
             idle = any(not worker.queued() for worker in self._workers)
             if due is not None and (due or idle):
-                times.append(now + due)  # 0: there is more, and it waits for a worker with room
+                times.append(now + due)  # 0: a batch waits for a worker with room
             if idle and any(worker.holds_back() for worker in self._workers):
                 times.append(now + STUCK_S)
         return max(min(times) - now, 0.0) + 0.001 if times else None
 
-    # Its parts would be calls for each message, so it is one function.
+    # One function, because each further call would cost time for each message.
     def _receive(  # noqa: C901
         self, worker: PoolWorker, *, to_the_end: bool = False
     ) -> bool:
@@ -313,7 +313,7 @@ class Pool:
             worker.inbox = bytearray()
             return is_open
         del inbox[:at]
-        if needed - len(inbox) > READ_BYTES:  # the rest is received into its place
+        if needed - len(inbox) > READ_BYTES:  # the rest is received straight into the buffer
             worker.inbox = bytearray(needed)
             worker.inbox[: len(inbox)] = inbox
             worker.unfilled = memoryview(worker.inbox)[len(inbox) :]
@@ -329,7 +329,7 @@ class Pool:
         pickling_s: Seconds,
         return_s: Seconds,
     ) -> None:
-        """Add the results of a message's batches from `first` to before `end`."""
+        """Add the results of a message's batches from `first` up to, not including, `end`."""
         if number == READY:
             self._supervisor.report_ready(worker, str(data, "utf-8"))
             return
@@ -354,8 +354,7 @@ class Pool:
         took = sum(each.duration + each.seen.deserialise_s for each in results) + pickling_s
         worker.busy += took
         mean = took / len(results)
-        # The estimate follows slow batches at once and quick ones bit by bit: a message that is
-        # too long costs more than one that is too short.
+        # The estimate rises at once and falls gradually: a message that is too long costs more.
         known = mean if self._batch_s is None else self._batch_s
         self._batch_s = max(mean, 1e-6, 0.6 * known + 0.4 * mean)
 
@@ -363,14 +362,14 @@ class Pool:
         self._finished.append(failed_result(self._processor_id, batch, cause, fault=fault))
 
     def _isolate(self, batches: list[Batch], cause: str, fault: Fault | None = None) -> None:
-        """Run each batch alone, because one of them is at fault; a single one has failed."""
+        """Run the batches one by one, to find the failing one; a single batch has failed."""
         if len(batches) == 1:
             self._fail(batches[0], cause, fault)
         else:
             self._requeued.extend([batch] for batch in batches)
 
     def _replace(self, worker: PoolWorker) -> None:
-        """Accept what a dead worker had sent, fail the batch that it was running, keep the rest."""
+        """Accept a dead worker's results, fail the batch that it was running, requeue the rest."""
         ending = worker.host.how_it_ended()
         self._receive(worker, to_the_end=True)
         self._requeue_all_but_the_culprit(worker, ending)

@@ -1,12 +1,12 @@
-"""The page: memory that a worker and its caller share, to say which message and batch is running.
+"""The page: shared memory in which a worker records which message and batch it is running.
 
     worker  writes ──► ACCEPTED, RUNNING, SINCE ──► read by the caller
     caller  writes ──► LAST, LAST_OF, flags     ──► read by the worker
 
 The caller reads the page when a worker dies or is late, and to withdraw messages for idle workers.
 `Page.lock` guards `ACCEPTED`, `LAST`, `LAST_OF`, the flags, and each step of `RUNNING` from one
-batch of a message to the next. So it decides whether the worker runs a message, or the caller
-withdraws it. The other writes need no lock: numbers of 8 bytes are stored whole.
+batch of a message to the next. So either the worker runs a message, or the caller withdraws it. The
+other writes need no lock: numbers of 8 bytes are stored whole.
 """
 
 import fcntl
@@ -31,14 +31,14 @@ class Page:
 
     SIZE = mmap.PAGESIZE
     ACCEPTED, RUNNING, SINCE, LAST_OF, LAST, FLAGS = 0, 1, 2, 3, 4, 8
-    """Places of the numbers: the message accepted last, what the worker does now, and since when.
-    Of message `LAST_OF` the worker runs the batches up to `LAST`. From `FLAGS` on, a flag for each
-    message says whether it was withdrawn."""
+    """The positions of the numbers: the message accepted last, the present step, and its start. Of
+    message `LAST_OF` the worker runs the batches up to `LAST`. From `FLAGS` on, a flag for each
+    message records whether it was withdrawn."""
     NUMBER_OF_FLAGS = 64
     IDLE, UNPICKLING, SENDING, PICKLING = 0, -1, -2, -3
     """Values of `RUNNING`; a positive value is the batch's place in the message, from 1. Sending
-    may wait for the caller, so no deadline holds meanwhile, and a worker that dies then takes no
-    batch with it. In unpickling and pickling any batch of the message may be at fault."""
+    has no deadline, because it may wait for the caller, and a death then fails no batch. In
+    unpickling and pickling, any batch of the message may be the cause."""
 
     def __init__(self, file: int, token: tuple[int, int] | None = None) -> None:
         self._file = file
@@ -49,7 +49,7 @@ class Page:
 
     @contextmanager
     def lock(self, *, blocking: bool = True) -> Iterator[bool]:
-        """Hold the lock. Gives false when the lock is held elsewhere and `blocking` is false."""
+        """Hold the lock; yields false when it is held elsewhere and `blocking` is false."""
         if held := self._acquire(blocking=blocking):
             try:
                 yield held
@@ -86,7 +86,7 @@ class Page:
             return True
 
     def begin(self, place: int) -> float:
-        """Record what the worker does from now on, and return the time (`time.perf_counter`)."""
+        """Record the worker's next step, and return the time (`time.perf_counter`)."""
         self._times[self.SINCE] = now = perf_counter()
         self._numbers[self.RUNNING] = place
         return now
@@ -117,9 +117,9 @@ class Page:
     ) -> tuple[int, bool] | None:
         """Withdraw the last batches of a message of `batches` batches that the worker is running.
 
-        All that wait are withdrawn when the present batch has run for `over_s` seconds. Otherwise
-        half of them are, if 2 × `least` or more wait. Returns the place of the last batch that
-        stays and whether the present one is that late, or None when nothing was withdrawn.
+        If the present batch has run for `over_s` seconds, all waiting batches are withdrawn.
+        Otherwise half are, if 2 × `least` or more wait. Returns the place of the last batch that
+        stays, and whether the present one has run that long. Returns None if none was withdrawn.
         """
         with self.lock(blocking=False) as held:
             accepted, place, since = self.running()
@@ -137,7 +137,7 @@ class Page:
         return self._numbers[self.ACCEPTED]
 
     def running(self) -> tuple[int, int, Seconds]:
-        """The message accepted last, the value of `RUNNING`, and since when it holds."""
+        """Return the message accepted last, the value of `RUNNING`, and when it was set."""
         return self._numbers[self.ACCEPTED], self._numbers[self.RUNNING], self._times[self.SINCE]
 
     def close(self) -> None:
@@ -157,6 +157,6 @@ def _is_readable(descriptor: int) -> bool:
 
 
 def reserve(file: IO[bytes]) -> None:
-    """Write a page's file in full, so that a full disk is an error now and not a crash later."""
+    """Write a page's file in full, so that a full disk raises an error instead of a crash later."""
     file.write(bytes(Page.SIZE))
     file.flush()

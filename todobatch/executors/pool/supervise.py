@@ -1,4 +1,4 @@
-"""The workers of a pool: starting them, killing those that are late, replacing those that died.
+"""Starts the workers of a pool, kills those that are late and replaces those that died.
 
     Supervisor ── start_host ──► Host (a process, or a thread with a subinterpreter) ──► Worker
         ▲                                                                                  │
@@ -23,21 +23,21 @@ from todobatch.model import describe_exception
 from todobatch.units import Seconds
 
 START_TIMEOUT_S: Seconds = 60.0
-"""A worker that is not ready after this time is killed."""
+"""A worker that is not ready after this many seconds is killed."""
 START_ATTEMPTS = 3
 """A pool stops starting workers when this many in a row died before they were ready. One worker
 that the system refuses to start is also tried this many times."""
 RETRY_START_S: Seconds = 0.05
-"""The pause before a second attempt to start a worker; each further pause is twice as long."""
+"""The pause before the second attempt to start a worker; each further pause is twice as long."""
 END_GRACE_S: Seconds = 5.0
-"""When a pool is closed, a worker may finish its batch for this long; then it is killed."""
+"""When a pool is closed, a worker is killed if its batch takes longer than this many seconds."""
 
 WITHOUT_DEADLINE = {Page.IDLE, Page.SENDING}
-"""What a worker does when its deadline does not run."""
+"""Steps of a worker that do not count towards its deadline."""
 
 
 def remedy_for(cause: str, otherwise: str) -> str:
-    """The remedy for a worker that did not start: about open files when they ran out."""
+    """Return `otherwise`, or another remedy if the cause is too many open files."""
     if os.strerror(errno.EMFILE) in cause or os.strerror(errno.ENFILE) in cause:
         return "use fewer workers, or raise the limit on open files (ulimit -n)"
     return otherwise
@@ -74,24 +74,24 @@ class Supervisor:
         """Whether a worker hangs in its start and cannot be killed."""
 
     def start(self) -> bool:
-        """Start the workers that are missing; returns whether some are missing or not ready."""
+        """Start missing workers; returns whether some are missing or not ready."""
         self._failed_starts, self._cause = 0, ""
         while len(self.workers) < self._size and not self._failed_starts:
             self._add_worker()
         return self.starting()
 
     def starting(self) -> bool:
-        """Whether workers are not ready yet. Raises `did_not_start` when one never will be."""
+        """Return whether workers are not ready yet. Raises an error when a start has failed."""
         if self._failed_starts:
             raise self.start_error()
         return not all(worker.ready for worker in self.workers)
 
     def start_error(self) -> TodobatchError:
-        """The error to raise when no worker can be started."""
+        """Return the error to raise when no worker can be started."""
         return self._did_not_start(self._cause)
 
     def report_ready(self, worker: PoolWorker, trouble: str) -> None:
-        """Note that a worker is ready or, with a text, that it cannot start and ends."""
+        """Record that a worker is ready or, with a text, why it could not start."""
         if trouble:
             self._cause = trouble
         else:
@@ -106,7 +106,7 @@ class Supervisor:
                 host = self._start_host(cpu)
                 break
             except (OSError, RuntimeError, EOFError) as error:
-                # A limit of the system may pass, and a fork server that died is started again.
+                # A system limit may be temporary, and a dead fork server is started again.
                 cause = cause or describe_exception(error)  # later errors may follow from the first
                 time.sleep(RETRY_START_S * 2**attempt)
         else:
@@ -119,10 +119,12 @@ class Supervisor:
         if host.sentinel is not None:
             self.selector.register(host.sentinel, selectors.EVENT_READ, worker)
         atexit.unregister(self.stop)
-        atexit.register(self.stop)  # runs before multiprocessing's own, which would wait for ever
+        atexit.register(
+            self.stop
+        )  # runs before multiprocessing's own handler, which would wait without end
 
     def next_check(self, now: Seconds) -> Seconds | None:
-        """When a start or a batch could be late, on the clock of `now`; None: never."""
+        """Return when a start or a batch may be late, on the clock of `now`; None for never."""
         times = [worker.started + START_TIMEOUT_S for worker in self.workers if not worker.ready]
         if self._deadline is not None:
             times.append(now + self._deadline)
@@ -151,7 +153,7 @@ class Supervisor:
                 ):
                     worker.overdue = (accepted, running)
                     worker.host.kill()
-        for worker in hanging:  # another one would hang as well
+        for worker in hanging:  # another worker would hang as well
             self._failed_starts, self._hangs = START_ATTEMPTS, True
             self._remove(worker)
 
@@ -178,9 +180,9 @@ class Supervisor:
         end = perf_counter() + grace
         try:
             for worker in self.workers:
-                worker.link.close()  # an idle worker ends by that
+                worker.link.close()  # ends an idle worker
                 if self._hangs and not worker.ready:
-                    worker.host.kill()  # it may hang in its start like the other
+                    worker.host.kill()  # its start may hang too
             sentinels = [each.host.sentinel for each in self.workers if each.ready]
             waiting = [each for each in sentinels if each is not None]
             while waiting and (ended := wait(waiting, max(end - perf_counter(), 0.0))):

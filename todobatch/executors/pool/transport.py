@@ -4,8 +4,7 @@
                   └────────── each step is recorded on the page ──────┘
 
 Processes and subinterpreters run the same code, so it imports only what both can import. A worker
-is one thread. It shares nothing with its caller but the socket and the page; see `page` for what
-guards that.
+is one thread. It shares only the socket and the page with its caller; see `page`.
 """
 
 import pickle
@@ -23,18 +22,18 @@ from todobatch.processors.base import failed_result
 from todobatch.units import Seconds
 
 FLUSH_S: Seconds = 0.008
-"""Results of one message are sent together; those that are this old are sent without the others."""
+"""A message's results are sent together, unless one has waited this many seconds."""
 
 KEPT_BYTES = 1 << 22
-"""A worker receives all messages into one buffer, which keeps at most this size."""
+"""A worker receives messages into one buffer, which shrinks to this size after a larger one."""
 
 TO_WORKER = struct.Struct("=QQd")
 """The head of a message to a worker: bytes that follow, number of the message, time it was sent."""
 FROM_WORKER = struct.Struct("=QQIIdd")
-"""The head of a message to the caller: bytes that follow, number of the message that it answers,
-its first batch, the one after its last batch, seconds of pickling, time it was sent."""
+"""The head of a message to the caller: bytes that follow, number of the answered message, first
+batch, end of the batches, seconds of pickling, time it was sent."""
 READY = 0
-"""The number with which a worker reports that it is ready or, with a text, why it cannot start."""
+"""A worker's first message has this number. It is empty, or says why the worker cannot start."""
 
 
 def serve(
@@ -54,8 +53,8 @@ def serve(
     """
     try:
         sys.path[:] = path  # unpickling the processor may import from it
-        mine = pickle.loads(processor)  # noqa: S301 - our own
-        worker = Worker(mine, label, start_method, keep_rows=keep_rows)
+        loaded = pickle.loads(processor)  # noqa: S301 - our own
+        worker = Worker(loaded, label, start_method, keep_rows=keep_rows)
     except BaseException as error:
         _send(link, READY, 0, 0, describe_exception(error).encode(), 0.0)
         return
@@ -84,7 +83,7 @@ def _process_message(
     data: memoryview,
     sent: Seconds,
 ) -> None:
-    """Process the batches of a message and send their results, those of short batches together."""
+    """Process the batches of a message, and send the results of short batches together."""
     begun = perf_counter()
     try:
         batches = wire.unpack_batches(data)
@@ -105,7 +104,7 @@ def _process_message(
         queue = now - sent - unpickling
         try:
             result = worker.work(batch, queue, unpickling / len(batches))
-        except KeyboardInterrupt as error:  # workers ignore Ctrl-C, so the batch raised it
+        except KeyboardInterrupt as error:  # workers ignore Ctrl-C, so the batch itself raised this
             cause = describe_exception(error)
             result = failed_result(worker.processor.processor_id, batch, cause)
         results.append(result)
@@ -159,7 +158,7 @@ def _send(
 
 
 def _receive(link: socket.socket, into: memoryview) -> memoryview | None:
-    """Fill the memory and return it, or None when the caller has closed the socket."""
+    """Fill the memory and return it; None when the caller has closed the socket."""
     view = into
     while view:
         got = link.recv_into(view)

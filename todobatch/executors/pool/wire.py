@@ -1,10 +1,10 @@
-"""How batches and results are pickled for another process or interpreter, several at a time.
+"""Pickles batches and results for another process or interpreter, several at a time.
 
-Pickling a `Task` as an object calls Python code on both sides. Here all tasks of a message travel
-as one list for each field, and loops in C take them apart and put them together: some five times
-faster. Dates would cost as much as all else together, so they travel as day numbers, and each
-worker keeps the dates that it has made. A batch that is not exactly a `Batch` or `Part` of `Task`
-is pickled as usual, and so is a column of dates that holds anything but dates and None.
+Pickling a `Task` as an object calls Python code on both sides. So the tasks of a message are sent
+as one list for each field, which is some five times faster. Dates would cost as much as all the
+rest. So they are sent as day numbers, and each worker caches the dates that it has made. Batches of
+other types than `Batch`, `Part` and `Task` are pickled as usual, and so are columns of dates with
+other values than dates and None.
 
 Protocol 5 copies large texts once, not twice.
 """
@@ -23,12 +23,12 @@ PROTOCOL = 5
 
 _TASK_FIELDS: tuple[str, ...] = Task.__match_args__
 _READ = [attrgetter(name) for name in _TASK_FIELDS]
-# The setters of the slots, because `Task` is frozen and is being made here.
+# The slots' own setters, because a frozen `Task` refuses other assignments.
 _WRITE = [getattr(Task, name).__set__ for name in _TASK_FIELDS]
 _DATES = [_TASK_FIELDS.index(name) for name in ("due", "created", "completed")]
 _DATE_OR_NONE = {dt.date, type(None)}
 _MOST_DATES = 20_000
-"""A worker keeps at most this many dates: the days of 55 years."""
+"""A worker caches at most this many dates, the days of 55 years."""
 _RESULT = attrgetter(*(n for n in ProcessingResult.__match_args__ if n not in {"partial", "seen"}))
 _PARTIAL = ProcessingResult.__match_args__.index("partial")
 _SEEN_AT = ProcessingResult.__match_args__.index("seen")
@@ -37,7 +37,7 @@ _SERIALISE = WorkerSeen.__match_args__.index("serialise_s")
 
 
 class _Dates(dict[int | None, dt.date | None]):
-    """Dates by day number. Only the worker's thread uses it."""
+    """A cache of dates by day number. Only the worker's thread uses it."""
 
     def __missing__(self, day: int) -> dt.date:
         if len(self) > _MOST_DATES:
@@ -79,9 +79,9 @@ def unpack_batches(data: Any) -> list[Batch]:
         deque(map(write, tasks, column), maxlen=0)
     batches, at = [], 0
     for index, first, count, number in heads:
-        mine = tuple(tasks[at : at + count])
+        own = tuple(tasks[at : at + count])
         batches.append(
-            Batch(index, mine, first) if number is None else Part(index, mine, first, number)
+            Batch(index, own, first) if number is None else Part(index, own, first, number)
         )
         at += count
     return batches
@@ -95,7 +95,7 @@ def pack_results(results: Sequence[ProcessingResult]) -> bytes:
 
 
 def unpack_results(data: Any, serialise_s: float, return_s: float) -> list[ProcessingResult]:
-    """Unpickle results, and add to what was seen the seconds a result took on its way back."""
+    """Unpickle results, and record in `WorkerSeen.return_s` how long each took to arrive."""
     results = []
     for values, partial, seen in pickle.loads(data):  # noqa: S301 - our own
         whole = list(values)

@@ -1,6 +1,6 @@
-"""What a pool's caller knows of one worker: what it runs in, its messages and its buffers.
+"""A pool's records about one worker: its host, its messages and its buffers.
 
-Only the caller's thread uses the classes here. What the worker itself writes is on the page.
+Only the caller's thread uses the classes here. The worker's own records are on the page.
 """
 
 import math
@@ -16,25 +16,24 @@ from todobatch.model import Batch
 from todobatch.units import Seconds
 
 STUCK_S: Seconds = 0.005
-"""A worker may be idle at the end of the input while another one runs a batch for this long. Then
-the batches that wait behind it in its message go to others."""
+"""A batch is stuck after this many seconds. At the end of the input, the batches behind it in its
+message are then sent to idle workers."""
 SHARED_S: Seconds = 0.001
-"""A message with at least twice this work waiting is shared with an idle worker, half and half."""
+"""If twice this many seconds of work wait in a message, an idle worker gets half of them."""
 MOST_UNACCEPTED = Page.NUMBER_OF_FLAGS - 4
-"""A worker has at most this many messages that it has not accepted: each needs a flag."""
+"""A worker has at most this many messages that it has not accepted, because each needs a flag."""
 
 
 class Host(ABC):
-    """What a worker runs in, a process or a subinterpreter, as its pool sees it."""
+    """The process or subinterpreter in which a worker runs, as its pool sees it."""
 
     link: socket.socket
     """The caller's end of the worker's socket."""
     page: Page
     label: str
-    """The worker's name in results; set when the worker is ready."""
+    """The worker's name in results, from when it is ready."""
     sentinel: int | None = None
-    """A descriptor that becomes readable when the host has ended. None means that the end of the
-    socket says so."""
+    """A descriptor that becomes readable at the host's end. If None, the socket's end shows it."""
 
     @abstractmethod
     def kill(self) -> bool:
@@ -54,12 +53,12 @@ class Host(ABC):
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """Batches that are sent to a worker together; results come back in the same order."""
+    """Batches that are sent to a worker together. Their results come back in the same order."""
 
     batches: list[Batch]
     data: bytes
     done: int = 0
-    """The number of its batches that have given a result."""
+    """How many batches of the message have a result."""
 
     def remaining(self) -> int:
         """The number of batches without a result."""
@@ -68,7 +67,7 @@ class Message:
 
 @dataclass(slots=True, eq=False)
 class PoolWorker:
-    """What the caller knows of one worker, and the buffers of its socket."""
+    """The caller's records about one worker, and the buffers of its socket."""
 
     host: Host
     link: socket.socket
@@ -80,17 +79,17 @@ class PoolWorker:
     sent: int = 0
     """The number of the newest message; the first is 1."""
     messages: dict[int, Message] = field(default_factory=dict)
-    """Messages that lack a result, oldest first, by number."""
+    """Messages with missing results by their number, the oldest first."""
     abandoned: set[int] = field(default_factory=set)
-    """Numbers of messages in flight whose results nobody wants, from a run that was left early."""
+    """Numbers of messages in flight whose results are ignored, because their run ended early."""
     inbox: bytearray = field(default_factory=bytearray)
     unfilled: memoryview | None = None
-    """The part of the inbox that a large message has yet to fill."""
+    """The part of the inbox that a large message has not filled yet."""
     outbox: deque[memoryview] = field(default_factory=deque)
     overdue: tuple[int, int] | None = None
-    """Message and place of the batch that ran beyond its deadline, when the worker was killed."""
+    """Message and place of the batch that overran its deadline, if the worker was killed for it."""
     busy: Seconds = 0.0
-    """Seconds that the worker spent with batches in the present run."""
+    """Seconds that the worker spent on batches in the present run."""
 
     def queued(self) -> int:
         """The number of messages in flight."""
@@ -101,7 +100,7 @@ class PoolWorker:
         return next((message.remaining() for message in self.messages.values()), 0)
 
     def holds_back(self) -> bool:
-        """Whether batches of its oldest message wait behind the one that it runs."""
+        """Return whether batches of its oldest message wait behind the one that it runs."""
         number = next(iter(self.messages), None)
         if number is None:
             return False
@@ -111,14 +110,14 @@ class PoolWorker:
         return self.messages[number].remaining() > 1
 
     def has_room(self) -> bool:
-        """Whether more messages can be sent to it."""
+        """Return whether more messages can be sent to the worker."""
         unaccepted = self.sent - self.page.accepted()
         return self.ready and not self.overdue and unaccepted < MOST_UNACCEPTED
 
     def stats(self, begun: Seconds) -> WorkerStats:
-        """What it did since the run began or, if that is later, since it was started."""
+        """Return what the worker did in the run, or since its own start if that is later."""
         wall = perf_counter() - max(begun, self.started)
-        busy = min(self.busy, wall)  # of an abandoned message only the end is in this run
+        busy = min(self.busy, wall)  # an abandoned message may have begun in an earlier run
         return WorkerStats(self.host.label, busy, wall - busy)
 
     def withdraw(self) -> Message | None:
@@ -129,10 +128,10 @@ class PoolWorker:
         return self.messages.pop(newest)
 
     def withdraw_rest(self, batch_s: Seconds | None) -> list[list[Batch]]:
-        """Withdraw batches of the message that it runs, where a batch takes `batch_s` seconds.
+        """Withdraw batches of the running message; a batch takes about `batch_s` seconds.
 
-        Returns them as they are to be sent: one by one behind a batch that takes long, otherwise
-        all together. See `Page.withdraw_rest`.
+        Returns the messages to send: one for each batch if the present one takes long, otherwise
+        one for all. See `Page.withdraw_rest`.
         """
         number = next(iter(self.messages), 0)
         if not number or self.messages[number].remaining() < 2:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from todobatch import runtime
-from todobatch.child.drill import OURS, WRAPPED, DrillJob
+from todobatch.child.drill import OWN, WRAPPED, DrillJob
 from todobatch.child.faults import FAULTS, Fault
 from todobatch.child.peers import PEERS
 from todobatch.errors import BuildError, UsageError
@@ -72,7 +72,7 @@ def drill(
     drilled, and with `peers` all peers too. Raises UsageError for an unknown name or a number of
     `tasks` out of range. Ctrl-C kills all processes, then KeyboardInterrupt is raised.
     """
-    names = _known(executors, [*OURS, *(PEERS if peers or executors else ())], "executors")
+    names = _known(executors, [*OWN, *(PEERS if peers or executors else ())], "executors")
     struck_by = _known(faults, list(FAULTS), "faults")
     if not LEAST_TASKS <= tasks <= MOST_TASKS:
         raise UsageError(
@@ -131,7 +131,7 @@ class Driller:
         """Run an executor with a fault, and return the row."""
         begun = time.monotonic()
         entry = self.peers.get(executor)
-        claims = entry is None and rows.isolates(OURS[executor].capabilities, fault)
+        claims = entry is None and rows.isolates(OWN[executor].capabilities, fault)
         limits = replace(self.limits, quiet_s=QUIET_PATIENT_S) if claims else self.limits
         with tempfile.TemporaryDirectory(
             prefix="todobatch-drill-", ignore_cleanup_errors=True

@@ -95,6 +95,6 @@ def _measure(sampler: Sampler, cell: Cell, shape: WorkloadShape) -> Sample:
     raise MeasurementError(
         sample.void,
         place=f"{sample.workload} on {sample.interpreter}, sequential",
-        remedy="run this workload alone (todobatch run) and mend what fails, then compare "
-        "approaches",
+        remedy="run this workload alone, mend what fails, then compare approaches: "
+        f"todobatch run --generate 100 --workload {sample.workload} --executor sequential",
     )

@@ -1,0 +1,119 @@
+"""`todobatch run` when it is interrupted, killed, or nothing comes back."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import document_of, processes_below, wait_for
+from tests.conftest import COMMAND, RunTodobatch
+
+
+def test_ctrl_c_finishes_the_batches_in_flight_and_keeps_them(project: Path) -> None:
+    out = project / "out.jsonl"
+    started = project / "started"
+    process = subprocess.Popen(
+        [str(COMMAND), "run", "--generate", "1000000", "-w", "mine:wait_for_go", "-n", "2",
+         "--batch-size", "1", "--json", "-o", str(out)],
+        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        wait_for(started.exists, process)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "finishing the batches in flight" in line:
+                break
+        (project / "go").touch()
+        stdout, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    document = document_of(stdout)
+    assert document["interrupted"] is True
+    assert 0 < document["tasks"] < 1000
+    part = Path(document["output"])
+    assert part.name == "out.jsonl.part"
+    assert len(part.read_text().splitlines()) == document["tasks"]
+
+
+@pytest.mark.parametrize("executor", ["threads", "sequential", "coroutines"])
+def test_a_batch_that_holds_the_gil_is_no_progress_too(
+    run_todobatch: RunTodobatch, project: Path, executor: str
+) -> None:
+    """Only from outside can it be seen: no other thread of that process runs."""
+    (project / "holds.txt").write_text("one\ntwo\nboom now\nfour\n")
+    done = run_todobatch(
+        "run", "holds.txt", "-w", "mine:hold_the_gil", "-e", executor, "-n", "1",
+        "--batch-size", "1", "--no-progress", "0.5", "--journal", "j.db", "-o", "out.jsonl",
+        cwd=project,
+    )  # fmt: skip
+    assert done.returncode == 5, done.stderr
+    assert f"executor {executor}: no batch came back for 0.5 s" in done.stderr
+    assert "holds the GIL" in done.stderr
+    assert "tasks are done and saved in j.db" in done.stderr
+    assert "choose --executor processes and pass --deadline" in done.stderr
+    # What was saved is gone on with, by an executor that can stop it.
+    again = run_todobatch(
+        "run", "holds.txt", "-w", "mine:hold_the_gil", "-e", "processes", "--deadline", "0.5",
+        "--batch-size", "1", "--retries", "0", "--journal", "j.db", "-o", "out.jsonl", "--json",
+        cwd=project,
+    )  # fmt: skip
+    document = document_of(again.stdout)
+    assert (document["tasks"], document["failed"], document["set_aside"]) == (4, 1, 1)
+    rows = [json.loads(line) for line in (project / "out.jsonl").read_text().splitlines()]
+    assert sorted(row["task"] for row in rows) == [0, 1, 2, 3]
+
+
+def test_a_second_ctrl_c_ends_a_batch_that_holds_the_gil(project: Path) -> None:
+    (project / "holds.txt").write_text("one\nboom now\n")
+    process = subprocess.Popen(
+        [str(COMMAND), "run", "holds.txt", "-w", "mine:hold_the_gil", "--json"],
+        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        wait_for((project / "started").exists, process)
+        (engine,) = processes_below(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "finishing the batches in flight" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert not Path(f"/proc/{engine}").exists()
+
+
+def test_a_process_that_only_waits_its_turn_is_not_taken_for_one_that_hangs(
+    run_todobatch: RunTodobatch, project: Path
+) -> None:
+    """The watchdog's limit is far below what it takes all in all, and batches come back."""
+    done = run_todobatch(
+        "run", "--generate", "400", "-w", "example8", "-n", "40", "--batch-size", "1",
+        "--no-progress", "1", "--no-baseline", "--json", cwd=project,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert document_of(done.stdout)["tasks"] == 400
+
+
+def test_when_the_command_is_killed_its_workers_end_too(project: Path) -> None:
+    started = project / "started"
+    process = subprocess.Popen(
+        [str(COMMAND), "run", "--generate", "100", "-w", "mine:wait_for_go", "-e", "processes"],
+        cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_for(started.exists, process)
+        workers = processes_below(process.pid)
+        assert workers
+    finally:
+        process.kill()
+        process.wait()
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), None)
