@@ -198,7 +198,7 @@ class Journal:
             raise UsageError(
                 f"it is the journal of another job: {'; '.join(differences)}",
                 place=f"`journal` {self.path}",
-                remedy="describe the job as when it was begun, or name another file",
+                remedy="give the same job as before, or name another file",
             )
         self.job = job
         self.phase, self.tally, self.output = state["phase"], state["tally"], state["output"]

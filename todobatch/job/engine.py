@@ -83,7 +83,7 @@ class Engine:
         facts = runtime.facts()
         self._send("hello", facts=facts, cpus=runtime.cpus_available())
         signal.signal(signal.SIGINT, self._interrupt)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the parent blocked it
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by the parent
         try:
             with (
                 open_journal(self._job) or nullcontext() as journal,

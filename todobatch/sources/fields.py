@@ -55,7 +55,7 @@ def parse_text(text: str, what: str) -> str:
             text.encode()
         except UnicodeEncodeError as error:
             code = ord(text[error.start])
-            raise FieldError(f"the {what} holds half a character (U+{code:04X})") from None
+            raise FieldError(f"the {what} holds an unpaired surrogate (U+{code:04X})") from None
     return text.strip()
 
 

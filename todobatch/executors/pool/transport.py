@@ -52,7 +52,7 @@ def serve(
     `processor` is the pickled processor and `path` the caller's `sys.path`.
     """
     try:
-        sys.path[:] = path  # unpickling the processor may import from it
+        sys.path[:] = path  # unpickling the processor may import modules from there
         loaded = pickle.loads(processor)  # noqa: S301 - our own
         worker = Worker(loaded, label, start_method, keep_rows=keep_rows)
     except BaseException as error:
