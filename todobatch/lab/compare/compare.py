@@ -201,7 +201,7 @@ def _efficiencies(a: Measurements, b: Measurements, common: Sequence[str]) -> di
 
 
 def _log_efficiencies(measured: Measurements, cell: Cell) -> dict[int, float]:
-    """Block -> log(speed-up ÷ min(workers, CPUs)), free of the machine's drift.
+    """Return log(speed-up ÷ min(workers, CPUs)) for each block, free of the machine's drift.
 
     Source: Hennessy and Patterson, "Computer Architecture", who divide by the number of processors.
     """

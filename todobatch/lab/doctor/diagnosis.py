@@ -40,7 +40,7 @@ class Diagnosis:
         return any(each.severity == "warning" for each in self.findings)
 
     def as_json(self) -> str:
-        """One JSON document: ``machine``, ``findings``, ``noise`` and ``interrupted``."""
+        """Return one JSON document: ``machine``, ``findings``, ``noise`` and ``interrupted``."""
         document = {
             "machine": self.machine,
             "findings": checks.as_dictionaries(self.findings),
@@ -56,7 +56,8 @@ def diagnose(progress: Progress, *, seconds: Seconds, measure: bool) -> Diagnosi
     `seconds` is the length of the A/A run. Ctrl-C ends the measuring; what was found until then is
     returned.
     """
-    before = system.take_snapshot()  # it comes first, before this process makes load
+    # The snapshot comes first, so that it does not contain the load of todobatch.
+    before = system.take_snapshot()
     described = machine.describe()
     progress.step("reading the settings of machine and interpreters")
     interpreters, missing = _default_interpreters()

@@ -72,7 +72,7 @@ class Parallelism:
 
 
 def measure(free_threaded: Path | None, repeats: int = REPEATS) -> Parallelism:
-    """Measure short and long in turn; a measurement that fails is left out.
+    """Measure for 0.1 s and 1 s in turn; a measurement that fails is left out.
 
     `free_threaded` is an interpreter that runs threads in parallel, if there is one.
     """

@@ -157,7 +157,7 @@ def _cpu_times(stat: str | None) -> tuple[int | None, int | None]:
 
 
 def _pressure(text: str | None) -> Ratio | None:
-    """``some avg10=24.74 …`` -> 0.2474 (the kernel's Documentation/accounting/psi.rst)."""
+    """Return 0.2474 for ``some avg10=24.74 …`` (the kernel's Documentation/accounting/psi.rst)."""
     for word in (text or "").partition("\n")[0].split():
         if word.startswith("avg10="):
             percent = _number(word.removeprefix("avg10="))

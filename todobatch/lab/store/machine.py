@@ -59,7 +59,7 @@ def portable(path: Path) -> str:
 
 
 def git_state() -> dict[str, Any]:
-    """``{'commit', 'dirty'}`` of the git checkout that todobatch runs from; empty without one."""
+    """Return ``{'commit', 'dirty'}`` of the checkout that contains todobatch; empty without one."""
     package = Path(__file__).resolve().parents[2]
     if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
         return {}  # todobatch is installed, or in another project's repository
