@@ -108,7 +108,7 @@ def help_time() -> Row:
 
 
 def run(spec: str, workload: str, executor: str, tasks: int) -> JobReport:
-    """Run once in a fresh process of an interpreter."""
+    """Run a job in a fresh process of an interpreter, and return its report."""
     job = Job(
         generate=tasks, seed=1, workload=workload, executor=executor, batch_size=100,
         today=dt.date(2026, 11, 24), strict=True,

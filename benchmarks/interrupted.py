@@ -55,7 +55,7 @@ def main() -> int:
             folder = Path(scratch) / name.replace(" ", "-")
             printed, (before, kept, after) = way(folder)
             rows.append((name, printed, before, kept, after))
-    print("| what | message | samples before | of them kept | in the end | planned |")
+    print("| what | message | samples before | of these kept | at the end | planned |")
     print("|---|---|---:|---:|---:|---:|")
     for name, printed, before, kept, after in rows:
         print(f"| {name} | {printed} | {before} | {kept} | {after} | {BLOCKS * CELLS} |")
@@ -111,7 +111,7 @@ def two_writers(folder: Path) -> tuple[str, list[int]]:
 
 
 def resumed(folder: Path) -> list[int]:
-    """Resume, and return the samples before, those of them that survived, and all in the end."""
+    """Resume a run, and count the samples before, the survivors among them, and all at the end."""
     before = saved_samples(folder)
     code, printed = finish(start("bench", "--resume", folder))
     if code:
@@ -140,7 +140,7 @@ def small_disk(folder: Path) -> Iterator[Callable[[], None]]:
         return
     print("no tmpfs can be mounted here; a limit on file sizes is used instead", file=sys.stderr)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # inherited: a write fails instead
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # children inherit this, so their write fails
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, before[1]))
     try:
         yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -44,7 +44,7 @@ KINDS: dict[str, type[ResultCollector]] = {
 }
 REFERENCE = "list with a lock"
 ROUND_TIMEOUT_S = 120.0
-DIFFERENT = 500  # results a thread, added repeatedly, because making them must not be timed
+DIFFERENT = 500  # results of a thread; it adds them repeatedly, because only adding is timed
 
 
 def main() -> int:

@@ -33,7 +33,7 @@ LOADS = {
 """Workload, which both checkouts must know -> number of tasks."""
 TIMEOUT_S = 120.0
 
-# Runs in both checkouts, so it may use only what both have.
+# This runs in both checkouts, so it uses only what both have.
 CHILD = """
 import json, re, resource, sys
 from statistics import median

@@ -11,8 +11,7 @@ from todobatch.files import read_or_none
 def folders(root: Path = Path("/")) -> list[Path]:
     """Return the folders of this process's CPU control group and of its parents, innermost first.
 
-    The list is empty when the system does not show them. `root` is where ``proc`` and ``sys`` are
-    mounted.
+    The list is empty when the system does not show them. `root` holds ``proc`` and ``sys``.
     """
     mount = root / "sys/fs/cgroup"
     unified = (mount / "cgroup.controllers").exists()

@@ -61,7 +61,7 @@ class QueueResultCollector:
     """Collects results in a `queue.Queue`; reading moves them into a list.
 
     The queue has its own lock. `_lock` guards `_results` and lets one thread at a time empty the
-    queue, so each result is in one of the two whenever a reader holds the lock.
+    queue. So a reader that holds it finds each result in one of the two.
     """
 
     def __init__(self) -> None:

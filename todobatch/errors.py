@@ -20,9 +20,8 @@
         ├── NewerSchemaError        6   it was written by a newer todobatch
         └── BuildError              6   an interpreter could not be installed
 
-Beside these: 0 is success; 1 is a run that finished with failed tasks; 3 is a gate
-that failed (of ``compare``, ``versus``, ``doctor`` or ``drill``); 70 is a bug in todobatch; 130 is
-Ctrl-C.
+Other exit codes: 0 is success. 1 is a run with failed tasks. 3 is a failed gate of ``compare``,
+``versus``, ``doctor`` or ``drill``. 70 is a bug in todobatch. 130 is Ctrl-C.
 """
 
 from typing import ClassVar

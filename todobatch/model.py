@@ -66,8 +66,7 @@ class Task(_ByFields):
 class Batch(_ByFields):
     """The tasks given to one call of a processor.
 
-    `index` is the batch's number, from 0. `first` is the position of its first task in the whole
-    input.
+    `index` is the batch's number, from 0. `first` is its first task's position in the input.
     """
 
     index: int
@@ -105,8 +104,7 @@ class WorkerSeen(_ByFields):
     """What a worker recorded about itself while it ran one batch."""
 
     worker: str = "main"
-    """The worker's name, unique within a run: ``'thread-1'``, ``'process-4711'``,
-    ``'interpreter-2'``."""
+    """The worker's name, unique within a run, such as ``'thread-1'`` or ``'process-4711'``."""
     pid: int | None = None
     """The worker's process id; None when no worker reported, for example because it died."""
     gil_before: bool = True
@@ -114,11 +112,10 @@ class WorkerSeen(_ByFields):
     cpu: int | None = None
     """The CPU that the worker ran on at the end of the batch; None if the system does not say."""
     start_method: str = "main"
-    """What kind of worker it is or how its process was started: one of 'main', 'thread',
-    'coroutine', 'interpreter', 'forkserver', 'spawn' and 'fork'."""
+    """'main', 'thread', 'coroutine' or 'interpreter'; for a process 'forkserver', 'spawn' or
+    'fork'."""
     allowed: tuple[int, ...] = ()
-    """The CPUs that the worker may use at the end of the batch; empty if the system does not
-    say."""
+    """The CPUs that the worker may use after the batch; empty if the system does not say."""
     queue_s: Seconds = 0.0
     """Time from sending the batch to the worker until the worker begins it. This and the next three
     fields are 0 where batches are not copied or times not measured."""
@@ -182,7 +179,7 @@ class WorkerTotals(_ByFields):
     batches: int
     tasks: int
     busy_s: Seconds
-    """The sum of the durations of the worker's batches. With a GIL it includes waiting for other
+    """The sum of the worker's batch durations, which with a GIL include waiting for other
     threads."""
     gil_before: bool
     gil_after: bool
@@ -229,8 +226,8 @@ class BatchReport(_ByFields):
     worker_stats: tuple[Any, ...] = ()
     """What each worker did, as `todobatch.executors.WorkerStats`, summed over all rounds."""
     resizes: tuple[Any, ...] = ()
-    """The sizes of an elastic pool, as `todobatch.executors.Resize`: the first and the latest, at
-    most 1,000."""
+    """The first and the latest changes of an elastic pool's size, as
+    `todobatch.executors.Resize`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(

@@ -1,4 +1,4 @@
-"""CPU time and peak memory of a whole process tree, read from the kernel's counters.
+"""Measures CPU time and peak memory of a whole process tree, from the kernel's counters.
 
 It runs in the process that measures, never in a worker, and only before and after the timed part.
 It is the only module that imports psutil.
@@ -15,7 +15,7 @@ from todobatch.units import Bytes, Seconds
 
 
 def tree_cpu_seconds() -> Seconds:
-    """CPU seconds (user and system) of this process and all its descendants until now.
+    """Return the CPU seconds (user and system) of this process and all its descendants until now.
 
     The difference of two calls is the CPU time of what ran between them. Descendants that ended
     count once their parent has waited for them. The cost of the calls themselves, some
@@ -38,7 +38,7 @@ _own_cost: Seconds = 0.0
 
 
 def tree_context_switches() -> tuple[int, int] | tuple[()]:
-    """Voluntary and involuntary context switches of this process and its descendants until now.
+    """Return the voluntary and involuntary context switches of this process and its descendants.
 
     The difference of two calls counts what happened between them. Ended threads of children do not
     count. Returns an empty tuple outside Linux, where switches of running children are unknown.
@@ -112,7 +112,7 @@ def _resident(process: psutil.Process) -> Bytes:
 
 
 def _process_cpu(process: psutil.Process) -> Seconds:
-    """CPU seconds of one live process, with nanosecond resolution if its CPU clock can be read.
+    """Return the CPU seconds of one live process, in nanoseconds if its CPU clock can be read.
 
     Source of the clock's number: clock_getcpuclockid(3) on Linux, ``~pid << 3 | CPUCLOCK_SCHED``.
     """
@@ -126,7 +126,7 @@ def _process_cpu(process: psutil.Process) -> Seconds:
 
 
 def _waited_for(process: psutil.Process) -> Seconds:
-    """CPU seconds of the children that a process has already waited for."""
+    """Return the CPU seconds of the children that a process has already waited for."""
     times = process.cpu_times()
     return float(times.children_user + times.children_system)
 

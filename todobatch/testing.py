@@ -24,7 +24,7 @@ from todobatch.units import Seconds
 __all__ = ["FOR_EVER", "Scripted"]
 
 FOR_EVER = 10**9
-"""A number for `Scripted.breaks` with which the task breaks its batch each time it is run."""
+"""With this number in `Scripted.breaks`, a task breaks its batch each time it is run."""
 
 
 def _ignore(_batch: Batch) -> None:

@@ -82,7 +82,7 @@ def main() -> int:
         raise SystemExit("ceiling.py: this system cannot pin processes to CPUs; run it on Linux")
     for executor, spec, goals in ROWS:
         for (workload, task_s), goal in zip(LOADS.items(), goals, strict=True):
-            share = max(1, round(options.turn / task_s / BATCH))  # of one CPU
+            share = max(1, round(options.turn / task_s / BATCH))  # batches for each CPU
             load = Load(workload, share * cpus)
             blocks = [
                 block(load, executor, interpreters[spec], random.Random(f"{options.seed}/{n}"))

@@ -34,7 +34,7 @@ Floats = npt.NDArray[np.float64]
 LEVEL = 0.05
 EFFECTS = (0.0, 0.02, 0.05, 0.10, 0.50)
 FIXED_BLOCKS = 12
-SHARES = 64  # pieces of work for the processes
+SHARES = 64  # the number of pieces that the processes share
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _share(job: tuple[Machine, float, int, tuple[int, int]]) -> list[Outcome]:
 def samples(
     machine: Machine, effect: float, comparisons: int, lot: np.random.Generator
 ) -> Iterator[list[float]]:
-    """Yield the log-ratios of one comparison after the other, for the largest number of blocks."""
+    """Yield the log-ratios of each comparison, one for each of `DEFAULT_BLOCKS` blocks."""
     blocks, times = DEFAULT_BLOCKS, DEFAULT_BLOCKS * machine.apart
     for _ in range(comparisons):
         log_time = lot.normal(0, machine.own, times) + _remembered(machine, times, lot)

@@ -37,7 +37,7 @@ class Way:
     files: tuple[str, ...]
     """Files and folders in the executors' folder that it needs beyond those of `threads`."""
     choices: str
-    """What its user must decide or take care of."""
+    """What the user of this way must decide."""
 
 
 THREADS = Way("threads", "threads", "none", (), "none")
@@ -127,7 +127,7 @@ def measure(
     block: int,
     samples: dict[Way, list[Sample]],
 ) -> Sample:
-    """Measure one sample. Raises SystemExit when it is void."""
+    """Measure one sample. Raises MeasurementError when it is void."""
     cell = Cell(load.workload, options.interpreter, way.executor, load.workers)
     before = next((each for of_way in samples.values() for each in of_way), None)
     digest = "" if before is None else before.digest

@@ -54,7 +54,7 @@ def show(job: list[str], tasks: int, kills: int, dice: random.Random, folder: Pa
     took = time.perf_counter() - begun
     print(f"run without kills: {tasks} tasks in {took:.1f} s, digest {whole['digest'][:16]}…")
     command = [*job, "--journal", "j.db", "--output", "out.jsonl"]
-    spare = max(took - whole["wall_s"], 0.0)  # starting, and ending
+    spare = max(took - whole["wall_s"], 0.0)  # the time to start and to end
     for kill in range(kills):
         # Short enough that all runs together usually do not finish the job.
         moment = dice.uniform(0.0, spare + 2.0 * whole["wall_s"] / kills)

@@ -188,7 +188,7 @@ class Load:
 
     count: int
     payload: int = 0
-    """Bytes a task; 0 for trivial ones."""
+    """The size of a task in bytes; 0 for trivial tasks."""
     back: bool = False
 
     @property

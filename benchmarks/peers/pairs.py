@@ -237,7 +237,7 @@ def ask_asv(pairs: Sequence[Pair], interpreter: Interpreter, settings: str) -> I
             env,
         ),
     ):
-        # The environment is made before the clock starts, because a project has one.
+        # asv makes its environment before the clock starts, because a real project has one already.
         _output([*asv, "setup"], cwd=folder, env=env, timeout=ASV_TIMEOUT_S, codes=(0, 1))
         begun = time.monotonic()
         continuous = [*asv, "continuous", "a", "b", "--show-stderr"]

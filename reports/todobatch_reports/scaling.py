@@ -58,7 +58,7 @@ def fit_amdahl(workers: Sequence[int], speedups: Sequence[Ratio], *, cpus: int) 
     s = np.asarray(speedups, dtype=float)
     usable = np.isfinite(s) & (n <= cpus)
     n, s = n[usable], s[usable]
-    parallel = n > 1  # one worker has a speed-up of 1 whatever the fraction
+    parallel = n > 1  # with one worker the speed-up is 1 for any fraction
     n, s = n[parallel], s[parallel]
     if len(n) < 3:
         return None

@@ -119,9 +119,6 @@ def _write_data(figures: Figures, folder: Path) -> None:
             shutil.copyfile(figures.run.folder / name, folder / name)
 
 
-# MkDocs -------------------------------------------------------------------------------------------
-
-
 def _config_of_report_alone() -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load((ASSETS / "mkdocs.yml").read_text("utf-8"))
     return config | {
@@ -187,9 +184,6 @@ def move_scripts_into_files(site: Path) -> None:
             return f'<script src="{up}/{name}"></script>'
 
         page.write_text(INLINE_SCRIPT.sub(moved, page.read_text("utf-8")), "utf-8")
-
-
-# The output folder --------------------------------------------------------------------------------
 
 
 def check_replaceable(out: Path) -> None:

@@ -68,12 +68,14 @@ def test_one_block_decides_nothing() -> None:
 def test_a_loss_without_a_measured_reason_leaves_the_bottleneck_open() -> None:
     figures = figures_of()
 
-    def told(why: str) -> Figures:
+    def with_reason(why: str) -> Figures:
         winners = tuple(replace(w, reasons=(("threads", why),)) for w in figures.winners)
         return replace(figures, winners=winners)
 
-    assert readiness.bottleneck_known(told("the GIL: its 2 threads used 1 CPU")).state == "met"
-    assert readiness.bottleneck_known(told(UNEXPLAINED)).state == "inconclusive"
+    assert (
+        readiness.bottleneck_known(with_reason("the GIL: its 2 threads used 1 CPU")).state == "met"
+    )
+    assert readiness.bottleneck_known(with_reason(UNEXPLAINED)).state == "inconclusive"
 
 
 def test_an_open_verdict_leaves_the_strategy_open() -> None:

@@ -72,7 +72,7 @@ def test_a_quick_run_says_so_loudly_and_a_full_one_does_not(site_folder: Path) -
 def test_one_block_claims_no_limit_it_did_not_see() -> None:
     meta = made_up.full_meta(mode="quick", blocks=1, workloads=("example8",))
     text = pages.make(Figures.of(Run(meta, made_up.full_samples(meta)))).texts["scaling.md"]
-    assert "inconclusive whether 2 workers are faster than 1" in text
+    assert "inconclusive: the data do not separate 2 workers from 1" in text
     assert "as fast with" not in text
 
 

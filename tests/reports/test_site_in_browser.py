@@ -57,15 +57,17 @@ def browser(chromium: Path) -> Iterator[Browser]:
 
 
 class Visit:
-    """A page with what it said and asked for while it was open."""
+    """A page with its messages and requests."""
 
     def __init__(self, context: BrowserContext, origin: str) -> None:
         self.origin = origin
         self.page: Page = context.new_page()
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda error: self.said.append(f"pageerror: {error}"))
+        self.page.on(
+            "console", lambda message: self.messages.append(f"{message.type}: {message.text}")
+        )
+        self.page.on("pageerror", lambda error: self.messages.append(f"pageerror: {error}"))
         self.page.on("request", self._note)
 
     def _note(self, request: Request) -> None:
@@ -117,7 +119,7 @@ def wake(page: Page, name: str) -> Locator:
 def test_pages_say_nothing_in_the_console_and_ask_nobody_else(visit: Visit) -> None:
     for name in PAGES:
         visit.open(name)
-    assert visit.said == []
+    assert visit.messages == []
     assert visit.asked_elsewhere == []
 
 
@@ -181,7 +183,7 @@ def test_a_chart_comes_alive_when_hovered_and_nothing_moves(visit: Visit) -> Non
     assert "95 % interval" in tooltip.inner_text()
     assert page.evaluate("document.documentElement.scrollHeight") == before
     assert page.evaluate("window.shifted") == 0
-    assert visit.said == []
+    assert visit.messages == []
     assert visit.asked_elsewhere == []
 
 
@@ -196,7 +198,7 @@ def test_every_kind_of_chart_comes_alive(visit: Visit) -> None:
             assert panel.locator("svg path").count() == pictured
             woken += 1
     assert woken == 9
-    assert visit.said == []
+    assert visit.messages == []
 
 
 def test_a_chart_comes_alive_by_keyboard_too(visit: Visit) -> None:
@@ -239,7 +241,7 @@ def test_the_palette_can_be_switched_by_hand(visit: Visit) -> None:
         page.locator("label[for^=__palette]:visible").click()
         seen.append(page.evaluate(scheme))
     assert {"default", "slate"} <= set(seen)
-    assert visit.said == []
+    assert visit.messages == []
 
 
 def test_samples_can_be_downloaded(visit: Visit, run_folder: Path) -> None:
@@ -267,7 +269,7 @@ def test_search_finds_a_page(visit: Visit) -> None:
     page.locator(".md-search__input").press_sequentially("amdahl")
     result = page.locator(".md-search-result__link[href*='scaling.html']").first
     result.wait_for()
-    assert visit.said == []
+    assert visit.messages == []
     assert visit.asked_elsewhere == []
 
 

@@ -138,7 +138,7 @@ def test_every_shape_of_the_export_is_read(parse: Parse, shape: str, count: int)
         ({"description": "  "}, "the title is empty"),
         ({"description": 7}, "the description 7 is not text"),
         ({"description": "a\0b"}, "the control character U+0000"),
-        ({"description": "\ud800"}, "half a character"),
+        ({"description": "\ud800"}, "an unpaired surrogate"),
         ({"description": "a", "priority": "Q"}, "the priority 'Q' is not H, M or L"),
         ({"description": "a", "priority": ["H"]}, "the priority ['H'] is not H, M or L"),
         ({"description": "a", "due": "20260230T120000Z"}, "February 2026 has 28 days"),

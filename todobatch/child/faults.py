@@ -1,11 +1,10 @@
 """The faults of the drill, and the tasks that they occur in. The workers run this module.
 
 The fault strikes one of many tasks; all others do a little work. A file in a private folder, the
-mark, records when it first struck. A fault that strikes once finds the mark later and does nothing.
-Other faults strike each time the task is run.
+mark, records when it first struck. A fault that strikes once does nothing when it finds the mark;
+others strike each time.
 
-This module imports only the standard library, because subinterpreters and other packages' pools
-load it.
+It imports only the standard library, because subinterpreters and other pools load it.
 """
 
 import datetime as dt
@@ -85,12 +84,11 @@ def work(number: int, strike: Strike) -> Any:
 
 
 class Drilled(TaskBatchProcessor):
-    """Runs tasks whose titles are their numbers. A row is the number of its task."""
+    """Runs tasks whose titles are their numbers; `strike` defaults to the variable `SETTINGS`."""
 
     name = "drill"
 
     def __init__(self, *, today: dt.date | None = None, strike: Strike | None = None) -> None:
-        """Make the processor; `strike` defaults to the environment variable `SETTINGS`."""
         super().__init__(today=today)
         self._strike = strike or Strike(**json.loads(os.environ[SETTINGS]))
         # The process that makes the processor is the coordinator, which some faults kill.

@@ -30,9 +30,8 @@ class TaskSource(TypedDict):
 def batches_of(source: TaskSource, batches: int, batch_size: int, *, today: dt.date) -> list[Batch]:
     """Return `batches` full batches, repeating copies of the tasks if there are too few.
 
-    Every task is an object of its own, as in a real job. Without a GIL, threads that share an
-    object slow each other down, because they count its references. Raises EmptyInputError when the
-    source has no task.
+    Every task is an object of its own, as in a real job: without a GIL, threads that share an
+    object slow each other down. Raises EmptyInputError when the source has no task.
     """
     count = batches * batch_size
     tasks = list(islice(read(source, today=today), count))

@@ -5,9 +5,9 @@
     [1, 100, 100, 0.2]
     ]}
 
-The four numbers of a batch are its index, the position of its first task, its number of tasks, and
-the seconds that a worker spent on it. With a GIL these include waiting for other threads. A batch
-is not measured if a task of it was set aside or a worker was lost to it.
+The numbers of a batch are its index, its first task's position, its number of tasks, and the
+seconds that a worker spent on it. With a GIL these include waiting for other threads. A batch is
+not measured if a task of it was set aside or a worker was lost to it.
 
 The file is replaced as a whole, so a reader never finds a partial one. If two runs write the same
 file, the last one wins. The file holds `MOST_BATCHES` batches at most.

@@ -99,14 +99,12 @@ def run_batches(
     happens to batches that break. Batches that a `journal` contains are not run again, and the
     report includes them. New results are saved in it.
 
-    `order` says which batches are sent first, within a window of `WINDOW_TASKS` tasks: with
-    "priority" the most urgent ones, with "longest" those with the highest `costs`. The order
-    changes neither the rows nor the digest. `costs` records how long each batch takes, with any
-    order.
+    `order` says which batches are sent first within a window of `WINDOW_TASKS` tasks. With
+    "priority" these are the most urgent ones, with "longest" those with the highest `costs`. The
+    order changes neither the rows nor the digest. `costs` records how long each batch takes.
 
     A failing task or batch stops nothing: the report counts it. Raises UsageError,
-    ExecutorUnavailableError, StoreError of the journal, NoProgressError of the watchdog, and
-    whatever iterating `tasks` raises.
+    ExecutorUnavailableError, StoreError of the journal, NoProgressError, and the errors of `tasks`.
     """
     run = _Run(
         resolve(processor) if isinstance(processor, str) else processor,
@@ -163,7 +161,6 @@ class _Run:
         return PartSizes(self.workers, copies=can.needs_pickling, keep_rows=self.keep_rows)
 
     def report(self, feed: Feed) -> BatchReport:
-        """Run the batches of the feed, and return the report."""
         resumed_tasks = self.tally.tasks
         if self.hooks.on_feed is not None:
             self.hooks.on_feed(feed)
@@ -243,7 +240,6 @@ class _Times:
     """The first and the latest changes of size in all rounds, in seconds since `begun`."""
 
     def add(self, run: BatchRunner, began: float) -> None:
-        """Add an executor's statistics of a round."""
         for each in stats_of(run):
             add_stats(self.stats, each)
         for resize in resizes_of(run):
@@ -259,8 +255,7 @@ def _drive(
 ) -> Generator[Settled]:
     """Start the workers, and yield each batch when it is settled, in rounds until none is left.
 
-    A round ends when no batch may be sent now. Batches that wait for a retry are sent in the next
-    round.
+    A round ends when no batch may be sent now. The next one sends batches that wait for a retry.
     """
     begun = perf_counter()
     with opened() as run:
@@ -296,9 +291,8 @@ def workers_left() -> bool:
 class _Pump:
     """Drives an iterator in a second thread. Yields its items, and None while no item comes.
 
-    `_room` bounds the items that wait in `_queue`. Only the calling thread sets `_closed`. The
-    pump is abandoned when workers hang or the user interrupts: its thread is a daemon and ends with
-    the process.
+    `_room` bounds the items that wait in `_queue`. Only the calling thread sets `_closed`. When
+    workers hang or the user interrupts, the pump is abandoned; its thread is a daemon.
     """
 
     def __init__(self, source: Generator[Settled]) -> None:

@@ -11,8 +11,7 @@ Results are committed in groups. A commit waits until all commits together take 
 the time; `SHORTEST_S` and `LONGEST_S` bound the wait. The journal is one row that is replaced. Done
 batches are ranges, and the totals do not grow with the tasks, so file and memory stay small.
 
-SQLite locks the file while a run has it open, and the lock ends with the process. One thread uses
-a journal.
+SQLite locks the file while a run has it open; the lock ends with the process.
 """
 
 import hashlib
@@ -39,8 +38,7 @@ LONGEST_S: Seconds = 5.0
 WAIT_FOR_LOCK_S: Seconds = 3.0
 """Opening waits this many seconds for the lock, because a run that was just killed may hold it."""
 MAY_DIFFER = frozenset({"today", "input"})
-"""Fields of a job that may differ when it is resumed: the journal's date is used, and the input is
-compared by its content."""
+"""Fields of a job that may differ when it is resumed; the input is compared by its content."""
 
 Phase = Literal["running", "placing", "finished"]
 
@@ -200,7 +198,7 @@ class Journal:
             raise UsageError(
                 f"it is the journal of another job: {'; '.join(differences)}",
                 place=f"`journal` {self.path}",
-                remedy="describe the job as when it was begun, or name another file",
+                remedy="give the same job as before, or name another file",
             )
         self.job = job
         self.phase, self.tally, self.output = state["phase"], state["tally"], state["output"]

@@ -35,8 +35,7 @@ class Recovery:
     """The pause before the first retry. Each further pause is twice as long, up to
     `LONGEST_BACKOFF_S`. Other batches run meanwhile."""
     retry_failed: bool = False
-    """Whether to retry batches in which single tasks raise exceptions, too. The last result of such
-    a batch counts."""
+    """Whether to retry a batch when only some of its tasks raise; the last result counts."""
     deadline_s: Seconds | None = None
     """A batch that runs longer is stopped. Only executors that can kill a worker support it."""
     watchdog_s: Seconds | None = None
@@ -72,8 +71,7 @@ class Hooks:
     on_batch: Callable[[Batch, ProcessingResult], None] | None = None
     """Called with each batch and its final result."""
     on_feed: Callable[["Feed"], None] | None = None
-    """Called with the feed before anything is started. `Feed.in_flight` may be called from any
-    thread."""
+    """Called with the feed before the start; any thread may call `Feed.in_flight`."""
     on_ready: Callable[[], None] | None = None
     """Called when the workers are ready, before the clock starts."""
     on_done: Callable[[], None] | None = None

@@ -65,9 +65,9 @@ def longest_first(
 ) -> Iterator[Batch]:
     """Yield all batches, each time the longest one in the window.
 
-    `costs` maps a batch's index to its seconds. A batch that it does not contain is sent before all
-    others, because it may be long. Equal batches keep their order. See `urgent_first` for the
-    window and `most_passed`.
+    `costs` maps a batch's index to its seconds. A batch that it does not contain is sent first,
+    because it may be long. Equal batches keep their order. For the window and `most_passed` see
+    `urgent_first`.
 
     When the window holds all batches, the run takes at most 4/3 - 1/(3 workers) of the shortest
     possible time (R. L. Graham, "Bounds on multiprocessing timing anomalies", 1969).
@@ -88,7 +88,7 @@ def _best_first(
     feed = enumerate(batches)
     waiting: dict[int, tuple[Batch, int]] = {}  # by place, with the number of tasks before it
     heap: list[tuple[Any, int]] = []
-    read = sent = 0  # tasks
+    read = sent = 0
     more = True
     while True:
         while more and (read - sent < window_tasks or len(waiting) < 2):

@@ -19,8 +19,7 @@ from todobatch.processors.base import TASK_ERRORS, TaskBatchProcessor, digest_of
 from todobatch.units import Ratio, Seconds
 
 PART_S: Seconds = 0.03
-"""A part of a slow batch has about this many seconds of work. Sending a part costs 0.1 ms at
-most."""
+"""A part has about this many seconds of work. Sending one costs 0.1 ms at most."""
 PART_BYTES = 1_000_000
 """A part that is copied has at most this many characters of text, in its tasks or in its rows."""
 COPYING_AT_MOST: Ratio = 0.05

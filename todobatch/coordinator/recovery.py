@@ -13,9 +13,9 @@ isolated. A single task that breaks each of its `retries` + 1 runs is set aside.
 Batches of slow tasks are sent in parts from the start, so that all workers are busy to the end. A
 part that breaks is treated like a batch.
 
-`parts` makes one result from those of the parts: its aggregate and digest are those of a batch in
-which only the tasks set aside failed. A batch gives one result, but its tasks may have been *run*
-more than once.
+`parts` makes one result of all parts. Its aggregate and digest are those of a batch in which only
+the tasks set aside failed. A batch gives one result, but its tasks may have been *run* more than
+once.
 """
 
 import heapq
@@ -37,8 +37,8 @@ MOST_WAITING = 1_000
 """At most this many batches wait for a retry. If more do, the first is run at once. This bounds
 memory when every batch breaks."""
 HOPELESS_AFTER = 3
-"""After this many batches in a row of which no task succeeded, broken batches are set aside whole,
-without a split, until a batch comes back. This bounds time when every batch breaks."""
+"""After this many batches in a row without a successful task, broken batches are set aside without
+a split, until a batch comes back. This bounds time when every batch breaks."""
 POLL_S: Seconds = 0.02
 
 _Key: TypeAlias = int | tuple[int, int]

@@ -38,12 +38,10 @@ MOST_RESIZES_KEPT = 1_000
 """A run keeps at most this many `Resize` records: the first and the latest ones."""
 
 BatchRunner: TypeAlias = Callable[[Iterable[Batch]], Iterator[ProcessingResult]]
-"""What `Executor.open` returns: call it with batches, and it yields their results as they
-finish."""
+"""A function that `Executor.open` returns: it runs batches and yields results as they finish."""
 
 Placement: TypeAlias = Literal["spread", "none"]
-"""Where workers run. With ``"spread"`` each worker stays on one of the allowed CPUs, in turn. With
-``"none"`` the system chooses."""
+"""With ``"spread"`` each worker stays on one CPU; with ``"none"`` the system chooses CPUs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +63,7 @@ class Capabilities:
 class Executor(ABC):
     """One way to run batches in parallel.
 
-    A subclass defines `name`, `summary`, `capabilities` and `open`, and passes the suite in
-    ``tests/contract``.
+    A subclass defines `name`, `summary`, `capabilities` and `open`; see also ``tests/contract``.
     """
 
     name: ClassVar[str]
@@ -144,8 +141,8 @@ class Executor(ABC):
         again while other batches are in flight.
 
         Raises ExecutorUnavailableError when the executor does not work here or a worker does not
-        start. Raises UsageError for a number of workers outside 1 to `MAX_WORKERS`, and for a
-        deadline that is not above 0 or that the executor cannot keep.
+        start. Raises UsageError for a number of workers outside 1 to `MAX_WORKERS`. It also does so
+        for a deadline that is not above 0 or that the executor cannot keep.
         """
 
     def run(

@@ -66,7 +66,7 @@ class Coroutines(Executor):
                     while finished := runner.run(one_pass.wait()):
                         yield from finished
                     for task in tasks:
-                        task.result()  # raises what reading the input raised
+                        task.result()  # raises the input's error, if there is one
                 finally:
                     for task in tasks:
                         task.cancel()

@@ -120,7 +120,6 @@ class _Elastic(Pass):
         self._parkings = [0] * workers
 
     def work(self, worker: Worker, share: int) -> None:
-        """Process batches until the input ends, then wake parked workers. See `Pass.work`."""
         super().work(worker, share)
         with self._gate:
             self._gate.notify_all()
@@ -135,11 +134,9 @@ class _Elastic(Pass):
         )
 
     def resizes(self) -> tuple[Resize, ...]:
-        """Return the first size and the latest ones, at most `MOST_RESIZES_KEPT`."""
         return (self._beginning, *self._resizes)
 
     def results_as_they_come(self) -> Iterator[ProcessingResult]:
-        """Yield results, and resize the pool after each window."""
         tasks = batches = 0
         begun = perf_counter()
         for result in super().results_as_they_come():

@@ -202,9 +202,6 @@ def _did_not_start(cause: str) -> ExecutorUnavailableError:
     )
 
 
-# In the worker.
-
-
 def _serve(
     link: int,
     file: int,

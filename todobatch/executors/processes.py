@@ -173,9 +173,6 @@ def _detach(there: Any) -> int:
     return number
 
 
-# In the worker.
-
-
 def _serve(
     link: socket.socket,
     file: int,

@@ -19,9 +19,8 @@ class WorkerStats:
     worker: str
     """The worker's name, as in `WorkerSeen.worker`."""
     busy_s: Seconds
-    """Time that the worker spent on batches, repeated runs included. It includes pickling where
-    batches are copied, and waiting: with a GIL for other threads, in `coroutines` for what a batch
-    awaits."""
+    """Time that the worker spent on batches, repeated runs included. Pickling counts too, and so
+    does waiting for the GIL or, in `coroutines`, for what a batch awaits."""
     idle_s: Seconds
     """Time that the worker spent without a batch."""
     steals: int = 0

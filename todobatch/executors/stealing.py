@@ -5,9 +5,9 @@
          ──► stock of worker n (deque) ──► worker n ─┘
 
 Workers read the feed less often than those of `threads`, and stay balanced when some batches take
-far longer than others (Blumofe and Leiserson, "Scheduling multithreaded computations by work
-stealing", 1999). A worker takes batches from the left end of its stock. A thief takes half of the
-batches in a stock from its right end.
+far longer than others. Source: Blumofe and Leiserson, "Scheduling multithreaded computations by
+work stealing", 1999. A worker takes batches from the left end of its stock. A thief takes half of
+the batches in a stock from its right end.
 
 `Pass._feed_lock` guards the feed and the filling of stocks. Taking a batch needs no lock, because a
 deque's `popleft` and `pop` are atomic with and without a GIL. A worker is finished when the feed is
@@ -47,7 +47,6 @@ class _Stealing(Pass):
         self._stolen = [0] * workers
 
     def work(self, worker: Worker, share: int) -> None:
-        """Process batches from the stock, the feed or another worker's stock; see `Pass.work`."""
         self._names[share] = worker.label
         try:
             while results := self._chunk(worker, share):

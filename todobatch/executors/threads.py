@@ -11,8 +11,8 @@ so no batch waits behind a long one.
 
 `Pass._feed_lock` guards the iterator, `Pass._closed` and the filling of chunks. Taking a batch from
 a chunk needs no lock, because a deque's `popleft` and `pop` are atomic with and without a GIL. Each
-worker acquires its semaphore before it pulls, and the caller releases it after it has yielded the
-results, so results cannot pile up in front of a slow caller.
+worker acquires its semaphore before it pulls. The caller releases it after it has yielded the
+results, so results cannot pile up.
 
 Whether threads run on several CPUs is up to the interpreter: see `runtime.gil_enabled`. All threads
 share one processor; a copy for each was not faster without a GIL.

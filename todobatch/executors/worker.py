@@ -13,9 +13,8 @@ from todobatch.units import Seconds
 class Worker:
     """Runs batches in one worker, and records times, CPU and GIL state with each result.
 
-    An executor makes one in each worker, and only that worker's thread uses it. `label` names the
-    worker and `start_method` says what it is: see `WorkerSeen`. With `keep_rows` each task's row
-    stays in the results.
+    An executor makes one in each worker, and only that worker's thread uses it. For `label` and
+    `start_method` see `WorkerSeen`. With `keep_rows` the results keep each task's row.
     """
 
     def __init__(

@@ -6,9 +6,8 @@
     feed ──► submit, one call a batch ──► the pool ──► done (queue of futures) ──► caller
 
 At most `IN_FLIGHT_PER_WORKER` batches a worker are in flight. The caller's thread owns the feed and
-the table of pending futures; workers reach only the queue `done`. When a worker dies and the pool
-breaks, each batch in flight becomes a result with the fault "crashed", and a new pool runs the
-rest.
+the table of pending futures; workers reach only the queue `done`. When a pool breaks, each batch in
+flight fails with the fault "crashed", and a new pool runs the rest.
 """
 
 import os

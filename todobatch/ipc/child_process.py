@@ -48,8 +48,7 @@ PRINTED_KEPT = 65_536
 KILLED_TIMEOUT_S: Seconds = 60.0
 """`ChildProcess.end` waits at most this many seconds for a process that it has killed."""
 SLICE_S: Seconds = 0.25
-"""One wait lasts at most this many seconds, so a stop of this process uses up no more of a
-timeout."""
+"""A wait lasts at most this many seconds, so a stop of this process costs no more of a timeout."""
 _CHUNK = 65_536
 _MOST_READS = 16
 
@@ -102,8 +101,7 @@ class ChildProcess:
         `folder` its working folder. Without `channels` the process gets no further arguments, and
         can neither receive nor send. With `output` "keep", the end of its standard error is kept in
         `printed`; with "show", both its outputs go to this process's standard error. With
-        `hold_interrupt` it starts with SIGINT blocked, so that no signal is lost before it has a
-        handler. It unblocks SIGINT itself.
+        `hold_interrupt` it starts with SIGINT blocked, and must unblock it when it has a handler.
         """
         with _opened(talking=channels, keeping=output == "keep") as (parent_ends, child_ends):
             talk = child_ends[:2] if channels else ()

@@ -32,7 +32,7 @@ def from_json(kind: type[T], data: Any, *, place: str = "") -> T:
     """Make an object of the dataclass `kind` from decoded JSON, the reverse of `to_json`.
 
     Fields with a default may be missing. Raises UsageError for a field that is unknown, missing or
-    of another type. Its place is `place`, by default the name of the dataclass, and the field.
+    of another type. The error names `place` (by default the dataclass) and the field.
     """
     place = place or kind.__name__
     if not isinstance(data, dict):

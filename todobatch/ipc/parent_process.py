@@ -19,7 +19,6 @@ class ParentProcess:
     """
 
     def __init__(self, control: int, events: int) -> None:
-        """Make a parent from its channels' descriptors, which child processes do not inherit."""
         for descriptor in (control, events):
             os.set_inheritable(descriptor, False)
         self.control = control

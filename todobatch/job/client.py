@@ -39,8 +39,8 @@ def run_job(
 ) -> JobReport:
     """Run a job in a new process and return its report; pass its other events to `on_event`.
 
-    `executable` is the Python that runs it, `environment` is the whole environment of its process,
-    and `name` is what errors call that Python (its path by default).
+    `executable` is the Python that runs it, `environment` the whole environment of its process.
+    `name` is the name of that Python in errors, by default its path.
 
     The first Ctrl-C lets the batches in flight finish, and the report says ``interrupted``. The
     second one kills the process with its workers and raises KeyboardInterrupt. Raises the error of
@@ -72,8 +72,7 @@ class _Last:
     """The last event of a process, and whether a Ctrl-C was passed on to it."""
 
     event: Event | None
-    """The report or error; `alive` if the process sent nothing after it; None if the process
-    ended."""
+    """The report, the error, or `alive` if nothing came after it; None if the process ended."""
     interrupted: bool
     """Whether SIGINT was sent to the process."""
 

@@ -2,8 +2,8 @@
 
 The parent (`todobatch.job.client`) sends the job and gets events. When the parent ends, this
 process and all its workers end too. After the first SIGINT no further batch is sent, and those in
-flight finish. The second one ends the process at once. Standard output and error belong to the
-user's code.
+flight finish. The second one ends the process at once. The user's code owns standard output and
+error.
 
 Events: `hello` (this interpreter), `resumed`, `skipped` (a broken record), `progress`, and at the
 end `report` or `error`. With a watchdog, `alive` is sent at intervals while batches run, and then
@@ -59,8 +59,8 @@ ALIVE_EVERY_S: Seconds = 0.5
 class Engine:
     """One job, from its description to its last event.
 
-    One thread uses it, with two exceptions that only send: the worker that reads the input reports
-    broken records, and `_Heartbeat` runs in a thread of its own.
+    One thread uses it. Two others only send: the worker that reads the input, for broken records,
+    and `_Heartbeat`.
     """
 
     def __init__(self, job: Job, parent: ParentProcess) -> None:
@@ -83,7 +83,7 @@ class Engine:
         facts = runtime.facts()
         self._send("hello", facts=facts, cpus=runtime.cpus_available())
         signal.signal(signal.SIGINT, self._interrupt)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the parent blocked it
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by the parent
         try:
             with (
                 open_journal(self._job) or nullcontext() as journal,
@@ -308,7 +308,6 @@ class _Heartbeat:
         self._thread: threading.Thread | None = None
 
     def begin(self, feed: Feed) -> None:
-        """Call `beat` once, and start the thread."""
         self._beat(feed)
         self._thread = threading.Thread(
             target=self._run, args=(feed,), name="todobatch-heartbeat", daemon=True

@@ -1,4 +1,4 @@
-"""Opens the journal and the costs of a job, and refuses names of files used otherwise."""
+"""Opens a job's journal and costs, unless the job uses the file for something else."""
 
 import hashlib
 from pathlib import Path

@@ -27,8 +27,7 @@ TAIL_BYTES = 4096
 def open_rows(name: str, source: str | None, journal: "Journal | None") -> "RowFile":
     """Open a file for rows.
 
-    Raises UsageError for a file that must not be overwritten, and StoreError when it cannot be
-    opened.
+    Raises UsageError for a file that must not be overwritten, and StoreError if opening fails.
     """
     path = Path(name).resolve()  # a link is followed, not replaced
     if not name or path.is_dir():
@@ -54,8 +53,7 @@ class RowFile:
     """Rows as JSON Lines, in the order in which batches finish.
 
     Rows are written to ``<path>.part``, which is moved to ``<path>`` when the job is complete. So
-    an earlier complete file is never replaced by a partial one. A device or a pipe is written to
-    directly.
+    no partial file ever replaces a complete one. Devices and pipes are written to directly.
 
     A resumed job removes the rows that its journal does not know, and appends new ones. The file
     may have its final name already.
@@ -143,7 +141,7 @@ class RowFile:
             if plain:
                 os.fsync(self._file.fileno())
             if complete and plain and not self._placed:
-                self._part.replace(self.path)  # before the lock is released
+                self._part.replace(self.path)  # move the file before the lock is released
                 sync_folder(self.path.parent)
             self._file.close()
             if complete and plain:

@@ -35,7 +35,6 @@ class Job:
     generate: int | None = None
     """How many tasks to generate instead of reading a file."""
     seed: int = 0
-    """The seed of the generated tasks."""
     strict: bool = False
     """Whether the first broken record of the input ends the job."""
     workload: str = "pipeline"
@@ -52,7 +51,6 @@ class Job:
     order: Order = "input"
     recovery: Recovery = field(default_factory=Recovery)
     output: str | None = None
-    """The file that rows are written to."""
     journal: str | None = None
     """The file that records the job's progress, so that it can be resumed."""
     costs: str | None = None

@@ -46,9 +46,8 @@ class TaskBatchProcessor(ABC):
 
     name: ClassVar[str] = "custom"
     splittable: ClassVar[bool] = True
-    """Whether a batch of slow tasks may be run in parts. It requires that `process_batch` returns a
-    row for each task, so it is False in a subclass that overrides `process_batch` without setting
-    this."""
+    """Whether a batch of slow tasks may be run in parts. `process_batch` must then return a row for
+    each task. A subclass that overrides it has False by default."""
     summary_is_safe: ClassVar[bool] = True
     """Whether the coordinator may call `summarise`, because it cannot crash its process. It is
     False in a subclass that overrides `summarise` without setting this or `splittable`. Executors
@@ -201,14 +200,13 @@ def failed_result(
 def digest_of(index: int, rows: Sequence[Json], partial: Mapping[str, Any]) -> int:
     """Return the SHA-256 of a batch's position and output in canonical JSON, as a number.
 
-    A run's digest is the sum of its batches' digests modulo 2**256, which does not depend on the
-    order in which they finish (the additive set hash of Bellare and Micciancio, "A new paradigm for
-    collision-free hashing", 1997). Raises TypeError or ValueError when a row is not JSON,
-    and RecursionError when it is nested too deeply.
+    A run's digest is the sum of its batches' digests modulo 2**256, so their order makes no
+    difference. Source: Bellare and Micciancio, "A new paradigm for collision-free hashing", 1997.
+    Raises TypeError or ValueError when a row is not JSON, and RecursionError when it is nested too
+    deeply.
 
     Long texts are replaced by their own hashes, because writing them as JSON takes five times as
-    long as hashing them. This applies to texts in the aggregate, and to rows if all are texts and
-    the first is long.
+    long as hashing them. Rows are treated so only if all are texts and the first is long.
     """
     if rows and _is_long(rows[0]) and {*map(type, rows)} == {str}:
         rows = [_hash(str(row)) for row in rows]

@@ -15,7 +15,7 @@ def urgency_milli(task: Task, today: dt.date) -> int:
     """Return the urgency in rounded thousandths, so sums are exact in any order; 0 if done.
 
     Source: Taskwarrior's urgency polynomial with its default coefficients (due 12, priority 6, 3.9,
-    1.8, project 1, tags 1, age 2, waiting -3); the ten priorities stand in for its three.
+    1.8, project 1, tags 1, age 2, waiting -3). The ten priorities replace its three.
     """
     if task.done:
         return 0

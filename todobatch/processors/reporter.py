@@ -1,4 +1,4 @@
-"""`TaskReporter`: counts tasks and completion rates, which merge exactly in any order."""
+"""`TaskReporter`: counts tasks and computes completion rates, in parts that merge in any order."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -116,7 +116,7 @@ class IoWait(TaskBatchProcessor):
         return len(task.title)
 
     async def process_task_async(self, task: Task) -> Json:
-        """Await the same time, and return the length of the title."""
+        """Await 5 ms, and return the length of the title."""
         await asyncio.sleep(IO_WAIT_S)
         return len(task.title)
 

@@ -2,8 +2,7 @@
 
 The processor starts the server when it is made, which is before any clock starts. The server is a
 process of its own, so it shares no GIL with a worker, and one server serves all workers. It ends
-with the processor that started it. A processor that is sent to a worker keeps the address and
-starts no server.
+with the processor that started it. A copy in a worker keeps the address and starts none.
 
 A run's figures include the server's CPU time and memory, for every approach. To exclude them, start
 `web_server` separately and set ``TODOBATCH_HTTP=host:port``.

@@ -46,8 +46,7 @@ class Reading:
 class Input:
     """The bytes of an input. System errors while reading become `InputError`.
 
-    They are caught here, because a ``try`` around the whole loop would also catch the caller's
-    errors.
+    A ``try`` around the whole loop instead would also catch the caller's errors.
     """
 
     def __init__(self, stream: BinaryIO, file: str) -> None:

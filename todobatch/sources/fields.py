@@ -1,7 +1,6 @@
 """Parses the fields of a task. All formats use it, so all refuse the same values.
 
-Each function turns the text or JSON value of a field into what `Task` holds, or raises
-`FieldError`.
+Each function converts the text or JSON value of a field for `Task`, or raises `FieldError`.
 """
 
 import datetime as dt
@@ -12,8 +11,7 @@ from functools import lru_cache
 from todobatch.model import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 LONGEST_LINE = 10_000
-"""A line or title has at most this many characters; longer ones come from binary files or unclosed
-quotes."""
+"""A line or title has at most this many characters; longer ones are binary or have open quotes."""
 
 STATUSES = ("pending", "waiting", "overdue", "completed")
 """The valid values of `Task.status`."""
@@ -57,7 +55,7 @@ def parse_text(text: str, what: str) -> str:
             text.encode()
         except UnicodeEncodeError as error:
             code = ord(text[error.start])
-            raise FieldError(f"the {what} holds half a character (U+{code:04X})") from None
+            raise FieldError(f"the {what} holds an unpaired surrogate (U+{code:04X})") from None
     return text.strip()
 
 

@@ -58,7 +58,7 @@ def _draw(
     header = alt.Header(
         title=None,
         labelAngle=0,
-        # Left-aligned, with room to the right: a reader's font may be wider than ours.
+        # There is room to the right, because a reader's font may be wider.
         labelAlign="left",
         labelOrient="left" if wide else "top",
         labelAnchor=alt.Undefined if wide else "start",

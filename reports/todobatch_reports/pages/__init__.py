@@ -32,7 +32,7 @@ def make(figures: Figures, *, alone: bool = True) -> Pages:
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
-        # Text from a run is escaped, and a missing name is an error instead of a gap.
+        # This escapes text from a run, and makes a missing name an error.
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -44,7 +44,7 @@ class Pages:
 
 
 def _markup(drawing: Drawing) -> Markup:
-    # Markdown would end the block of HTML at an empty line.
+    # An empty line would end the block of HTML in Markdown.
     return Markup(" ".join(drawing.svg.split("\n")))  # noqa: S704 - Vega escapes the text in it
 
 

@@ -36,11 +36,13 @@ def context(figures: Figures, _pages: Pages) -> dict[str, Any]:
     """Fill assets/templates/method.md."""
     meta = figures.meta
     left_out = meta.plan.left_out
+    rows = [
+        (MACHINE.get(name, name.replace("_", " ")), _machine_value(name, value))
+        for name, value in meta.machine.items()
+    ]
     shapes = [(s.workload, s.batches, s.batch_size, stresses(s.workload)) for s in meta.plan.shapes]
     return {
-        "machine_table": tables.table(
-            "The machine", ("Property", "Value"), _machine_rows(figures), kinds="ww"
-        ),
+        "machine_table": tables.table("The machine", ("Property", "Value"), rows, kinds="ww"),
         "interpreter_table": tables.table(
             "The interpreters",
             ("Interpreter", "Version", "Build", "GIL", "Compiler", "Configured with"),
@@ -67,11 +69,6 @@ def context(figures: Figures, _pages: Pages) -> dict[str, Any]:
             *((name, metadata.version(name)) for name in BUILT_WITH),
         ],
     }
-
-
-def _machine_rows(figures: Figures) -> Iterator[tuple[str, object]]:
-    for name, value in figures.meta.machine.items():
-        yield MACHINE.get(name, name.replace("_", " ")), _machine_value(name, value)
 
 
 def _machine_value(name: str, value: object) -> object:

@@ -121,7 +121,7 @@ def _steps_table(figures: Figures, workload: str, steps: list[list[scaling.Step]
 NO_GAIN = {
     "slower": "slower with {} workers than with {}",
     "equivalent": "as fast with {} workers as with {}, within 2 %",
-    "inconclusive": "inconclusive whether {} workers are faster than {}",
+    "inconclusive": "inconclusive: the data do not separate {} workers from {}",
 }
 
 

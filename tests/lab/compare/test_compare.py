@@ -231,7 +231,7 @@ def test_another_todobatch_is_what_is_compared_and_stands_in_the_heading() -> No
     assert "todobatch 9.9.9, commit abcdef0 with changes" in as_text(outcome)
 
 
-def test_what_one_side_does_not_tell_is_no_difference() -> None:
+def test_a_fact_that_one_side_lacks_is_not_a_difference() -> None:
     run = taken()
     known = replace(run, meta=replace(run.meta, machine={**run.meta.machine, "kernel": "Linux 6"}))
     assert compared(known, run).differences == compared(run, known).differences == ()

@@ -38,7 +38,7 @@ def test_welch_is_what_scipy_computes() -> None:
     )
 
 
-def test_groups_without_spread_are_told_apart_exactly() -> None:
+def test_groups_without_spread_are_compared_exactly() -> None:
     same, apart = Unpaired((1.0, 1.0), (1.0, 1.0)), Unpaired((1.0, 1.0), (2.0, 2.0))
     assert (same.p_value(), apart.p_value()) == (1.0, 0.0)
     assert apart.ratio() == Estimate(math.e, math.e, math.e)
@@ -78,7 +78,7 @@ def test_a_date_that_cannot_be_read_makes_no_pair() -> None:
     assert row_of(compared(run, undated), SEQ).method == "welch"
 
 
-def test_control_loads_take_the_drift_between_two_runs_out() -> None:
+def test_control_loads_remove_the_drift_between_two_runs() -> None:
     times = {**TIMES, WAITS: 0.5}
     new = {**times, FREE: 0.55 * 1.10}
     calm, slow = taken(times, controls=True), taken(new, day=9, slowness=1.5, controls=True)
@@ -100,7 +100,7 @@ def test_a_block_without_its_control_load_is_not_guessed() -> None:
 
 
 @pytest.mark.parametrize("day", [5, 6])
-def test_of_one_block_nothing_can_be_told(day: int) -> None:
+def test_one_block_is_inconclusive(day: int) -> None:
     times = {cell: 2 * wall for cell, wall in TIMES.items()}
     outcome = compared(taken(blocks=1), taken(times, day=day, blocks=1))
     assert {row.verdict for row in outcome.rows} == {"inconclusive"}

@@ -96,7 +96,7 @@ def test_every_check_has_a_made_up_trouble() -> None:
     assert names == {each.name for each in checks.examine(QUIET)}
 
 
-def test_what_the_system_does_not_tell_is_neither_good_nor_bad() -> None:
+def test_an_unknown_property_is_neither_good_nor_bad() -> None:
     findings = {each.name: each for each in checks.examine(SILENT)}
     unknown = {name for name, each in findings.items() if each.seen == UNKNOWN}
     # These are known of this process and its interpreters on any system.
@@ -110,7 +110,7 @@ def test_a_hypervisor_that_never_reported_steal_time_is_not_called_free_of_it() 
     assert "may not report" in found(facts, "steal time").seen
 
 
-def test_a_counter_without_time_between_its_readings_tells_nothing() -> None:
+def test_a_counter_without_time_between_its_readings_is_unknown() -> None:
     assert found(replace(QUIET, after=QUIET.before), "steal time").seen == UNKNOWN
 
 

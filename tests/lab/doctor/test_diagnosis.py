@@ -102,7 +102,7 @@ def test_without_an_interpreter_there_are_findings_and_the_way_to_get_one(
 
 
 @pytest.mark.usefixtures("quick_measures")
-def test_samples_that_cannot_be_taken_are_a_finding_not_a_crash(
+def test_failing_samples_are_a_finding_not_a_crash(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(*_: object) -> Iterator[Pair]:
@@ -194,7 +194,7 @@ def test_show_has_a_line_for_each_warning_of_the_run() -> None:
     assert lines == ["Doctor: power: on a battery"]
 
 
-def test_show_tells_of_a_busy_machine_once() -> None:
+def test_show_reports_a_busy_machine_once() -> None:
     run = made_up.run_of({made_up.SEQ: made_up.drifting(1.0)})
     busy = found(before(load=6.0), "load of others")
     meta = replace(

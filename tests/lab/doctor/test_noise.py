@@ -43,7 +43,7 @@ def test_which_of_a_pair_is_called_a_is_drawn_so_that_order_makes_no_difference(
     assert summary.spread == pytest.approx(math.log(2), rel=0.02)
 
 
-def test_two_pairs_are_taken_however_short_the_time() -> None:
+def test_two_pairs_are_measured_however_short_the_time() -> None:
     taken = list(noise.measure_pairs(sampler(), "3.14", 1e-9, random.Random(5)))
     assert len(taken) == noise.LEAST_PAIRS
 
@@ -102,7 +102,7 @@ def test_more_time_finds_smaller_differences_and_too_little_finds_none() -> None
     assert effects == sorted(effects, reverse=True)
 
 
-def test_a_mean_that_is_not_zero_is_said_to_be_wrong() -> None:
+def test_a_mean_that_is_not_zero_is_a_note() -> None:
     right = noise.summarise([Pair(0.30, 0.31, 1.0), Pair(0.31, 0.30, 1.0)] * 5, "3.14")
     wrong = noise.summarise([Pair(0.33, 0.30, 1.0), Pair(0.34, 0.30, 1.0)] * 5, "3.14")
     assert right is not None

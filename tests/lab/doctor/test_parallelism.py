@@ -27,7 +27,7 @@ def test_the_cpus_that_two_busy_processes_got_are_checked(
     assert finding.effect.startswith(effect)
 
 
-def test_on_one_cpu_nothing_is_said_of_two() -> None:
+def test_one_cpu_gives_a_note() -> None:
     finding = parallelism.check(Parallelism((1.0,), (1.0,)), 1)
     assert (finding.severity, finding.seen) == ("note", "there is only one CPU")
 

@@ -61,7 +61,7 @@ def test_the_files_of_a_system_are_read_as_the_kernel_writes_them(tmp_path: Path
     assert (facts.hottest_c, facts.on_battery) == (57.5, True)
 
 
-def test_a_system_without_these_files_tells_nothing(tmp_path: Path) -> None:
+def test_without_these_files_everything_is_unknown(tmp_path: Path) -> None:
     facts = system.gather(system.take_snapshot(tmp_path), DESCRIBED, root=tmp_path)
     assert replace(facts.before, at=0.0) == MUTE
     settings = (facts.governors, facts.quota, facts.swap_used)

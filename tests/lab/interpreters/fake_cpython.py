@@ -72,14 +72,14 @@ FACTS = {
 def python_script(facts: dict[str, object], missing: str = "") -> str:
     """An executable that answers as an interpreter does that is asked what it is."""
     answer = {"facts": {**facts, "executable": "@self@"}, "prefix": "@self@", "missing": "@list@"}
-    said = json.dumps(answer)
+    printed = json.dumps(answer)
     for name in ("@free@", "@optimized@"):
-        said = said.replace(f'"{name}"', name)
+        printed = printed.replace(f'"{name}"', name)
     listed = f'$(test -z "{missing}" || echo \'"{missing}"\')'
     return (
         "#!/bin/sh\n"
         f"missing={listed}\n"
-        f'sed -e "s|@self@|$0|g" -e "s|\\"@list@\\"|[$missing]|" <<\'END\'\n{said}\nEND\n'
+        f'sed -e "s|@self@|$0|g" -e "s|\\"@list@\\"|[$missing]|" <<\'END\'\n{printed}\nEND\n'
     )
 
 

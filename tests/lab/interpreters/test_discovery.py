@@ -51,18 +51,19 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
 
 def answering(version: str = "3.99.1", **changes: object) -> str:
     """A script that answers as that interpreter would."""
-    told = {"free_threaded_build": False, "optimized_build": False, **changes, "version": version}
-    return fake_cpython.python_script({**fake_cpython.FACTS, **told})
+    flags = {"free_threaded_build": False, "optimized_build": False}
+    reported = {**flags, **changes, "version": version}
+    return fake_cpython.python_script({**fake_cpython.FACTS, **reported})
 
 
 def made(spec: str, **changes: object) -> Interpreter:
-    told: RuntimeFacts = {**facts(), "version": "3.14.7"}
-    told.update({"free_threaded_build": spec.endswith("t"), "optimized_build": False})
-    told.update({"lto_build": False, "debug_build": False})
+    reported: RuntimeFacts = {**facts(), "version": "3.14.7"}
+    reported.update({"free_threaded_build": spec.endswith("t"), "optimized_build": False})
+    reported.update({"lto_build": False, "debug_build": False})
     origin = changes.pop("origin", "cache")
-    told.update(changes)  # type: ignore[typeddict-item]
+    reported.update(changes)  # type: ignore[typeddict-item]
     path = Path(f"/{origin}/python{spec}")
-    return Interpreter(spec, path, told, origin)  # type: ignore[arg-type]
+    return Interpreter(spec, path, reported, origin)  # type: ignore[arg-type]
 
 
 def test_a_shim_that_exists_but_does_not_run_is_not_an_interpreter(put: Put) -> None:
@@ -96,13 +97,13 @@ def test_a_script_that_hangs_is_given_up_and_killed_with_its_children(
         assert alive.read() == b""
 
 
-def test_an_executable_of_another_version_than_its_name_says_is_not_taken(put: Put) -> None:
+def test_an_executable_of_another_version_than_its_name_is_not_chosen(put: Put) -> None:
     put("python3.99", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     with pytest.raises(InterpreterMissingError, match=r"it is 3\.1\d"):
         find("3.99")
 
 
-def test_a_program_that_is_not_python_is_told_by_what_it_said(put: Put) -> None:
+def test_a_program_that_is_not_python_is_recognised_by_its_output(put: Put) -> None:
     path = put("python3.99", "#!/bin/sh\necho hello\n")
     with pytest.raises(InterpreterMissingError, match="not Python: it printed 'hello'"):
         find(str(path))
@@ -162,7 +163,7 @@ def test_the_better_pair_is_chosen_where_there_are_two() -> None:
     assert list(chosen.values()) == better
 
 
-def test_what_sets_two_builds_apart_is_said() -> None:
+def test_differences_between_two_builds_are_named() -> None:
     apart = differences(made("3.14", optimized_build=True), made("3.14t", version="3.14.2"))
     assert apart == [
         "version: 3.14.7 (3.14), 3.14.2 (3.14t)",
@@ -203,7 +204,7 @@ def test_a_version_that_cannot_be_is_refused_with_the_reason(spec: str, reason: 
 
 
 @pytest.mark.parametrize("place", ["nothing/here", "."])
-def test_a_path_without_a_program_is_said_to_be_that(place: str, tmp_path: Path) -> None:
+def test_a_path_without_a_program_is_an_error(place: str, tmp_path: Path) -> None:
     with pytest.raises(InterpreterMissingError, match=r"no such file|it is a folder"):
         find(str(tmp_path / place) + ("/" if place == "." else ""))
 
@@ -219,11 +220,11 @@ def test_the_real_pair_is_found_and_says_what_it_is(each_python: Interpreter) ->
     threaded = each_python.spec.endswith("t")
     assert each_python.facts["free_threaded_build"] is threaded
     assert each_python.facts["gil_enabled"] is not threaded
-    said = subprocess.run(
+    printed = subprocess.run(
         [each_python.executable, "-c", "import sys; print(sys._is_gil_enabled())"],
         check=True,
         capture_output=True,
         text=True,
         env={name: value for name, value in os.environ.items() if name != "PYTHON_GIL"},
     ).stdout.strip()
-    assert said == str(not threaded)
+    assert printed == str(not threaded)

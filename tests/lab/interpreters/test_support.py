@@ -38,13 +38,13 @@ def test_a_worker_has_todobatch_its_dependencies_and_the_users_modules_and_the_g
         env=env,
         cwd="/",
     )
-    said = json.loads(done.stdout)
-    assert Path(said["todobatch"]).resolve() == Path(todobatch.__file__).resolve()
-    assert Path(said["psutil"]).is_relative_to(support.support_folder(each_python))
-    assert said["mine"] == str(tmp_path / "mine.py")
-    assert said["gil"] is not each_python.facts["free_threaded_build"]
+    printed = json.loads(done.stdout)
+    assert Path(printed["todobatch"]).resolve() == Path(todobatch.__file__).resolve()
+    assert Path(printed["psutil"]).is_relative_to(support.support_folder(each_python))
+    assert printed["mine"] == str(tmp_path / "mine.py")
+    assert printed["gil"] is not each_python.facts["free_threaded_build"]
     # The controller's own packages, built for another interpreter, stay out.
-    assert not said["typer"]
+    assert not printed["typer"]
 
 
 def test_the_two_builds_have_folders_of_their_own(

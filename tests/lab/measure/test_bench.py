@@ -90,7 +90,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was_and_keeps_what_it_had(
     assert [each.number for each in after.samples] == list(range(16))
 
 
-def test_ctrl_c_saves_tells_how_to_go_on_and_exits_130(options: list[str], tmp_path: Path) -> None:
+def test_ctrl_c_saves_names_resume_and_exits_130(options: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = start(*options, "--blocks", "50", "-o", folder)
     wait_for(lambda: lines(folder) >= 3, process)  # the third may be under way still
@@ -220,7 +220,7 @@ def test_a_run_of_other_interpreters_is_not_resumed(options: list[str], tmp_path
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["--workers", "0"], 2, "--workers: 0"),
         (["--workers", "10000"], 2, "--workers: 10000"),
@@ -247,11 +247,11 @@ def test_bad_input_ends_before_anything_is_measured(
     tmp_path: Path,
     arguments: list[str],
     code: int,
-    said: str,
+    message: str,
 ) -> None:
     done = run_todobatch("bench", *arguments, cwd=tmp_path)
     assert done.returncode == code, done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
     assert "remedy: " in done.stderr
     assert list(tmp_path.iterdir()) == []
 

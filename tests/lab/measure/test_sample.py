@@ -73,7 +73,7 @@ def test_all_executors_and_interpreters_give_one_digest(sampler: Sampler) -> Non
     assert len(digests) == 1
 
 
-def test_nothing_in_a_sample_tells_whose_machine_it_is(sampler: Sampler) -> None:
+def test_a_sample_contains_no_name_of_user_or_machine(sampler: Sampler) -> None:
     sample = take(sampler, Cell("validate", "3.14", "sequential", 1))
     assert sample.pyperf.keys() <= {
         *("cpu_freq", "cpu_temp", "date", "duration", "load_avg_1min", "value")

@@ -41,7 +41,7 @@ def take_all(
         return list(schedule.run(opened, Scripted(answer), ignore))
 
 
-def test_every_cell_is_taken_once_a_block_in_its_order(tmp_path: Path) -> None:
+def test_every_cell_is_measured_once_a_block_in_its_order(tmp_path: Path) -> None:
     taken = take_all(tmp_path / "run", lambda _: None)
     plan = meta(blocks=2).plan
     assert [each.cell for each in taken] == [*schedule.order(plan, 0), *schedule.order(plan, 1)]
@@ -59,7 +59,7 @@ def test_a_sample_is_saved_before_the_next_begins(tmp_path: Path) -> None:
     assert saved == list(range(len(CELLS)))
 
 
-def test_a_void_sample_is_taken_again_at_once(tmp_path: Path) -> None:
+def test_a_void_sample_is_measured_again_at_once(tmp_path: Path) -> None:
     answers = iter(["bad luck", "again", None])
     taken = take_all(
         tmp_path / "run", lambda slot: next(answers) if slot.cell == FREE else None, blocks=1
@@ -110,7 +110,7 @@ def test_an_unfinished_block_is_finished_before_others_whatever_the_budget(tmp_p
     assert [each.block for each in rest] == [0] * (len(CELLS) - 4)
 
 
-def test_progress_tells_where_the_run_stands(tmp_path: Path) -> None:
+def test_progress_reports_block_sample_and_time_left(tmp_path: Path) -> None:
     seen: list[Upcoming] = []
     with create_run(tmp_path / "run", meta(blocks=2)) as opened:
         list(schedule.run(opened, Scripted(lambda _: None), seen.append))
@@ -159,7 +159,7 @@ def test_cells_that_are_clearly_beaten_stop_early_and_the_others_go_on(tmp_path:
     assert taken[SEQ] == taken[SEQ_T] == taken[FREE]
 
 
-def test_a_run_ends_once_everything_is_told_or_known_well_enough(tmp_path: Path) -> None:
+def test_a_run_ends_once_every_comparison_is_decided_or_precise(tmp_path: Path) -> None:
     calm = timed_run(tmp_path / "calm", 0.005)
     loud = timed_run(tmp_path / "loud", 0.2)
     assert max(blocks_of(calm).values()) < 30
@@ -185,7 +185,7 @@ def test_a_resumed_block_is_about_the_same_cells(tmp_path: Path) -> None:
     ]
 
 
-def test_the_control_load_is_taken_around_each_block_and_kept(tmp_path: Path) -> None:
+def test_the_control_load_is_measured_around_each_block_and_kept(tmp_path: Path) -> None:
     run = timed_run(tmp_path / "run", 0.05, blocks=2)
     assert [(each.block, each.when) for each in run.controls] == [
         *((0, "start"), (0, "end"), (1, "start"), (1, "end"))

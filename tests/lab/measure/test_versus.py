@@ -93,7 +93,7 @@ def test_a_block_keeps_every_turn_and_both_sides_on_one_cpu(
         assert block.log_ratio == pytest.approx(centre(block), abs=1e-6)
 
 
-def test_tasks_of_a_second_are_not_taken_dozens_of_times(
+def test_tasks_of_a_second_are_not_run_dozens_of_times(
     mine: str, interpreters: dict[str, Interpreter]
 ) -> None:
     (Path.cwd() / "slow.py").write_text(
@@ -150,7 +150,7 @@ def test_a_side_clears_up_behind_itself(
     [(0.015, 0.01, True), (0.005, 0.01, False), (0.08, 0.05, True), (0.03, 0.05, False),
      (-0.10, 0.05, False)],
 )  # fmt: skip
-def test_a_limit_is_judged_whatever_the_verdict_is_called(
+def test_a_limit_is_decided_whatever_the_verdict(
     slower: float, limit: float, is_beyond: bool
 ) -> None:
     logs = [-math.log1p(slower) + 0.0005 * (-1) ** n for n in range(12)]
@@ -194,12 +194,12 @@ def test_the_command_says_it_in_json_and_gates(sums: str, run_todobatch: RunTodo
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
     assert "B is slower by more than 50%" in done.stderr
-    said = json.loads(done.stdout)
-    assert said["verdict"] == "slower"
-    assert said["ratio"]["low"] > 1.5
-    assert said["seed"] == 3
-    assert said["a"]["workload"] == f"{sums}:once"
-    assert len(said["blocks"][0]["a_s"]) == len(said["blocks"][0]["b_s"])
+    printed = json.loads(done.stdout)
+    assert printed["verdict"] == "slower"
+    assert printed["ratio"]["low"] > 1.5
+    assert printed["seed"] == 3
+    assert printed["a"]["workload"] == f"{sums}:once"
+    assert len(printed["blocks"][0]["a_s"]) == len(printed["blocks"][0]["b_s"])
 
 
 def test_the_command_for_people(sums: str, run_todobatch: RunTodobatch) -> None:

@@ -131,14 +131,14 @@ def test_a_block_has_every_cell_once_in_an_order_that_the_seed_fixes() -> None:
     assert schedule.order(replace(plan, seed=99), 0) != schedule.order(plan, 0)
 
 
-def test_what_has_a_good_sample_is_not_taken_again() -> None:
+def test_a_slot_with_a_good_sample_is_not_measured_again() -> None:
     plan = meta().plan
     taken = [sample(cell) for cell in CELLS if cell != THREADS]
     assert [slot.cell for slot in schedule.missing(plan, taken, 0)] == [THREADS]
     assert len(schedule.missing(plan, taken, 1)) == len(CELLS)
 
 
-def test_a_void_sample_is_taken_again_at_most_twice_and_the_cell_then_given_up() -> None:
+def test_a_void_sample_is_measured_again_at_most_twice_and_the_cell_then_given_up() -> None:
     plan = meta().plan
     twice = [sample(SEQ, void="bad"), sample(SEQ, void="bad")]
     assert SEQ in {slot.cell for slot in schedule.missing(plan, twice, 0)}

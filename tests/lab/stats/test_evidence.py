@@ -51,7 +51,7 @@ def test_a_p_value_never_rises_as_blocks_come_in() -> None:
     assert values == sorted(values, reverse=True)
 
 
-def test_a_clear_difference_is_told_with_its_direction_after_a_few_blocks() -> None:
+def test_a_clear_difference_is_found_with_its_direction_after_a_few_blocks() -> None:
     assert evidence.verdict(CLEAR, 0.05) == "faster"
     assert evidence.verdict([-each for each in CLEAR], 0.05) == "slower"
     assert evidence.verdict(CLEAR, 0.05 / 27) == "faster"  # as one of 27 comparisons, too
@@ -111,7 +111,7 @@ def test_the_script_stops_where_asking_after_every_block_would() -> None:
             assert evidence.verdict(logs[:blocks], coverage.LEVEL) == verdict
 
 
-def test_the_script_tells_a_promise_that_is_broken() -> None:
+def test_the_script_reports_a_broken_promise() -> None:
     good = coverage.Outcome(
         blocks=8, verdict="inconclusive", covered=True, fixed_covered=True, naive_alarm=False
     )

@@ -153,7 +153,7 @@ def test_a_comparison_is_above_one_when_the_first_is_faster() -> None:
     assert there.pairs == 5
 
 
-def test_cells_without_a_common_block_cannot_be_told_apart() -> None:
+def test_cells_without_a_common_block_are_inconclusive() -> None:
     run = Run(meta(), [sample(SEQ, block=0), sample(THREADS, block=1)])
     comparison = compare_cells(run, SEQ, THREADS)
     assert comparison.verdict == "inconclusive"
@@ -181,7 +181,7 @@ def test_the_same_approach_with_more_workers_does_not_take_the_win_away() -> Non
     assert [each.cell for each in winner.tied] == [FREE_4]
 
 
-def test_two_approaches_that_overlap_are_not_told_apart() -> None:
+def test_two_approaches_that_overlap_are_inconclusive() -> None:
     (winner,) = winners(
         run_of({SEQ: drifting(1.0), PROCESSES: drifting(0.5, 0.05), FREE: drifting(0.5, -0.04)})
     )
@@ -215,7 +215,7 @@ def test_many_comparisons_ask_for_more_than_one_does(rule: Rule) -> None:
     assert alone.ratio == among.ratio  # the interval shown is the ordinary one in both
 
 
-def test_a_run_with_a_target_is_judged_by_what_holds_at_any_time() -> None:
+def test_a_run_with_a_target_uses_the_rule_that_is_valid_at_any_time() -> None:
     assert rule_of(run_of({SEQ: drifting(1.0)})) is FIXED
     asked = Run(meta(target=0.02), [])
     assert rule_of(asked) is ANY_TIME
@@ -223,7 +223,7 @@ def test_a_run_with_a_target_is_judged_by_what_holds_at_any_time() -> None:
     assert ANY_TIME.p(logs) > FIXED.p(logs) == p_value(logs)
 
 
-def test_doubt_is_about_the_first_and_what_cannot_be_told_from_it() -> None:
+def test_undecided_cells_are_the_first_and_those_not_separated_from_it() -> None:
     close = {FREE: drifting(0.5, 0.05), PROCESSES: drifting(0.51, -0.05)}
     run = run_of({SEQ: drifting(1.0), **close}, blocks=8)
     assert undecided(run, "example8", 0.02) == (FREE, PROCESSES)
@@ -276,10 +276,10 @@ def test_copying_is_named_when_processes_spend_more_cpu_time() -> None:
     ]
     (winner,) = winners(Run(run.meta, dearer))
     why = dict(winner.reasons)["processes on 3.14, 2 workers"]
-    assert "1.50× the CPU time of sequential: for copying to and from its workers, or" in why
+    assert "1.50× the CPU time of sequential: it copies to and from its workers, or" in why
 
 
-def test_start_up_that_changes_who_is_first_is_said() -> None:
+def test_start_up_that_changes_the_fastest_approach_is_reported() -> None:
     run = run_of({SEQ: drifting(1.0), PROCESSES: drifting(0.9)})
     slow = [
         replace(each, pool_start_s=0.8) if each.executor == "processes" else each

@@ -178,7 +178,7 @@ def fill(opened: RunWriter) -> None:
         opened.append(sample(SEQ, block=block))
 
 
-def test_on_a_full_disk_what_was_saved_stays_and_the_way_on_is_told(full_disk: Path) -> None:
+def test_on_a_full_disk_saved_samples_stay_and_the_error_names_resume(full_disk: Path) -> None:
     folder = full_disk / "run"
     with create_run(folder, meta()) as opened:
         with pytest.raises(StoreError, match=r"samples are saved") as caught:
@@ -219,7 +219,7 @@ def test_a_file_that_may_not_grow_is_like_a_full_disk(folder: Path) -> None:
     assert not load_run(folder).torn
 
 
-def test_the_golden_run_of_schema_1_still_reads() -> None:
+def test_the_golden_run_of_schema_1_is_read() -> None:
     run = load_run(GOLDEN / "schema-1")
     assert run.meta.schema == 1
     assert [each.void is None for each in run.samples] == [True, True, False]
@@ -231,7 +231,7 @@ def test_the_golden_run_of_schema_1_still_reads() -> None:
     assert run.meta.interpreters["3.14t"]["free_threaded_build"] is True
 
 
-def test_the_golden_run_of_schema_2_still_reads() -> None:
+def test_the_golden_run_of_schema_2_is_read() -> None:
     run = load_run(GOLDEN / "schema-2")
     assert run.meta.schema == 2
     processes = next(each for each in run.samples if each.executor == "processes")

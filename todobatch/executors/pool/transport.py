@@ -4,8 +4,7 @@
                   └────────── each step is recorded on the page ──────┘
 
 Processes and subinterpreters run the same code, so it imports only what both can import. A worker
-is one thread. It shares nothing with its caller but the socket and the page; see `page` for what
-guards that.
+is one thread. It shares only the socket and the page with its caller; see `page`.
 """
 
 import pickle
@@ -31,10 +30,10 @@ KEPT_BYTES = 1 << 22
 TO_WORKER = struct.Struct("=QQd")
 """The head of a message to a worker: bytes that follow, number of the message, time it was sent."""
 FROM_WORKER = struct.Struct("=QQIIdd")
-"""The head of a message to the caller: bytes that follow, number of the message that it answers,
-its first batch, the one after its last batch, seconds of pickling, time it was sent."""
+"""The head of a message to the caller: bytes that follow, number of the answered message, first
+batch, end of the batches, seconds of pickling, time it was sent."""
 READY = 0
-"""The message number of a worker's first report: ready, or a text that says why it cannot start."""
+"""A worker's first message has this number. It is empty, or says why the worker cannot start."""
 
 
 def serve(
@@ -53,7 +52,7 @@ def serve(
     `processor` is the pickled processor and `path` the caller's `sys.path`.
     """
     try:
-        sys.path[:] = path  # unpickling the processor may import from it
+        sys.path[:] = path  # unpickling the processor may import modules from there
         loaded = pickle.loads(processor)  # noqa: S301 - our own
         worker = Worker(loaded, label, start_method, keep_rows=keep_rows)
     except BaseException as error:

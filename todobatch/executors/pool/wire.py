@@ -2,9 +2,9 @@
 
 Pickling a `Task` as an object calls Python code on both sides. So the tasks of a message are sent
 as one list for each field, which is some five times faster. Dates would cost as much as all the
-rest. So they are sent as day numbers, and each worker caches the dates that it has made. A batch
-that is not exactly a `Batch` or `Part` of `Task` is pickled as usual, and so is a column of dates
-that holds anything but dates and None.
+rest. So they are sent as day numbers, and each worker caches the dates that it has made. Batches of
+other types than `Batch`, `Part` and `Task` are pickled as usual, and so are columns of dates with
+other values than dates and None.
 
 Protocol 5 copies large texts once, not twice.
 """

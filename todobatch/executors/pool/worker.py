@@ -16,10 +16,10 @@ from todobatch.model import Batch
 from todobatch.units import Seconds
 
 STUCK_S: Seconds = 0.005
-"""If a batch runs longer than this many seconds while another worker is idle at the end of the
-input, the batches behind it in its message are sent to others."""
+"""A batch is stuck after this many seconds. At the end of the input, the batches behind it in its
+message are then sent to idle workers."""
 SHARED_S: Seconds = 0.001
-"""A message in which twice this many seconds of work wait gives half of it to an idle worker."""
+"""If twice this many seconds of work wait in a message, an idle worker gets half of them."""
 MOST_UNACCEPTED = Page.NUMBER_OF_FLAGS - 4
 """A worker has at most this many messages that it has not accepted, because each needs a flag."""
 
@@ -31,10 +31,9 @@ class Host(ABC):
     """The caller's end of the worker's socket."""
     page: Page
     label: str
-    """The worker's name in results; set when the worker is ready."""
+    """The worker's name in results, from when it is ready."""
     sentinel: int | None = None
-    """A descriptor that becomes readable when the host has ended. If it is None, the end of the
-    socket shows that."""
+    """A descriptor that becomes readable at the host's end. If None, the socket's end shows it."""
 
     @abstractmethod
     def kill(self) -> bool:
@@ -88,8 +87,7 @@ class PoolWorker:
     """The part of the inbox that a large message has not filled yet."""
     outbox: deque[memoryview] = field(default_factory=deque)
     overdue: tuple[int, int] | None = None
-    """The batch for which the worker was killed because it overran its deadline, as message and
-    place."""
+    """Message and place of the batch that overran its deadline, if the worker was killed for it."""
     busy: Seconds = 0.0
     """Seconds that the worker spent on batches in the present run."""
 

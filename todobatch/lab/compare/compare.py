@@ -37,7 +37,7 @@ class Row:
     cell: Cell | None
     """The cell; None for a pyperf benchmark."""
     ratio: Estimate
-    """B ÷ A, of wall time or of efficiency."""
+    """B ÷ A: the ratio of wall times or of efficiencies."""
     verdict: Verdict
     """The verdict on B: a longer time, or a lower efficiency, is 'slower'."""
     samples: tuple[int, int]
@@ -201,7 +201,7 @@ def _efficiencies(a: Measurements, b: Measurements, common: Sequence[str]) -> di
 
 
 def _log_efficiencies(measured: Measurements, cell: Cell) -> dict[int, float]:
-    """Block -> log(speed-up ÷ min(workers, CPUs)), free of the machine's drift.
+    """Return log(speed-up ÷ min(workers, CPUs)) for each block, free of the machine's drift.
 
     Source: Hennessy and Patterson, "Computer Architecture", who divide by the number of processors.
     """
@@ -229,7 +229,7 @@ def _by_block(series: Series) -> dict[int, Point]:
 
 
 def _at_the_same_time(x: Point, y: Point) -> bool:
-    apart = abs(x.started_s - y.started_s)  # never true for NaN, an unknown time
+    apart = abs(x.started_s - y.started_s)  # NaN, if a time is unknown
     return apart <= max(x.process_s, y.process_s) + SAME_TIME_WITHIN
 
 
@@ -240,4 +240,4 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _short(value: str) -> str:
-    return f"{value[:12]}…" if len(value) == 64 and value.isalnum() else value  # a digest
+    return f"{value[:12]}…" if len(value) == 64 and value.isalnum() else value  # shortens a digest

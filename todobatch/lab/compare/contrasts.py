@@ -21,7 +21,7 @@ class Paired:
     """Two groups whose members form pairs, compared by Student's paired t test (1908)."""
 
     logs: tuple[float, ...]
-    """log(B ÷ A) of each pair."""
+    """The values log(B ÷ A), one for each pair."""
     method: Method = "paired"
 
     def ratio(self, confidence: float = CONFIDENCE) -> Estimate:
@@ -46,7 +46,7 @@ class Unpaired:
 
     a: tuple[float, ...]
     b: tuple[float, ...]
-    """Logarithms of the times of each group."""
+    """`a` and `b` are the logarithms of each group's times."""
     method: Method = "welch"
 
     def ratio(self, confidence: float = CONFIDENCE) -> Estimate:
@@ -85,7 +85,7 @@ class Unpaired:
         total = math.fsum(part for part, _ in parts)
         if total == 0:
             return 0.0, math.inf
-        # Shares of the total, because squares of tiny variances would underflow.
+        # Shares of the total are squared, because squares of tiny variances would underflow.
         freedom = 1 / math.fsum((part / total) ** 2 / (count - 1) for part, count in parts)
         return math.sqrt(total), freedom
 

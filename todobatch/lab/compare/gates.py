@@ -19,7 +19,7 @@ class Gate:
     """The number of workers of the checked cells; None if all cells were checked."""
     checked: int
     undecided: int
-    """How many of the checked cells are inconclusive."""
+    """The number of checked cells that are inconclusive."""
     failed: tuple[str, ...]
 
 
@@ -54,7 +54,7 @@ def gate_on_efficiency(
 
 
 def _decided(rows: Iterable[Row]) -> list[Row]:
-    # Equivalent rows too: a difference within 2 % may exceed a limit of 1 %.
+    # Equivalent rows count too, because a difference within 2 % may exceed a limit of 1 %.
     return [row for row in rows if row.verdict in {"slower", "equivalent"}]
 
 

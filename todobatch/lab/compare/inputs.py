@@ -203,7 +203,7 @@ def _read_pyperf(path: Path) -> Measurements:
     raw = _json(path)
     try:
         if not str(raw["version"]).startswith("1."):
-            raise ValueError(f"format {raw['version']!r} instead of 1.0")  # noqa: TRY301
+            raise ValueError(f"its format is {raw['version']!r} instead of 1.0")  # noqa: TRY301
         series, others = _benchmarks(raw)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise _not_pyperf(path, repr(error)) from error

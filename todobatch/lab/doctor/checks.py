@@ -249,7 +249,7 @@ def check_heat(facts: Facts) -> Finding:
 def check_virtualisation(facts: Facts) -> Finding:
     """Check whether the CPUs are virtual, or shared with other containers."""
     if facts.virtualised is None:
-        return Finding("virtualisation", "ok", "no sign of it")
+        return Finding("virtualisation", "ok", "no sign of a virtual machine or container")
     if facts.virtualised == "container":
         return Finding(
             "virtualisation",
@@ -309,7 +309,9 @@ def check_builds(facts: Facts) -> Finding:
             _optimise(facts),
         )
     if missing:
-        return _builds("warning", f"not found: {missing}", "They cannot be compared.", install)
+        return _builds(
+            "warning", f"not found: {missing}", "Missing interpreters cannot be compared.", install
+        )
     if plain:
         return _builds(
             "note",

@@ -31,7 +31,7 @@ class Diagnosis:
     machine: dict[str, Any]
     findings: tuple[Finding, ...]
     noise: Noise | None
-    """None without an A/A run."""
+    """The noise, or None without an A/A run."""
     interrupted: bool = False
 
     @property
@@ -40,7 +40,7 @@ class Diagnosis:
         return any(each.severity == "warning" for each in self.findings)
 
     def as_json(self) -> str:
-        """One JSON document: ``machine``, ``findings``, ``noise`` and ``interrupted``."""
+        """Return one JSON document: ``machine``, ``findings``, ``noise`` and ``interrupted``."""
         document = {
             "machine": self.machine,
             "findings": checks.as_dictionaries(self.findings),
@@ -56,9 +56,10 @@ def diagnose(progress: Progress, *, seconds: Seconds, measure: bool) -> Diagnosi
     `seconds` is the length of the A/A run. Ctrl-C ends the measuring; what was found until then is
     returned.
     """
-    before = system.take_snapshot()  # first, so that our own load is not in it
+    # The snapshot comes first, so that it does not contain the load of todobatch.
+    before = system.take_snapshot()
     described = machine.describe()
-    progress.step("looking at machine and interpreters")
+    progress.step("reading the settings of machine and interpreters")
     interpreters, missing = _default_interpreters()
     measured: list[Finding] = []
     pairs: list[Pair] = []
@@ -95,7 +96,7 @@ def _measure_pairs(
         )
         return
     first = interpreters[0]
-    text = f"A/A run: the same thing twice on {first.spec}, {seconds:g} s"
+    text = f"A/A run: measuring one cell twice on {first.spec}, {seconds:g} s"
     today = dt.datetime.now(tz=dt.UTC).date().isoformat()
     sampler = Sampler(
         {first.spec: first}, {"kind": "generator", "seed": 0}, today, timeout_s=SAMPLE_TIMEOUT_S
@@ -121,7 +122,7 @@ def _measure_pairs(
 def _default_interpreters() -> tuple[list[Interpreter], list[str]]:
     """Return the default interpreters that were found, and the names of the others."""
     try:
-        return find_all(DEFAULT_INTERPRETERS), []  # builds with the same options, if possible
+        return find_all(DEFAULT_INTERPRETERS), []
     except InterpreterMissingError:
         pass
     found, missing = [], []

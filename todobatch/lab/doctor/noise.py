@@ -77,7 +77,7 @@ class Noise:
     """Standard deviation of the log ratios."""
     spread_low: Ratio
     spread_high: Ratio
-    """The 95 % interval of `spread`; it is wide for few pairs."""
+    """`spread_low` and `spread_high` are the 95 % interval of `spread`."""
     robust_spread: Ratio
     """1.4826 × the median distance of the log ratios from their median; outliers weigh little."""
     mean: Estimate
@@ -184,7 +184,7 @@ def _detectable(spread: float, pair_s: Seconds, seconds: Seconds) -> Detectable:
 def _shape(sampler: Sampler, cell: Cell) -> WorkloadShape:
     """Return a shape with as many tasks as take about `SAMPLE_S`."""
     first = _sample(sampler, cell, WorkloadShape(cell.workload, BATCHES, FIRST_TASKS // BATCHES))
-    # CPU time, because a busy machine makes wall time longer.
+    # CPU time is used, because a busy machine makes wall time longer.
     tasks = min(MOST_TASKS, max(BATCHES, SAMPLE_S / max(first.cpu_s, 1e-3) * first.tasks))
     return WorkloadShape(cell.workload, BATCHES, round(tasks / BATCHES))
 

@@ -27,9 +27,9 @@ REPEATS = 4
 ENOUGH = 1.8
 """Two threads should get at least this many CPUs; the rest is for the system and for waking up."""
 LESS: Ratio = 0.95
-"""A short measurement below this share of a long one's CPUs is noted."""
+"""If a short measurement gets less than this share of a long one's CPUs, a note says so."""
 MUCH_LESS: Ratio = 0.9
-"""A short measurement below this share leads to a warning."""
+"""If a short measurement gets less than this share of a long one's CPUs, it is a warning."""
 AT_TIMES = 1.5
 """A single measurement below this many CPUs is reported."""
 
@@ -72,7 +72,7 @@ class Parallelism:
 
 
 def measure(free_threaded: Path | None, repeats: int = REPEATS) -> Parallelism:
-    """Measure short and long in turn; a measurement that fails is left out.
+    """Measure for 0.1 s and 1 s in turn; a measurement that fails is left out.
 
     `free_threaded` is an interpreter that runs threads in parallel, if there is one.
     """

@@ -25,7 +25,7 @@ class Snapshot:
     """Counters since boot, and load averages, at one moment."""
 
     at: Seconds
-    """The time of a monotonic clock."""
+    """The time of the snapshot on a monotonic clock."""
     load: float | None
     """Running and waiting threads, averaged over the last minute."""
     pressure: Ratio | None
@@ -35,11 +35,11 @@ class Snapshot:
     stolen: int | None
     """Ticks in which the hypervisor ran something else."""
     throttled: int | None
-    """How many times a cgroup's CPU quota stopped this process."""
+    """The number of times that a cgroup's CPU quota stopped this process."""
     swapped: int | None
     """Pages swapped in or out."""
     overheated: int | None
-    """How many times a CPU slowed itself down because of heat."""
+    """The number of times that a CPU slowed itself down because of heat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Facts:
     cpus: int | None
     cpus_available: int
     virtualised: str | None
-    """'container', the name of a hypervisor, or None for no sign of either."""
+    """The name of a hypervisor, 'container', or None without a sign of either."""
     governors: tuple[str, ...] | None
     turbo: bool | None
     quota: float | None
@@ -93,7 +93,7 @@ def gather(
     *,
     root: Path = Path("/"),
 ) -> Facts:
-    """Collect the facts as they are now. `described` comes from `machine.describe`."""
+    """Collect the facts for the checks. `described` comes from `machine.describe`."""
     governors = [read_or_none(path) for path in _cpu_files(root, "cpufreq/scaling_governor")]
     return Facts(
         before=before,
@@ -157,7 +157,7 @@ def _cpu_times(stat: str | None) -> tuple[int | None, int | None]:
 
 
 def _pressure(text: str | None) -> Ratio | None:
-    """``some avg10=24.74 …`` -> 0.2474 (the kernel's Documentation/accounting/psi.rst)."""
+    """Return 0.2474 for ``some avg10=24.74 …`` (the kernel's Documentation/accounting/psi.rst)."""
     for word in (text or "").partition("\n")[0].split():
         if word.startswith("avg10="):
             percent = _number(word.removeprefix("avg10="))

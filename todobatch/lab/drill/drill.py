@@ -54,7 +54,7 @@ PEER_ENTRIES: Mapping[str, str] = MappingProxyType(
 """Name of a peer -> ``module:function``."""
 
 OnProgress = Callable[[str, str], None]
-"""Called with the executor, and with the fault and how many pairs are done."""
+"""Called for each pair with the executor's name and a text about the fault and progress."""
 
 
 def drill(
@@ -66,7 +66,7 @@ def drill(
     peers: bool = True,
     tasks: int = DEFAULT_TASKS,
 ) -> Drill:
-    """Run every fault against every executor on an interpreter.
+    """Run every executor with every fault on an interpreter.
 
     `executors` names what to drill, peers included. By default all executors of todobatch are
     drilled, and with `peers` all peers too. Raises UsageError for an unknown name or a number of
@@ -112,7 +112,7 @@ def _side_by_side(
                 on_progress(name, f"{fault.name}  {number} of {len(pairs)}")
                 yield row.result()
         finally:
-            driller.stage.ending.set()  # after Ctrl-C: threads kill their processes
+            driller.stage.ending.set()  # on Ctrl-C the threads kill their processes
             pool.shutdown(cancel_futures=True)
 
 

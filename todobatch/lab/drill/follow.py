@@ -24,7 +24,7 @@ LIMIT_S: Seconds = 40.0
 QUIET_S: Seconds = 4.0
 """The longest silence of a process after its first report."""
 QUIET_PATIENT_S: Seconds = 15.0
-"""The same for an executor that isolates the fault, because it may run a hanging task again."""
+"""`QUIET_S` for an executor that isolates the fault; it may run a hanging task again."""
 POLL_S: Seconds = 0.02
 _PREFIX = re.compile(r"^todobatch: error: (executor \w+: )?")
 
@@ -34,9 +34,9 @@ class Limits:
     """The times after which a process counts as hanging."""
 
     whole_s: Seconds = LIMIT_S
-    """The longest lifetime."""
+    """The longest lifetime of the process."""
     quiet_s: Seconds = QUIET_S
-    """The longest silence after the first report."""
+    """The longest silence of the process after its first report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Stage:
     interpreter: Interpreter
     environment: Mapping[str, str]
     ending: threading.Event = field(default_factory=threading.Event)
-    """Set on Ctrl-C: every thread kills its process."""
+    """When it is set, on Ctrl-C, every thread kills its process."""
 
 
 def run_once(stage: Stage, job: DrillJob, limits: Limits) -> Record:

@@ -33,7 +33,7 @@ class Record:
     """Processes that lived on after the coordinator was killed."""
     ended: End = "finished"
     why: str = ""
-    """Why it did not finish."""
+    """Why the process did not finish; empty if it did."""
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Record an event of `todobatch.child.drill`."""

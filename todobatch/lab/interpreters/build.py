@@ -200,7 +200,7 @@ def _run_logged(
             ["sh", "-c", _DEADMAN, "sh", *command],
             cwd=where,
             env=_build_environment(),
-            stdin=subprocess.PIPE,  # the watcher's
+            stdin=subprocess.PIPE,  # the watcher reads it
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -239,7 +239,7 @@ def _trim(target: Target, made: Path) -> None:
             else:
                 path.unlink()
     if target.free_threaded:
-        # The same file has the name of the GIL build too, and would be mistaken for it.
+        # Discovery would take this second name for a GIL build.
         (made / "bin" / f"python{target.spec.removesuffix('t')}").unlink(missing_ok=True)
     strip = shutil.which("strip")
     if strip is None:

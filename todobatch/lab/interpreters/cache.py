@@ -94,7 +94,7 @@ def move_into_place(made: Path, final: Path) -> None:
     """Rename a complete folder to its final name, after moving an earlier one out of the way."""
     final.parent.mkdir(parents=True, exist_ok=True)
     if final.exists():
-        # The earlier one was found unusable. rename(2) needs the name to be free.
+        # rename(2) needs a free name. The earlier folder was found unusable.
         final.rename(made.parent / f"{final.name}.replaced")
     made.rename(final)
 

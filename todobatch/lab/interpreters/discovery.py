@@ -49,7 +49,7 @@ class Interpreter:
     """An interpreter that was run and reported its facts."""
 
     spec: str
-    """``'3.14'``, ``'3.14t'``, or the path that was asked for."""
+    """The version, ``'3.14'`` or ``'3.14t'``, or the path that was asked for."""
     executable: Path
     facts: RuntimeFacts
     origin: Origin
@@ -68,7 +68,7 @@ class Survey(NamedTuple):
     """All interpreters that were found."""
 
     working: list[Interpreter]
-    """The preferred ones come first. A build that has several names is listed once."""
+    """Working interpreters, preferred ones first. A build with several names is listed once."""
     broken: list[Broken]
     misnamed: list[Broken]
     """Working interpreters whose version differs from the file's name."""
@@ -149,9 +149,6 @@ def uv_executable() -> str | None:
         return find_uv_bin()
     except (ImportError, FileNotFoundError):
         return shutil.which("uv")
-
-
-# Where to look ------------------------------------------------------------------------------------
 
 
 def look_for(specs: Iterable[str]) -> Survey:

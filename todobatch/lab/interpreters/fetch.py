@@ -30,7 +30,7 @@ class Source:
 
 
 def from_python_org(pin: Pin) -> Iterator[str]:
-    """Yield the address at python.org; candidates of 3.15.0 are in the folder 3.15.0."""
+    """Yield the address at python.org, where pre-releases are in the folder of their release."""
     release = pin.version.partition("a")[0].partition("b")[0].partition("rc")[0]
     yield f"https://www.python.org/ftp/python/{release}/{pin.archive}"
 
@@ -74,7 +74,7 @@ def _download_first(pin: Pin, sources: Sequence[Source], fresh: Path, progress: 
     for source in sources:
         addresses = list(source.addresses(pin))
         if not addresses:
-            answers.append(f"{source.name}: this machine has none")
+            answers.append(f"{source.name}: none is set up on this machine")
         for address in addresses:
             text = f"downloading {pin.archive} ({source.name})"
             problem = _try(address, pin, fresh, text, progress)

@@ -119,7 +119,7 @@ def _run_uv(command: list[str], folder: Path) -> str | None:
             timeout=_UV_TOTAL_S,
         )
     except subprocess.TimeoutExpired:
-        return f"not done within {_UV_TOTAL_S:g} s"
+        return f"it did not finish within {_UV_TOTAL_S:g} s"
     if done.returncode == 0:
         return None
     # uv prints a chain of causes; the last is the innermost.

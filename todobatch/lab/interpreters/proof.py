@@ -20,7 +20,7 @@ PROOF_TIMEOUT_S: Seconds = 20.0
 NEEDED_MODULES = ("zlib", "_ctypes", "_hashlib", "_interpreters", "_sqlite3", "_ssl")
 """Modules that an installed interpreter must have. A build without headers lacks some of them."""
 
-# runtime.py is loaded by its path: nothing of todobatch needs to be installed there.
+# This loads runtime.py by its path, so todobatch need not be installed there.
 _PROOF = """
 import json, sys
 if sys.version_info < (3, 11):
@@ -39,7 +39,7 @@ class Proof(NamedTuple):
     facts: RuntimeFacts
     prefix: str
     missing: tuple[str, ...]
-    """The `NEEDED_MODULES` that it lacks."""
+    """The `NEEDED_MODULES` that the interpreter lacks."""
 
 
 class NotAnInterpreterError(Exception):

@@ -12,10 +12,8 @@ from todobatch.runtime import RuntimeFacts
 
 DEFAULT_INTERPRETERS = ("3.14", "3.14t")
 """The interpreters that are measured unless others are chosen."""
-
 OLDEST_PYTHON = (3, 11)
 """The oldest Python that runs todobatch."""
-
 OLDEST_FREE_THREADED = (3, 13)
 
 

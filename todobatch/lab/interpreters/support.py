@@ -30,7 +30,7 @@ PEER_REQUIREMENTS = REQUIREMENTS.parents[1] / "drill" / "peers-requirements.txt"
 REENABLE_GIL = ("hiredis",)
 """Extensions that turn the GIL back on. redis-py imports hiredis when it is installed."""
 
-# They would give another interpreter the wrong standard library or the wrong name.
+# These variables would give another interpreter the wrong standard library or name.
 _MISLEADING = ("PYTHONHOME", "PYTHONEXECUTABLE", "PYTHONPLATLIBDIR", "__PYVENV_LAUNCHER__")
 
 _PROOF = """

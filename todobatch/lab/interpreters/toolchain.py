@@ -22,7 +22,7 @@ class Library:
     package: str
     """The Debian package that has the header."""
     gives: str
-    """The modules that need it."""
+    """The Python modules that need the library."""
     needed: bool
     """Whether todobatch needs these modules."""
 

@@ -28,7 +28,7 @@ from todobatch.lab.plan.source import changes_of, inspect_file
 from todobatch.lab.progress import Progress
 from todobatch.lab.store import machine, pyperf_files
 from todobatch.lab.store.folder import Run, load_run
-from todobatch.lab.store.schema import SCHEMA, Plan, RunMeta, Sample
+from todobatch.lab.store.schema import SCHEMA, Plan, RunMeta
 from todobatch.lab.store.writer import RunWriter, create_run, open_run, refuse_existing_run
 from todobatch.units import Seconds, show_seconds
 
@@ -120,7 +120,7 @@ class _Begun:
     def __init__(self, output: Path | None) -> None:
         self._at = time.monotonic()
         if output is not None:
-            refuse_existing_run(output)  # before minutes are spent
+            refuse_existing_run(output)  # refused now, before minutes are spent
         self._before = system.take_snapshot()
         self._machine = machine.describe()
 
@@ -159,13 +159,18 @@ def _measure(
     """Measure what the plan lacks, and write the pyperf files."""
     plan = opened.meta.plan
     source = cast(TaskSource, dict(plan.source))
-    sampler = Sampler(interpreters, source, plan.today, timeout_s=_timeout(plan))
+    longest = max((shape.calibrated_s for shape in plan.shapes), default=0.0)
+    timeout_s = max(LEAST_TIMEOUT_S, TIMEOUT_FACTOR * longest)
+    sampler = Sampler(interpreters, source, plan.today, timeout_s=timeout_s)
     try:
         for sample in schedule.run(
             opened, sampler, lambda upcoming: _report(upcoming, progress), spent_s=spent_s
         ):
             if sample.void is not None:
-                progress.message(_void(sample))
+                progress.message(
+                    f"void: {sample.cell.key}: {sample.void} "
+                    f"(measured again, up to {schedule.ATTEMPTS} times in all)"
+                )
         for cell in schedule.given_up(plan, opened.samples):
             progress.message(f"given up: {cell.key}: {schedule.ATTEMPTS} void samples in a row")
         opened.update(ended=_now())
@@ -176,11 +181,6 @@ def _measure(
         sampler.close()
     pyperf_files.write(opened.run(), opened.folder)
     return opened.run()
-
-
-def _timeout(plan: Plan) -> Seconds:
-    longest = max((shape.calibrated_s for shape in plan.shapes), default=0.0)
-    return max(LEAST_TIMEOUT_S, TIMEOUT_FACTOR * longest)
 
 
 def _calibrated(
@@ -233,13 +233,6 @@ def _rounded(seconds: Seconds) -> str:
     if seconds < 100:
         return show_seconds(seconds) if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min"
-
-
-def _void(sample: Sample) -> str:
-    return (
-        f"void: {sample.cell.key}: {sample.void} "
-        f"(measured again, up to {schedule.ATTEMPTS} times in all)"
-    )
 
 
 def _new_folder(mode: str) -> Path:

@@ -84,8 +84,8 @@ def decided(
 ) -> bool:
     """Return whether enough blocks were measured.
 
-    With a `limit`: when `beyond` is decided and further blocks have confirmed it. Without: when
-    there is a verdict (with `stop_at_verdict`), or the interval is within ± `target`.
+    With a `limit`, `beyond` must be decided, and confirmed by further blocks. Without one, the
+    interval must be within ± `target`; with `stop_at_verdict`, a verdict is enough too.
     """
     if limit is not None:
         return beyond(logs[: -evidence.CONFIRMING], limit) is not None

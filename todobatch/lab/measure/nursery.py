@@ -79,7 +79,7 @@ class Nursery:
             answer = self._process.next_event(START_TIMEOUT_S)
         except TimeoutError:
             self._failure = self._error(f"did not answer for {START_TIMEOUT_S:.0f} s")
-        except BaseException:  # Ctrl-C: the answer would be read as that of the next request
+        except BaseException:  # on Ctrl-C, the next request would read this answer
             self._failure = self._error("was interrupted")
             raise
         else:
@@ -94,8 +94,8 @@ class Nursery:
         return MeasurementError(
             f"the parent process of the samples {what}",
             place=f"interpreter {self._interpreter.spec}",
-            remedy="if an import failed, look for modules of yours that are named like one of "
-            "Python's; if it was killed, check memory and limits, and measure again",
+            remedy="rename your modules that have the name of a Python module, or check the memory "
+            "and its limits, and measure again",
         )
 
 

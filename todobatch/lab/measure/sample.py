@@ -112,11 +112,11 @@ class Sampler:
                 child.wait(END_TIMEOUT_S)
         except TimeoutError:
             return {}, f"it took longer than {self.timeout_s:.0f} s and was ended"
-        except MeasurementError as error:  # the nursery is gone: the next sample gets a new one
+        except MeasurementError as error:  # the next sample gets a new nursery
             if gone := self._nurseries.pop((slot.block, cell.interpreter), None):
                 gone.close()
             return {}, error.cause
-        # A process that has sent everything and then hangs was killed here, and its sample counts.
+        # A process that hangs after it has sent everything is killed, but its sample counts.
         if observed is None or (child.returncode and not child.was_killed):
             return {}, f"its process {explain_end(child)}"
         return observed, None

@@ -55,10 +55,10 @@ FEW_ROUNDS = 3
 MOST_BLOCKS = 200
 BUDGET_S: Seconds = 60.0
 MOST_TASKS = 200_000
-"""The most tasks of a turn: all of them are in memory."""
+"""The most tasks of a turn, because all of them are in memory."""
 
 Shape: TypeAlias = tuple[int, int]
-"""Batches of a turn, and tasks of each batch."""
+"""The number of batches of a turn, and of tasks of each batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Versus:
     source: TaskSource
     seed: int
     today: str
-    """ISO date that due dates are compared with."""
+    """The ISO date that due dates are compared with."""
     target: Ratio = TARGET
     budget_s: Seconds = BUDGET_S
     blocks: int = MOST_BLOCKS

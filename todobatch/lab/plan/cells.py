@@ -49,14 +49,14 @@ FULL = Mode("full", tuple(WORKLOADS), tuple(EXECUTORS), (1, 2, 4, 8), DEFAULT_BL
 CUSTOM = Mode("custom", ("example8",), tuple(EXECUTORS), (1, 2, 4, 8), DEFAULT_BLOCKS, 600.0)
 MODES: Mapping[str, Mode] = {mode.name: mode for mode in (QUICK, FULL, CUSTOM)}
 
-# What quick leaves out to save time, because the answer is known.
+# Cells that quick mode leaves out to save time, because the answer is known.
 _LEFT_OUT_WHEN_QUICK = {
     ("example8", "stealing"): "its batches are alike, so there is nothing to steal",
     ("io-wait", "stealing"): "its batches are alike, so there is nothing to steal",
     ("example8", "elastic"): "at best it finds a number of workers that is measured anyway",
     ("io-wait", "elastic"): "at best it finds a number of workers that is measured anyway",
     ("example8", "coroutines"): "it never awaits, so coroutines run it as sequential does",
-    ("io-wait", "interpreters"): "they wait as threads do, and take longer to start",
+    ("io-wait", "interpreters"): "interpreters wait as threads do, and take longer to start",
 }
 
 
@@ -121,11 +121,11 @@ def draft(
     *,
     source: TaskSource | None = None,
 ) -> Draft:
-    """Return the cells of a choice.
+    """Return the draft of a run for a choice.
 
-    `available` says for each interpreter and executor None, or why it cannot work there. Such cells
-    are left out, with the reason. Sequential is always measured, because speed-ups are relative to
-    it. Raises UsageError for an unknown workload or executor and for a number out of range.
+    `available` has for each interpreter and executor None, or the reason why it cannot work there.
+    Such cells are left out, with the reason. Sequential is always measured, because speed-ups are
+    relative to it. Raises UsageError for an unknown name and for a number out of range.
     """
     mode = choice.resolved_mode()
     workloads = _distinct(choice.workloads or mode.workloads)

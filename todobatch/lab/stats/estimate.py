@@ -41,7 +41,7 @@ CLOCK_TICK: Seconds = 1e-9
 """Shorter times count as this long: a CPU time of 0 has no logarithm."""
 
 GoodSamples: TypeAlias = Mapping[Cell, Mapping[int, Sample]]
-"""Cell -> block -> sample, without void samples."""
+"""The valid samples, by cell and block."""
 
 
 def good_samples(run: Run) -> GoodSamples:

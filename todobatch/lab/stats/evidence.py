@@ -68,10 +68,7 @@ def _evidence(logs: tuple[float, ...], null: float) -> Floats:
 
 
 def p_value(logs: Sequence[float], null: float = 0.0) -> float:
-    """Return the p value of the hypothesis that the log-ratio is `null`; 1 without a block.
-
-    It is valid however often the data were looked at.
-    """
+    """Return the p value of a log-ratio of `null`, valid after any number of looks."""
     return math.exp(-max(0.0, *evidence(logs, null), 0.0))
 
 
@@ -90,10 +87,7 @@ def p_beyond(logs: Sequence[float], within: Ratio = EQUIVALENT_WITHIN) -> float:
 
 
 def verdict(logs: Sequence[float], level: float) -> Verdict:
-    """Return the verdict at this level, valid at any time; a ratio above 1 is ``'faster'``.
-
-    ``'equivalent'`` is tried first: a real difference within 2 % is too small to act on.
-    """
+    """Return the verdict at this level, valid at any time; a ratio above 1 is ``'faster'``."""
     if p_beyond(logs) <= level:
         return "equivalent"
     if p_value(logs) > level:

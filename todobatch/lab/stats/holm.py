@@ -12,8 +12,8 @@ def holm_levels(p_values: Mapping[_Name, float]) -> dict[_Name, float]:
     """Return the level at which each comparison is decided, smallest p value first.
 
     In the order of their p values the k-th of m comparisons (from 0) has level 0.05 ÷ (m - k).
-    It is rejected when its p value is at most its level. From the first one that is not rejected,
-    the level no longer rises.
+    Its null hypothesis is rejected if its p value is at most its level. After the first one that is
+    not rejected, the level stays the same.
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal
     of Statistics 6, 1979.

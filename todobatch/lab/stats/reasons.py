@@ -20,7 +20,7 @@ UNEXPLAINED = "the measurements show no sign of the GIL, copying or waiting"
 WORTH_SAYING = 1.02
 """A cause is named only if the lower bound of its ratio is above this."""
 START_UP_SHARE = 0.05
-"""Start-up time is mentioned from this share of the wall time."""
+"""Start-up time is mentioned if it is at least this share of the wall time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Analysis:
         """Return the fastest cell of every other approach on every interpreter."""
         first: dict[tuple[str, str], CellSummary] = {}
         for each in self.ranked:
-            first.setdefault((each.approach, each.cell.interpreter), each)
+            first.setdefault(approach_of(each), each)
         return [each for each in first.values() if each is not self.best]
 
 
@@ -83,9 +83,8 @@ def sentence(analysis: Analysis, tied: tuple[CellSummary, ...], *, outright: boo
             f"{head}inconclusive, because one block shows no spread. {name(best)} had the shortest "
             f"time ({facts}). Measure more blocks."
         )
-    mine = (best.approach, best.cell.interpreter)
-    one_each = {(each.approach, each.cell.interpreter): each for each in reversed(tied)}
-    close = [each for each in reversed(one_each.values()) if _approach(each) != mine]
+    one_each = {approach_of(each): each for each in reversed(tied)}
+    close = [each for each in reversed(one_each.values()) if approach_of(each) != approach_of(best)]
     named = ", ".join(
         f"{name(each)} (takes {show_interval(analysis.compared[each.cell].ratio)} as long)"
         for each in close[:3]
@@ -97,7 +96,8 @@ def sentence(analysis: Analysis, tied: tuple[CellSummary, ...], *, outright: boo
     )
 
 
-def _approach(summary: CellSummary) -> tuple[str, str]:
+def approach_of(summary: CellSummary) -> tuple[str, str]:
+    """Return a cell's approach and interpreter."""
     return summary.approach, summary.cell.interpreter
 
 
@@ -184,8 +184,8 @@ def _copying(analysis: Analysis, loser: CellSummary) -> str | None:
         return None
     more = f"{show_ratio(ratio.estimate)} the CPU time of sequential"
     if loser.cell.executor in {"processes", "interpreters"}:
-        return f"{more}: for copying to and from its workers, or because CPUs slow each other down"
-    return f"{more}: for switching and sharing, or because CPUs slow each other down"
+        return f"{more}: it copies to and from its workers, or the CPUs slow each other down"
+    return f"{more}: its workers switch and share data, or the CPUs slow each other down"
 
 
 def _idle_cpus(analysis: Analysis, loser: CellSummary) -> str | None:
@@ -235,7 +235,7 @@ def _with_start_up(analysis: Analysis) -> tuple[str, str] | None:
     """Return a line about the fastest approach with start-up counted; None if it is the same."""
     first = min(analysis.ranked, key=_cold)
     best = analysis.best
-    if _approach(first) == _approach(best):
+    if approach_of(first) == approach_of(best):
         return None
     mine, others = analysis.good[first.cell], analysis.good[best.cell]
     logs = [
@@ -275,4 +275,4 @@ def _waits(analysis: Analysis, summary: CellSummary) -> bool:
 def _speedup(summary: CellSummary) -> str:
     if summary.speedup is None or summary.cell.executor == "sequential":
         return ""
-    return f", {show_interval(summary.speedup)} its interpreter's sequential run"
+    return f", {show_interval(summary.speedup)} as fast as sequential on the same interpreter"

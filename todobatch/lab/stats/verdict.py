@@ -18,7 +18,7 @@ from todobatch.lab.stats.estimate import (
     verdict_of,
 )
 from todobatch.lab.stats.holm import holm_levels
-from todobatch.lab.stats.reasons import Analysis, reasons, sentence
+from todobatch.lab.stats.reasons import Analysis, approach_of, reasons, sentence
 from todobatch.lab.store.folder import Run
 from todobatch.lab.store.schema import (
     Cell,
@@ -89,15 +89,15 @@ class Rule:
     """How a p value and a verdict are computed from paired log-ratios."""
 
     p: Callable[[Sequence[float]], float]
-    """Log-ratios -> p value."""
+    """Computes a p value from log-ratios."""
     verdict: Callable[[Sequence[float], float], Verdict]
-    """Log-ratios, level -> verdict."""
+    """Computes a verdict from log-ratios and a level."""
 
 
 FIXED = Rule(p_value, lambda logs, level: verdict_of(geometric_mean(logs, 1 - level)))
-"""For plans without a target: the number of blocks does not depend on the samples."""
+"""The rule for plans without a target, whose number of blocks is fixed beforehand."""
 ANY_TIME = Rule(lambda logs: min(evidence.p_value(logs), evidence.p_beyond(logs)), evidence.verdict)
-"""For plans with a target: blocks were measured until the verdicts were reached."""
+"""The rule for plans with a target, which end when the verdicts are reached."""
 
 
 def rule_of(run: Run) -> Rule:
@@ -132,7 +132,7 @@ def undecided(run: Run, workload: str, target: Ratio) -> tuple[Cell, ...]:
         each for each in summarise(run) if each.cell.workload == workload and good.get(each.cell)
     ]
     if len(cells) < 2:
-        return tuple(each.cell for each in cells)  # nothing to compare it with
+        return tuple(each.cell for each in cells)  # a single cell has nothing to compare with
     best, *others = (each.cell for each in _standing(good, cells, ANY_TIME)[0])
     level = (1 - CONFIDENCE) / len(others)
     unsure = [
@@ -154,7 +154,7 @@ def rank(good: GoodSamples, cells: Sequence[CellSummary]) -> list[CellSummary]:
         logs = log_ratios(reference, good[each.cell]) or [level(good[each.cell])]
         return ratio_of(logs).estimate
 
-    def level(samples: Mapping[int, Sample]) -> float:  # no common block: a rough guess
+    def level(samples: Mapping[int, Sample]) -> float:  # a rough guess without a common block
         means = [mean([each.wall_s for each in by.values()]) for by in (samples, reference)]
         return math.log(means[0].estimate / means[1].estimate)
 
@@ -165,7 +165,7 @@ def _winner(run: Run, good: GoodSamples, cells: Sequence[CellSummary]) -> Winner
     ranked, compared = _standing(good, cells, rule_of(run))
     best, *others = ranked
     tied = tuple(each for each in others if compared[each.cell].verdict != "faster")
-    outright = bool(others) and all(_same_approach(each, best) for each in tied)
+    outright = bool(others) and all(approach_of(each) == approach_of(best) for each in tied)
     analysis = Analysis(good, tuple(ranked), compared, cpus_of(run))
     return Winner(
         workload=best.cell.workload,
@@ -196,10 +196,6 @@ def _compare(a: Cell, b: Cell, logs: Sequence[float], level: float, rule: Rule) 
     if not logs:
         return Comparison(a, b, Estimate(math.nan, math.nan, math.nan), "inconclusive", 0)
     return Comparison(a, b, ratio_of(logs), rule.verdict(logs, level), len(logs))
-
-
-def _same_approach(a: CellSummary, b: CellSummary) -> bool:
-    return (a.approach, a.cell.interpreter) == (b.approach, b.cell.interpreter)
 
 
 def _summary(good: GoodSamples, cell: Cell, voids: int, cpus: int) -> CellSummary:

@@ -46,10 +46,7 @@ class Run:
 
 
 def load_run(folder: Path) -> Run:
-    """Read a run folder.
-
-    Raises StoreError when there is no run or it is damaged, and NewerSchemaError.
-    """
+    """Read a run folder. Raises StoreError if it has no run or is damaged, and NewerSchemaError."""
     meta = read_meta(folder)
     try:
         samples, good = read_samples(folder)
@@ -61,10 +58,7 @@ def load_run(folder: Path) -> Run:
 
 
 def newest_run(results: Path) -> Path:
-    """Return the run folder in `results` that was started or resumed last, of the readable ones.
-
-    Raises StoreError when no run can be read.
-    """
+    """Return the run folder in `results` that was started or resumed last. Raises StoreError."""
     found, errors = [], []
     for path in results.glob(f"*/{META}"):
         try:

@@ -1,7 +1,4 @@
-"""Describe the machine of a run, so that the description can be published.
-
-It contains no host name, no user name and no absolute path.
-"""
+"""Describe the machine of a run for publication: without host name, user name and paths."""
 
 import os
 import platform
@@ -62,10 +59,10 @@ def portable(path: Path) -> str:
 
 
 def git_state() -> dict[str, Any]:
-    """``{'commit', 'dirty'}`` of the git checkout that todobatch runs from; empty without one."""
+    """Return ``{'commit', 'dirty'}`` of the checkout that contains todobatch; empty without one."""
     package = Path(__file__).resolve().parents[2]
     if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
-        return {}  # installed, or inside another project's repository
+        return {}  # todobatch is installed, or in another project's repository
     commit = _git(package, "rev-parse", "HEAD")
     changed = _git(package, "status", "--porcelain", "--untracked-files=no", "--", ".")
     return {} if commit is None else {"commit": commit, "dirty": bool(changed)}

@@ -7,7 +7,6 @@ samples.jsonl each time. Void samples are left out.
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,10 @@ def write(run: Run, folder: Path) -> list[Path]:
         suite = {
             "version": _FORMAT,
             "metadata": _shared(run, interpreter),
-            "benchmarks": [_benchmark(cell, good[cell]) for cell in sorted(cells)],
+            "benchmarks": [
+                {"runs": [_run(cell, good[cell][block]) for block in sorted(good[cell])]}
+                for cell in sorted(cells)
+            ],
         }
         path = folder / "pyperf" / f"{file_name(interpreter)}.json"
         try:
@@ -52,7 +54,7 @@ def file_name(interpreter: str) -> str:
 
 
 def _shared(run: Run, interpreter: str) -> dict[str, Any]:
-    """Metadata that all samples of an interpreter share, under pyperf's names."""
+    """Return metadata that all samples of an interpreter share, under pyperf's names."""
     machine, python = run.meta.machine, run.meta.interpreters.get(interpreter, {})
     known = {
         "cpu_count": machine.get("cpus"),
@@ -63,10 +65,6 @@ def _shared(run: Run, interpreter: str) -> dict[str, Any]:
         "python_version": python.get("version"),
     }
     return {name: value for name, value in known.items() if value}
-
-
-def _benchmark(cell: Cell, samples: Mapping[int, Sample]) -> dict[str, Any]:
-    return {"runs": [_run(cell, samples[block]) for block in sorted(samples)]}
 
 
 def _run(cell: Cell, sample: Sample) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class RunMeta:
     machine: dict[str, Any]
     """The machine, as `todobatch.lab.store.machine.describe` returns it."""
     interpreters: dict[str, dict[str, Any]]
-    """Interpreter as it was asked for -> `todobatch.runtime.RuntimeFacts`."""
+    """The facts of each interpreter (`todobatch.runtime.RuntimeFacts`), by its name in the plan."""
     git: dict[str, Any]
     """The git commit as {'commit': str, 'dirty': bool}, or empty."""
     started: str
@@ -109,7 +109,7 @@ class Sample:
     """The number of the sample, from 0 in the order of measuring."""
     block: int
     position: int
-    """The place within the block."""
+    """The place of the sample within the block."""
     workload: str
     interpreter: str
     executor: str
@@ -136,7 +136,7 @@ class Sample:
     load_1m: float
     voluntary_switches: int | None = None
     involuntary_switches: int | None = None
-    """Context switches of the whole process tree within the timed part; None if unknown."""
+    """Both kinds of context switches of the process tree in the timed part; None if unknown."""
     cpu_quota: list[float | None] = field(default_factory=list)
     """CPUs that the cgroup granted before and after; None for no limit."""
     worker_totals: list[dict[str, Any]] = field(default_factory=list)
@@ -208,7 +208,7 @@ class CellSummary:
     speedup: Estimate | None
     """Sequential wall time on the same interpreter ÷ this one, paired by block."""
     efficiency: Estimate | None
-    """Speed-up ÷ min(workers, CPUs)."""
+    """The speed-up ÷ min(workers, CPUs)."""
 
 
 Verdict = Literal["faster", "slower", "equivalent", "inconclusive"]
@@ -238,4 +238,4 @@ class Winner:
     sentence: str
     """The verdict for people: what is fastest, by how much, and how sure that is."""
     reasons: tuple[tuple[str, str], ...]
-    """(approach, why it is slower or indistinguishable), from what was measured."""
+    """Pairs of an approach and why it is slower or indistinguishable."""

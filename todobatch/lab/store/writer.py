@@ -39,10 +39,7 @@ _APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
 class RunWriter:
-    """A run folder that is being written, and locked until closed. Use it in a ``with`` statement.
-
-    Get one from `create_run` or `open_run`.
-    """
+    """A run folder that `create_run` or `open_run` has opened, locked until it is closed."""
 
     def __init__(
         self,
@@ -137,7 +134,7 @@ def create_run(folder: Path, meta: RunMeta) -> RunWriter:
         _write_meta(folder, meta)
     except OSError as error:
         raise StoreError(
-            f"no run can be started here: {error.strerror}",
+            f"the run folder cannot be created: {error.strerror}",
             place=str(folder),
             remedy=f"{_remedy(error)}, or name another folder with `output`",
         ) from error
@@ -196,7 +193,7 @@ def _append(file: int, record: Sample | Control) -> None:
 
 
 def _open_locked(folder: Path) -> int:
-    # A bare descriptor: a buffered file would keep a failed line and write it again on close.
+    # A buffered file would keep a failed line and write it again on close.
     file = os.open(folder / SAMPLES, _APPENDING, 0o666)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
