@@ -239,7 +239,7 @@ def test_a_run_of_other_interpreters_is_not_resumed(options: list[str], tmp_path
         ),
         (["--target", "much"], 2, "'much' is not a share"),
         (["--target", "2%x"], 2, "'2%x' is not a share"),
-        (["--target", "200%"], 2, "--target: the target is 2"),
+        (["--target", "200%"], 2, "--target: 2 is not a valid target"),
     ],
 )
 def test_bad_input_ends_before_anything_is_measured(
