@@ -161,7 +161,6 @@ class _Run:
         return PartSizes(self.workers, copies=can.needs_pickling, keep_rows=self.keep_rows)
 
     def report(self, feed: Feed) -> BatchReport:
-        """Run the batches of the feed, and return the report."""
         resumed_tasks = self.tally.tasks
         if self.hooks.on_feed is not None:
             self.hooks.on_feed(feed)
@@ -241,7 +240,6 @@ class _Times:
     """The first and the latest changes of size in all rounds, in seconds since `begun`."""
 
     def add(self, run: BatchRunner, began: float) -> None:
-        """Add an executor's statistics of a round."""
         for each in stats_of(run):
             add_stats(self.stats, each)
         for resize in resizes_of(run):

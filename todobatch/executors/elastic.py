@@ -134,7 +134,6 @@ class _Elastic(Pass):
         )
 
     def resizes(self) -> tuple[Resize, ...]:
-        """Return the first size and the latest ones, at most `MOST_RESIZES_KEPT`."""
         return (self._beginning, *self._resizes)
 
     def results_as_they_come(self) -> Iterator[ProcessingResult]:

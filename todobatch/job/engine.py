@@ -308,7 +308,6 @@ class _Heartbeat:
         self._thread: threading.Thread | None = None
 
     def begin(self, feed: Feed) -> None:
-        """Call `beat` once, and start the thread."""
         self._beat(feed)
         self._thread = threading.Thread(
             target=self._run, args=(feed,), name="todobatch-heartbeat", daemon=True
