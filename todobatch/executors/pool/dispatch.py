@@ -7,9 +7,8 @@ The caller's thread sends, receives and replaces workers. It blocks only while i
 sockets at once. Nothing on this side needs a lock; `page` says what guards the pages.
 
 Each worker has one or two messages waiting, so it need not wait for the caller. Short batches share
-a message, as many as make up `MESSAGE_S` of work. Messages that wait are withdrawn and sent to
-others when their worker dies, or when another worker is idle at the end of the input. In that case
-the caller also withdraws batches of a message that its worker is running.
+a message, as many as make up `MESSAGE_S` of work. When a worker dies, its waiting messages go to
+others. When a worker is idle at the input's end, it gets waiting messages and batches of others.
 
 When a worker dies, its page names the batch that it was running: that batch fails. Results that the
 worker had not sent, at most `FLUSH_S` of work, are lost, and their batches run again. So a batch
