@@ -254,6 +254,7 @@ def test_workers_end_when_their_caller_is_killed(tmp_path: Path, how: str) -> No
     script.write_text(
         textwrap.dedent(
             """
+            import os
             import sys
             import contract_work
             from todobatch.executors import get
@@ -267,7 +268,7 @@ def test_workers_end_when_their_caller_is_killed(tmp_path: Path, how: str) -> No
             if __name__ == "__main__":
                 with get("processes").open(contract_work.Picky(), 2) as run:
                     for result in run(feed()):
-                        print("up", flush=True)
+                        os.write(1, b"up\\n")  # in one piece, between those of the workers
             """
         )
     )
@@ -280,11 +281,13 @@ def test_workers_end_when_their_caller_is_killed(tmp_path: Path, how: str) -> No
         text=True,
     ) as caller:
         assert caller.stdout is not None
-        waited_for = {"up\n", *(["holding\n"] if how == "hold the GIL" else [])}
-        while waited_for:  # from one worker, or from both
-            line = caller.stdout.readline()
-            assert line, "it ended by itself"
-            waited_for.discard(line)
-        caller.kill()
+        try:
+            waited_for = {"up\n", *(["holding\n"] if how == "hold the GIL" else [])}
+            while waited_for:  # from one worker, or from both
+                line = caller.stdout.readline()
+                assert line, "it ended by itself"
+                waited_for.discard(line)
+        finally:
+            caller.kill()
         caller.stdout.read()  # returns when the last of them is gone
     assert caller.returncode == -signal.SIGKILL
