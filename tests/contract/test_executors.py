@@ -127,7 +127,7 @@ def test_a_processor_that_cannot_be_sent_is_refused_with_a_remedy(
         return
     with pytest.raises(ExecutorUnavailableError, match="this one stays here") as caught:
         list(executor.run(contract_work.Unpicklable(), titled([["a"]])))
-    assert "pickle" in caught.value.remedy
+    assert "pickl" in caught.value.remedy
 
 
 def test_what_reading_the_input_raises_reaches_the_caller(
