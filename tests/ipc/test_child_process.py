@@ -264,6 +264,7 @@ def test_a_process_without_channels_gets_no_arguments_of_ours() -> None:
     assert child.available_events() == []
 
 
+@pytest.mark.thread_unsafe(reason="it counts the process's descriptors")
 def test_no_descriptor_is_left_open_whatever_happens(tmp_path: Path) -> None:
     before = descriptors()
     with pytest.raises(OSError, match="no-such-command"):
