@@ -56,7 +56,7 @@ def test_a_batch_that_holds_the_gil_is_no_progress_too(
     assert "holds the GIL" in done.stderr
     assert "tasks are done and saved in j.db" in done.stderr
     assert "choose --executor processes and pass --deadline" in done.stderr
-    # What was saved is gone on with, by an executor that can stop it.
+    # An executor that can stop the batch resumes the job from what was saved.
     again = run_todobatch(
         "run", "holds.txt", "-w", "mine:hold_the_gil", "-e", "processes", "--deadline", "0.5",
         "--batch-size", "1", "--retries", "0", "--journal", "j.db", "-o", "out.jsonl", "--json",
