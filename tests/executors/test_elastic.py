@@ -97,6 +97,24 @@ def test_batches_that_wait_for_each_other_meet_all_the_same() -> None:
     assert 0.0 == resizes[0].at_s < resizes[1].at_s
 
 
+def test_they_meet_even_if_another_thread_keeps_a_cpu_busy() -> None:
+    met = threading.Event()
+
+    def spin() -> None:
+        while not met.is_set():
+            pass
+
+    busy = threading.Thread(target=spin)
+    busy.start()
+    try:
+        with get("elastic").open(Together(), 2) as run:
+            results = list(run(batched(generate(2), 1)))
+    finally:
+        met.set()
+        busy.join()
+    assert [result.success for result in results] == [True, True]
+
+
 def test_at_least_the_given_number_of_workers_work() -> None:
     with Elastic(2).placed("none").open(Together(), 3) as run:
         results = list(run(batched(generate(2), 1)))  # they meet at once: two work from the start

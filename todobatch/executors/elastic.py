@@ -14,6 +14,7 @@ value, and then run one more chunk or check once more.
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from queue import Empty
@@ -36,6 +37,9 @@ WORTH: Ratio = 0.3
 STALL_S: Seconds = 0.5
 """The pool grows when no batch came back for this many seconds and the CPUs were nearly idle.
 Batches may then wait for each other, or for something slow."""
+MOST_STALLS = 4
+"""After this many stalls in a row the pool grows even if the CPUs are busy. Other threads of the
+process may use them, or batches that wait for each other in a loop."""
 WAITING: Ratio = 0.2
 """The CPUs are nearly idle if the process used less than this many of them."""
 LEAST_HOLD, MOST_HOLD = 4, 64
@@ -152,13 +156,14 @@ class _Elastic(Pass):
             yield result
 
     def _next_news(self) -> tuple[int, list[ProcessingResult]] | BaseException | None:
+        stalls = 0
         while True:
             used = process_time()
-            try:
+            with suppress(Empty):
                 return self._news.get(timeout=STALL_S)
-            except Empty:
-                if process_time() - used < WAITING * STALL_S:
-                    self._resize(self._sizer.stalled(), None)
+            stalls += 1
+            if process_time() - used < WAITING * STALL_S or stalls % MOST_STALLS == 0:
+                self._resize(self._sizer.stalled(), None)
 
     def _resize(self, size: int, rate: float | None) -> None:
         if size != self._size:
