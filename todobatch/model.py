@@ -236,10 +236,18 @@ class BatchReport(_ByFields):
         )
 
 
+LONGEST_ERROR = 2_000
+"""An error's description is cut after this many characters."""
 MAX_FAILURES_KEPT = 100
 """A report keeps at most this many failures, errors and tasks set aside."""
 
 
 def describe_exception(error: BaseException) -> str:
-    """Return the type and message of an exception on one line."""
-    return " ".join("".join(traceback.format_exception_only(error)).split())
+    """Return the type and message of an exception on one line of at most `LONGEST_ERROR` characters.
+
+    The number of characters is added where it is cut.
+    """
+    text = " ".join("".join(traceback.format_exception_only(error)).split())
+    if len(text) <= LONGEST_ERROR:
+        return text
+    return f"{text[:LONGEST_ERROR]}… (cut from {len(text):,} characters)"

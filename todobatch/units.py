@@ -9,6 +9,9 @@ Seconds: TypeAlias = float
 Bytes: TypeAlias = int
 Ratio: TypeAlias = float
 
+MOST_SECONDS = 1_000_000_000
+"""No limit of time may be longer: some system calls take no larger number."""
+
 
 def show_seconds(seconds: Seconds) -> str:
     """Show a time with three significant digits: ``0.0123`` -> ``'12.3 ms'``."""

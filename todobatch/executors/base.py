@@ -23,7 +23,7 @@ from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError, UsageError
 from todobatch.model import Batch, ProcessingResult
 from todobatch.processors.base import TaskBatchProcessor
-from todobatch.units import Seconds
+from todobatch.units import MOST_SECONDS, Seconds
 
 MAX_WORKERS = 1_000
 """The largest number of workers that an executor starts."""
@@ -186,9 +186,10 @@ class Executor(ABC):
                 place="`deadline_s`",
                 remedy='choose `executor="processes"`, whose workers can be killed and replaced',
             )
-        if not deadline_s > 0:
+        if not 0 < deadline_s <= MOST_SECONDS:
             raise UsageError(
                 f"{deadline_s} seconds cannot be a deadline",
                 place="`deadline_s`",
-                remedy="give a number above 0, or leave it out to run without a deadline",
+                remedy=f"give a number above 0 and up to {MOST_SECONDS:,}, or leave it out to run "
+                "without a deadline",
             )

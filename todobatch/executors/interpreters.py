@@ -20,7 +20,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from todobatch import runtime
@@ -30,6 +30,7 @@ from todobatch.executors.pool import wire
 from todobatch.executors.pool.dispatch import Pool
 from todobatch.executors.pool.page import Page, reserve
 from todobatch.executors.pool.supervise import remedy_for
+from todobatch.executors.pool.surroundings import Surroundings
 from todobatch.executors.pool.transport import serve
 from todobatch.executors.pool.worker import Host
 from todobatch.model import describe_exception
@@ -175,7 +176,7 @@ class _Interpreter(Host):
                     self._file.fileno(),
                     self._token,
                     processor,
-                    tuple(sys.path),
+                    Surroundings.for_interpreter(),
                     keep_rows=keep_rows,
                 )
             finally:
@@ -207,7 +208,7 @@ def _serve(
     file: int,
     token: tuple[int, int],
     processor: bytes,
-    path: Sequence[str],
+    surroundings: Surroundings,
     *,
     keep_rows: bool,
 ) -> None:
@@ -216,7 +217,7 @@ def _serve(
     try:
         page = Page(file, token)
         label = f"interpreter-{me.id}"
-        serve(end, page, processor, path, label, "interpreter", keep_rows=keep_rows)
+        serve(end, page, processor, surroundings, label, "interpreter", keep_rows=keep_rows)
         page.close()
     finally:
         end.detach()

@@ -16,7 +16,6 @@ import os
 import pickle
 import signal
 import socket
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ from todobatch.executors.pool import wire
 from todobatch.executors.pool.dispatch import Pool
 from todobatch.executors.pool.page import Page, reserve
 from todobatch.executors.pool.supervise import END_GRACE_S, remedy_for
+from todobatch.executors.pool.surroundings import Surroundings
 from todobatch.executors.pool.transport import serve
 from todobatch.executors.pool.worker import Host
 from todobatch.model import describe_exception
@@ -111,7 +111,7 @@ class _Process(Host):
                         worker_link,
                         _Descriptor(self._file.fileno()),
                         processor,
-                        [*sys.path],
+                        Surroundings.for_process(),
                         cpu,
                     ),
                     kwargs={"start_method": context.get_start_method(), "keep_rows": keep_rows},
@@ -177,19 +177,26 @@ def _serve(
     link: socket.socket,
     file: int,
     processor: bytes,
-    path: list[str],
+    surroundings: Surroundings,
     cpu: int | None,
     *,
     start_method: str,
     keep_rows: bool,
 ) -> None:
     """Run a worker process; `file` is the descriptor of its page, sent as a `_Descriptor`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator
+    # Ctrl-C is for the coordinator. Programs that a task starts do not inherit a handler.
+    signal.signal(signal.SIGINT, _ignore)
     _end_with_parent(start_method)
     if cpu is not None:
         runtime.stay_on(cpu)
     label = f"process-{os.getpid()}"
-    serve(link, Page(file), processor, path, label, start_method, keep_rows=keep_rows)
+    for descriptor in (link.fileno(), file):  # as they came, programs of a task would inherit them
+        os.set_inheritable(descriptor, False)
+    serve(link, Page(file), processor, surroundings, label, start_method, keep_rows=keep_rows)
+
+
+def _ignore(number: int, frame: object) -> None:
+    """Do nothing about a signal."""
 
 
 def _end_with_parent(start_method: str) -> None:

@@ -6,7 +6,7 @@ from time import perf_counter
 
 from todobatch.executors.base import BatchRunner, Capabilities, Executor
 from todobatch.executors.stats import CountedRunner, WorkerStats
-from todobatch.executors.worker import Worker
+from todobatch.executors.worker import Worker, own_context
 from todobatch.model import Batch, ProcessingResult
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
@@ -43,6 +43,7 @@ class Sequential(Executor):
         self.check(workers, deadline_s)
 
         worker = Worker(processor, "main", "main", keep_rows=keep_rows)
+        context = own_context()
 
         def run(
             batches: Iterable[Batch],
@@ -51,7 +52,7 @@ class Sequential(Executor):
             first = perf_counter()
             for batch in batches:
                 begun = perf_counter()
-                result = worker.work(batch)
+                result = context.run(worker.work, batch)
                 busy += perf_counter() - begun
                 yield result
             return (WorkerStats(worker.label, busy, perf_counter() - first - busy),)

@@ -24,7 +24,7 @@ from time import perf_counter
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors.base import BatchRunner, Capabilities, Executor
 from todobatch.executors.stats import CountedRunner, WorkerStats, add_stats
-from todobatch.executors.worker import Worker
+from todobatch.executors.worker import Worker, own_context
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.units import Seconds
@@ -87,13 +87,16 @@ class Wrapped(Executor):
         pool = self._start(workers)
 
         def submit(batch: Batch) -> "Future[ProcessingResult]":
-            return pool.submit(_work, os.getpid(), sent, batch, keep_rows)
+            arguments = os.getpid(), sent, batch, keep_rows
+            if self._needs_pickling:
+                return pool.submit(_work, *arguments)
+            return pool.submit(own_context().run, _work, *arguments)
 
         def run(
             batches: Iterable[Batch],
         ) -> Generator[ProcessingResult, None, tuple[WorkerStats, ...]]:
             nonlocal pool
-            feed = iter(batches)
+            feed = _Feed(iter(batches))
             window = IN_FLIGHT_PER_WORKER * workers
             busy: defaultdict[str, Seconds] = defaultdict(float)
             begun = perf_counter()
@@ -110,6 +113,8 @@ class Wrapped(Executor):
                     _shut_down(pool)
                     pool = self._start(workers)
                 else:
+                    if feed.error is not None:
+                        raise feed.error
                     return _stats(busy, perf_counter() - begun)
 
         try:
@@ -158,6 +163,23 @@ class _PoolBrokenError(Exception):
     def __init__(self, lost: list[Batch]) -> None:
         super().__init__(f"{len(lost)} batches lost")
         self.lost = lost
+
+
+class _Feed(Iterator[Batch]):
+    """An input that ends where it raises, so that the batches in flight come back first."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+        self.error: Exception | None = None
+
+    def __next__(self) -> Batch:
+        try:
+            return next(self._batches)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self.error = error
+            raise StopIteration from error
 
 
 def _run(

@@ -23,13 +23,13 @@ from time import perf_counter
 from todobatch.errors import TodobatchError
 from todobatch.executors.pool import wire
 from todobatch.executors.pool.page import Page
-from todobatch.executors.pool.supervise import WITHOUT_DEADLINE, Supervisor
+from todobatch.executors.pool.supervise import Supervisor
 from todobatch.executors.pool.transport import FROM_WORKER, READY, TO_WORKER
 from todobatch.executors.pool.worker import STUCK_S, Host, Message, PoolWorker
 from todobatch.executors.stats import WorkerStats, add_stats
 from todobatch.model import Batch, Fault, ProcessingResult, describe_exception
 from todobatch.processors.base import failed_result
-from todobatch.units import Seconds
+from todobatch.units import Ratio, Seconds
 
 MESSAGE_S: Seconds = 0.008
 """A message has batches for about this many seconds. Sending a message costs some 50 µs."""
@@ -40,11 +40,15 @@ MESSAGE_BYTES = 1_000_000
 which the system clears first: that is several times slower than memory that is used again."""
 QUEUED = 3
 """A worker has at most this many messages in flight, or one fewer where batches are long."""
+LONGEST_WAIT_S: Seconds = 3600.0
+"""A wait lasts at most this long, because the system takes no timeout of months."""
 READ_BYTES = 1 << 18
 """The caller reads at most this many bytes from a socket at once."""
 
-_ANY_OF_THEM = {Page.UNPICKLING, Page.PICKLING}
+_ANY_OF_THEM = {Page.UNPICKLING, Page.PICKLING, Page.SENDING}
 """If a worker dies in one of these steps, any batch of its message may be the cause."""
+LONG_PAUSE: Ratio = 0.1
+"""A pause of the caller longer than this share of the deadline does not count towards it."""
 
 
 class Pool:
@@ -87,6 +91,8 @@ class Pool:
         self._stats_by_worker: dict[str, WorkerStats] = {}
         """What workers did in this run; each is added when it dies or the run ends."""
         self._begun = 0.0
+        self._left = 0.0
+        """When the caller last left the pool, to handle results or to read the input."""
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
         """Run the batches, and yield a result for each; see `Executor.open`."""
@@ -124,12 +130,20 @@ class Pool:
                     self._ask_for_more()
                     self._dispatch(feed)  # workers run on while the caller handles the results
                 finished, self._finished = self._finished, []
+                self._left = perf_counter()
                 yield from finished
+                self._note_pause()
                 self._ask_for_more()
             if self._feed_error is not None:
                 raise self._feed_error
         finally:
             self._abandon()
+
+    def _note_pause(self) -> None:
+        """Let deadlines of waiting workers begin anew if the caller was away for long."""
+        now = perf_counter()
+        if self._deadline is not None and now - self._left > LONG_PAUSE * self._deadline:
+            self._supervisor.attended = now
 
     def _ask_for_more(self) -> None:
         """Read the input again if it had ended and has more by now; see `Executor.open`."""
@@ -180,7 +194,7 @@ class Pool:
                 MOST_IN_MESSAGE,
             )
         batches: list[Batch] = []
-        begun = perf_counter()
+        self._left = begun = perf_counter()
         while len(batches) < max(wanted, 1) and not self._exhausted:
             try:
                 batch = next(feed, None)
@@ -192,6 +206,7 @@ class Pool:
                 batches.append(batch)
                 if perf_counter() - begun > MESSAGE_S:
                     break  # the input is slow: do not wait for more batches
+        self._note_pause()
         return batches
 
     def _pack_and_send(self, worker: PoolWorker, batches: list[Batch]) -> None:
@@ -234,6 +249,7 @@ class Pool:
         try:
             while outbox:
                 sent = worker.link.sendmsg([*outbox][:16])
+                worker.heard = perf_counter()
                 while outbox and sent >= len(outbox[0]):
                     sent -= len(outbox.popleft())
                 if sent:
@@ -272,7 +288,7 @@ class Pool:
                 times.append(now + due)  # 0: a batch waits for a worker with room
             if idle and any(worker.holds_back() for worker in self._workers):
                 times.append(now + STUCK_S)
-        return max(min(times) - now, 0.0) + 0.001 if times else None
+        return min(max(min(times) - now, 0.0) + 0.001, LONGEST_WAIT_S) if times else None
 
     # One function, because each further call would cost time for each message.
     def _receive(  # noqa: C901
@@ -282,6 +298,7 @@ class Pool:
         is_open = True
         try:
             while got := worker.link.recv_into(worker.unfilled or self._buffer):
+                worker.heard = perf_counter()
                 if worker.unfilled:
                     worker.unfilled = worker.unfilled[got:] or None  # None lets the inbox grow
                 else:
@@ -378,23 +395,30 @@ class Pool:
 
     def _requeue_all_but_the_culprit(self, worker: PoolWorker, ending: str) -> None:
         accepted, running, since = worker.page.running()
-        if running not in WITHOUT_DEADLINE:
+        if running not in {Page.IDLE, Page.SENDING}:
             worker.busy += perf_counter() - since
         fault: Fault = "crashed"
         cause = f"its worker {ending}"
         if worker.overdue:
             (accepted, running), fault = worker.overdue, "deadline"
             cause = f"it ran longer than its deadline of {self._deadline:g} s, and was stopped"
+            if running in {Page.IDLE, Page.SENDING}:
+                cause = f"its worker did not respond for {self._deadline:g} s, and was stopped"
         kept: list[list[Batch]] = []
+        is_charged = False
         for number, message in worker.messages.items():
             left = message.batches[message.done :]
+            culprit = running - 1 - message.done
             if number == accepted and running in _ANY_OF_THEM:
                 self._isolate(left, cause, fault)
+                is_charged = True
                 continue
-            culprit = running - 1 - message.done
             if number == accepted and 0 <= culprit < len(left):
                 self._fail(left.pop(culprit), cause, fault)
+                is_charged = True
             if left:
                 kept.append(left)
         worker.messages.clear()
+        if kept and not is_charged:  # otherwise a batch that ends each worker would run for ever
+            self._isolate(kept.pop(0), cause, fault)
         self._requeued.extendleft(reversed(kept))

@@ -32,9 +32,6 @@ RETRY_START_S: Seconds = 0.05
 END_GRACE_S: Seconds = 5.0
 """When a pool is closed, a worker is killed if its batch takes longer than this many seconds."""
 
-WITHOUT_DEADLINE = {Page.IDLE, Page.SENDING}
-"""Steps of a worker that do not count towards its deadline."""
-
 
 def remedy_for(cause: str, otherwise: str) -> str:
     """Return `otherwise`, or another remedy if the cause is too many open files."""
@@ -66,6 +63,8 @@ class Supervisor:
         self._deadline = deadline_s
         self.selector = selectors.DefaultSelector()
         self.workers: list[PoolWorker] = []
+        self.attended = 0.0
+        """When the caller, after a long pause, began to handle messages again."""
         self._failed_starts = 0
         """Workers in a row that did not become ready."""
         self._cause = ""
@@ -129,8 +128,8 @@ class Supervisor:
         if self._deadline is not None:
             times.append(now + self._deadline)
             for worker in self.workers:
-                _, running, since = worker.page.running()
-                if running not in WITHOUT_DEADLINE and not worker.overdue:
+                since = worker.step_began(self.attended)
+                if since is not None and not worker.overdue:
                     times.append(since + self._deadline)
         return min(times, default=None)
 
@@ -144,13 +143,10 @@ class Supervisor:
                     self._cause = f"it was not ready after {START_TIMEOUT_S:g} s"
                     if not worker.host.kill():
                         hanging.append(worker)
-            elif self._deadline is not None:
-                accepted, running, since = worker.page.running()
-                if (
-                    running not in WITHOUT_DEADLINE
-                    and not worker.overdue
-                    and now - since > self._deadline
-                ):
+            elif self._deadline is not None and not worker.overdue:
+                accepted, running, _ = worker.page.running()
+                since = worker.step_began(self.attended)
+                if since is not None and now - since > self._deadline:
                     worker.overdue = (accepted, running)
                     worker.host.kill()
         for worker in hanging:  # another worker would hang as well
