@@ -24,6 +24,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
+from multiprocessing.util import Finalize
 from typing import Any
 
 from todobatch import runtime
@@ -38,6 +39,7 @@ from todobatch.executors.pool.transport import serve
 from todobatch.executors.pool.worker import Host
 from todobatch.model import describe_exception
 from todobatch.processors.base import TaskBatchProcessor
+from todobatch.temporary import TemporaryFolder
 from todobatch.units import Seconds
 
 
@@ -74,7 +76,15 @@ class Processes(Executor):
             pickled = pickle.dumps(processor, wire.PROTOCOL)
         except Exception as error:
             raise _did_not_start(describe_exception(error)) from error
+        if mp.current_process().daemon:
+            raise ExecutorUnavailableError(
+                "this is a daemonic process of multiprocessing, which may not start processes",
+                place="executor processes",
+                remedy='choose `executor="threads"` or `executor="interpreters"`, or start this '
+                "process with `daemon=False`",
+            )
         context = _context()
+        _use_own_folder()
 
         def start(cpu: int | None) -> Host:
             return _Process(context, pickled, cpu, keep_rows=keep_rows)
@@ -144,6 +154,15 @@ class _Process(Host):
 def _context() -> BaseContext:
     methods = mp.get_all_start_methods()
     return mp.get_context("forkserver" if "forkserver" in methods else "spawn")
+
+
+def _use_own_folder() -> None:
+    """Give multiprocessing a folder for its sockets that is swept if this process is killed."""
+    config = mp.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
+    if config.get("tempdir") is None:
+        folder = TemporaryFolder("processes")
+        config["tempdir"] = str(folder.path)
+        Finalize(None, folder.remove, exitpriority=-100)  # as multiprocessing does
 
 
 def _did_not_start(cause: str) -> ExecutorUnavailableError:
