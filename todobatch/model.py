@@ -243,9 +243,9 @@ MAX_FAILURES_KEPT = 100
 
 
 def describe_exception(error: BaseException) -> str:
-    """Return the type and message of an exception on one line of at most `LONGEST_ERROR` characters.
+    """Return the type and message of an exception on one line.
 
-    The number of characters is added where it is cut.
+    It is cut after `LONGEST_ERROR` characters, and then gives their number.
     """
     text = " ".join("".join(traceback.format_exception_only(error)).split())
     if len(text) <= LONGEST_ERROR:

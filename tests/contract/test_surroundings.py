@@ -18,7 +18,9 @@ Titled = Callable[[Sequence[Sequence[str]]], list[Batch]]
 QUICK = Recovery(retries=1, backoff_s=0.01)
 
 
-def rows(executor: Executor, function: str, titles: Sequence[str], workers: int = 2) -> list[object]:
+def rows(
+    executor: Executor, function: str, titles: Sequence[str], workers: int = 2
+) -> list[object]:
     """What the function returned for each title, on workers with batches of one task."""
     batches = [Batch(n, (Task(title),), n) for n, title in enumerate(titles)]
     processor = resolve(f"surroundings_work:{function}")
@@ -111,7 +113,10 @@ def test_a_crash_is_noticed_while_a_child_of_the_worker_runs_on(tmp_path: Path) 
     )  # fmt: skip
     assert (report.tasks, report.failed) == (3, 1)
     ended = threading.Event()
-    threading.Thread(
-        target=lambda: (pipe.write_text("go\n"), ended.set()), daemon=True
-    ).start()
+
+    def release() -> None:
+        pipe.write_text("go\n")
+        ended.set()
+
+    threading.Thread(target=release, daemon=True).start()
     assert ended.wait(60), "the child had ended before the report"

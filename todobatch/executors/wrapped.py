@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from concurrent.futures import Executor as AnyPool
 from contextlib import contextmanager, suppress
+from functools import partial
 from queue import SimpleQueue
 from time import perf_counter
 
@@ -87,10 +88,8 @@ class Wrapped(Executor):
         pool = self._start(workers)
 
         def submit(batch: Batch) -> "Future[ProcessingResult]":
-            arguments = os.getpid(), sent, batch, keep_rows
-            if self._needs_pickling:
-                return pool.submit(_work, *arguments)
-            return pool.submit(own_context().run, _work, *arguments)
+            work = partial(_work, os.getpid(), sent, batch, keep_rows)
+            return pool.submit(work if self._needs_pickling else partial(own_context().run, work))
 
         def run(
             batches: Iterable[Batch],

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 from todobatch.model import Task
 
@@ -35,7 +36,7 @@ def around(_task: Task) -> list[object]:
     """What belongs to the process or the interpreter."""
     umask = os.umask(0)
     os.umask(umask)
-    return [os.getcwd(), umask, os.environ.get("TODOBATCH_TEST"), sys.getrecursionlimit()]
+    return [str(Path.cwd()), umask, os.environ.get("TODOBATCH_TEST"), sys.getrecursionlimit()]
 
 
 def fork(task: Task) -> int:
@@ -44,7 +45,7 @@ def fork(task: Task) -> int:
         if task.title == "exit":
             sys.exit(3)
         if task.title == "raise":
-            sys.stderr = None  # type: ignore[assignment]  # the trace is expected
+            sys.stderr = None  # the trace is expected
             raise ValueError(task.title)
         return -1
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

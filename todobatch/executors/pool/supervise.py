@@ -17,7 +17,6 @@ from multiprocessing.connection import wait
 from time import perf_counter
 
 from todobatch.errors import TodobatchError
-from todobatch.executors.pool.page import Page
 from todobatch.executors.pool.worker import Host, PoolWorker
 from todobatch.model import describe_exception
 from todobatch.units import Seconds

@@ -40,9 +40,7 @@ class Surroundings:
         folder = None
         with suppress(OSError):  # it has been removed
             folder = str(Path.cwd())
-        return cls(
-            tuple(sys.path), sys.getrecursionlimit(), folder, dict(os.environ), _umask()
-        )
+        return cls(tuple(sys.path), sys.getrecursionlimit(), folder, dict(os.environ), _umask())
 
     def apply(self) -> None:
         """Give them to the calling process or subinterpreter."""
@@ -66,6 +64,7 @@ def _umask() -> int | None:
     Setting it to read it would race with threads that make files.
     """
     with suppress(OSError):
-        if found := re.search(r"^Umask:\s*([0-7]+)", Path("/proc/self/status").read_text(), re.M):
+        status = Path("/proc/self/status").read_text()
+        if found := re.search(r"^Umask:\s*([0-7]+)", status, re.MULTILINE):
             return int(found[1], 8)
     return None
