@@ -73,7 +73,7 @@ def killed(folder: Path) -> tuple[str, list[int]]:
 
 
 def full_disk(folder: Path) -> tuple[str, list[int]]:
-    """Fill the disk in the middle of a run, then make room."""
+    """Fill the disk in the middle of a run, then free disk space."""
     with small_disk(folder) as make_room:
         process = start("bench", *SMALL, "-o", folder / "run")
         code, printed = finish(process)

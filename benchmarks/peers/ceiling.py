@@ -53,7 +53,7 @@ class Load:
     batches: int
 
     def spec(self, executor: str, workers: int, batches: int, cpu: int | None) -> SideSpec:
-        """Return what one process runs in a turn."""
+        """Return the description of one process: what it runs in each turn."""
         return {
             "workload": self.workload,
             "executor": executor,

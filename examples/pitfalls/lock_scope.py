@@ -26,7 +26,7 @@ class Claims:
         self.claims: list[int] = []
 
     def claim_in_two_steps(self, task: int, between: Callable[[], object] | None = None) -> None:
-        """Claim with too small a scope: at `between` another worker may be anywhere in here."""
+        """Check and claim under the lock in two steps; others may claim while `between` runs."""
         with self._lock:
             free = task not in self._owned
         if between is not None:
@@ -37,7 +37,7 @@ class Claims:
                 self.claims.append(task)
 
     def claim(self, task: int) -> None:
-        """Check and act under one lock that is held throughout."""
+        """Check and claim while the lock is held throughout."""
         with self._lock:
             if task not in self._owned:
                 self._owned.add(task)

@@ -175,7 +175,7 @@ class Feed:
     def settle(self, result: ProcessingResult) -> Settled | None:
         """Return the final result of a batch, or None when more of it is to be run.
 
-        Raises MeasurementError for a batch that is not in flight, because it would count twice.
+        Raises MeasurementError for a batch that is not in flight: its tasks would count twice.
         """
         self.progress_at = perf_counter()
         key = result.batch if result.part is None else (result.batch, result.part)

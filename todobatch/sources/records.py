@@ -63,7 +63,7 @@ def _date(given: Mapping[str, object], name: str) -> dt.date | None:
 
 
 def _words(value: object, what: str) -> tuple[str, ...]:
-    """Split a text at blanks and ';'; the items of a list are kept whole."""
+    """Split a text at whitespace and ';'; the items of a list are kept whole."""
     if isinstance(value, str):
         return parse_words(value, what)
     if not isinstance(value, list | tuple):

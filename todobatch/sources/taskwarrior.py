@@ -208,7 +208,7 @@ class _Objects:
             self._reading.broken(line, cause, _REMEDY)
 
     def _find_next(self) -> bool:
-        """Move to the next character that is not a blank or comma; returns false at the end."""
+        """Move to the next character that is not a space or comma; returns false at the end."""
         while True:
             between = _BETWEEN.match(self._text, self._at)
             assert between is not None

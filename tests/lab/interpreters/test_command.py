@@ -54,7 +54,7 @@ def test_a_pair_of_unlike_builds_is_pointed_out(put: Put) -> None:
     put("python3.14t", answering("3.14.7", free_threaded_build=True))
     put("python3.14", answering("3.14.7", optimized_build=True))
     output = CliRunner().invoke(app, []).output
-    assert "differs in more than the GIL" in output
+    assert "differ in more than the GIL" in output
     assert "profile-guided optimisation: yes (3.14), no (3.14t)" in output
 
 

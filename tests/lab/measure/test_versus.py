@@ -218,9 +218,9 @@ def test_the_command_for_people(sums: str, run_todobatch: RunTodobatch) -> None:
     [
         (["--workers", "2,x"], "whole numbers"),
         (["--workers", "0"], "0 is out of range"),
-        (["--executors", "a,b,c"], "names 3"),
+        (["--executors", "a,b,c"], "has 3 values for two sides"),
         (["--executors", "magic"], "magic"),
-        (["--budget", "0"], "a budget of 0.0 s"),
+        (["--budget", "0"], "0.0 s is not a valid budget"),
         (["--target", "x"], "not a share"),
         (["--format", "xml"], "'xml' is not one of"),
         (["--input", "missing.txt"], "missing.txt"),

@@ -47,10 +47,10 @@ def calibrate(sampler: Sampler, draft: Draft, workload: str) -> WorkloadShape:
 
 
 def choose(workload: str, seconds_a_task: Seconds, batch_size: int | None = None) -> WorkloadShape:
-    """Return the shape of a sample that lasts as long as it should.
+    """Return the number and size of batches for a sample that lasts as long as it should.
 
-    A batch has `batch_size` tasks. Without it a batch has the document's 100, or more where a
-    sample would need over 40 batches, or fewer where it would need under 8.
+    A batch has `batch_size` tasks. By default it has the source document's 100. It has more if a
+    sample would need over 40 batches, and fewer if it would need under 8.
     """
     target_s = WAITING_SAMPLE_S if _kind(workload) == "io" else COMPUTING_SAMPLE_S
     wanted = min(MOST_TASKS, max(BALANCE, round(target_s / seconds_a_task)))
@@ -95,6 +95,6 @@ def _measure(sampler: Sampler, cell: Cell, shape: WorkloadShape) -> Sample:
     raise MeasurementError(
         sample.void,
         place=f"{sample.workload} on {sample.interpreter}, sequential",
-        remedy="run this workload alone, mend what fails, then compare approaches: "
+        remedy="run this workload alone, fix what fails, then compare approaches: "
         f"todobatch run --generate 100 --workload {sample.workload} --executor sequential",
     )

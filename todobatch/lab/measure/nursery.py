@@ -94,8 +94,8 @@ class Nursery:
         return MeasurementError(
             f"the parent process of the samples {what}",
             place=f"interpreter {self._interpreter.spec}",
-            remedy="rename your modules that have the name of a Python module, or check the memory "
-            "and its limits, and measure again",
+            remedy="measure again; if it ends again, rename modules of yours that have the name of "
+            "a standard module, or free memory",
         )
 
 

@@ -103,6 +103,6 @@ class Side:
         return MeasurementError(
             cause,
             place=self._cell.key,
-            remedy="run this workload alone, mend what fails, then compare it: todobatch run "
+            remedy="run this workload alone, fix what fails, then compare it: todobatch run "
             f"--generate 100 --workload {self._cell.workload} --executor {self._cell.executor}",
         )

@@ -100,7 +100,7 @@ class Draft:
     workloads: tuple[str, ...] = field(default=())
 
     def plan(self, shapes: Sequence[WorkloadShape]) -> Plan:
-        """Return the finished plan, given the shape of each workload's samples."""
+        """Return the finished plan; `shapes` has the size of each workload's samples."""
         return Plan(
             mode=self.mode,
             seed=self.seed,

@@ -3,9 +3,9 @@
 A machine's speed drifts by 15-40 % within minutes, but all times of one block drift together. So
 times are compared as ratios within a block, on their logarithms. This is a paired design (Student,
 "The probable error of a mean", 1908; Box, Hunter and Hunter, "Statistics for Experimenters", on
-blocking). The mean of logarithms is the logarithm of the geometric mean, which is the right mean
-for ratios (Fleming and Wallace, "How not to lie with statistics: the correct way to summarize
-benchmark results", 1986).
+blocking). The mean of logarithms is the logarithm of the geometric mean, the right mean for ratios.
+Source: Fleming and Wallace, "How not to lie with statistics: the correct way to summarize benchmark
+results", 1986.
 
 The order of cells within a block is random, so the log-ratio of two cells is symmetric about its
 true value whatever the machine does. The signed-rank test assumes nothing else (Wilcoxon,
