@@ -78,7 +78,7 @@ def full_disk(folder: Path) -> tuple[str, list[int]]:
         process = start("bench", *SMALL, "-o", folder / "run")
         code, printed = finish(process)
         if code != EXIT_STORE:
-            raise SystemExit(f"interrupted.py: the disk did not get full: code {code}\n{printed}")
+            raise SystemExit(f"interrupted.py: the disk did not fill up: code {code}\n{printed}")
         make_room()
         message = next(line for line in printed.splitlines() if "cannot be written" in line)
         return f"exit {code}: {message.partition('.jsonl: ')[2]}", resumed(folder / "run")
@@ -175,7 +175,7 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") ->
     while not condition():
         if process.poll() is not None or time.monotonic() > end:
             process.kill()
-            raise SystemExit(f"interrupted.py: it ended too early:\n{process.communicate()[0]}")
+            raise SystemExit(f"interrupted.py: the run ended early:\n{process.communicate()[0]}")
         time.sleep(0.01)
 
 

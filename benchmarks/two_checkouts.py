@@ -9,7 +9,7 @@ A row is marked as slower when its interval lies above 1. The confidence is such
 table has a false alarm in at most 5 % of cases (Bonferroni). The exit code is 1 if a row is marked.
 
 There are three loads: 100,000 tasks that do nothing, which shows the overhead; tasks of ten
-microseconds; and tasks of 300 microseconds (the source document's Example 8). All use two workers.
+microseconds; and tasks of 300 microseconds (the workload `example8`). All use two workers.
 """
 
 import argparse

@@ -93,7 +93,7 @@ class Row:
 
     @property
     def blocks(self) -> float:
-        """Mean number of blocks."""
+        """Return the mean number of blocks that a comparison took."""
         return float(np.mean([each.blocks for each in self.outcomes]))
 
     def broken(self) -> str | None:

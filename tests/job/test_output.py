@@ -26,9 +26,9 @@ from todobatch.model import Batch
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        (lambda out: out.unlink(), "it is gone"),
-        (lambda out: out.write_text("other\n"), "it holds something else"),
-        (lambda out: out.write_text(out.read_text() + "{}\n"), "it holds more"),
+        (lambda out: out.unlink(), "the file is missing"),
+        (lambda out: out.write_text("other\n"), "its content differs"),
+        (lambda out: out.write_text(out.read_text() + "{}\n"), "it has further rows"),
     ],
 )
 def test_an_output_that_the_journal_does_not_know_is_refused(
@@ -38,7 +38,7 @@ def test_an_output_that_the_journal_does_not_know_is_refused(
     change(tmp_path / "out.jsonl")
     done = run_todobatch(*RUN, cwd=tmp_path)
     assert done.returncode == 6
-    assert "does not hold the rows that the journal knows" in done.stderr
+    assert "does not hold the rows that the journal saved" in done.stderr
     assert part in done.stderr
     assert "put the file back; or remove the journal" in done.stderr
 

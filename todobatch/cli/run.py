@@ -183,7 +183,7 @@ def _end(report: dict[str, Any], interpreter: "Interpreter") -> None:
     """Raise an error or `typer.Exit` if the report shows that the run did not go well."""
     if report["gil_came_back"]:
         raise GilCameBackError(
-            "the GIL was off at the start and on at the end, so these figures are not for free "
+            "the GIL was off at the start and on at the end, so these are not figures of free "
             "threads",
             place=f"interpreter {interpreter.spec}",
             remedy="the warning above names the extension module that turned it on: do without it, "

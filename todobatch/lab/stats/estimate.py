@@ -9,10 +9,10 @@ results", 1986.
 
 The order of cells within a block is random, so the log-ratio of two cells is symmetric about its
 true value whatever the machine does. The signed-rank test assumes nothing else (Wilcoxon,
-"Individual comparisons by ranking methods", 1945). So ratios are estimated by its centre and its
-exact interval (Hodges and Lehmann, "Estimates of location based on rank tests", 1963). No value is
-dropped, and an outlier weighs no more than its rank. Fewer than six blocks have too few ranks for
-95 %, so they get Student's t.
+"Individual comparisons by ranking methods", 1945). So a ratio gets the estimate and the exact
+interval that belong to this test (Hodges and Lehmann, "Estimates of location based on rank tests",
+1963). No value is dropped, and an outlier weighs no more than its rank. Fewer than six blocks have
+too few ranks for 95 %, so they get Student's t.
 
 docs/explanation/statistics.md explains the method and its limits.
 """

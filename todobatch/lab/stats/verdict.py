@@ -224,8 +224,8 @@ def _summary(good: GoodSamples, cell: Cell, voids: int, cpus: int) -> CellSummar
 def _speedup(good: GoodSamples, cell: Cell) -> Estimate | None:
     """Return the speed-up over sequential on the same interpreter; None without a common block.
 
-    The source document's formula, (mean time of a processor × processors) ÷ total time, is wrong.
-    With a GIL a processor's time includes waiting for the others, so the formula shows overlap.
+    A common formula, (mean time of a worker × workers) ÷ total time, is wrong. With a GIL a
+    worker's time includes waiting for the others, so that formula shows overlap.
     """
     if cell.executor == SEQUENTIAL:
         return Estimate(1.0, 1.0, 1.0)
