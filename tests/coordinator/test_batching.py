@@ -1,4 +1,4 @@
-"""Batches that the caller made."""
+"""Batches that the caller made are checked and run as they are."""
 
 import pytest
 

@@ -44,7 +44,7 @@ def test_an_output_that_the_journal_does_not_know_is_refused(
 
 
 def _interrupted(folder: Path, journal: str = "j.db") -> Path:
-    """A job of which one batch is saved; its output."""
+    """Return the output of an interrupted job, of which one batch is saved."""
     out = folder / "out.jsonl"
     batch = Batch(0, (Task("a"), Task("b")))
     result = Flaky().process_batch(batch)
@@ -61,7 +61,7 @@ def _interrupted(folder: Path, journal: str = "j.db") -> Path:
 
 
 def test_rows_of_a_journal_are_not_overwritten(tmp_path: Path) -> None:
-    """Neither by a run without a journal nor with another one; the run with its own resumes."""
+    """Runs without the journal, or with another one, are refused; the run with it resumes."""
     out = _interrupted(tmp_path)
     part = tmp_path / "out.jsonl.part"
     before = part.read_bytes()

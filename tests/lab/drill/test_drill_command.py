@@ -1,4 +1,4 @@
-"""The command and its page."""
+"""`todobatch drill` prints what its docs page says."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""`todobatch interpreters`: what it prints."""
+"""`todobatch interpreters` prints the interpreters of this machine."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ __all__ = ["put"]
 
 @pytest.fixture(autouse=True)
 def running(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the Python that runs be one that is not asked for: it may be a 3.14 itself."""
+    """Pretend that the running Python is another version, because it may be 3.14 itself."""
     monkeypatch.setattr(sys, "executable", str(put("running", answering("3.11.9"))))
 
 

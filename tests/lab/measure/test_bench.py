@@ -1,4 +1,4 @@
-"""`todobatch bench` and `show` as they are used: real processes, killed, resumed, misled, full."""
+"""`todobatch bench` and `show` with real processes: kills, resumes, clocks and full disks."""
 
 import datetime as dt
 import json
@@ -26,7 +26,7 @@ SMALL = ("--executors", "threads", "--workers", "1,2,4", "--seed", "11")
 
 @pytest.fixture
 def options(mine: str, interpreters: dict[str, Interpreter]) -> list[str]:
-    """A matrix of 8 cells that takes well under a second a sample."""
+    """Return options for 8 cells, with samples of well under a second."""
     del interpreters  # a test that needs them fails with the remedy where they are missing
     return ["bench", *SMALL, "--workloads", f"{mine}:length", "--batch-size", "5"]
 
@@ -303,7 +303,7 @@ def test_a_clock_that_jumps_changes_neither_order_nor_budget(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each time that the wall clock is asked it says a day less than before."""
+    """The wall clock goes back by a day at each reading."""
     from todobatch.lab.measure import bench, control, sample
     from todobatch.lab.plan.cells import Choice
     from todobatch.lab.progress import Silent
