@@ -10,9 +10,9 @@ results", 1986.
 The order of cells within a block is random, so the log-ratio of two cells is symmetric about its
 true value whatever the machine does. The signed-rank test assumes nothing else (Wilcoxon,
 "Individual comparisons by ranking methods", 1945). So a ratio gets the estimate and the exact
-interval that belong to this test (Hodges and Lehmann, "Estimates of location based on rank tests",
-1963). No value is dropped, and an outlier weighs no more than its rank. Fewer than six blocks have
-too few ranks for 95 %, so they get Student's t.
+interval that belong to this test. Source: Hodges and Lehmann, "Estimates of location based on rank
+tests", 1963. No value is dropped, and an outlier weighs no more than its rank. Fewer than six
+blocks have too few ranks for 95 %, so they get Student's t.
 
 docs/explanation/statistics.md explains the method and its limits.
 """
@@ -121,7 +121,7 @@ def log_ratios(
     others: Mapping[int, Sample],
     figure: Literal["wall_s", "cpu_s"] = "wall_s",
 ) -> list[float]:
-    """Return log(other's figure ÷ mine) for each block in which both cells have a good sample."""
+    """Return log(`others` ÷ `mine`) of a figure, for each block with a valid sample of both."""
     return [
         math.log(
             max(getattr(others[block], figure), CLOCK_TICK)
