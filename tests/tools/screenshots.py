@@ -51,7 +51,7 @@ def main(site: Path, folder: Path) -> None:
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Suppress the log of the server."""
 
 
 def _take(

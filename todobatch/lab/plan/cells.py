@@ -85,7 +85,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A plan before its samples have a size."""
+    """A plan in which the size of the samples is still missing."""
 
     mode: str
     seed: int
