@@ -104,7 +104,7 @@ def two_writers(folder: Path) -> tuple[str, list[int]]:
     code, printed = finish(start("bench", "--resume", folder))
     before = saved_samples(folder)
     if finish(process)[0] != 0 or code != EXIT_STORE:
-        raise SystemExit(f"interrupted.py: the second ended with {code}:\n{printed}")
+        raise SystemExit(f"interrupted.py: the second writer ended with {code}:\n{printed}")
     message = next(line for line in printed.splitlines() if "another todobatch" in line)
     after = saved_samples(folder)
     return f"exit {code}: {message.split(': ')[-1]}", [len(before), len(before & after), len(after)]

@@ -31,7 +31,7 @@ COMPUTES = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One cell in both runs."""
+    """The comparison of one cell of both runs."""
 
     name: str
     cell: Cell | None

@@ -113,7 +113,7 @@ def check_turbo(facts: Facts) -> Finding:
 
 
 def check_steal(facts: Facts) -> Finding:
-    """Check whether the hypervisor gave this machine's CPUs to other machines meanwhile."""
+    """Check whether the hypervisor gave CPU time of this machine to other machines."""
     ticks = _increase(facts, "ticks")
     stolen = _increase(facts, "stolen")
     if not ticks or stolen is None:

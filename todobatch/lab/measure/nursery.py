@@ -62,12 +62,12 @@ class Nursery:
         return ChildProcess.forked(self)
 
     def fork(self, descriptors: Sequence[int]) -> int:
-        """See `Forker`. Raises MeasurementError when the nursery has ended."""
+        """Fork a child (see `Forker.fork`). Raises MeasurementError when the nursery has ended."""
         pid: int = self._ask("fork", descriptors)["pid"]
         return pid
 
     def wait(self, pid: int, timeout_s: Seconds) -> int | None:
-        """See `Forker`. Raises MeasurementError when the nursery has ended."""
+        """Wait for a child (see `Forker.wait`). Raises MeasurementError without the nursery."""
         code: int | None = self._ask({"wait": pid, "timeout_s": timeout_s})["code"]
         return code
 

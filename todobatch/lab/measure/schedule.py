@@ -175,7 +175,7 @@ class _Clock:
         return bool(self._plan.budget_s) and self._spent() > OVERTIME * self._plan.budget_s
 
     def left(self, slots: Sequence[Slot], index: int, blocks_after: int) -> Seconds:
-        """Estimate the time from slot `index` to the end, at most; NaN before the first sample.
+        """Return an upper estimate of the time from slot `index` to the end; NaN without a sample.
 
         With a target there may be fewer blocks, and fewer cells in them.
         """

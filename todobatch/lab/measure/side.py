@@ -59,7 +59,7 @@ class Side:
         child.send(spec)
 
     def ready(self) -> Turn:
-        """Wait until it is warm, and return the last turn of its warm-up."""
+        """Wait until the side has warmed up, and return the last turn of its warm-up."""
         if self._warm is None:
             # Warming up takes two turns, and four where both sides share a CPU.
             self._warm = self._answer(4 * TURN_TIMEOUT_S)
