@@ -47,7 +47,7 @@ _Key: TypeAlias = int | tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The final result of a batch, with what it took to get it."""
+    """The final result of a batch, with the retries and replaced workers that it took."""
 
     batch: Batch
     result: ProcessingResult
