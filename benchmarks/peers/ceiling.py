@@ -42,7 +42,7 @@ ROWS = (
 BATCH = 100
 ROUNDS = 6
 TURN_S = 0.4
-"""Seconds of a turn. The kernel may keep threads that live shorter on one CPU."""
+"""Seconds of a turn. The kernel may keep threads with shorter lives on one CPU."""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def _ask(pairs: Sequence[Pair], options: argparse.Namespace) -> Iterator[Answer]
     earlier = _kept(options.output)
     if any(each.settings != options.pyperf_options for each in earlier):
         raise SystemExit(
-            f"pairs.py: {options.output} has answers by other --pyperf-options; "
+            f"pairs.py: {options.output} has answers for other --pyperf-options; "
             "name another --output"
         )
     kept = {(each.tool, each.work, each.effect, each.repeat) for each in earlier}

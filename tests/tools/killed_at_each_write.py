@@ -61,7 +61,7 @@ def patch(kill_at: int) -> None:
         del name
 
     class Stepped(sqlite3.Connection):
-        """Has a step before each statement, and one after each commit."""
+        """A connection with a step before each statement, and one after each commit."""
 
         def execute(self, *arguments: Any) -> sqlite3.Cursor:
             step("statement")

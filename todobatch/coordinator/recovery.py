@@ -81,7 +81,7 @@ class _Flight:
         self.batch = batch
         self.case = case
         self.halved = halved
-        """Half of a batch that broke: it is split on at once when it breaks."""
+        """Whether this is half of a broken batch; it is split again at once when it breaks."""
         self.runs = 0
         self.since = 0.0
 

@@ -12,7 +12,7 @@ from todobatch.lab.compare.gates import Gate
 from todobatch.lab.store.schema import Estimate
 
 MARKDOWN_LIMIT = 60_000
-"""Characters; GitHub takes 65,536 in a comment."""
+"""The most characters of a comment; GitHub accepts 65,536."""
 NAMED = 20  # of one list; JSON names all, and so does text that is unfolded
 LONGEST = 200  # characters of one name or value, likewise
 

@@ -84,7 +84,7 @@ def _downloaded(target: Target) -> list[Path]:
 
 
 def _from_uv(target: Target, progress: Progress) -> Path | None:
-    """Let uv download it into the cache; report a failure and return None."""
+    """Let uv download the interpreter into the cache; report a failure and return None."""
     uv = uv_executable()
     if uv is None:
         progress.message("  uv is not installed: building from source")

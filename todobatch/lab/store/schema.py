@@ -216,7 +216,7 @@ Verdict = Literal["faster", "slower", "equivalent", "inconclusive"]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two cells compared: `ratio` is the other's wall time ÷ this one's (above 1: faster)."""
+    """A comparison: `ratio` is another cell's wall time ÷ this one's; above 1, this is faster."""
 
     cell: Cell
     other: Cell
