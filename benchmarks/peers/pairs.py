@@ -13,7 +13,8 @@ All run on one machine and one interpreter. todobatch and pyperf alternate pair 
 order; a fifth of asv's pairs follows each fifth of the others. For each tool the table gives:
 
 * false alarms: pairs without a difference that it called faster or slower;
-* found: differences for which it called B slower, and the wrong ones for which it called B faster;
+* found: differences for which it called B slower;
+* wrong: differences for which it called B faster;
 * the wall time of a pair.
 
 Each answer is written to a file at once (``--output``), so an interrupted run can be resumed. A

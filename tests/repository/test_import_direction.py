@@ -100,7 +100,7 @@ def imports_of(module: str, source: str) -> Iterator[Import]:
 
 
 def is_for_types_only(node: ast.AST) -> bool:
-    """``if TYPE_CHECKING:`` never runs, so what it imports is never loaded."""
+    """Return whether a statement is ``if TYPE_CHECKING:``, whose imports are never run."""
     return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
 
 
