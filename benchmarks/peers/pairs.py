@@ -14,7 +14,7 @@ order; a fifth of asv's pairs follows each fifth of the others. For each tool th
 
 * false alarms: pairs without a difference that it called faster or slower;
 * found: differences for which it called B slower;
-* wrong: differences for which it called B faster;
+* called faster: differences for which it called B faster, which is wrong;
 * the wall time of a pair.
 
 Each answer is written to a file at once (``--output``), so an interrupted run can be resumed. A
