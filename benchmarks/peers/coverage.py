@@ -6,7 +6,7 @@ does it: block after block in random order, with a look after each block. It sto
 `evidence.settled` says so, or after 40 blocks. For each machine the table gives:
 
 * false alarms: how many comparisons without a difference were ever called faster or slower (at most
-  5 % are allowed); the same for a t test with as many looks;
+  5 % are allowed). The same is computed for a t test with as many looks;
 * coverage: how many final 95 % intervals contain the true ratio (93 to 97 % are allowed), and how
   many with a fixed number of blocks;
 * found: how many differences of 2, 5, 10 and 50 % were decided, and after how many blocks.
