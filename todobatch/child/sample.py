@@ -99,7 +99,7 @@ def run(parent: ParentProcess) -> None:
 
 
 def measure(spec: SampleSpec) -> dict[str, Any]:
-    """Take the sample, and return fields of `Sample` and the data that validate it."""
+    """Take the sample. Return fields of `Sample`, and the data by which it is validated."""
     batches, processor = spec.prepare()
     inner = get(spec.executor).placed(spec.placement)
     executor = Warmed(inner, warm_up(batches, spec.workers))

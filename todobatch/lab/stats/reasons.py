@@ -48,7 +48,7 @@ class Analysis:
     def ratio(
         self, top: Cell, bottom: Cell, figure: Callable[[Sample], Seconds]
     ) -> Estimate | None:
-        """`figure` of `top` ÷ that of `bottom`, paired by block.
+        """Return `top`'s `figure` ÷ `bottom`'s, paired by block.
 
         None without a common block, and when the ratio is not worth saying (`WORTH_SAYING`).
         """
