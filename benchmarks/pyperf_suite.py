@@ -1,7 +1,7 @@
 """The pyperf suite: ``pyperf_suite.py -o out.json``, with all of pyperf's own options.
 
-There is one benchmark for each executor and number of workers, on the source document's reference
-load. Workers start before the clock does. Run the suite on each interpreter and compare the files
+There is one benchmark for each executor and number of workers, on the workload `example8`.
+Workers start before the clock does. Run the suite on each interpreter and compare the files
 with `python -m pyperf compare_to`.
 """
 
@@ -10,8 +10,7 @@ from time import perf_counter
 
 import pyperf
 
-from todobatch import runtime
-from todobatch.coordinator import batched
+from todobatch import batched, runtime
 from todobatch.executors import EXECUTORS, Executor
 from todobatch.processors import resolve
 from todobatch.sources import generate

@@ -13,14 +13,10 @@ if TYPE_CHECKING:
         QueueResultCollector,
         ThreadSafeResultCollector,
     )
-    from todobatch.coordinator import (
-        Costs,
-        Hooks,
-        Recovery,
-        batched,
-        run_batch_processing_system,
-        run_batches,
-    )
+    from todobatch.coordinator.batching import batched
+    from todobatch.coordinator.costs import Costs
+    from todobatch.coordinator.drive import run_batch_processing_system, run_batches
+    from todobatch.coordinator.options import Hooks, Recovery
     from todobatch.errors import TodobatchError
     from todobatch.model import Batch, BatchReport, ProcessingResult, Task, TaskFailure
     from todobatch.processors import (
@@ -63,10 +59,10 @@ _HOMES = {
         "QueueResultCollector",
         "ThreadSafeResultCollector",
     ),
-    "coordinator": (
-        *("Costs", "Hooks", "Recovery", "batched"),
-        *("run_batch_processing_system", "run_batches"),
-    ),
+    "coordinator.batching": ("batched",),
+    "coordinator.costs": ("Costs",),
+    "coordinator.drive": ("run_batch_processing_system", "run_batches"),
+    "coordinator.options": ("Hooks", "Recovery"),
     "errors": ("TodobatchError",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -11,8 +11,7 @@ from contextlib import ExitStack
 from time import perf_counter
 from typing import ClassVar
 
-from todobatch import probe, runtime
-from todobatch.coordinator import batched
+from todobatch import batched, probe, runtime
 from todobatch.executors import EXECUTORS, BatchRunner
 from todobatch.model import Batch
 from todobatch.processors import TaskBatchProcessor, resolve
@@ -60,7 +59,7 @@ class _WithPool:
 
 
 class Example8(_WithPool):
-    """The document's reference load: time, efficiency and peak memory of each executor."""
+    """The workload `example8`: time, efficiency and peak memory of each executor."""
 
     params = (PARALLEL, WORKERS)
     param_names: ClassVar[list[str]] = ["executor", "workers"]

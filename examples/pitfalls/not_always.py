@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 
 from examples.pitfalls.stage import play
-from todobatch.coordinator import batched, run_batches
+from todobatch import batched, run_batches
 from todobatch.sources import generate
 from todobatch.units import Seconds, show_seconds
 
@@ -24,7 +24,7 @@ ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One way to run the tasks: medians over the rounds."""
+    """The median times of one way to run the tasks."""
 
     work: str
     way: str

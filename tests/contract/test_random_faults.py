@@ -8,8 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from todobatch import run_batches
-from todobatch.coordinator import Hooks, Recovery
+from todobatch import Hooks, Recovery, run_batches
 from todobatch.model import Batch, ProcessingResult
 from todobatch.sources import generate
 

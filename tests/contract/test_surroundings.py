@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from todobatch import run_batches
-from todobatch.coordinator import Recovery
+from todobatch import Recovery, run_batches
 from todobatch.executors import EXECUTORS, Executor
 from todobatch.model import Batch, ProcessingResult, Task
 from todobatch.processors import resolve

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.tools.flaky import Flaky
-from todobatch import Task
-from todobatch.coordinator import Hooks, Recovery, run_batches
+from todobatch import Hooks, Recovery, Task, run_batches
 from todobatch.executors import Executor
-from todobatch.executors.base import BatchRunner, Capabilities
-from todobatch.executors.worker import Worker
+from todobatch.executors.base import BatchRunner, Capabilities, Opening
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure
 from todobatch.processors import TaskBatchProcessor
 from todobatch.testing import Scripted
@@ -20,7 +18,7 @@ AT_ONCE = Recovery(backoff_s=0.0)
 
 
 def named(number: int, bad: set[int] = frozenset()) -> list[Task]:  # type: ignore[assignment]
-    """Tasks with a title each; those in `bad` fail by themselves."""
+    """Make tasks with numbered titles; those in `bad` raise an exception."""
     return [Task(f"bad {n}" if n in bad else f"task {n}", 1 + n % 10) for n in range(number)]
 
 
@@ -45,7 +43,7 @@ def run(
 
 
 def as_if_failed(tasks: list[Task], poison: set[int], size: int) -> BatchReport:
-    """The run in which these tasks simply fail."""
+    """Run the same tasks, of which those in `poison` raise an exception instead."""
     changed = [
         Task(f"bad {task.title}", task.priority) if n in poison else task
         for n, task in enumerate(tasks)
@@ -83,7 +81,7 @@ class Slow(Took):
 
 @dataclass
 class Virtual(Executor):
-    """Workers that are busy for as long as `takes` says, on a clock that runs in no time."""
+    """Simulates workers that take the seconds in `takes`, on a simulated clock."""
 
     takes: Mapping[int, float]
     makespan: float = 0.0
@@ -95,27 +93,17 @@ class Virtual(Executor):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            isolates_crashes=True, enforces_deadlines=False, needs_pickling=False, awaits=False,
-            cpu_parallel=True,
-        )  # fmt: skip
+        return Capabilities(isolates_crashes=True, cpu_parallel=True)
 
     @contextmanager
-    def open(
-        self,
-        processor: TaskBatchProcessor,
-        workers: int,
-        *,
-        keep_rows: bool = False,
-        deadline_s: float | None = None,
-    ) -> Iterator[BatchRunner]:
-        worker = Worker(processor, "virtual-1", "main", keep_rows=keep_rows)
+    def start(self, opening: Opening) -> Iterator[BatchRunner]:
+        worker = opening.worker("virtual-1", "main")
 
         def run(batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
             feed, now, more = iter(batches), 0.0, True
             busy: list[tuple[float, int, Batch]] = []
             while more or busy:
-                while more and len(busy) < workers:
+                while more and len(busy) < opening.workers:
                     batch = next(feed, None)
                     more = batch is not None
                     if batch is not None:
@@ -130,7 +118,7 @@ class Virtual(Executor):
 
 
 def cut(sizes: Sequence[int], bad: Iterable[int] = ()) -> list[Batch]:
-    """Batches of these sizes; the tasks in `bad` fail by themselves."""
+    """Make batches of these sizes; the tasks in `bad` raise an exception."""
     batches, first = [], 0
     for index, size in enumerate(sizes):
         tasks = (

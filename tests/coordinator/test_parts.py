@@ -1,4 +1,4 @@
-"""Batches that are run in parts: which are, how large parts are, and what they come to."""
+"""Slow batches are run in parts: which batches, how large the parts are, and the result."""
 
 import threading
 from collections.abc import Sequence
@@ -8,8 +8,7 @@ from typing import Any
 
 from tests.coordinator.made_up import AT_ONCE, Slow, Took, named, run
 from tests.tools.flaky import Flaky
-from todobatch import Task
-from todobatch.coordinator import Hooks, Recovery, batched, run_batches
+from todobatch import Hooks, Recovery, Task, batched, run_batches
 from todobatch.coordinator import parts as part_sizes
 from todobatch.coordinator.parts import PartSizes
 from todobatch.coordinator.recovery import Feed

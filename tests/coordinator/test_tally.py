@@ -1,12 +1,11 @@
-"""The totals of a run, and of its workers."""
+"""Results add up to the totals of a run and of its workers."""
 
 import json
 from dataclasses import replace
 
 from tests.coordinator.made_up import named, run
 from tests.tools.flaky import Flaky
-from todobatch import Task
-from todobatch.coordinator import Recovery, run_batches
+from todobatch import Recovery, Task, run_batches
 from todobatch.coordinator.recovery import Settled
 from todobatch.coordinator.tally import Tally
 from todobatch.executors.base import MOST_WORKERS_NAMED

@@ -57,8 +57,8 @@ class Recovery:
             raise UsageError(
                 f"the watchdog cannot wait {self.watchdog_s} seconds",
                 place="`watchdog_s`",
-                remedy=f"give more than 0 and up to {MOST_SECONDS:,} seconds, or leave it out to wait "
-                "without a limit",
+                remedy=f"give more than 0 and up to {MOST_SECONDS:,} seconds, or leave it out to "
+                "wait without a limit",
             )
 
 

@@ -2,68 +2,46 @@
 
     batches ──► worker coroutine 1..n ──► finished (list) ──► caller
 
-The loop runs only while the caller waits for a result, so threads share nothing. A processor without
-an asynchronous method runs as in `sequential`, outside the loop. So it may call `asyncio.run`.
+The loop runs only while the caller waits for a result, so threads share nothing. A processor
+without an asynchronous method runs outside the loop, as in `sequential`. So it may call
+`asyncio.run`.
 """
 
 import asyncio
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import BatchRunner, Capabilities, Executor
-from todobatch.executors.stats import CountedRunner, WorkerStats
+from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening
+from todobatch.executors.stats import CountedResults, CountedRunner, WorkerStats
 from todobatch.executors.worker import Worker, own_context
 from todobatch.model import Batch, ProcessingResult, describe_exception
-from todobatch.processors.base import TaskBatchProcessor, failed_result
+from todobatch.processors.base import failed_result
 from todobatch.units import Seconds
 
 
 class Coroutines(Executor):
-    """Coroutines in one event loop; they help only where the work waits by awaiting."""
+    """Coroutines in one event loop; they help only work that awaits."""
 
     name = "coroutines"
     no_deadline = "a batch that blocks the event loop cannot be stopped"
     summary = "coroutines in one event loop in one thread"
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Return what the executor can do; it awaits, and never uses a second CPU."""
-        return Capabilities(
-            isolates_crashes=False,
-            enforces_deadlines=False,
-            needs_pickling=False,
-            awaits=True,
-            cpu_parallel=False,
-        )
+    capabilities = Capabilities(awaits=True)
 
     @contextmanager
-    def open(
-        self,
-        processor: TaskBatchProcessor,
-        workers: int,
-        *,
-        keep_rows: bool = False,
-        deadline_s: Seconds | None = None,
-    ) -> Iterator[BatchRunner]:
-        """Start the coroutines; see `Executor.open`."""
-        self.check(workers, deadline_s)
-        crew = [
-            Worker(processor, f"coroutine-{n + 1}", "coroutine", keep_rows=keep_rows)
-            for n in range(workers)
-        ]
-        if not processor.awaits:
+    def start(self, opening: Opening) -> Iterator[BatchRunner]:
+        """Start the event loop, which ends with the block; each run starts its own coroutines."""
+        crew = [opening.worker(f"coroutine-{n + 1}", "coroutine") for n in range(opening.workers)]
+        if not opening.processor.awaits:
             yield CountedRunner(partial(_run_plainly, crew))
             return
         _refuse_inside_a_loop()
         with asyncio.Runner() as runner:
 
-            def run(
-                batches: Iterable[Batch],
-            ) -> Generator[ProcessingResult, None, tuple[WorkerStats, ...]]:
+            def run(batches: Iterable[Batch]) -> CountedResults:
                 loop = runner.get_loop()
                 one_pass = _Pass(iter(batches))
                 begun = perf_counter()
@@ -90,9 +68,7 @@ class Coroutines(Executor):
             yield CountedRunner(run)
 
 
-def _run_plainly(
-    crew: Sequence[Worker], batches: Iterable[Batch]
-) -> Generator[ProcessingResult, None, tuple[WorkerStats, ...]]:
+def _run_plainly(crew: Sequence[Worker], batches: Iterable[Batch]) -> CountedResults:
     """Run the batches by turns on the workers, without an event loop."""
     busy = [0.0] * len(crew)
     contexts = [own_context() for _ in crew]
@@ -146,9 +122,8 @@ class _Pass:
                 begun = perf_counter()
                 result = await self._process(worker, batch)
                 busy += perf_counter() - begun
-                self._finished.append(
-                    result
-                )  # read it after the await, because `wait` replaces the list meanwhile
+                # `_finished` is read after the await, because `wait` replaces the list meanwhile.
+                self._finished.append(result)
                 self._changed.set()
                 await self._let_others_run()
         finally:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import IO, TYPE_CHECKING, Any
@@ -34,12 +35,8 @@ def open_rows(name: str, source: str | None, journal: "Journal | None") -> "RowF
         raise UsageError(
             "it is a folder", place=f"`output` {name}", remedy="name a file in that folder"
         )
-    if source is not None and Path(source).exists() and path == Path(source).resolve():
-        raise UsageError(
-            "the file is also the input",
-            place=f"`output` {name}",
-            remedy="name a file that is not the input",
-        )
+    if source is not None and Path(source).exists():
+        refuse_shared("output", name, {"input": source})
     if journal is not None and path.exists() and not path.is_file():
         raise UsageError(
             "rows cannot be removed from it when the job is resumed",
@@ -47,6 +44,17 @@ def open_rows(name: str, source: str | None, journal: "Journal | None") -> "RowF
             remedy="with `journal`, name a regular file",
         )
     return RowFile(path, journal)
+
+
+def refuse_shared(parameter: str, name: str, used: Mapping[str, str | None]) -> None:
+    """Raise UsageError for a file that the job also uses for something else."""
+    for other, path in used.items():
+        if path is not None and Path(path).resolve() == Path(name).resolve():
+            raise UsageError(
+                f"the file is also the {other}",
+                place=f"`{parameter}` {name}",
+                remedy=f"name a file that is not the {other}",
+            )
 
 
 class RowFile:
@@ -86,7 +94,7 @@ class RowFile:
         except FileNotFoundError as error:
             if mark is None:
                 raise self._cannot(error) from error
-            raise self._other_rows("it is gone") from error
+            raise self._other_rows("the file is missing") from error
         except OSError as error:
             raise self._cannot(error) from error
 
@@ -213,16 +221,16 @@ class RowFile:
         self._file.seek(max(self._bytes - TAIL_BYTES, 0))
         self._tail = self._file.read(min(self._bytes, TAIL_BYTES))
         if size < self._bytes or hashlib.sha256(self._tail).hexdigest() != mark["tail"]:
-            raise self._other_rows("it holds something else")
+            raise self._other_rows("its content differs")
         if self._placed and size != self._bytes:
-            raise self._other_rows("it holds more")
+            raise self._other_rows("it has further rows")
         if size > self._bytes:
             self._file.truncate(self._bytes)
         self._file.seek(self._bytes)
 
     def _other_rows(self, cause: str) -> StoreError:
         return StoreError(
-            f"it does not hold the rows that the journal knows: {cause}",
+            f"it does not hold the rows that the journal saved: {cause}",
             place=str(self.path if self._placed else self._part),
             remedy="put the file back; or remove the journal, to run the whole job again",
         )

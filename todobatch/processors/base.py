@@ -175,7 +175,7 @@ class TaskBatchProcessor(ABC):
             tasks_processed=len(done),
             duration=perf_counter() - started,
             success=not failures,
-            error=_summary(self.processor_id, batch, failures) if failures else None,
+            error=name_failures(self.processor_id, batch, failures) if failures else None,
             batch=batch.index,
             tasks=len(batch.tasks),
             started=started,
@@ -227,7 +227,7 @@ def digest_of(index: int, rows: Sequence[Json], partial: Mapping[str, Any]) -> i
     deeply.
 
     Long texts are replaced by their own hashes, because writing them as JSON takes five times as
-    long as hashing them. Rows are treated so only if all are texts and the first is long.
+    long as hashing them. Rows are only replaced if all are texts and the first is long.
     """
     if rows and _is_long(rows[0]) and {*map(type, rows)} == {str}:
         rows = [_hash(str(row)) for row in rows]
@@ -273,7 +273,8 @@ def _failure(batch: Batch, offset: int, error: BaseException) -> TaskFailure:
     return TaskFailure(batch.first + offset, title, describe_exception(error))
 
 
-def _summary(processor_id: str, batch: Batch, failures: Sequence[TaskFailure]) -> str:
+def name_failures(processor_id: str, batch: Batch, failures: Sequence[TaskFailure]) -> str:
+    """Return the error of a batch in which these tasks failed; it names the first of them."""
     named = "; ".join(
         f"task {f.task} {f.title!r}: {f.error}" for f in failures[:FAILURES_IN_MESSAGE]
     )

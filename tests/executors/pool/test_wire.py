@@ -1,11 +1,11 @@
-"""Batches and results come out of a message as they went in."""
+"""Batches and results are the same after they were pickled and unpickled."""
 
 import datetime as dt
 from dataclasses import replace
 
 import pytest
 
-from todobatch.coordinator import batched
+from todobatch import batched
 from todobatch.executors.pool import wire
 from todobatch.executors.worker import Worker
 from todobatch.model import Batch, Part, Task

@@ -1,4 +1,4 @@
-"""The loop that takes samples: with a sampler that answers at once, as the plan says."""
+"""The loop takes samples as the plan says, with a fake sampler that answers at once."""
 
 import itertools
 import random
@@ -19,7 +19,7 @@ from todobatch.lab.store.writer import create_run, open_run
 
 
 class Scripted(Sampler):
-    """Answers as it is told to, without a process."""
+    """A sampler that returns the given answers, without a process."""
 
     def __init__(self, answer: Callable[[Slot], str | None]) -> None:
         super().__init__({}, {"kind": "generator"}, "2026-01-05")
@@ -114,7 +114,9 @@ def test_progress_reports_block_sample_and_time_left(tmp_path: Path) -> None:
     seen: list[Upcoming] = []
     with create_run(tmp_path / "run", meta(blocks=2)) as opened:
         list(schedule.run(opened, Scripted(lambda _: None), seen.append))
-    assert [each.taken for each in seen] == list(range(2 * len(CELLS)))
+    places = [(each.slot.block, each.index, each.cells) for each in seen]
+    count = len(CELLS)
+    assert places == [(block, index, count) for block in range(2) for index in range(count)]
     assert seen[0].left_s != seen[0].left_s  # nothing is known yet
     assert seen[1].left_s == pytest.approx(11.0)
     assert seen[-1].left_s == pytest.approx(1.0)
@@ -124,7 +126,7 @@ def test_progress_reports_block_sample_and_time_left(tmp_path: Path) -> None:
 
 
 class Timed(Sampler):
-    """Takes as long as it is told to: a function of the cell and the block."""
+    """A sampler whose times are a function of the cell and the block."""
 
     def __init__(self, walls: Mapping[Cell, float], wobble: float) -> None:
         super().__init__({}, {"kind": "generator"}, "2026-01-05")

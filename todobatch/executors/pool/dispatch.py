@@ -17,19 +17,18 @@ gives exactly one result, but may run more than once.
 
 import selectors
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 
-from todobatch.errors import TodobatchError
 from todobatch.executors.pool import wire
 from todobatch.executors.pool.page import Page
 from todobatch.executors.pool.supervise import Supervisor
 from todobatch.executors.pool.transport import FROM_WORKER, READY, TO_WORKER
-from todobatch.executors.pool.worker import STUCK_S, Host, Message, PoolWorker
+from todobatch.executors.pool.worker import STUCK_S, Message, PoolWorker
 from todobatch.executors.stats import WorkerStats, add_stats
 from todobatch.model import Batch, Fault, ProcessingResult, describe_exception
 from todobatch.processors.base import failed_result
-from todobatch.units import Ratio, Seconds
+from todobatch.units import Seconds
 
 MESSAGE_S: Seconds = 0.008
 """A message has batches for about this many seconds. Sending a message costs some 50 µs."""
@@ -47,32 +46,19 @@ READ_BYTES = 1 << 18
 
 _ANY_OF_THEM = {Page.UNPICKLING, Page.PICKLING, Page.SENDING}
 """If a worker dies in one of these steps, any batch of its message may be the cause."""
-LONG_PAUSE: Ratio = 0.1
-"""A pause of the caller longer than this share of the deadline does not count towards it."""
 
 
 class Pool:
     """The workers of one `Executor.open`. Call the pool to run batches, in one thread at a time.
 
-    `processor_id` names the processor in failed results. For the other arguments see `Supervisor`.
+    `processor_id` names the processor in failed results.
     """
 
-    def __init__(
-        self,
-        start_host: Callable[[int | None], Host],
-        workers: int,
-        cpus: Sequence[int],
-        processor_id: str,
-        did_not_start: Callable[[str], TodobatchError],
-        deadline_s: Seconds | None = None,
-    ) -> None:
-        self._supervisor = Supervisor(start_host, workers, cpus, did_not_start, deadline_s)
-        self.stop = self._supervisor.stop
-        self._workers = self._supervisor.workers
-        self._selector = self._supervisor.selector
-        self._size = workers
+    def __init__(self, supervisor: Supervisor, processor_id: str) -> None:
+        self._supervisor = supervisor
+        self._workers = supervisor.workers
+        self._selector = supervisor.selector
         self._processor_id = processor_id
-        self._deadline = deadline_s
         # Shared by all sockets, because `recv` would allocate as much memory for each call.
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._batch_bytes = 1.0
@@ -91,8 +77,6 @@ class Pool:
         self._stats_by_worker: dict[str, WorkerStats] = {}
         """What workers did in this run; each is added when it dies or the run ends."""
         self._begun = 0.0
-        self._left = 0.0
-        """When the caller last left the pool, to handle results or to read the input."""
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
         """Run the batches, and yield a result for each; see `Executor.open`."""
@@ -117,41 +101,33 @@ class Pool:
         self._stats_by_worker.clear()
         for worker in self._workers:
             worker.busy = 0.0
-        if len(self._workers) < self._size:
+        if len(self._workers) < self._supervisor.size:
             self.start()
         try:
             while True:
                 self._dispatch(feed)
                 if not self._finished:
-                    if self._exhausted and not self._requeued and self._nothing_in_flight():
+                    in_flight = any(worker.messages for worker in self._workers)
+                    if self._exhausted and not self._requeued and not in_flight:
                         break
                     self._wait(self._until_next_check())
                     self._supervisor.kill_overdue()
                     self._ask_for_more()
                     self._dispatch(feed)  # workers run on while the caller handles the results
                 finished, self._finished = self._finished, []
-                self._left = perf_counter()
+                left = perf_counter()
                 yield from finished
-                self._note_pause()
+                self._supervisor.note_pause(left)
                 self._ask_for_more()
             if self._feed_error is not None:
                 raise self._feed_error
         finally:
             self._abandon()
 
-    def _note_pause(self) -> None:
-        """Let deadlines of waiting workers begin anew if the caller was away for long."""
-        now = perf_counter()
-        if self._deadline is not None and now - self._left > LONG_PAUSE * self._deadline:
-            self._supervisor.attended = now
-
     def _ask_for_more(self) -> None:
         """Read the input again if it had ended and has more by now; see `Executor.open`."""
         if self._exhausted and self._feed_error is None and self._due_in() == 0.0:
             self._exhausted = False
-
-    def _nothing_in_flight(self) -> bool:
-        return not any(worker.messages for worker in self._workers)
 
     def _abandon(self) -> None:
         """Withdraw all that waits when a run ends early, and ignore what is in flight."""
@@ -176,11 +152,10 @@ class Pool:
             if worker.queued() >= depth:
                 return
             batches = self._next_batches(feed)
-            if not batches:
-                if not self._rebalance(ready):
-                    return
-                continue
-            self._pack_and_send(worker, batches)
+            if batches:
+                self._pack_and_send(worker, batches)
+            elif not self._rebalance(ready):
+                return
 
     def _next_batches(self, feed: Iterator[Batch]) -> list[Batch]:
         """Return the batches of the next message; none at the end of the input."""
@@ -194,7 +169,7 @@ class Pool:
                 MOST_IN_MESSAGE,
             )
         batches: list[Batch] = []
-        self._left = begun = perf_counter()
+        begun = perf_counter()
         while len(batches) < max(wanted, 1) and not self._exhausted:
             try:
                 batch = next(feed, None)
@@ -206,7 +181,7 @@ class Pool:
                 batches.append(batch)
                 if perf_counter() - begun > MESSAGE_S:
                     break  # the input is slow: do not wait for more batches
-        self._note_pause()
+        self._supervisor.note_pause(begun)
         return batches
 
     def _pack_and_send(self, worker: PoolWorker, batches: list[Batch]) -> None:
@@ -231,16 +206,14 @@ class Pool:
         for idle in [worker for worker in ready if not worker.queued()]:
             longest = max(self._workers, key=PoolWorker.queued)
             message = longest.withdraw() if longest.queued() > 1 else None
-            if message is None:
-                return self._withdraw_rest()
-            self._send(idle, message)
-        return False
-
-    def _withdraw_rest(self) -> bool:
-        for worker in sorted(self._workers, key=PoolWorker.remaining, reverse=True):
-            if rest := worker.withdraw_rest(self._batch_s):
-                self._requeued.extend(rest)
-                return True
+            if message is not None:
+                self._send(idle, message)
+                continue
+            for worker in sorted(self._workers, key=PoolWorker.remaining, reverse=True):
+                if rest := worker.withdraw_rest(self._batch_s):
+                    self._requeued.extend(rest)
+                    return True
+            break
         return False
 
     def _flush(self, worker: PoolWorker) -> None:
@@ -401,9 +374,10 @@ class Pool:
         cause = f"its worker {ending}"
         if worker.overdue:
             (accepted, running), fault = worker.overdue, "deadline"
-            cause = f"it ran longer than its deadline of {self._deadline:g} s, and was stopped"
+            limit_s = self._supervisor.deadline_s
+            cause = f"it ran longer than its deadline of {limit_s:g} s, and was stopped"
             if running in {Page.IDLE, Page.SENDING}:
-                cause = f"its worker did not respond for {self._deadline:g} s, and was stopped"
+                cause = f"its worker did not respond for {limit_s:g} s, and was stopped"
         kept: list[list[Batch]] = []
         is_charged = False
         for number, message in worker.messages.items():

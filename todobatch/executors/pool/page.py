@@ -16,7 +16,6 @@ import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import IO
 
 from todobatch.units import Seconds
 
@@ -49,13 +48,12 @@ class Page:
     @contextmanager
     def lock(self, *, blocking: bool = True) -> Iterator[bool]:
         """Hold the lock; yields false when it is held elsewhere and `blocking` is false."""
-        if held := self._acquire(blocking=blocking):
-            try:
-                yield held
-            finally:
-                self._release()
-        else:
+        held = self._acquire(blocking=blocking)
+        try:
             yield held
+        finally:
+            if held:
+                self._release()
 
     def _acquire(self, *, blocking: bool) -> bool:
         if self._token is not None:
@@ -114,7 +112,7 @@ class Page:
     def withdraw_rest(
         self, message: int, batches: int, *, least: int, over_s: Seconds
     ) -> tuple[int, bool] | None:
-        """Withdraw the last batches of a message of `batches` batches that the worker is running.
+        """Withdraw waiting batches from the running message, which has `batches` batches.
 
         If the present batch has run for `over_s` seconds, all waiting batches are withdrawn.
         Otherwise half are, if 2 × `least` or more wait. Returns the place of the last batch that
@@ -153,9 +151,3 @@ def _is_readable(descriptor: int) -> bool:
     poll = select.poll()  # select(2) accepts descriptors below 1,024 only
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))
-
-
-def reserve(file: IO[bytes]) -> None:
-    """Write a page's file in full, so that a full disk raises an error instead of a crash later."""
-    file.write(bytes(Page.SIZE))
-    file.flush()

@@ -8,8 +8,6 @@ Only the caller's thread uses the classes here, so nothing needs a lock.
 """
 
 import atexit
-import errno
-import os
 import selectors
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +17,7 @@ from time import perf_counter
 from todobatch.errors import TodobatchError
 from todobatch.executors.pool.worker import Host, PoolWorker
 from todobatch.model import describe_exception
-from todobatch.units import Seconds
+from todobatch.units import Ratio, Seconds
 
 START_TIMEOUT_S: Seconds = 60.0
 """A worker that is not ready after this many seconds is killed."""
@@ -28,15 +26,10 @@ START_ATTEMPTS = 3
 that the system refuses to start is also tried this many times."""
 RETRY_START_S: Seconds = 0.05
 """The pause before the second attempt to start a worker; each further pause is twice as long."""
+LONG_PAUSE: Ratio = 0.1
+"""A pause of the caller longer than this share of the deadline does not count towards it."""
 END_GRACE_S: Seconds = 5.0
 """When a pool is closed, a worker is killed if its batch takes longer than this many seconds."""
-
-
-def remedy_for(cause: str, otherwise: str) -> str:
-    """Return `otherwise`, or another remedy if the cause is too many open files."""
-    if os.strerror(errno.EMFILE) in cause or os.strerror(errno.ENFILE) in cause:
-        return "use fewer workers, or raise the limit on open files (ulimit -n)"
-    return otherwise
 
 
 class Supervisor:
@@ -56,10 +49,10 @@ class Supervisor:
         deadline_s: Seconds | None = None,
     ) -> None:
         self._start_host = start_host
-        self._size = workers
+        self.size = workers
         self._cpus = cpus
         self._did_not_start = did_not_start
-        self._deadline = deadline_s
+        self.deadline_s = deadline_s
         self.selector = selectors.DefaultSelector()
         self.workers: list[PoolWorker] = []
         self.attended = 0.0
@@ -67,14 +60,14 @@ class Supervisor:
         self._failed_starts = 0
         """Workers in a row that did not become ready."""
         self._cause = ""
-        """Why the first of them did not."""
+        """Why the first of these workers did not become ready."""
         self._hangs = False
         """Whether a worker hangs in its start and cannot be killed."""
 
     def start(self) -> bool:
         """Start missing workers; returns whether some are missing or not ready."""
         self._failed_starts, self._cause = 0, ""
-        while len(self.workers) < self._size and not self._failed_starts:
+        while len(self.workers) < self.size and not self._failed_starts:
             self._add_worker()
         return self.starting()
 
@@ -117,19 +110,25 @@ class Supervisor:
         if host.sentinel is not None:
             self.selector.register(host.sentinel, selectors.EVENT_READ, worker)
         atexit.unregister(self.stop)
-        atexit.register(
-            self.stop
-        )  # runs before multiprocessing's own handler, which would wait without end
+        # It runs before multiprocessing's own handler, which would wait without end.
+        atexit.register(self.stop)
+
+    def note_pause(self, left: Seconds) -> None:
+        """Let deadlines of waiting workers begin anew if the caller was away for long.
+
+        `left` is when it left, to handle results or to read the input.
+        """
+        now = perf_counter()
+        if self.deadline_s is not None and now - left > LONG_PAUSE * self.deadline_s:
+            self.attended = now
 
     def next_check(self, now: Seconds) -> Seconds | None:
         """Return when a start or a batch may be late, on the clock of `now`; None for never."""
         times = [worker.started + START_TIMEOUT_S for worker in self.workers if not worker.ready]
-        if self._deadline is not None:
-            times.append(now + self._deadline)
-            for worker in self.workers:
-                since = worker.step_began(self.attended)
-                if since is not None and not worker.overdue:
-                    times.append(since + self._deadline)
+        if self.deadline_s is not None:
+            times.append(now + self.deadline_s)
+            begun = [each.step_began(self.attended) for each in self.workers if not each.overdue]
+            times += [since + self.deadline_s for since in begun if since is not None]
         return min(times, default=None)
 
     def kill_overdue(self) -> None:
@@ -142,10 +141,10 @@ class Supervisor:
                     self._cause = f"it was not ready after {START_TIMEOUT_S:g} s"
                     if not worker.host.kill():
                         hanging.append(worker)
-            elif self._deadline is not None and not worker.overdue:
+            elif self.deadline_s is not None and not worker.overdue:
                 accepted, running, _ = worker.page.running()
                 since = worker.step_began(self.attended)
-                if since is not None and now - since > self._deadline:
+                if since is not None and now - since > self.deadline_s:
                     worker.overdue = (accepted, running)
                     worker.host.kill()
         for worker in hanging:  # another worker would hang as well
@@ -171,7 +170,7 @@ class Supervisor:
     def stop(self) -> None:
         """End all workers. A process gets up to `END_GRACE_S` to finish its batch."""
         atexit.unregister(self.stop)
-        grace = END_GRACE_S if self._deadline is None else min(END_GRACE_S, self._deadline)
+        grace = END_GRACE_S if self.deadline_s is None else min(END_GRACE_S, self.deadline_s)
         end = perf_counter() + grace
         try:
             for worker in self.workers:

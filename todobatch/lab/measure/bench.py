@@ -9,6 +9,7 @@ import datetime as dt
 import math
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import cast
 
@@ -125,11 +126,7 @@ class _Begun:
         self._machine = machine.describe()
 
     def measure(
-        self,
-        folder: Path,
-        plan: Plan,
-        interpreters: Mapping[str, Interpreter],
-        progress: Progress,
+        self, folder: Path, plan: Plan, interpreters: Mapping[str, Interpreter], progress: Progress
     ) -> Run:
         """Create the run folder and measure the plan."""
         facts = system.gather(self._before, self._machine, list(interpreters.values()))
@@ -186,9 +183,10 @@ def _measure(
 def _calibrated(
     drafted: Draft, interpreters: Mapping[str, Interpreter], progress: Progress
 ) -> Plan:
-    sampler = Sampler(interpreters, drafted.source, drafted.today, timeout_s=CALIBRATION_TIMEOUT_S)
     shapes = []
-    try:
+    with closing(
+        Sampler(interpreters, drafted.source, drafted.today, timeout_s=CALIBRATION_TIMEOUT_S)
+    ) as sampler:
         for workload in drafted.workloads:
             shape = calibrate(sampler, drafted, workload)
             progress.message(
@@ -196,8 +194,6 @@ def _calibrated(
                 f"{show_seconds(shape.calibrated_s)} in sequence"
             )
             shapes.append(shape)
-    finally:
-        sampler.close()
     return drafted.plan(shapes)
 
 

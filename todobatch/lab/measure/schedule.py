@@ -5,13 +5,14 @@ always runs when the machine is in the same state (randomised complete blocks: F
 of Experiments", 1935). Cells of one workload stay together: they are compared with each other, and
 the machine drifts less between neighbours.
 
-With a target, samples go to the undecided cells. From the second block on these are the
-cells that may be the fastest of their workload (`verdict.undecided`), and the sequential runs that
-they are compared with. The verdicts stay valid under such stopping: `todobatch.lab.stats.evidence`.
+With a target, only undecided cells are measured from the second block on. These are the cells that
+may be the fastest of their workload (`verdict.undecided`), and the sequential cells for their
+speed-ups. The verdicts stay valid under such stopping: `todobatch.lab.stats.evidence`.
 """
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -41,11 +42,8 @@ class Upcoming:
     """The number of samples in this block."""
     index: int
     """The number of the sample within the block, from 0."""
-    taken: int
-    """The number of samples that the run has so far."""
     left_s: Seconds
     """The time that is left at most; NaN before the first sample."""
-    attempt: int = 1
 
 
 def order(plan: Plan, block: int) -> list[Cell]:
@@ -80,13 +78,8 @@ def missing(plan: Plan, samples: Sequence[Sample], block: int) -> list[Slot]:
 
     A cell whose attempts in one block were all void is given up: later blocks leave it out.
     """
-    attempts: dict[tuple[int, Cell], int] = {}
-    valid: set[tuple[int, Cell]] = set()
-    for sample in samples:
-        key = (sample.block, sample.cell)
-        attempts[key] = attempts.get(key, 0) + 1
-        if sample.void is None:
-            valid.add(key)
+    attempts = Counter((sample.block, sample.cell) for sample in samples)
+    valid = {(sample.block, sample.cell) for sample in samples if sample.void is None}
     given_up = {
         (at, cell)
         for (at, cell), count in attempts.items()
@@ -136,11 +129,11 @@ def run(
             if block and clock.overdrawn():
                 return
             attempts = sum(s.block == block and s.cell == slot.cell for s in writer.samples)
-            for attempt in range(attempts + 1, ATTEMPTS + 1):
+            for _ in range(attempts, ATTEMPTS):
                 left = clock.left(slots, index, plan.blocks - block - 1)
-                taken = len(writer.samples)
-                on_upcoming(Upcoming(slot, plan.blocks, len(slots), index, taken, left, attempt))
-                sample = sampler.take(slot, shapes[slot.cell.workload], number=taken)
+                on_upcoming(Upcoming(slot, plan.blocks, len(slots), index, left))
+                number = len(writer.samples)
+                sample = sampler.take(slot, shapes[slot.cell.workload], number=number)
                 writer.append(sample)
                 clock.add(sample)
                 yield sample
@@ -175,7 +168,7 @@ class _Clock:
         return bool(self._plan.budget_s) and self._spent() > OVERTIME * self._plan.budget_s
 
     def left(self, slots: Sequence[Slot], index: int, blocks_after: int) -> Seconds:
-        """Estimate the time from slot `index` to the end, at most; NaN before the first sample.
+        """Return an upper estimate of the time from slot `index` to the end; NaN without a sample.
 
         With a target there may be fewer blocks, and fewer cells in them.
         """

@@ -59,7 +59,7 @@ class Side:
         child.send(spec)
 
     def ready(self) -> Turn:
-        """Wait until it is warm, and return the last turn of its warm-up."""
+        """Wait until the side has warmed up, and return the last turn of its warm-up."""
         if self._warm is None:
             # Warming up takes two turns, and four where both sides share a CPU.
             self._warm = self._answer(4 * TURN_TIMEOUT_S)
@@ -83,7 +83,9 @@ class Side:
         try:
             seen = self._child.next_event(timeout_s)
         except TimeoutError:
-            raise self._too_slow(timeout_s) from None
+            cause = f"{'a turn' if self._warm else 'warming up'} took longer than {timeout_s:.0f} s"
+            printed = shorten(self._child.printed)
+            raise self._error(f"{cause}: {printed}" if printed else cause) from None
         if seen is None:
             self._child.wait(END_TIMEOUT_S)
             raise self._error(f"its process {explain_end(self._child)}")
@@ -94,15 +96,10 @@ class Side:
             raise self._error("the GIL was on in a free-threaded interpreter")
         return turn
 
-    def _too_slow(self, timeout_s: Seconds) -> MeasurementError:
-        cause = f"{'a turn' if self._warm else 'warming up'} took longer than {timeout_s:.0f} s"
-        printed = shorten(self._child.printed)
-        return self._error(f"{cause}: {printed}" if printed else cause)
-
     def _error(self, cause: str) -> MeasurementError:
         return MeasurementError(
             cause,
             place=self._cell.key,
-            remedy="run this workload alone, mend what fails, then compare it: todobatch run "
+            remedy="run this workload alone, fix what fails, then compare it: todobatch run "
             f"--generate 100 --workload {self._cell.workload} --executor {self._cell.executor}",
         )

@@ -1,23 +1,24 @@
-"""Is B faster than A, when the difference is a few percent? Two cells take turns until it is known.
+"""Finds out whether B is faster than A, even by a few percent: two cells run in turns.
 
     block: nursery ─► side A ◄─ turn, turn, … ─► controller
                  └──► side B ◄─ turn, turn, … ─┘
 
-Both sides live at the same time and take turns of some milliseconds, in an order that is drawn for
-each round. Whatever the machine does for longer than a round affects both. On one interpreter both
-are forks of one process, so neither has the luckier memory layout (`nursery`). With one worker each
-both stay on one CPU, drawn for each block. Every block has new processes, so a block's ratio is one
-observation, however many rounds it has, and verdicts rest on blocks (`todobatch.lab.stats`).
+Both sides live at the same time and take turns of some milliseconds, in a random order in each
+round. Whatever the machine does for longer than a round affects both. On one interpreter both are
+forks of one process, so neither has the luckier memory layout (`nursery`). With one worker each,
+both stay on one CPU, which is chosen at random for each block. Every block has new processes, so
+its ratio is one observation, however many rounds it has. Verdicts rest on blocks.
 
 `bench` finds the fastest of many approaches with samples as long as a job. This module finds out
 whether B is faster than A as soon as that can be known.
 """
 
+import datetime as dt
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -75,12 +76,8 @@ class Versus:
     target: Ratio = TARGET
     budget_s: Seconds = BUDGET_S
     blocks: int = MOST_BLOCKS
-    environments: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
-    """Environment variables that A's and B's processes get besides the usual ones."""
     batch_size: int | None = None
     """Tasks of a batch. None: a turn has one batch with one worker, else four for each worker."""
-    decide: bool = True
-    """Whether to stop as soon as there is a verdict, before the target or the budget."""
     limit: Ratio | None = None
     """If set, the comparison ends when it is decided whether B is slower by more than this."""
 
@@ -100,33 +97,28 @@ class Versus:
         while True:
             blocks.append(self._block(len(blocks), shape, rounds))
             logs = [block.log_ratio for block in blocks]
-            found = self._difference(blocks, logs, shape, time.monotonic() - begun)
+            found = Difference(
+                a=self.a,
+                b=self.b,
+                tasks=math.prod(shape),
+                seed=self.seed,
+                blocks=tuple(blocks),
+                ratio=ratio_of([-each for each in logs]),
+                verdict=evidence.verdict(logs, LEVEL),
+                beyond_limit=None if self.limit is None else beyond(logs, self.limit),
+                took_s=time.monotonic() - begun,
+            )
             on_block(found)
             spent = time.monotonic() - begun
             if (
-                decided(logs, target=self.target, limit=self.limit, stop_at_verdict=self.decide)
+                decided(logs, target=self.target, limit=self.limit)
                 or len(blocks) >= self.blocks
                 or spent + blocks[-1].took_s > self.budget_s
             ):
                 return found
 
-    def _difference(
-        self, blocks: Sequence[Block], logs: Sequence[float], shape: Shape, took_s: Seconds
-    ) -> Difference:
-        return Difference(
-            a=self.a,
-            b=self.b,
-            tasks=math.prod(shape),
-            seed=self.seed,
-            blocks=tuple(blocks),
-            ratio=ratio_of([-each for each in logs]),
-            verdict=evidence.verdict(logs, LEVEL),
-            beyond_limit=None if self.limit is None else beyond(logs, self.limit),
-            took_s=took_s,
-        )
-
     def _calibrate(self) -> tuple[Shape, Seconds]:
-        """Return the shape of a turn, and how long the slower side's turn takes."""
+        """Return the size of a turn, and how long the slower side takes for it."""
         wished = TURN_S if self._one_worker() else PARALLEL_TURN_S
         shape = self._shape(1)
         with self._nurseries() as nurseries:
@@ -143,7 +135,7 @@ class Versus:
                 shape = larger
 
     def _shape(self, tasks: float) -> Shape:
-        """Return the shape of a turn of about `tasks` tasks.
+        """Return the number and size of batches for a turn of about `tasks` tasks.
 
         It is the same for both sides: an output's digest depends on where batches begin and end.
         """
@@ -188,36 +180,31 @@ class Versus:
 
     @contextmanager
     def _nurseries(self) -> Iterator[dict[str, Nursery]]:
-        nurseries: dict[str, Nursery] = {}
-        try:
-            for spec in {self.a.interpreter: None, self.b.interpreter: None}:
+        with ExitStack() as opened:
+            nurseries = {}
+            for spec in dict.fromkeys((self.a.interpreter, self.b.interpreter)):
                 found = self.interpreters[spec]
-                nurseries[spec] = Nursery(found, worker_environment(found), "side")
+                nursery = Nursery(found, worker_environment(found), "turns")
+                nurseries[spec] = opened.enter_context(closing(nursery))
             yield nurseries
-        finally:
-            for nursery in nurseries.values():
-                nursery.close()
 
-    @contextmanager
     def _side(
         self, nurseries: Mapping[str, Nursery], which: int, shape: Shape, cpu: int | None
-    ) -> Iterator[Side]:
+    ) -> AbstractContextManager[Side]:
         """Start a side; side 0 is A, side 1 is B."""
         cell = (self.a, self.b)[which]
-        spec: SideSpec = {
-            "workload": cell.workload,
-            "executor": cell.executor,
-            "workers": cell.workers,
-            "batches": shape[0],
-            "batch_size": shape[1],
-            "source": self.source,
-            "today": self.today,
-            "cpu": cpu,
-            "environment": dict(self.environments[which]),
-        }
+        spec = SideSpec(
+            workload=cell.workload,
+            executor=cell.executor,
+            workers=cell.workers,
+            batches=shape[0],
+            batch_size=shape[1],
+            source=self.source,
+            today=dt.date.fromisoformat(self.today),
+            cpu=cpu,
+        )
         interpreter = self.interpreters[cell.interpreter]
-        with open_side(nurseries[cell.interpreter], spec, cell, interpreter) as side:
-            yield side
+        return open_side(nurseries[cell.interpreter], spec, cell, interpreter)
 
 
 def prepare(

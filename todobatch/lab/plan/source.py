@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from todobatch.child.tasks import TaskSource, count
+from todobatch.child.tasks import TaskSource
 from todobatch.errors import BrokenLineError, EmptyInputError, InputError
 from todobatch.lab.progress import Progress
 from todobatch.lab.store import machine
@@ -33,7 +33,7 @@ def inspect_file(
             remedy="put its content into a file and name that",
         )
     broken: list[BrokenLineError] = []
-    tasks = count(open_source(path, format=format, today=today).read(broken.append))
+    tasks = sum(1 for _ in open_source(path, format=format, today=today).read(broken.append))
     for error in broken[:SKIPPED_SHOWN]:
         progress.message(f"skipped: {error}")
     if len(broken) > SKIPPED_SHOWN:
