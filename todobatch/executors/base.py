@@ -220,6 +220,24 @@ class Executor(ABC):
             )
 
 
+class UntilError(Iterator[Batch]):
+    """An input that ends where it raises, so that the batches in flight come back first."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+        self.error: Exception | None = None
+        """What the input raised; raise it when all batches have come back."""
+
+    def __next__(self) -> Batch:
+        try:
+            return next(self._batches)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self.error = error
+            raise StopIteration from error
+
+
 class _Opened:
     """The `BatchRunner` of an open executor: it allows one run at a time, and none after the end.
 

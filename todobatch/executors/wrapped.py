@@ -18,12 +18,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from concurrent.futures import Executor as AnyPool
 from contextlib import contextmanager, suppress
-from functools import partial
+from contextvars import Context
 from queue import SimpleQueue
 from time import perf_counter
 
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening
+from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening, UntilError
 from todobatch.executors.stats import CountedResults, CountedRunner, WorkerStats, add_stats
 from todobatch.executors.worker import Worker, own_context
 from todobatch.model import Batch, ProcessingResult, describe_exception
@@ -74,14 +74,12 @@ class Wrapped(Executor):
         pool = self._start(workers)
 
         def submit(batch: Batch) -> "Future[ProcessingResult]":
-            work = partial(_work, os.getpid(), sent, batch, keep_rows)
-            return pool.submit(
-                work if self.capabilities.needs_pickling else partial(own_context().run, work)
-            )
+            context = None if self.capabilities.needs_pickling else own_context()
+            return pool.submit(_work, os.getpid(), sent, batch, keep_rows, context)
 
         def run(batches: Iterable[Batch]) -> CountedResults:
             nonlocal pool
-            feed = _Feed(iter(batches))
+            feed = UntilError(iter(batches))
             window = IN_FLIGHT_PER_WORKER * workers
             busy: defaultdict[str, Seconds] = defaultdict(float)
             begun = perf_counter()
@@ -135,23 +133,6 @@ def _shut_down(pool: AnyPool) -> None:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _Feed(Iterator[Batch]):
-    """An input that ends where it raises, so that the batches in flight come back first."""
-
-    def __init__(self, batches: Iterator[Batch]) -> None:
-        self._batches = batches
-        self.error: Exception | None = None
-
-    def __next__(self) -> Batch:
-        try:
-            return next(self._batches)
-        except StopIteration:
-            raise
-        except Exception as error:
-            self.error = error
-            raise StopIteration from error
-
-
 def _run(
     submit: Callable[[Batch], "Future[ProcessingResult]"],
     feed: Iterator[Batch],
@@ -200,7 +181,11 @@ def _run(
 
 
 def _work(
-    caller: int, sent: TaskBatchProcessor | bytes, batch: Batch, keep_rows: bool
+    caller: int,
+    sent: TaskBatchProcessor | bytes,
+    batch: Batch,
+    keep_rows: bool,
+    context: Context | None,
 ) -> ProcessingResult:
     """Process a batch in a worker of the pool; `caller` is the process id of the caller."""
     processor = pickle.loads(sent) if isinstance(sent, bytes) else sent  # noqa: S301 - our own
@@ -210,4 +195,5 @@ def _work(
         import multiprocessing
 
         label, method = f"process-{os.getpid()}", multiprocessing.get_start_method()
-    return Worker(processor, label, method, keep_rows=keep_rows).work(batch)
+    work = Worker(processor, label, method, keep_rows=keep_rows).work
+    return work(batch) if context is None else context.run(work, batch)
