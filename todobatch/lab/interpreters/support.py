@@ -47,13 +47,18 @@ _IMPORTS = {
 
 
 def worker_environment(
-    interpreter: Interpreter, *, gil: bool | None = None, inherit_gil: bool = False
+    interpreter: Interpreter,
+    *,
+    gil: bool | None = None,
+    inherit_gil: bool = False,
+    own_code: bool = True,
 ) -> dict[str, str]:
     """Return the environment variables for a process of this interpreter.
 
     Without `gil` PYTHON_GIL is unset, so the build decides. `gil` sets it to 1 or 0, and
-    `inherit_gil` keeps the value that this process has. The first call for an ABI installs the
-    dependencies into the cache; later ones use them.
+    `inherit_gil` keeps the value that this process has. Without `own_code`, nothing is imported
+    from the current folder. The first call for an ABI installs the dependencies into the cache;
+    later ones use them.
 
     Raises UsageError when a GIL build should run without its GIL (it would abort at start), and
     BuildError when the dependencies cannot be installed.
@@ -64,7 +69,11 @@ def worker_environment(
     if value is not None:
         _check_gil(value, interpreter)
         env["PYTHON_GIL"] = value
-    paths = [str(support_folder(interpreter)), str(_own_package()), str(Path.cwd())]
+    paths = [str(support_folder(interpreter)), str(_own_package())]
+    if own_code:
+        paths.append(str(Path.cwd()))
+    else:
+        env["PYTHONSAFEPATH"] = "1"
     earlier = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
     env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*paths, *earlier]))
     return env
