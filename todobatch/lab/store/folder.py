@@ -152,7 +152,7 @@ def unusable(path: Path, cause: str, error: OSError, more: str = "") -> StoreErr
     if isinstance(error, UnfitFileError):
         remedy = "put a regular file in its place"
     elif error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        remedy = "make room on that disk"
+        remedy = "free disk space"
     else:
         remedy = "give yourself permission to read and write the folder"
     return StoreError(f"{cause}: {error.strerror}", place=str(path), remedy=remedy + more)

@@ -41,7 +41,7 @@ def write(run: Run, folder: Path) -> list[Path]:
                 raise UnfitFileError(errno.ELOOP, f"{path.parent.name} is a symbolic link")
             write_atomically(path, (json.dumps(suite) + "\n").encode(), follow=False)
         except OSError as error:
-            more = f", then write it again with `resume={folder}`"
+            more = f", then write the file again with `resume={folder}`"
             cause = "cannot be written (all samples are saved)"
             raise unusable(path, cause, error, more) from error
         paths.append(path)
