@@ -1,4 +1,4 @@
-"""A file is replaced as a whole or not at all, and is on disk with its folder's entry."""
+"""A file is replaced as a whole or not at all, and is then on disk."""
 
 import os
 import stat

@@ -33,7 +33,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_or_none(path: Path) -> str | None:
-    """Return a file's text without surrounding blanks, or None when it cannot be read."""
+    """Return a file's text without surrounding whitespace, or None when it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

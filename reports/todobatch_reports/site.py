@@ -213,7 +213,7 @@ def _replace(new: Path, out: Path) -> None:
         raise StoreError(
             f"the site cannot be written: {error.strerror or error}",
             place=str(out),
-            remedy="make room, or pass another folder as `output`",
+            remedy="free disk space, or pass another folder as `output`",
         ) from error
 
 

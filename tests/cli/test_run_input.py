@@ -64,7 +64,7 @@ def test_a_line_number_stays_a_number(run_todobatch: RunTodobatch, project: Path
 @pytest.mark.parametrize(
     ("arguments", "code", "parts"),
     [
-        ([], 2, ["give either a file of tasks or --generate N"]),
+        ([], 2, ["neither a file of tasks nor --generate was given"]),
         (["todo.txt", "--generate", "5"], 2, ["both a file"]),
         (["--generate", "0"], 2, ["--generate: 0 tasks"]),
         (["--generate", "5", "--workers", "0"], 2, ["0 workers", "from 1 to 1000"]),

@@ -1,4 +1,4 @@
-"""The totals of a run, and of its workers."""
+"""Results add up to the totals of a run and of its workers."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The document's three processors, and the catalogue."""
+"""The processors `validate`, `process` and `report`, and the catalogue."""
 
 import datetime as dt
 import json

@@ -1,4 +1,4 @@
-"""The workloads that stress one thing each, and the server of the one that needs a server."""
+"""The workloads that each stress one thing, and the server of `http`."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""What every format shares: recurrence, moments, and lines."""
+"""Every format parses recurrences, moments and lines in the same way."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Opening: which format, what is there, standard input."""
+"""`open_source` chooses the format, checks the path, and reads standard input."""
 
 import io
 import os

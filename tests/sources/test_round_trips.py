@@ -1,4 +1,4 @@
-"""A task that is written down in a format is read back equal, whatever its title."""
+"""A task that is written in a format is read back equal, whatever its title."""
 
 import csv
 import datetime as dt

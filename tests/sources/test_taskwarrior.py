@@ -1,4 +1,4 @@
-"""Taskwarrior's export: the mapping, the shapes of the array, going on behind what is broken."""
+"""Taskwarrior's export is read: the mapping, layouts of the array, and broken objects."""
 
 import datetime as dt
 import json

@@ -1,4 +1,4 @@
-"""todo.txt: the mapping, and what is broken."""
+"""todo.txt is read: the mapping, and broken lines."""
 
 import builtins
 import datetime as dt

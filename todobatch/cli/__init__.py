@@ -15,7 +15,7 @@ from todobatch.errors import (
 
 
 def main() -> None:
-    """Run the command line, and end with the exit code that its error stands for."""
+    """Run the command line, and exit with the code of the error that it raised, if any."""
     _prepare_streams()
     try:
         app = _load()
@@ -57,7 +57,7 @@ def _prepare_streams() -> None:
 
 
 def _flushed(code: str | int | None) -> str | int | None:
-    """The exit code, unless what was printed cannot be written."""
+    """Flush standard output. Return the exit code, or that of a failed write."""
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Quick = Annotated[
     bool,
     typer.Option("--quick", rich_help_panel=HOW_LONG,
-                 help="Measure a small choice, within 3 minutes. This is the default."),
+                 help="Measure two workloads within 3 minutes. This is the default."),
 ]  # fmt: skip
 Full = Annotated[
     bool,
@@ -37,16 +37,16 @@ Budget = Annotated[
     float | None,
     typer.Option(
         metavar="SECONDS", rich_help_panel=HOW_LONG, show_default=False,
-        help="Begin no block of samples that would end later. Default: 150 for a quick run, "
-        "3600 with --full, no limit with --blocks, 600 with any other choice of your own.",
+        help="Time limit: a block of samples that would end later is not begun. Default: 150 for a "
+        "quick run, 3600 with --full, no limit with --blocks, else 600.",
     ),
 ]  # fmt: skip
 Target = Annotated[
     str | None,
     typer.Option(
         metavar="PERCENT", rich_help_panel=HOW_LONG, show_default=False,
-        help="Measure a cell until it is decided whether it is fastest, or its ratio to the "
-        "fastest is known to ± this. Default: 2%. With 0, every block has every cell.",
+        help="Stop measuring a cell when it is clearly slower than the fastest, or their ratio is "
+        "known to ± PERCENT. Default: 2%. With 0, every block has every cell.",
     ),
 ]  # fmt: skip
 Blocks = Annotated[
@@ -95,7 +95,7 @@ Output = Annotated[
     Path | None,
     typer.Option(
         "--output", "-o", metavar="FOLDER", rich_help_panel=OUTPUT, show_default=False,
-        help="Make this run folder. Default: results/<time>-<mode>.",
+        help="Write the run to this folder. Default: results/<time>-<mode>.",
     ),
 ]  # fmt: skip
 Resume = Annotated[
@@ -182,13 +182,13 @@ def _check_plan(
     """Refuse options that contradict the plan of another run."""
     if resume is not None and (planned or output or like):
         raise UsageError(
-            "a resumed run keeps its own plan",
+            "other options were given, but a resumed run keeps its own plan",
             place="--resume",
             remedy="leave out all other options, or begin a new run without --resume",
         )
     if like is not None and planned:
         raise UsageError(
-            "the new run has the plan of the other run",
+            "other options were given, but the new run has the plan of the other run",
             place="--like",
             remedy="leave out all other options except --output, or begin a run without --like",
         )

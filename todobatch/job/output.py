@@ -86,7 +86,7 @@ class RowFile:
         except FileNotFoundError as error:
             if mark is None:
                 raise self._cannot(error) from error
-            raise self._other_rows("it is gone") from error
+            raise self._other_rows("the file is missing") from error
         except OSError as error:
             raise self._cannot(error) from error
 
@@ -213,16 +213,16 @@ class RowFile:
         self._file.seek(max(self._bytes - TAIL_BYTES, 0))
         self._tail = self._file.read(min(self._bytes, TAIL_BYTES))
         if size < self._bytes or hashlib.sha256(self._tail).hexdigest() != mark["tail"]:
-            raise self._other_rows("it holds something else")
+            raise self._other_rows("its content differs")
         if self._placed and size != self._bytes:
-            raise self._other_rows("it holds more")
+            raise self._other_rows("it has further rows")
         if size > self._bytes:
             self._file.truncate(self._bytes)
         self._file.seek(self._bytes)
 
     def _other_rows(self, cause: str) -> StoreError:
         return StoreError(
-            f"it does not hold the rows that the journal knows: {cause}",
+            f"it does not hold the rows that the journal saved: {cause}",
             place=str(self.path if self._placed else self._part),
             remedy="put the file back; or remove the journal, to run the whole job again",
         )

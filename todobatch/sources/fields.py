@@ -36,31 +36,38 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def parse_title(text: str) -> str:
-    """Return the title without blanks around it. Raises FieldError if it is empty or too long."""
+    """Strip a title of whitespace. Raises FieldError if it is empty, too long or not printable."""
     title = parse_text(text, "title")
     if not title:
         raise FieldError("the title is empty", "give the task a title")
     if len(title) > LONGEST_LINE:
-        raise FieldError(f"the title has {len(title):,} characters, above {LONGEST_LINE:,}")
+        raise FieldError(
+            f"the title has {len(title):,} characters, above {LONGEST_LINE:,}", "shorten the title"
+        )
     return title
 
 
 def parse_text(text: str, what: str) -> str:
-    """Return a text without blanks around it. Raises FieldError if it cannot be printed."""
+    """Strip a text of whitespace. Raises FieldError if it is not printable."""
     control = _CONTROL.search(text)
     if control:
-        raise FieldError(f"the {what} holds the control character U+{ord(control[0]):04X}")
+        raise FieldError(
+            f"the {what} holds the control character U+{ord(control[0]):04X}",
+            "remove the character",
+        )
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
             code = ord(text[error.start])
-            raise FieldError(f"the {what} holds an unpaired surrogate (U+{code:04X})") from None
+            raise FieldError(
+                f"the {what} holds an unpaired surrogate (U+{code:04X})", "remove the character"
+            ) from None
     return text.strip()
 
 
 def parse_words(text: str, what: str) -> tuple[str, ...]:
-    """Split a text at blanks and ';' into words."""
+    """Split a text at whitespace and ';' into words."""
     return tuple(parse_text(text, what).replace(";", " ").split())
 
 

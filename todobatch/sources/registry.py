@@ -120,7 +120,7 @@ def _format_of(path: Path, name: str | None) -> Format:
             return fmt
     if _is_stdin(path):
         raise UnknownFormatError(
-            "standard input does not say its format", place="-", remedy=_formats()
+            "the format of standard input is unknown", place="-", remedy=_formats()
         )
     cause = f"no format has the ending {ending!r}" if ending else "the file's name has no ending"
     raise UnknownFormatError(cause, place=str(path), remedy=_formats())

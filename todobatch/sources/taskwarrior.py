@@ -50,7 +50,7 @@ def _task(values: dict[str, Any], reading: Reading) -> Task:
     if title is None:
         raise FieldError(
             "there is no description",
-            f"{_REMEDY}; for files with Task's own names use the format jsonl or csv",
+            f"{_REMEDY}; if the key is named title, use the format jsonl",
         )
     project = parse_text(_text(values, "project") or "", "project")
     recurrence = _text(values, "recur")
@@ -111,7 +111,8 @@ def _tags(value: object) -> tuple[str, ...]:
         return ()
     if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
         raise FieldError(
-            f"tags is {show(value)}, which is not a list of texts", "give tags as a list of texts"
+            f"tags is {show(value)}, which is not a list of strings",
+            "give tags as a list of strings",
         )
     return tuple(tag for tag in (parse_text(tag, "tag") for tag in value) if tag)
 
@@ -218,7 +219,7 @@ class _Objects:
             self._reading.broken(line, cause, _REMEDY)
 
     def _find_next(self) -> bool:
-        """Move to the next character that is not a blank or comma; returns false at the end."""
+        """Move to the next character that is not a space or comma; returns false at the end."""
         while True:
             between = _BETWEEN.match(self._text, self._at)
             assert between is not None

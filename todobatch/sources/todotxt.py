@@ -112,7 +112,7 @@ def _split(description: str) -> tuple[list[str], dict[str, str]]:
         if not colon or key not in _KEYS:
             words.append(word)
         elif not value:
-            raise FieldError(f"'{key}:' has no value", f"write {key}:value without a blank")
+            raise FieldError(f"'{key}:' has no value", f"write {key}:value without a space")
         elif key in keys:
             raise FieldError(f"'{key}:' is given twice", "keep one of them")
         else:

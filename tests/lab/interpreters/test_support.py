@@ -1,4 +1,4 @@
-"""The environment that workers get: the same todobatch, their own dependencies, the user's code."""
+"""Workers get the running todobatch, dependencies for their ABI, and the user's code."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`todobatch bench` and `show` as they are used: real processes, killed, resumed, misled, full."""
+"""`todobatch bench` and `show` with real processes: kills, resumes, clocks and full disks."""
 
 import datetime as dt
 import json
@@ -26,7 +26,7 @@ SMALL = ("--executors", "threads", "--workers", "1,2,4", "--seed", "11")
 
 @pytest.fixture
 def options(mine: str, interpreters: dict[str, Interpreter]) -> list[str]:
-    """A matrix of 8 cells that takes well under a second a sample."""
+    """Return options for 8 cells, with samples of well under a second."""
     del interpreters  # a test that needs them fails with the remedy where they are missing
     return ["bench", *SMALL, "--workloads", f"{mine}:length", "--batch-size", "5"]
 
@@ -225,7 +225,7 @@ def test_a_run_of_other_interpreters_is_not_resumed(options: list[str], tmp_path
         (["--workers", "0"], 2, "--workers: 0"),
         (["--workers", "10000"], 2, "--workers: 10000"),
         (["--workers", "two"], 2, "'two' is not a list of whole numbers"),
-        (["--workloads", ""], 2, "--workloads: it names nothing"),
+        (["--workloads", ""], 2, "--workloads: no name was given"),
         (["--quick", "--full"], 2, "exclude each other"),
         (["--interpreters", "3.14,3.99"], 4, "3.99"),
         (["--input", "no-such-file.txt"], 2, "no-such-file.txt"),
@@ -237,8 +237,8 @@ def test_a_run_of_other_interpreters_is_not_resumed(options: list[str], tmp_path
             2,
             "the new run has the plan of the other run",
         ),
-        (["--target", "much"], 2, "'much' is not a share"),
-        (["--target", "2%x"], 2, "'2%x' is not a share"),
+        (["--target", "much"], 2, "'much' is not a percentage"),
+        (["--target", "2%x"], 2, "'2%x' is not a percentage"),
         (["--target", "200%"], 2, "--target: 2 is not a valid target"),
     ],
 )
@@ -303,7 +303,7 @@ def test_a_clock_that_jumps_changes_neither_order_nor_budget(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each time that the wall clock is asked it says a day less than before."""
+    """The wall clock goes back by a day at each reading."""
     from todobatch.lab.measure import bench, control, sample
     from todobatch.lab.plan.cells import Choice
     from todobatch.lab.progress import Silent

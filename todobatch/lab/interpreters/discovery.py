@@ -114,7 +114,7 @@ def find_all(specs: Sequence[str]) -> list[Interpreter]:
 
 
 def survey() -> Survey:
-    """Find every known version, and check the running interpreter too."""
+    """Find the interpreters of every known version on this machine."""
     return look_for(SPECS)
 
 

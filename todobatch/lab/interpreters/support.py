@@ -156,7 +156,7 @@ def _prove(interpreter: Interpreter, packages: Path, requirements: Path = REQUIR
     printed = " ".join(done.stderr.split())[-600:]
     if done.returncode != 0:
         raise BuildError(
-            f"the dependencies do not import: {printed}",
+            f"the dependencies cannot be imported: {printed}",
             place=place,
             remedy="use an interpreter for which these packages have wheels",
         )

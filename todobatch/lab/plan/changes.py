@@ -15,7 +15,7 @@ MACHINE = ("cpu_model", "cpus_available", "memory_bytes")
 
 
 def changes(meta: RunMeta, interpreters: Mapping[str, Interpreter]) -> list[str]:
-    """Return the differences from the interpreters, machine, todobatch and tasks of a run."""
+    """Return what has changed since a run began: interpreters, machine, todobatch or tasks."""
     now = machine.describe()
     found = [
         f"{label}: {name} was {before.get(name)!r} and is {after!r}"

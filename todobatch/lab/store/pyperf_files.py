@@ -42,7 +42,7 @@ def write(run: Run, folder: Path) -> list[Path]:
             raise StoreError(
                 f"cannot be written: {error.strerror}; all samples are saved",
                 place=str(path),
-                remedy=f"make room, then write it again with `resume={folder}`",
+                remedy=f"free disk space, then write the file again with `resume={folder}`",
             ) from error
         paths.append(path)
     return paths

@@ -220,5 +220,5 @@ def _to_json(value: Any) -> Any:
 
 def _remedy(error: OSError) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return "make room on that disk"
+        return "free disk space"
     return "make the folder writable"
