@@ -22,6 +22,7 @@ import todobatch
 from todobatch.errors import BuildError, UsageError
 from todobatch.lab.interpreters import cache
 from todobatch.lab.interpreters.discovery import Interpreter, uv_executable
+from todobatch.lab.interpreters.specs import version_numbers
 
 REQUIREMENTS = Path(__file__).with_name("worker-requirements.txt")
 PEER_REQUIREMENTS = REQUIREMENTS.parents[1] / "drill" / "peers-requirements.txt"
@@ -193,7 +194,9 @@ def _own_package() -> Path:
 
 
 def _check_gil(value: str, interpreter: Interpreter) -> None:
-    if value == "0" and not interpreter.facts["free_threaded_build"]:
+    facts = interpreter.facts
+    knows_it = version_numbers(facts["version"]) >= (3, 13)  # earlier ones ignore the variable
+    if value == "0" and knows_it and not facts["free_threaded_build"]:
         raise UsageError(
             "PYTHON_GIL=0 needs a free-threaded build: this one would abort at start",
             place=f"interpreter {interpreter.spec}",
