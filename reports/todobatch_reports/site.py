@@ -142,7 +142,7 @@ def _config_beside(docs: Path) -> Path:
 
 
 def _run_mkdocs(config: Path, site: Path, *, strict: bool) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "-f", str(config), "-d", str(site)]
+    command = [sys.executable, "-P", "-m", "mkdocs", "build", "-f", str(config), "-d", str(site)]
     done = subprocess.run(
         command + ["--strict"] * strict,
         check=False,

@@ -1,6 +1,7 @@
 """`todobatch bench`: measure which way of running a batch job is fastest on this machine."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -113,6 +114,15 @@ Like = Annotated[
     ),
 ]  # fmt: skip
 
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", rich_help_panel=OUTPUT,
+        help="With --resume or --like: execute workloads and interpreters that the run names, "
+        "even if they are not built in or of this machine.",
+    ),
+]  # fmt: skip
+
 
 def bench(
     quick: Quick = False,
@@ -131,6 +141,7 @@ def bench(
     output: Output = None,
     resume: Resume = None,
     like: Like = None,
+    trust: Trust = False,
 ) -> None:
     """Measure approaches side by side on real interpreters, and say which is fastest and how sure.
 
@@ -154,21 +165,23 @@ def bench(
         batch_size=batch_size,
     )
     planned = choice != Choice() or bool(input_file or format)
-    _check_plan(planned=planned, output=output, resume=resume, like=like)
-    import_from_current_folder()
+    _check_plan(planned=planned, output=output, resume=resume, like=like, trust=trust)
+    if trust or not (resume or like):
+        import_from_current_folder()
     try:
         with console.Display() as progress:
             if resume is not None:
-                run = lab.resume(resume, progress)
+                run = lab.resume(resume, progress, trust=trust)
             elif like is not None:
-                run = lab.begin_like(like, progress, output=output)
+                run = lab.begin_like(like, progress, output=output, trust=trust)
             else:
                 run = lab.begin(
                     choice, progress, output=output, input_file=input_file, format=format
                 )
     except lab.RunInterrupted as stopped:
         saved = f"Stopped; {stopped.samples} samples are saved."
-        typer.echo(f"{saved} Resume with:\n  todobatch bench --resume {stopped.folder}")
+        command = f"todobatch bench --resume {quote(str(stopped.folder))}"
+        typer.echo(f"{saved} Resume with:\n  {command}{' --trust' * stopped.needs_trust}")
         raise
     typer.echo()
     show.show(run)
@@ -177,20 +190,27 @@ def bench(
 
 
 def _check_plan(
-    *, planned: bool, output: Path | None, resume: Path | None, like: Path | None
+    *, planned: bool, output: Path | None, resume: Path | None, like: Path | None, trust: bool
 ) -> None:
     """Refuse options that contradict the plan of another run."""
     if resume is not None and (planned or output or like):
         raise UsageError(
             "other options were given, but a resumed run keeps its own plan",
             place="--resume",
-            remedy="leave out all other options, or begin a new run without --resume",
+            remedy="leave out all options but --trust, or begin a new run without --resume",
         )
     if like is not None and planned:
         raise UsageError(
             "other options were given, but the new run has the plan of the other run",
             place="--like",
-            remedy="leave out all other options except --output, or begin a run without --like",
+            remedy="leave out all options but --output and --trust, or begin a run without --like",
+        )
+
+    if trust and resume is None and like is None:
+        raise UsageError(
+            "it is about the folder of another run",
+            place="--trust",
+            remedy="leave it out: what you name yourself is executed anyway",
         )
 
 

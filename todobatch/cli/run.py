@@ -73,6 +73,11 @@ def run(  # long: each option is a parameter, and each a field of the job
     with _standard_input(file, format) as (name, format_name):
         job = Job(
             input=name,
+            input_name=None
+            if file is None
+            else "standard input"
+            if str(file) == "-"
+            else str(file),
             format=format_name,
             generate=generate,
             seed=seed,

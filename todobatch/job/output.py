@@ -183,7 +183,7 @@ class RowFile:
                 if self._journal is None:
                     self._owner.unlink(missing_ok=True)
                 elif not self._placed:
-                    self._owner.write_text(str(self._journal.path.resolve()), "utf-8")
+                    self._owner.write_bytes(os.fsencode(self._journal.path.resolve()))
                 if fresh:
                     file.truncate()
             except BaseException:
@@ -194,7 +194,7 @@ class RowFile:
     def _refuse_foreign_rows(self) -> None:
         """Refuse to overwrite rows that belong to another journal."""
         try:
-            owner = Path(self._owner.read_text("utf-8"))
+            owner = Path(os.fsdecode(self._owner.read_bytes()))
             holds = self._part.stat().st_size > 0 and owner.is_file()
         except (OSError, ValueError):
             return

@@ -31,8 +31,8 @@ def show(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-# C0 without tab and newline, and DEL: a terminal would execute them.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# C0 without tab and newline, DEL and C1: a terminal would execute them.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def parse_title(text: str) -> str:
@@ -194,7 +194,10 @@ _UNITS = {
     **dict.fromkeys(("y", "yr", "yrs", "year", "years"), (1, "y")),
 }
 _COUNTED = re.compile(r"([0-9]{0,6}) ?([a-z]+)")
-_ISO = re.compile(r"p(?:([0-9]{1,6})y)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})w)?(?:([0-9]{1,6})d)?")
+_ISO = re.compile(
+    r"p(?:([0-9]{1,6})y)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})w)?(?:([0-9]{1,6})d)?"
+    r"(?:t(?:0+h)?(?:0+m)?(?:0+s)?)?"  # Taskwarrior may write a time of zero
+)
 _RECURRENCE_REMEDY = "write it as 3d, 5b (business days), 1w, 2m or 1y, with '+' from the due date"
 _MOST = 9999
 
@@ -236,6 +239,8 @@ def _iso(plain: str) -> str | None:
     years, months, weeks, days = (int(part or 0) for part in match.groups())
     if (years or months) and (weeks or days):
         return None
-    if match[3] or match[4]:
-        return f"{7 * weeks + days}d" if match[4] else f"{weeks}w"
-    return f"{12 * years + months}m" if match[2] else f"{years}y"
+    if days:
+        return f"{7 * weeks + days}d"
+    if weeks:
+        return f"{weeks}w"
+    return f"{12 * years + months}m" if months else f"{years}y"

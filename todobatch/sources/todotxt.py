@@ -17,6 +17,7 @@ from todobatch.sources.fields import (
     parse_date,
     parse_priority,
     parse_recurrence,
+    parse_text,
     parse_title,
     priority_of_letter,
 )
@@ -32,6 +33,7 @@ def read(source: Input, reading: Reading) -> Iterator[Task]:
             reading.skip("comment line")
         elif line.strip():
             try:
+                parse_text(line, "line")  # refuses control characters, some of which split words
                 task = _task(parse(line), reading.today)
             except FieldError as error:
                 reading.broken_field(number, error)

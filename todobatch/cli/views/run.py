@@ -78,7 +78,7 @@ class RunView:
         """Print the result of the run."""
         self._display.close()
         if as_json:
-            self._out.file.write(json.dumps(self._document(report), ensure_ascii=False) + "\n")
+            self._out.file.write(json.dumps(self._document(report)) + "\n")
             return
         self._workers(report)
         self._totals(report)

@@ -21,7 +21,7 @@ def changes(meta: RunMeta, interpreters: Mapping[str, Interpreter]) -> list[str]
         f"{label}: {name} was {before.get(name)!r} and is {after!r}"
         for label, before in meta.interpreters.items()
         for name, after in publishable(interpreters[label]).items()
-        if before.get(name) != after
+        if before.get(name) != after and name != "executable"  # the file's name says nothing
     ]
     found += [
         f"machine: {name} was {meta.machine.get(name)!r} and is {now[name]!r}"
