@@ -60,7 +60,7 @@ def availability(interpreter: Interpreter) -> dict[str, str | None]:
     )
     try:
         done = subprocess.run(
-            [str(interpreter.executable), "-c", code],
+            [str(interpreter.executable), "-P", "-c", code],
             check=True,
             capture_output=True,
             text=True,
