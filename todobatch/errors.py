@@ -24,6 +24,7 @@ Other exit codes: 0 is success. 1 is a run with failed tasks. 3 is a failed gate
 ``versus``, ``doctor`` or ``drill``. 70 is a bug in todobatch. 130 is Ctrl-C.
 """
 
+import copyreg
 from typing import ClassVar
 
 EXIT_OK = 0
@@ -57,14 +58,8 @@ class TodobatchError(Exception):
         return f"{text}\n  remedy: {self.remedy}" if self.remedy else text
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.cause, self.place, self.remedy))
-
-
-def _rebuild(kind: type[TodobatchError], cause: str, place: str, remedy: str) -> TodobatchError:
-    """Unpickle an error without calling the ``__init__`` of its class."""
-    error = kind.__new__(kind)
-    TodobatchError.__init__(error, cause, place=place, remedy=remedy)
-    return error
+        # Unpickling must not call the ``__init__`` of a subclass, which has other arguments.
+        return (copyreg.__newobj__, (type(self), *self.args), self.__dict__)
 
 
 class UsageError(TodobatchError):

@@ -80,8 +80,7 @@ class Engine:
 
     def run(self) -> int:
         """Run the job and return the exit code."""
-        facts = runtime.facts()
-        self._send("hello", facts=facts, cpus=runtime.cpus_available())
+        gil_at_start = runtime.gil_enabled()
         signal.signal(signal.SIGINT, self._interrupt)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by the parent
         try:
@@ -89,7 +88,7 @@ class Engine:
                 open_journal(self._job) or nullcontext() as journal,
                 open_costs(self._job) or nullcontext() as costs,
             ):
-                report = self._report(journal, costs, gil_at_start=facts["gil_enabled"])
+                report = self._report(journal, costs, gil_at_start=gil_at_start)
             self._send("report", report=report.to_json())
         except TodobatchError as error:
             self.workers_left = workers_left()
@@ -119,9 +118,6 @@ class Engine:
         if journal is not None:
             journal.mark_output = None if rows is None else rows.mark
             self._done = (journal.tally or {}).get("tasks", 0)
-            if journal.runs > 1:
-                today = self._today.isoformat()
-                self._send("resumed", tasks=self._done, runs=journal.runs, today=today)
         report = self._process(processor, executor, rows, journal, costs)
         self._finish(report, rows, journal)
         _check_json(report.result, processor.processor_id)
@@ -143,6 +139,11 @@ class Engine:
                 rows.write(batch, result)
             self._progress(result)
 
+        def begin(feed: Feed) -> None:
+            self._greet(journal)
+            if job.recovery.watchdog_s is not None:
+                heartbeat.begin(feed)
+
         heartbeat = _Heartbeat(self._alive)
         try:
             return run_batches(
@@ -155,7 +156,7 @@ class Engine:
                 recovery=job.recovery,
                 hooks=Hooks(
                     on_batch=note,
-                    on_feed=None if job.recovery.watchdog_s is None else heartbeat.begin,
+                    on_feed=begin,
                     on_ready=self._measure_start,
                     on_done=self._measure_end,
                     stop=lambda: self._stopping,
@@ -171,6 +172,13 @@ class Engine:
         finally:
             if heartbeat.end():
                 self._send("unwatched")
+
+    def _greet(self, journal: "Journal | None") -> None:
+        """Say which interpreter begins the job, once all arguments have been accepted."""
+        self._send("hello", facts=runtime.facts(), cpus=runtime.cpus_available())
+        if journal is not None and journal.runs > 1:
+            today = self._today.isoformat()
+            self._send("resumed", tasks=self._done, runs=journal.runs, today=today)
 
     def _measure_start(self) -> None:
         self._cpu_s = -probe.tree_cpu_seconds()

@@ -97,10 +97,9 @@ def open_source(
     folder or may not be read.
     """
     path = Path(path)
-    fmt = _format_of(path, format)
     if not _is_stdin(path):
         _check(path)
-    return Source(path, fmt, today)
+    return Source(path, _format_of(path, format), today)
 
 
 def _is_stdin(path: Path) -> bool:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from todobatch.errors import InterpreterMissingError
 from todobatch.lab.interpreters.cache import cache_dir
@@ -91,10 +91,12 @@ def find(spec: str) -> Interpreter:
     for interpreter in found.working:
         if interpreter.spec == spec:
             return interpreter
+    install = "todobatch interpreters install"
+    others = f"`{install}` gets {', '.join(SPECS)}"
     raise InterpreterMissingError(
         _why_missing(spec, [*found.broken, *found.misnamed]),
         place=f"interpreter {spec}",
-        remedy=_remedy(spec),
+        remedy=f"{install} {spec}" if spec in SPECS else f"install it and name its path; {others}",
     )
 
 
@@ -122,9 +124,10 @@ def differences(a: Interpreter, b: Interpreter) -> list[str]:
     """Return the differences of two builds, besides the GIL, that make a comparison misleading."""
     found = []
     for label, key in _COMPARED.items():
-        ours, theirs = (cast("dict[str, object]", one.facts)[key] for one in (a, b))
+        values = (cast("dict[str, Any]", one.facts)[key] for one in (a, b))
+        ours, theirs = ({True: "yes", False: "no"}.get(value, value) for value in values)
         if ours != theirs:
-            found.append(f"{label}: {_show(ours)} ({a.spec}), {_show(theirs)} ({b.spec})")
+            found.append(f"{label}: {ours} ({a.spec}), {theirs} ({b.spec})")
     return found
 
 
@@ -258,15 +261,3 @@ def _why_missing(spec: str, unfit: Sequence[Broken]) -> str:
     if not reasons:
         return f"there is no python{spec} in {where}"
     return f"no python{spec} in {where} works: {'; '.join(reasons)}"
-
-
-def _remedy(spec: str) -> str:
-    if spec in SPECS:
-        return f"todobatch interpreters install {spec}"
-    return f"install it and name its path; `todobatch interpreters install` gets {', '.join(SPECS)}"
-
-
-def _show(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
