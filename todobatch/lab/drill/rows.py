@@ -100,11 +100,8 @@ def isolates(capabilities: Capabilities, fault: Fault) -> bool:
 
     Every executor isolates exceptions, and the journal belongs to the coordinator, which all share.
     """
-    if fault.needs == "crashes":
-        return capabilities.isolates_crashes
-    if fault.needs == "deadline":
-        return capabilities.enforces_deadlines
-    return True
+    own = {"crashes": capabilities.isolates_crashes, "deadline": capabilities.enforces_deadlines}
+    return own.get(fault.needs, True)
 
 
 def row_of(record: Record, job: DrillJob, *, claims: bool, seconds: Seconds) -> Row:

@@ -161,23 +161,19 @@ def look_for(specs: Iterable[str]) -> Survey:
     candidates = list(dict.fromkeys(_candidates(specs)))
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="prove") as pool:
         answers = list(pool.map(_answer, candidates))
+    proved = [answer for answer in answers if isinstance(answer, tuple)]
     working: dict[tuple[str, int, int], Interpreter] = {}
-    for answer in answers:
-        if isinstance(answer, tuple):
-            interpreter, prefix = answer
-            # One file may have several names. A virtual environment has a prefix of its own.
-            file = interpreter.executable.stat()
-            place = (os.path.realpath(prefix), file.st_dev, file.st_ino)
-            known = working.get(place)
-            if known is None or preference(interpreter) < preference(known):
-                working[place] = interpreter
+    for interpreter, prefix in sorted(proved, key=lambda each: preference(each[0])):
+        # One file may have several names. A virtual environment has a prefix of its own.
+        file = interpreter.executable.stat()
+        working.setdefault((os.path.realpath(prefix), file.st_dev, file.st_ino), interpreter)
     broken = [answer for answer in answers if isinstance(answer, Broken)]
     misnamed = [
         Broken(candidate.executable, candidate.origin, f"it is {answer[0].facts['version']}")
         for candidate, answer in zip(candidates, answers, strict=True)
         if isinstance(answer, tuple) and not is_named_for(candidate.executable.name, answer[0].spec)
     ]
-    return Survey(sorted(working.values(), key=preference), broken, misnamed)
+    return Survey(list(working.values()), broken, misnamed)
 
 
 def _candidates(specs: Iterable[str]) -> Iterator[_Candidate]:
