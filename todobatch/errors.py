@@ -24,7 +24,6 @@ Other exit codes: 0 is success. 1 is a run with failed tasks. 3 is a failed gate
 ``versus``, ``doctor`` or ``drill``. 70 is a bug in todobatch. 130 is Ctrl-C.
 """
 
-import copyreg
 from typing import ClassVar
 
 EXIT_OK = 0
@@ -59,7 +58,7 @@ class TodobatchError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Unpickling must not call the ``__init__`` of a subclass, which has other arguments.
-        return (copyreg.__newobj__, (type(self), *self.args), self.__dict__)
+        return (type(self).__new__, (type(self), *self.args), self.__dict__)
 
 
 class UsageError(TodobatchError):
