@@ -71,7 +71,7 @@ class TaskValidator(TaskBatchProcessor):
         del tasks
         problems = cast(Sequence[list[str]], rows)
         unsound = sum(map(bool, problems))
-        counts = dict(Counter(chain.from_iterable(problems)))
+        counts: dict[str, Json] = {**Counter(chain.from_iterable(problems))}
         return {"sound": len(rows) - unsound, "unsound": unsound, "problems": counts}
 
     def finish(self, partial: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,12 +30,12 @@ def find_interpreters(specs: Iterable[str], progress: Progress) -> dict[str, Int
     asked = {machine.portable(Path(spec)) if "/" in spec else spec: spec for spec in specs}
     try:
         found = dict(zip(asked, find_all(list(asked.values())), strict=True))
-    except InterpreterMissingError as first:
+    except InterpreterMissingError as raised:
         for spec in asked.values():
             try:
                 find(spec)
             except InterpreterMissingError as error:
-                if str(error) != str(first):
+                if str(error) != str(raised):
                     progress.message(f"also missing: {error}")
         raise
     first, *others = found.values()
