@@ -2,7 +2,6 @@
 
 import datetime as dt
 import os
-import stat
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -97,9 +96,12 @@ def open_source(
     folder or may not be read.
     """
     path = Path(path)
+    if not _is_stdin(path) and path.is_dir():
+        raise InputError("it is a folder", place=str(path), remedy="name a file in that folder")
+    fmt = _format_of(path, format)
     if not _is_stdin(path):
         _check(path)
-    return Source(path, _format_of(path, format), today)
+    return Source(path, fmt, today)
 
 
 def _is_stdin(path: Path) -> bool:
@@ -131,11 +133,9 @@ def _formats() -> str:
 def _check(path: Path) -> None:
     """Check the path without opening it, because opening it would drain a pipe."""
     try:
-        mode = path.stat().st_mode
+        path.stat()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _unreadable(path, error) from error
-    if stat.S_ISDIR(mode):
-        raise InputError("it is a folder", place=str(path), remedy="name a file in that folder")
     if not os.access(path, os.R_OK):
         raise InputError(
             "the file may not be read",
