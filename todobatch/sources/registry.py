@@ -96,7 +96,8 @@ def open_source(
     folder or may not be read.
     """
     path = Path(path)
-    if not _is_stdin(path) and path.is_dir():
+    # Unlike `Path.is_dir`, it is false for a name that is too long.
+    if not _is_stdin(path) and os.path.isdir(path):  # noqa: PTH112
         raise InputError("it is a folder", place=str(path), remedy="name a file in that folder")
     fmt = _format_of(path, format)
     if not _is_stdin(path):
