@@ -96,7 +96,7 @@ def test_a_share_of_everything_is_refused(run_todobatch: RunTodobatch, arguments
         ("bench --format csv", "--format: generated tasks have no format"),
         ("versus validate report --input-format csv", "--input-format: generated tasks have no"),
         ("bench --budget inf", "--budget: inf s is not a valid budget"),
-        ("versus validate report --budget inf", "--budget: a budget of inf s"),
+        ("versus validate report --budget inf", "--budget: inf s is not a valid budget"),
     ],
 )
 def test_a_measurement_is_refused_before_it_begins(

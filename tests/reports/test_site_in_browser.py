@@ -1,4 +1,4 @@
-"""The site as a reader meets it: Chromium, a static server, a strict policy for scripts.
+"""The site works in Chromium, from a static server, under a strict policy for scripts.
 
 Without a browser these tests fail and say how to get one; they are never skipped.
 """
@@ -24,14 +24,14 @@ DESKTOP, PHONE = (1280, 900), (375, 740)
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves files and allows no script but those."""
+    """Serves the files of the site, and allows only scripts from them."""
 
     def end_headers(self) -> None:
         self.send_header("Content-Security-Policy", "script-src 'self'")
         super().end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Suppress the log of the server."""
 
 
 @pytest.fixture(scope="module")

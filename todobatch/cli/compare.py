@@ -1,4 +1,4 @@
-"""`todobatch compare`: what became slower from one run to another, and a gate for CI."""
+"""`todobatch compare`: find what became slower from one run to another, and fail a build."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ Format = Annotated[
 ]
 All = Annotated[bool, OUTPUT("--all", "Also list cells without a difference.")]
 Force = Annotated[
-    bool, OTHER("--force", "Compare although machines, interpreters or workloads differ.")
+    bool, OTHER("--force", "Compare even if machines, interpreters or workloads differ.")
 ]
 
 

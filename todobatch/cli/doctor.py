@@ -14,7 +14,7 @@ COLOURS = {"warning": "yellow", "note": "cyan", "ok": "green"}
 
 SecondsOption = Annotated[float, OTHER("SECONDS", "How long to measure the noise of this machine.")]
 NoMeasure = Annotated[bool, OTHER("--no-measure", "Read settings only: measure nothing.")]
-Strict = Annotated[bool, OUTPUT("--strict", "Exit with code 3 after a warning.")]
+Strict = Annotated[bool, OUTPUT("--strict", "Exit with code 3 if there is a warning.")]
 
 
 def doctor(
@@ -25,8 +25,8 @@ def doctor(
 ) -> None:
     """Find what disturbs measurements on this machine, and how small a difference it can show.
 
-    It reads settings of the kernel and the CPUs, measures how many CPUs two busy threads get, and
-    measures the same thing against itself (an A/A run) to learn the noise.
+    It reads settings of the kernel and the CPUs, and measures how many CPUs two busy threads get.
+    Then it compares a load with itself (an A/A run), which shows the noise.
     """
     if not (math.isfinite(seconds) and seconds > 0):
         raise UsageError(

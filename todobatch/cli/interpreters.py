@@ -1,4 +1,4 @@
-"""`todobatch interpreters`: which ones are here, and getting those that are not."""
+"""`todobatch interpreters`: list the interpreters of this machine, and install others."""
 
 import contextlib
 from typing import TYPE_CHECKING, Annotated
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List the Python interpreters of this machine, or install one.")
 
 Specs = Annotated[
-    list[str] | None, typer.Argument(metavar="SPEC", help="3.14, 3.14t, … Default: these two.")
+    list[str] | None,
+    typer.Argument(metavar="SPEC", help="Versions such as 3.13t. Default: 3.14 and 3.14t."),
 ]
 Optimized = Annotated[
-    bool, OTHER("--optimized", "Profile-guided and link-time optimised: 15 to 30 minutes.")
+    bool, OTHER("--optimized", "Install an optimised build. Building one takes 15 to 30 minutes.")
 ]
 FromSource = Annotated[
     bool, OTHER("--from-source", "Build from source instead of trying uv first.")

@@ -1,4 +1,4 @@
-"""`todobatch versus`: is B faster than A? Two workloads or two approaches, measured by turns."""
+"""`todobatch versus`: find out whether B is faster than A, by processes that take turns."""
 
 import json
 import math
@@ -27,10 +27,11 @@ Interpreters = Annotated[
     str, WHAT("A[,B]", "3.14, 3.14t (free-threaded) or a path, for both or for each.")
 ]
 Budget = Annotated[
-    float, HOW_LONG("SECONDS", "Begin no block that would end later, except the first.")
+    float,
+    HOW_LONG("SECONDS", "Time limit: a block that would end later is not begun, except the first."),
 ]
 Target = Annotated[
-    str, HOW_LONG("PERCENT", "Stop without a decision when the ratio is known to ± this.")
+    str, HOW_LONG("PERCENT", "Stop without a verdict when the ratio is known to ± PERCENT.")
 ]
 Format = Annotated[Literal["text", "json"], OUTPUT("--format", "How to print the verdict.")]
 
@@ -51,14 +52,14 @@ def versus(
 ) -> None:
     """Find out whether B is faster than A, within seconds if they differ by a few percent.
 
-    Both run in fresh processes and take turns of some milliseconds until it is decided.
+    Both run in fresh processes, in turns of some milliseconds, until the verdict is clear.
     """
     gate = None if fail_on_slower is None else options.share_of(fail_on_slower, "--fail-on-slower")
     share = options.share_of(target, "--target", below_one=True)
     options.check_format(input_file, input_format, "--input-format")
     if not 0 < budget < math.inf:
         raise UsageError(
-            f"a budget of {budget} s", place="--budget", remedy="give more than 0 seconds"
+            f"{budget} s is not a valid budget", place="--budget", remedy="give more than 0 seconds"
         )
 
     import statistics  # noqa: F401 - with ours, before a user's module of that name is found
@@ -100,7 +101,7 @@ def versus(
 
 
 def _run(prepared: "Versus", progress: "Progress") -> "Difference":
-    """Run it and show progress; Ctrl-C prints what was known by then."""
+    """Run the comparison and show progress; Ctrl-C prints what is known by then."""
     from todobatch.cli.views import versus as view
 
     seen: list[Difference] = []
@@ -123,11 +124,11 @@ def _two(
     place: str,
     read: Callable[[str, str], tuple[Any, ...] | None] = options.names,
 ) -> tuple[Any, Any]:
-    """One value for both sides or one for each. Raises UsageError."""
+    """Return the values for A and B, given one for both or one for each. Raises UsageError."""
     found = read(text, place) or ()
     if len(found) not in {1, 2}:
         raise UsageError(
-            f"{text!r} names {len(found)}",
+            f"{text!r} has {len(found)} values for two sides",
             place=place,
             remedy="give one for both sides, or A's and B's with a comma",
         )

@@ -1,8 +1,8 @@
-"""Say errors in the words of the command line: options in place of Python's parameters.
+"""Translates errors for the command line: options take the place of Python's parameters.
 
 The library speaks of parameters in backticks: `` `workers` ``, `` `placement="none"` ``. A user of
-the command line knows options: ``--workers``, ``--placement none``. The table of both is made from
-the command that was invoked.
+the command line knows options: ``--workers``, ``--placement none``. The options are those of the
+command that was invoked.
 """
 
 import re
@@ -56,10 +56,7 @@ def in_options(text: str, parameters: Sequence[Any]) -> str:
 
 
 def _spellings(parameters: Sequence[Any]) -> dict[str, tuple[str, str]]:
-    """Return how each parameter is written, by its Python name, and what turns a flag off.
-
-    That is the long option, or an argument's name in the synopsis.
-    """
+    """Return how each parameter is written, as long option or argument, and what turns it off."""
     found = {}
     for each in parameters:
         name = each.name.rstrip("_")

@@ -47,13 +47,13 @@ Order = Annotated[
     Literal["input", "priority", "longest"],
     WHAT(
         "",
-        "Which batches run first: those first in the input, with urgent tasks, or that took "
-        "longest in --costs. The last two look ahead 10,000 tasks.",
+        "Which batches run first: in the order of the input, the most urgent, or the longest "
+        "by --costs. The last two sort 10,000 tasks at a time.",
     ),
 ]
 Placement = Annotated[
     Literal["none", "spread"],
-    WHAT("", "spread keeps each worker on one CPU, each on another while there are enough."),
+    WHAT("", "spread pins each worker to one CPU, in turn over the allowed CPUs."),
 ]
 Generate = Annotated[int | None, DATA("N", "Generate N tasks instead of reading a file.")]
 Seed = Annotated[int, DATA("N", "Seed of the generated tasks.")]
@@ -71,8 +71,8 @@ Baseline = Annotated[
     bool | None,
     OUTPUT(
         "--baseline/--no-baseline",
-        "Also run the job sequentially, to measure the speed-up. Default: yes for built-in "
-        "workloads without a journal; no for your own, which may not be meant to run twice.",
+        "Also run the job sequentially, to measure the speed-up. Default: only for built-in "
+        "workloads without a journal.",
     ),
 ]
 Costs = Annotated[

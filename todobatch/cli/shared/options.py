@@ -1,4 +1,4 @@
-"""Options that several commands have, and how the text of an option is read."""
+"""Options that several commands have, and functions that parse the values of options."""
 
 import math
 import re
@@ -54,7 +54,7 @@ def names(text: str | None, option: str) -> tuple[str, ...] | None:
     found = tuple(name.strip() for name in text.split(",") if name.strip())
     if not found:
         raise UsageError(
-            "it names nothing", place=option, remedy="give one or more names, separated by commas"
+            "no name was given", place=option, remedy="give one or more names, separated by commas"
         )
     return found
 
@@ -66,7 +66,9 @@ def whole_numbers(text: str | None, option: str) -> tuple[int, ...] | None:
         return None if found is None else tuple(int(each) for each in found)
     except ValueError as error:
         raise UsageError(
-            f"{text!r} is not a list of whole numbers", place=option, remedy="such as 1,2,4,8"
+            f"{text!r} is not a list of whole numbers",
+            place=option,
+            remedy="give some, such as 1,2,4",
         ) from error
 
 
@@ -79,7 +81,9 @@ def share_of(text: str, option: str, *, below_one: bool = False) -> float:
     limit = float(found[1]) / (100 if found[2] else 1) if found else math.inf
     if not found or math.isinf(limit) or (not found[2] and limit >= 1):
         raise UsageError(
-            f"{text!r} is not a share", place=option, remedy="write 3% or 0.03, and 0 or more"
+            f"{text!r} is not a percentage",
+            place=option,
+            remedy="give 0 or more, such as 3% or 0.03",
         )
     if below_one and limit >= 1:
         raise UsageError(
@@ -97,6 +101,6 @@ def check_format(file: Path | None, format_name: str | None, option: str) -> Non
 
 
 def import_from_current_folder() -> None:
-    """Let a workload of the user's own be imported from the current folder."""
+    """Add the current folder to the import path, for a user's own workload."""
     if "" not in sys.path:
         sys.path.insert(0, "")

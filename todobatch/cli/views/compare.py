@@ -1,4 +1,4 @@
-"""A comparison for people, for a pull request's comment, and for programs."""
+"""Formats a comparison of two runs as text, as Markdown and as JSON."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from todobatch.lab.compare.gates import Gate
 from todobatch.lab.store.schema import Estimate
 
 MARKDOWN_LIMIT = 60_000
-"""Characters; GitHub takes 65,536 in a comment."""
+"""The most characters of a comment; GitHub accepts 65,536."""
 NAMED = 20  # of one list; JSON names all, and so does text that is unfolded
 LONGEST = 200  # characters of one name or value, likewise
 
@@ -34,7 +34,7 @@ _HEADINGS: Mapping[What, tuple[str, ...]] = {
 
 
 def as_text(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: bool = False) -> str:
-    """Plain text for a terminal or a log."""
+    """Return the comparison as plain text for a terminal or a log."""
     lines = [_title(outcome), f"A: {_side(outcome, 'a')}", f"B: {_side(outcome, 'b')}"]
     lines += [_clean(f"Forced: A and B differ in {each}") for each in outcome.differences]
     lines += ["", *_text_rows("time", outcome.rows, unfold=unfold)]
@@ -47,7 +47,7 @@ def as_text(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: bool 
 
 
 def as_markdown(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: bool = False) -> str:
-    """Markdown for a comment on a pull request, always shorter than `MARKDOWN_LIMIT`."""
+    """Return Markdown for a comment on a pull request, shorter than `MARKDOWN_LIMIT`."""
     head = [
         f"### {_escaped(_title(outcome))}",
         "",
@@ -70,7 +70,7 @@ def as_markdown(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: b
 
 
 def as_json(outcome: RunComparison, gates: Sequence[Gate] = ()) -> str:
-    """One JSON document; unknown values are null."""
+    """Return one JSON document; unknown values are null."""
     document = {
         "a": {"label": outcome.a.label, "kind": outcome.a.kind, "about": outcome.a.about},
         "b": {"label": outcome.b.label, "kind": outcome.b.kind, "about": outcome.b.about},
@@ -89,7 +89,7 @@ def as_json(outcome: RunComparison, gates: Sequence[Gate] = ()) -> str:
 
 
 def sentence(gate: Gate, named: int | None = None) -> str:
-    """The result of a gate."""
+    """Return the result of a gate as a sentence."""
     if gate.failed:
         listed = _list(gate.failed, named)
         return f"Failed {gate.option}: {len(gate.failed)} of {gate.checked} cells: {listed}"
@@ -105,7 +105,7 @@ def sentence(gate: Gate, named: int | None = None) -> str:
 def notes(
     outcome: RunComparison, gates: Sequence[Gate] = (), named: int | None = None
 ) -> Iterator[str]:
-    """What a reader must know about the figures."""
+    """Yield what a reader must know about the figures."""
     for name, only in (("A", outcome.only_in_a), ("B", outcome.only_in_b)):
         if only:
             yield f"Only in {name}, not compared ({len(only)}): {_list(sorted(only), named)}"
@@ -220,7 +220,7 @@ def _list(names: Sequence[str], named: int | None) -> str:
 
 
 def _clean(text: str) -> str:
-    """Put the text on one line, without characters that a terminal would obey."""
+    """Replace each character that a terminal would execute, and each line end, by ``?``."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
@@ -229,7 +229,7 @@ def _cut(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Mark it as code, so that nothing in it is markup or ends a column."""
+    """Format the text as Markdown code, so that nothing in it is markup or ends a column."""
     return f"`{_cut(_clean(text)).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
 
 

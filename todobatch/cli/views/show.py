@@ -1,4 +1,4 @@
-"""A run as people and programs read it: the table, the winner analysis, one JSON document."""
+"""Formats a run: a table and a verdict for each workload, or one JSON document."""
 
 import json
 import math
@@ -22,7 +22,7 @@ BUSY = 0.5  # of its CPUs in use by others before the first sample
 
 
 def show(run: Run, *, workload: str | None = None, screen: Console | None = None) -> None:
-    """Print table and winner analysis of each workload. Raises UsageError for an unknown one."""
+    """Print the table and verdict of each workload. Raises UsageError for an unknown one."""
     screen = screen or console.output()
     chosen = _chosen(run, workload)
     analysed = {winner.workload: winner for winner in winners(run)}
@@ -45,7 +45,7 @@ def show(run: Run, *, workload: str | None = None, screen: Console | None = None
 
 
 def as_json(run: Run, *, workload: str | None = None) -> str:
-    """One document: ``cells``, ``winners``, ``voids`` and ``notes``; what is unknown is null."""
+    """Return a JSON document: ``cells``, ``winners``, ``voids``, ``notes``; null is unknown."""
     names = set(_chosen(run, workload))
     document = {
         "run": run.meta.run_id,
@@ -60,7 +60,7 @@ def as_json(run: Run, *, workload: str | None = None) -> str:
 
 
 def notes(run: Run, workload: str | None = None) -> Iterator[str]:
-    """What a reader must know beside the figures."""
+    """Yield what a reader must know beside the figures."""
     names = set(_chosen(run, workload))
     plan = run.meta.plan
     samples = [each for each in run.samples if each.workload in names]
@@ -96,30 +96,30 @@ def notes(run: Run, workload: str | None = None) -> Iterator[str]:
 
 
 def _doubts(run: Run, samples: Sequence[Sample]) -> Iterator[str]:
-    """Which targets were not reached, and how much of the time was measured."""
+    """Yield which targets were not reached, and how much of the time was measured."""
     target = run.meta.plan.target
     for workload in dict.fromkeys(each.workload for each in samples):
         open_cells = len(undecided(run, workload, target)) - 1 if target else 0
         if open_cells > 0:
             yield (
                 f"{workload}: {open_cells} cells are inconclusive: neither separated from the "
-                f"first nor known to ± {show_percent(target)}. A larger --budget may decide it."
+                f"fastest nor known to ± {show_percent(target)}. A larger --budget may decide it."
             )
     lived = sum(each.process_s for each in samples)
     timed = sum(each.wall_s + each.pool_start_s for each in samples if not each.void)
     if lived:
-        yield f"{show_percent(timed / lived)} of the time of all samples was timed."
+        yield f"Of the time that all samples took, {show_percent(timed / lived)} was timed."
 
 
 def _warnings(run: Run, *, but: str = "") -> Iterator[str]:
-    """The warnings of doctor when the run began; older runs have none."""
+    """Yield the warnings that doctor had when the run began; older runs have none."""
     for each in run.meta.doctor:
         if each.get("severity") == "warning" and each.get("name") != but:
             yield f"Doctor: {each.get('name')}: {each.get('seen')}"
 
 
 def _load_before(run: Run) -> float:
-    """The load average of the minute before the run; 0 where it is unknown."""
+    """Return the load average of the minute before the run; 0 if it is unknown."""
     load = run.meta.machine.get("load") or [0.0]
     return float(load[0])
 

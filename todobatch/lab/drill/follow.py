@@ -37,7 +37,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What all processes of one drill share."""
+    """The interpreter, environment and end signal that all processes of a drill share."""
 
     interpreter: Interpreter
     environment: Mapping[str, str]

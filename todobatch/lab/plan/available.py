@@ -1,7 +1,7 @@
 """Find the interpreters of a run, compare their builds, and ask which executors they support."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -21,13 +21,17 @@ from todobatch.units import Seconds
 PROBE_TIMEOUT_S: Seconds = 60.0
 
 
-def find_interpreters(specs: Iterable[str], progress: Progress) -> dict[str, Interpreter]:
-    """Return each spec's interpreter, by the name that a run folder gives it.
+def labelled(specs: Iterable[str]) -> dict[str, str]:
+    """Return each spec by the name that a run folder gives it."""
+    return {machine.portable(Path(spec)) if "/" in spec else spec: spec for spec in specs}
+
+
+def find_interpreters(asked: Mapping[str, str], progress: Progress) -> dict[str, Interpreter]:
+    """Return the interpreter of each spec in `asked`, by the same names.
 
     Builds are alike if possible; differences are reported to `progress`. Raises
     InterpreterMissingError for the first missing interpreter, and reports further ones.
     """
-    asked = {machine.portable(Path(spec)) if "/" in spec else spec: spec for spec in specs}
     try:
         found = dict(zip(asked, find_all(list(asked.values())), strict=True))
     except InterpreterMissingError as raised:

@@ -158,7 +158,7 @@ def _check(
         raise UsageError(
             f"{choice.target:.4g} is not a valid target",
             place="`target`",
-            remedy="pass a share from 0 up to 1, such as 2%; 0 measures all cells in all blocks",
+            remedy="pass a fraction from 0 up to 1, such as 2%; 0 measures all cells in all blocks",
         )
     if choice.budget_s is not None and not 0 < choice.budget_s < inf:
         raise UsageError(

@@ -9,6 +9,7 @@ from typing import Any
 import todobatch
 from todobatch.child.tasks import TaskSource, count
 from todobatch.errors import BrokenLineError, EmptyInputError, InputError
+from todobatch.files import open_regular
 from todobatch.lab.interpreters import Interpreter
 from todobatch.lab.progress import Progress
 from todobatch.lab.store import machine
@@ -65,20 +66,21 @@ def changes_of(source: Mapping[str, Any]) -> list[str]:
         return []
     path = Path(source["path"]).expanduser()
     try:
-        now = hashlib.sha256(path.read_bytes()).hexdigest()
+        with open(open_regular(path), "rb") as file:
+            now = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return [f"{path} cannot be read: {error.strerror}"]
     return [] if now == source["sha256"] else [f"{path} has changed"]
 
 
 def changes(meta: RunMeta, interpreters: Mapping[str, Interpreter]) -> list[str]:
-    """Return the differences from the interpreters, machine, todobatch and tasks of a run."""
+    """Return what has changed since a run began: interpreters, machine, todobatch or tasks."""
     now = machine.describe()
     found = [
         f"{label}: {name} was {before.get(name)!r} and is {after!r}"
         for label, before in meta.interpreters.items()
         for name, after in publishable(interpreters[label]).items()
-        if before.get(name) != after
+        if before.get(name) != after and name != "executable"  # the file's name says nothing
     ]
     found += [
         f"machine: {name} was {meta.machine.get(name)!r} and is {now[name]!r}"
