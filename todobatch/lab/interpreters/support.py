@@ -65,14 +65,7 @@ def worker_environment(
     inherited = env.pop("PYTHON_GIL", None)
     value = {None: inherited if inherit_gil else None, True: "1", False: "0"}[gil]
     if value is not None:
-        facts = interpreter.facts
-        knows_it = version_numbers(facts["version"]) >= (3, 13)  # earlier ones ignore the variable
-        if value == "0" and knows_it and not facts["free_threaded_build"]:
-            raise UsageError(
-                "PYTHON_GIL=0 needs a free-threaded build: this one would abort at start",
-                place=f"interpreter {interpreter.spec}",
-                remedy="unset PYTHON_GIL, or choose a free-threaded interpreter such as 3.14t",
-            )
+        _check_gil(value, interpreter)
         env["PYTHON_GIL"] = value
     paths = [str(support_folder(interpreter)), str(_own_package())]
     if own_code:
@@ -182,3 +175,14 @@ def _own_package() -> Path:
         fresh.symlink_to(package, target_is_directory=True)
         fresh.replace(link)  # a process that does this at the same time makes the same link
     return folder
+
+
+def _check_gil(value: str, interpreter: Interpreter) -> None:
+    facts = interpreter.facts
+    knows_it = version_numbers(facts["version"]) >= (3, 13)  # earlier ones ignore the variable
+    if value == "0" and knows_it and not facts["free_threaded_build"]:
+        raise UsageError(
+            "PYTHON_GIL=0 needs a free-threaded build: this one would abort at start",
+            place=f"interpreter {interpreter.spec}",
+            remedy="unset PYTHON_GIL, or choose a free-threaded interpreter such as 3.14t",
+        )
