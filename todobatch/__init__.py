@@ -13,14 +13,10 @@ if TYPE_CHECKING:
         QueueResultCollector,
         ThreadSafeResultCollector,
     )
-    from todobatch.coordinator import (
-        Costs,
-        Hooks,
-        Recovery,
-        batched,
-        run_batch_processing_system,
-        run_batches,
-    )
+    from todobatch.coordinator.batching import batched
+    from todobatch.coordinator.costs import Costs
+    from todobatch.coordinator.drive import run_batch_processing_system, run_batches
+    from todobatch.coordinator.options import Hooks, Recovery
     from todobatch.errors import TodobatchError
     from todobatch.model import Batch, BatchReport, ProcessingResult, Task, TaskFailure
     from todobatch.processors import (
@@ -56,7 +52,10 @@ __all__ = [
 ]
 
 # Where the names are looked for: cheap modules first.
-_HOMES = ("model", "errors", "collectors", "coordinator", "processors")
+_HOMES = (
+    *("model", "errors", "collectors", "coordinator.options", "coordinator.batching"),
+    *("coordinator.costs", "processors", "coordinator.drive"),
+)
 
 
 def __getattr__(name: str) -> Any:

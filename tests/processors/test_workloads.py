@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import RunTodobatch
-from todobatch.coordinator import run_batches
+from todobatch import run_batches
 from todobatch.errors import UnavailableError, UsageError
 from todobatch.model import Batch, Task
 from todobatch.processors import WORKLOADS, resolve, synthetic, web, web_server

@@ -61,7 +61,7 @@ def start_drill(stage: Stage, job: DrillJob) -> ChildProcess:
     """Start the process that runs a drill job."""
     command = [stage.interpreter.executable, "-m", "todobatch.child.drill"]
     process = ChildProcess.start(command, stage.environment, folder=Path(job.folder))
-    process.send(job.to_json())
+    process.send(job)
     return process
 
 

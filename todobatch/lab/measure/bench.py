@@ -9,6 +9,7 @@ import datetime as dt
 import math
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -206,9 +207,10 @@ def _calibrated(
     progress: Progress,
 ) -> Plan:
     source = cast(TaskSource, drafted.source)
-    sampler = Sampler(interpreters, source, drafted.today, timeout_s=CALIBRATION_TIMEOUT_S)
     shapes = []
-    try:
+    with closing(
+        Sampler(interpreters, source, drafted.today, timeout_s=CALIBRATION_TIMEOUT_S)
+    ) as sampler:
         for workload in dict.fromkeys(cell.workload for cell in drafted.cells):
             shape = calibrate(sampler, drafted, workload, batch_size)
             progress.message(
@@ -216,8 +218,6 @@ def _calibrated(
                 f"{show_seconds(shape.calibrated_s)} in sequence"
             )
             shapes.append(shape)
-    finally:
-        sampler.close()
     return replace(drafted, shapes=tuple(shapes))
 
 

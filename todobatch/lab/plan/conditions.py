@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import todobatch
-from todobatch.child.tasks import TaskSource, count
+from todobatch.child.tasks import TaskSource
 from todobatch.errors import BrokenLineError, EmptyInputError, InputError
 from todobatch.files import open_regular
 from todobatch.lab.interpreters import Interpreter
@@ -39,7 +39,7 @@ def inspect_file(
             remedy="put its content into a file and name that",
         )
     broken: list[BrokenLineError] = []
-    tasks = count(open_source(path, format=format, today=today).read(broken.append))
+    tasks = sum(1 for _ in open_source(path, format=format, today=today).read(broken.append))
     for error in broken[:SKIPPED_SHOWN]:
         progress.message(f"skipped: {error}")
     if len(broken) > SKIPPED_SHOWN:
