@@ -51,26 +51,16 @@ __all__ = [
     "run_batches",
 ]
 
-_HOMES = {
-    "model": ("Batch", "BatchReport", "ProcessingResult", "Task", "TaskFailure"),
-    "processors": ("TaskBatchProcessor", "TaskProcessor", "TaskReporter", "TaskValidator"),
-    "collectors": (
-        "PerWorkerResultCollector",
-        "QueueResultCollector",
-        "ThreadSafeResultCollector",
-    ),
-    "coordinator.batching": ("batched",),
-    "coordinator.costs": ("Costs",),
-    "coordinator.drive": ("run_batch_processing_system", "run_batches"),
-    "coordinator.options": ("Hooks", "Recovery"),
-    "errors": ("TodobatchError",),
-}
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+# Where the names are looked for: cheap modules first.
+_HOMES = (
+    *("model", "errors", "collectors", "coordinator.options", "coordinator.batching"),
+    *("coordinator.costs", "processors", "coordinator.drive"),
+)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'todobatch' has no attribute {name!r}")
-    value = getattr(import_module(f"todobatch.{_HOME_OF[name]}"), name)
-    globals()[name] = value  # cached for the next look-up
-    return value
+    for home in _HOMES if name in __all__ else ():
+        module = import_module(f"{__name__}.{home}")
+        if hasattr(module, name):
+            return globals().setdefault(name, getattr(module, name))  # for the next look-up
+    raise AttributeError(f"module 'todobatch' has no attribute {name!r}")

@@ -53,13 +53,15 @@ class Recovery:
                 place="`backoff_s`",
                 remedy=f"give 0 to {MOST_SECONDS:,} seconds",
             )
-        if self.watchdog_s is not None and not 0 < self.watchdog_s <= MOST_SECONDS:
-            raise UsageError(
-                f"the watchdog cannot wait {self.watchdog_s} seconds",
-                place="`watchdog_s`",
-                remedy=f"give more than 0 and up to {MOST_SECONDS:,} seconds, or leave it out to "
-                "wait without a limit",
-            )
+        for name in ("deadline_s", "watchdog_s"):
+            limit = getattr(self, name)
+            if limit is not None and not 0 < limit <= MOST_SECONDS:
+                raise UsageError(
+                    f"{limit} seconds cannot be a limit",
+                    place=f"`{name}`",
+                    remedy=f"give a number above 0 and up to {MOST_SECONDS:,}, or leave it out to "
+                    "run without a limit",
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,8 +84,7 @@ class Engine:
 
     def run(self) -> int:
         """Run the job and return the exit code."""
-        facts = runtime.facts()
-        self._send("hello", facts=facts, cpus=runtime.cpus_available())
+        gil_at_start = runtime.gil_enabled()
         signal.signal(signal.SIGINT, self._interrupt)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by the parent
         try:
@@ -93,7 +92,7 @@ class Engine:
                 open_journal(self._job) or nullcontext() as self._journal,
                 open_costs(self._job) or nullcontext() as self._costs,
             ):
-                report = self._report(gil_at_start=facts["gil_enabled"])
+                report = self._report(gil_at_start=gil_at_start)
             self._send("report", report=to_json(report))
         except TodobatchError as error:
             self.workers_left = workers_left()
@@ -122,9 +121,6 @@ class Engine:
         if journal is not None:
             journal.mark_output = None if self._rows is None else self._rows.mark
             self._done = (journal.tally or {}).get("tasks", 0)
-            if journal.runs > 1:
-                today = self._today.isoformat()
-                self._send("resumed", tasks=self._done, runs=journal.runs, today=today)
         report = self._process(processor, executor)
         self._finish(report)
         _check_json(report.result, processor.processor_id)
@@ -139,6 +135,11 @@ class Engine:
                 rows.write(batch, result)
             self._progress(result)
 
+        def begin(feed: Feed) -> None:
+            self._greet()
+            if job.recovery.watchdog_s is not None:
+                heartbeat.begin(feed)
+
         heartbeat = _Heartbeat(self._alive)
         try:
             return run_batches(
@@ -151,7 +152,7 @@ class Engine:
                 recovery=job.recovery,
                 hooks=Hooks(
                     on_batch=note,
-                    on_feed=None if job.recovery.watchdog_s is None else heartbeat.begin,
+                    on_feed=begin,
                     on_ready=self._measure_start,
                     on_done=self._measure_end,
                     stop=lambda: self._stopping,
@@ -167,6 +168,13 @@ class Engine:
         finally:
             if heartbeat.end():
                 self._send("unwatched")
+
+    def _greet(self) -> None:
+        """Say which interpreter begins the job, once all arguments have been accepted."""
+        self._send("hello", facts=runtime.facts(), cpus=runtime.cpus_available())
+        if self._journal is not None and self._journal.runs > 1:
+            today = self._today.isoformat()
+            self._send("resumed", tasks=self._done, runs=self._journal.runs, today=today)
 
     def _measure_start(self) -> None:
         self._cpu_s = -probe.tree_cpu_seconds()

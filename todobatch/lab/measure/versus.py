@@ -34,7 +34,7 @@ from todobatch.lab.measure.nursery import Nursery
 from todobatch.lab.measure.side import Side, open_side
 from todobatch.lab.plan.available import availability
 from todobatch.lab.plan.cells import check_workers
-from todobatch.lab.plan.source import inspect_file
+from todobatch.lab.plan.conditions import inspect_file
 from todobatch.lab.progress import Progress
 from todobatch.lab.stats import evidence
 from todobatch.lab.stats.estimate import ratio_of
