@@ -1,16 +1,17 @@
 """Converts frozen dataclasses to and from JSON, and checks the type of every field.
 
 Supported types are the numbers, text, dates, `Literal`, unions, tuples of one type, mappings with
-text as keys, `Any`, and further dataclasses.
+text as keys, `Any`, `TypedDict`, and further dataclasses.
 """
 
 import datetime as dt
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from math import isfinite
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from todobatch.errors import UsageError
 
@@ -29,7 +30,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: type[T], data: Any, *, place: str = "") -> T:
-    """Make an object of the dataclass `kind` from decoded JSON, the reverse of `to_json`.
+    """Make an object of the dataclass or TypedDict `kind` from JSON, the reverse of `to_json`.
 
     Fields with a default may be missing. Raises UsageError for a field that is unknown, missing or
     of another type. The error names `place` (by default the dataclass) and the field.
@@ -37,28 +38,29 @@ def from_json(kind: type[T], data: Any, *, place: str = "") -> T:
     place = place or kind.__name__
     if not isinstance(data, dict):
         raise _wrong(data, "an object", place)
-    known = {each.name: each for each in fields(kind) if each.init}  # type: ignore[arg-type]
-    unknown = sorted(data.keys() - known.keys())
-    if unknown:
+    types, required = _fields_of(kind)  # type: ignore[arg-type]
+    if unknown := sorted(data.keys() - types.keys()):
         raise UsageError(
-            f"`{unknown[0]}` is not a field", place=place, remedy=f"use {', '.join(known)}"
+            f"`{unknown[0]}` is not a field", place=place, remedy=f"use {', '.join(types)}"
         )
-    missing = [
-        name
-        for name, each in known.items()
-        if name not in data and each.default is MISSING and each.default_factory is MISSING
-    ]
-    if missing:
+    if missing := [name for name in required if name not in data]:
         raise UsageError(f"`{missing[0]}` is missing", place=place, remedy="add the field")
-    types = _types_of(kind)  # type: ignore[arg-type]
     return kind(**{
         name: _decoded(types[name], value, f"{place}.{name}") for name, value in data.items()
     })  # fmt: skip
 
 
 @cache
-def _types_of(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _fields_of(kind: Any) -> tuple[dict[str, Any], list[str]]:
+    """Return the type of each field by its name, and the names of the fields without a default."""
+    types = get_type_hints(kind)
+    if is_typeddict(kind):
+        return types, sorted(kind.__required_keys__)
+    known = [each for each in fields(kind) if each.init]
+    required = [
+        each.name for each in known if each.default is MISSING and each.default_factory is MISSING
+    ]
+    return {each.name: types[each.name] for each in known}, required
 
 
 def _decoded(hint: Any, value: Any, place: str) -> Any:
@@ -71,8 +73,8 @@ def _decoded(hint: Any, value: Any, place: str) -> Any:
         )
     if origin in {dict, Mapping} and isinstance(value, dict):
         return {key: _decoded(arguments[1], each, f"{place}.{key}") for key, each in value.items()}
-    if is_dataclass(hint):
-        return from_json(hint, value, place=place)  # type: ignore[arg-type]
+    if is_dataclass(hint) or is_typeddict(hint):
+        return from_json(hint, value, place=place)
     if hint is dt.date and isinstance(value, str):
         try:
             return dt.date.fromisoformat(value)
@@ -99,10 +101,8 @@ def _first_that_fits(hints: tuple[Any, ...], value: Any, place: str) -> Any:
         return None
     hints = tuple(hint for hint in hints if hint is not NoneType)
     for hint in hints[:-1]:
-        try:
+        with suppress(UsageError):
             return _decoded(hint, value, place)
-        except UsageError:
-            pass
     return _decoded(hints[-1], value, place)
 
 
