@@ -66,7 +66,7 @@ def test_a_line_number_stays_a_number(run_todobatch: RunTodobatch, project: Path
     [
         ([], 2, ["neither a file of tasks nor --generate was given"]),
         (["todo.txt", "--generate", "5"], 2, ["both a file"]),
-        (["--generate", "0"], 2, ["--generate: 0 tasks"]),
+        (["--generate", "0"], 2, ["--generate: cannot generate 0 tasks"]),
         (["--generate", "5", "--workers", "0"], 2, ["0 workers", "from 1 to 1000"]),
         (["--generate", "5", "--workers", "10000"], 2, ["10000 workers", "CPUs"]),
         (["--generate", "5", "--workers", "many"], 2, ["'many'", "--workers", "such as 1-8"]),

@@ -84,11 +84,11 @@ class Journal:
         """The totals at the latest commit; None in a new journal."""
         self.runs = 1
         """How many times the job was begun or resumed, this time included."""
-        self.saves = 0
         self.save_s: Seconds = 0.0
         """How long saving took in all."""
         self._done = Ranges()
-        self._saved_tasks = 0
+        self.saved_tasks = 0
+        """How many tasks are saved as done, in this run and earlier ones."""
         self._unsaved = False
         self._begun = perf_counter()
         self._next = self._begun + SHORTEST_S
@@ -117,11 +117,6 @@ class Journal:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    @property
-    def saved_tasks(self) -> int:
-        """Return how many tasks are saved as done, in this run and earlier ones."""
-        return self._saved_tasks
 
     def close(self) -> None:
         """Close and unlock the file, without saving. Raises StoreError."""
@@ -153,8 +148,7 @@ class Journal:
         self.phase, self.tally = phase, dict(tally)
         self._write()
         self._unsaved = False
-        self.saves += 1
-        self._saved_tasks = int(tally.get("tasks", 0))
+        self.saved_tasks = int(tally.get("tasks", 0))
         took = perf_counter() - begun
         self.save_s += took
         now = perf_counter()
@@ -232,7 +226,7 @@ class Journal:
         self.job = job
         self.phase, self.tally, self.output = state.phase, state.tally, state.output
         self.runs = state.runs + 1
-        self._saved_tasks = totals.tasks if totals else 0
+        self.saved_tasks = totals.tasks if totals else 0
 
     def _refuse_contradictions(
         self, job: Mapping[str, Any], totals: Totals | None, output: Any
@@ -298,7 +292,7 @@ class Journal:
                 "file beside it",
             )
         return StoreError(
-            f"cannot be written: {error}; {self._saved_tasks} tasks are saved",
+            f"cannot be written: {error}; {self.saved_tasks} tasks are saved",
             place=place,
             remedy="free disk space and run the same job again: it resumes",
         )

@@ -20,10 +20,7 @@ from todobatch.model import (
 )
 from todobatch.processors.base import DIGEST_MODULUS, TaskBatchProcessor
 
-_COUNTS = (
-    *("tasks", "failed", "batches", "failed_batches"),
-    *("retried", "replaced", "set_aside"),
-)
+_COUNTS = ("tasks", "failed", "batches", "failed_batches", "retried", "replaced", "set_aside")
 
 Count: TypeAlias = Annotated[int, within(0, 2**62)]
 _DIGEST = Only(lambda text: re.fullmatch("([0-9a-f]{64})?", text), "a digest of 64 digits")
@@ -81,7 +78,9 @@ class Tally:
             self.digest = None if added is None else added % DIGEST_MODULUS
         if not result.success:
             self.failed_batches += 1
-            self._keep(result)
+            self._failures.extend(result.failures[: MAX_FAILURES_KEPT - len(self._failures)])
+            if result.error is not None and len(self._errors) < MAX_FAILURES_KEPT:
+                self._errors.append(result.error)
         if result.partial:
             self._merge(result)
         self._add_worker(result)
@@ -160,12 +159,6 @@ class Tally:
                 place=f"processor {self._processor.processor_id}",
                 remedy="`merge` must join any two aggregates that `summarise` returns",
             ) from error
-
-    def _keep(self, result: ProcessingResult) -> None:
-        room = MAX_FAILURES_KEPT - len(self._failures)
-        self._failures.extend(result.failures[:room])
-        if result.error is not None and len(self._errors) < MAX_FAILURES_KEPT:
-            self._errors.append(result.error)
 
     def _add_worker(self, result: ProcessingResult) -> None:
         seen = result.seen

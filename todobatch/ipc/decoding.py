@@ -9,6 +9,7 @@ import datetime as dt
 import math
 import reprlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -70,46 +71,41 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: type[T], data: Any, *, place: str = "", loose: bool = False) -> T:
-    """Make an object of the dataclass `kind` from decoded JSON, the reverse of `to_json`.
+    """Make an object of the dataclass or TypedDict `kind` from JSON, the reverse of `to_json`.
 
     Fields with a default may be missing. Raises UsageError for a field that is unknown, missing or
     of another type. The error names `place` (by default the dataclass) and the field. If `loose`,
-    unknown fields are ignored, because a later version may have added them, and values of type
+    unknown fields are accepted, because a later version may have added them, and values of type
     `Any` must have finite numbers and little nesting.
     """
     place = place or kind.__name__
-    known = {each.name: each for each in fields(kind) if each.init}  # type: ignore[arg-type]
-    needed = [
-        name
-        for name, each in known.items()
-        if each.default is MISSING and each.default_factory is MISSING
-    ]
-    _check_names(data, known, needed, place, loose=loose)
-    types = _types_of(kind)  # type: ignore[arg-type]
+    if not isinstance(data, dict):
+        raise _wrong(data, "an object", place)
+    types, required = _fields_of(kind)  # type: ignore[arg-type]
+    if not loose and (unknown := sorted(data.keys() - types.keys())):
+        raise UsageError(
+            f"`{unknown[0]}` is not a field", place=place, remedy=f"use {', '.join(types)}"
+        )
+    if missing := [name for name in required if name not in data]:
+        raise UsageError(f"`{missing[0]}` is missing", place=place, remedy="add the field")
+    keeps_all = is_typeddict(kind)
     return kind(**{
-        name: _decoded(types[name], value, f"{place}.{name}", loose)
-        for name, value in data.items() if name in known
+        name: _decoded(types.get(name, Any), value, f"{place}.{name}", loose)
+        for name, value in data.items() if keeps_all or name in types
     })  # fmt: skip
 
 
-def _check_names(
-    data: Any, known: Mapping[str, Any], needed: list[str], place: str, *, loose: bool
-) -> None:
-    if not isinstance(data, dict):
-        raise _wrong(data, "an object", place)
-    unknown = sorted(data.keys() - known.keys())
-    if unknown and not loose:
-        raise UsageError(
-            f"`{unknown[0]}` is not a field", place=place, remedy=f"use {', '.join(known)}"
-        )
-    for name in needed:
-        if name not in data:
-            raise UsageError(f"`{name}` is missing", place=place, remedy="add the field")
-
-
 @cache
-def _types_of(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
+def _fields_of(kind: Any) -> tuple[dict[str, Any], list[str]]:
+    """Return the type of each field by its name, and the names of the fields without a default."""
+    types = get_type_hints(kind, include_extras=True)
+    if is_typeddict(kind):
+        return types, sorted(kind.__required_keys__)
+    known = [each for each in fields(kind) if each.init]
+    required = [
+        each.name for each in known if each.default is MISSING and each.default_factory is MISSING
+    ]
+    return {each.name: types[each.name] for each in known}, required
 
 
 def _decoded(hint: Any, value: Any, place: str, loose: bool) -> Any:
@@ -129,10 +125,8 @@ def _decoded(hint: Any, value: Any, place: str, loose: bool) -> Any:
             key: _decoded(arguments[1], each, f"{place}.{key}", loose)
             for key, each in value.items()
         }
-    if is_typeddict(hint):
-        return _dictionary(hint, value, place, loose)
-    if is_dataclass(hint):
-        return from_json(hint, value, place=place, loose=loose)  # type: ignore[arg-type]
+    if is_dataclass(hint) or is_typeddict(hint):
+        return from_json(hint, value, place=place, loose=loose)
     if hint is Any and not loose:
         return value
     return _plain(hint, value, place)
@@ -188,15 +182,6 @@ def _items(hint: Any, values: list[Any], place: str, loose: bool) -> list[Any]:
     ]
 
 
-def _dictionary(kind: Any, data: Any, place: str, loose: bool) -> dict[str, Any]:
-    types = _types_of(kind)
-    _check_names(data, types, sorted(kind.__required_keys__), place, loose=loose)
-    return {
-        name: _decoded(types.get(name, Any), value, f"{place}.{name}", loose)
-        for name, value in data.items()
-    }
-
-
 def _fits(hint: Any, value: Any) -> bool:
     """Return whether the value is of a plain type or `Literal`; a bool is not a number here."""
     if hint is Any:
@@ -224,10 +209,8 @@ def _first_that_fits(hints: tuple[Any, ...], value: Any, place: str, loose: bool
         return None
     hints = tuple(hint for hint in hints if hint is not NoneType)
     for hint in hints[:-1]:
-        try:
+        with suppress(UsageError):
             return _decoded(hint, value, place, loose)
-        except UsageError:
-            pass
     return _decoded(hints[-1], value, place, loose)
 
 

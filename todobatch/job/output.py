@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, sleep
@@ -47,12 +48,8 @@ def open_rows(name: str, source: str | None, journal: "Journal | None") -> "RowF
         raise UsageError(
             "it is a folder", place=f"`output` {name}", remedy="name a file in that folder"
         )
-    if source is not None and Path(source).exists() and path == Path(source).resolve():
-        raise UsageError(
-            "the file is also the input",
-            place=f"`output` {name}",
-            remedy="name a file that is not the input",
-        )
+    if source is not None and Path(source).exists():
+        refuse_shared("output", name, {"input": source})
     if journal is not None and path.exists() and not path.is_file():
         raise UsageError(
             "rows cannot be removed from it when the job is resumed",
@@ -60,6 +57,17 @@ def open_rows(name: str, source: str | None, journal: "Journal | None") -> "RowF
             remedy="with `journal`, name a regular file",
         )
     return RowFile(path, journal)
+
+
+def refuse_shared(parameter: str, name: str, used: Mapping[str, str | None]) -> None:
+    """Raise UsageError for a file that the job also uses for something else."""
+    for other, path in used.items():
+        if path is not None and Path(path).resolve() == Path(name).resolve():
+            raise UsageError(
+                f"the file is also the {other}",
+                place=f"`{parameter}` {name}",
+                remedy=f"name a file that is not the {other}",
+            )
 
 
 class RowFile:

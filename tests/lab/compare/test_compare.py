@@ -294,7 +294,7 @@ def test_a_limit_is_a_percentage_or_a_fraction(text: str, limit: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "%", "-3%", "-0.03", "3", "1", "much", "nan", "1e-2", "3%%"])
 def test_nonsense_is_not_a_share(text: str) -> None:
-    with pytest.raises(UsageError, match=r"write 3% or 0.03"):
+    with pytest.raises(UsageError, match=r"such as 3% or 0.03"):
         share_of(text, "--fail-on-slower")
 
 

@@ -221,8 +221,8 @@ def test_the_command_for_people(sums: str, run_todobatch: RunTodobatch) -> None:
         (["--executors", "a,b,c"], "has 3 values for two sides"),
         (["--executors", "magic"], "magic"),
         (["--budget", "0"], "0.0 s is not a valid budget"),
-        (["--target", "x"], "not a share"),
-        (["--format", "xml"], "'xml' is not one of"),
+        (["--target", "x"], "not a percentage"),
+        (["--format", "xml"], "--format takes text or json, not 'xml'"),
         (["--input", "missing.txt"], "missing.txt"),
     ],
 )

@@ -136,7 +136,7 @@ def test_reading_a_run_executes_nothing(
 def test_a_resumed_run_does_not_import_from_the_folder(
     run_todobatch: RunTodobatch, tmp_path: Path, python314: object
 ) -> None:
-    from todobatch.lab.plan.changes import publishable
+    from todobatch.lab.plan.conditions import publishable
     from todobatch.lab.store import machine
 
     run = replace(

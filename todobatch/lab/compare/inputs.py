@@ -137,7 +137,11 @@ def measurements_of_run(run: Run, path: Path | None = None) -> Measurements:
             cell,
             tuple(_point(samples[block]) for block in sorted(samples)),
             {
-                **_interpreter_facts(cell.interpreter, meta.interpreters.get(cell.interpreter, {})),
+                **_known(
+                    f"interpreter {cell.interpreter}",
+                    INTERPRETER_FACTS,
+                    meta.interpreters.get(cell.interpreter, {}),
+                ),
                 **_shape_facts(shapes.get(cell.workload)),
             },
         )
@@ -200,10 +204,6 @@ def _memory(machine: Mapping[str, Any]) -> dict[str, str]:
     """Return the memory, rounded because the exact size differs by some pages between boots."""
     size = machine.get("memory_bytes")
     return {"machine memory": show_bytes(size)} if size else {}
-
-
-def _interpreter_facts(interpreter: str, facts: Mapping[str, Any]) -> dict[str, str]:
-    return _known(f"interpreter {interpreter}", INTERPRETER_FACTS, facts)
 
 
 def _shape_facts(shape: WorkloadShape | None) -> dict[str, str]:
