@@ -20,9 +20,8 @@ from typing import Any
 from rich.console import Console
 
 from tests.fuzz.mutations import damaged, damaged_text, text_of
-from todobatch import Task, run_batches
+from todobatch import Hooks, Task, run_batches
 from todobatch.cli.views import show
-from todobatch.coordinator import Hooks
 from todobatch.coordinator.costs import Costs
 from todobatch.coordinator.journal import Journal
 from todobatch.job.output import RowFile
