@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import pandas as pd
 
+from todobatch.files import short_name
 from todobatch.lab.stats import verdict
 from todobatch.lab.stats.estimate import good_samples
 from todobatch.lab.store.folder import Run
@@ -112,7 +113,8 @@ def interpreter_name(spec: str, facts: Mapping[str, Any]) -> str:
 
 def anchor(cell: Cell) -> str:
     """Return the id of a cell's row on the data page: ``'cell-example8-3.14t-threads-2'``."""
-    return "cell-" + re.sub(r"[^A-Za-z0-9.]+", "-", cell.key).strip("-")
+    names = (cell.workload, cell.interpreter, cell.executor, str(cell.workers))
+    return "-".join(("cell", *(short_name(name, "A-Za-z0-9.-") for name in names)))
 
 
 PHASES = ("queue_s", "deserialise_s", "serialise_s", "return_s")

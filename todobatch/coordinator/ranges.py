@@ -42,6 +42,9 @@ class Ranges:
         at = bisect_right(self._starts, number)
         return at > 0 and number < self._ends[at - 1]
 
+    def __len__(self) -> int:
+        return sum(self._ends) - sum(self._starts)
+
     def pairs(self) -> list[tuple[int, int]]:
         """Return each range as its first number and the number after its last."""
         return list(zip(self._starts, self._ends, strict=True))

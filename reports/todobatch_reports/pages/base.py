@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from todobatch.files import short_name
 from todobatch.processors import WORKLOADS
 from todobatch.units import show_count, show_ratio
 from todobatch_reports import charts, tables
@@ -49,8 +50,8 @@ def _markup(drawing: Drawing) -> Markup:
 
 
 def slug(workload: str) -> str:
-    """Return a workload's name for use in an address, with ``-`` for dots and colons."""
-    return "".join(c if c.isalnum() else "-" for c in workload)
+    """Return a short name for a workload in an address, without dots and colons."""
+    return short_name(workload, "A-Za-z0-9-")
 
 
 def stresses(workload: str) -> str:

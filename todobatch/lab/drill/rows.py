@@ -105,7 +105,7 @@ def isolates(capabilities: Capabilities, fault: Fault) -> bool:
 
 
 def row_of(record: Record, job: DrillJob, *, claims: bool, seconds: Seconds) -> Row:
-    """Return the row of a record, in which every task of the job is looked up.
+    """Return the row of a record, which counts every task of the job.
 
     `claims` says whether the executor claims to isolate the fault, `seconds` how long it took.
     """
