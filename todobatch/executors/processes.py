@@ -34,7 +34,7 @@ from todobatch.executors.pool.supervise import END_GRACE_S
 from todobatch.executors.pool.surroundings import Surroundings
 from todobatch.executors.pool.transport import serve
 from todobatch.executors.pool.worker import Host
-from todobatch.temporary import TemporaryFolder
+from todobatch.files import TemporaryFolder
 
 
 class Processes(PoolExecutor):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from todobatch.temporary import LONGEST_PATH, TemporaryFolder, temporary_folder
+from todobatch.files import LONGEST_PATH, TemporaryFolder, temporary_folder
 
 MAKE_ONE = """
 import os, signal
-from todobatch.temporary import TemporaryFolder
+from todobatch.files import TemporaryFolder
 print(TemporaryFolder("test").path, flush=True)
 os.read(0, 1)
 os.kill(os.getpid(), signal.SIGKILL)
