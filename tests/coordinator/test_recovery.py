@@ -83,7 +83,9 @@ def test_each_task_is_in_the_results_once_whatever_breaks(
     poison = {n for n, often in breaks.items() if often == FOR_EVER}
     assert poison <= aside  # every one that breaks for ever is found …
     assert set(failed) == aside | bad  # … and what is set aside is counted as failed, no more
-    assert aside <= set(breaks)  # nothing that never broke is set aside
+    # Nothing that never broke is set aside, unless several batches before were lost as a whole.
+    lost = sum({*range(each.first, each.first + len(each))} <= aside for each, _ in seen)
+    assert aside <= set(breaks) or lost > HOPELESS_AFTER
     assert report.failed == len(failed)
     assert report.tasks == count
     # The whole is what it would be, had those tasks failed by themselves.

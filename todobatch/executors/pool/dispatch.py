@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 
 from todobatch.executors.pool import wire
+from todobatch.executors.pool.charges import Charges
 from todobatch.executors.pool.page import Page
 from todobatch.executors.pool.supervise import Supervisor
 from todobatch.executors.pool.transport import FROM_WORKER, READY, TO_WORKER
@@ -43,9 +44,6 @@ LONGEST_WAIT_S: Seconds = 3600.0
 """A wait lasts at most this long, because the system takes no timeout of months."""
 READ_BYTES = 1 << 18
 """The caller reads at most this many bytes from a socket at once."""
-
-_ANY_OF_THEM = {Page.UNPICKLING, Page.PICKLING, Page.SENDING}
-"""If a worker dies in one of these steps, any batch of its message may be the cause."""
 
 
 class Pool:
@@ -77,6 +75,7 @@ class Pool:
         self._stats_by_worker: dict[str, WorkerStats] = {}
         """What workers did in this run; each is added when it dies or the run ends."""
         self._begun = 0.0
+        self._charges = Charges(supervisor.deadline_s)
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
         """Run the batches, and yield a result for each; see `Executor.open`."""
@@ -340,6 +339,7 @@ class Pool:
                 self._fail(batch, describe_exception(error))
             return
         self._finished += results
+        self._charges.uncharged = 0
         took = sum(each.duration + each.seen.deserialise_s for each in results) + pickling_s
         worker.busy += took
         mean = took / len(results)
@@ -361,38 +361,16 @@ class Pool:
         """Accept a dead worker's results, fail the batch that it was running, requeue the rest."""
         ending = worker.host.how_it_ended()
         self._receive(worker, to_the_end=True)
-        self._requeue_all_but_the_culprit(worker, ending)
+        _, running, since = worker.page.running()
+        if running not in {Page.IDLE, Page.SENDING}:
+            worker.busy += perf_counter() - since
+        charge = self._charges.assign(worker, ending)
+        for batch in charge.culprits:
+            self._fail(batch, charge.cause, charge.fault)
+        if charge.suspects:
+            self._isolate(charge.suspects, charge.cause, charge.fault)
+        worker.messages.clear()
+        self._requeued.extendleft(reversed(charge.others))
         if worker.ready:
             add_stats(self._stats_by_worker, worker.stats(self._begun))
         self._supervisor.replace(worker, ending)
-
-    def _requeue_all_but_the_culprit(self, worker: PoolWorker, ending: str) -> None:
-        accepted, running, since = worker.page.running()
-        if running not in {Page.IDLE, Page.SENDING}:
-            worker.busy += perf_counter() - since
-        fault: Fault = "crashed"
-        cause = f"its worker {ending}"
-        if worker.overdue:
-            (accepted, running), fault = worker.overdue, "deadline"
-            limit_s = self._supervisor.deadline_s
-            cause = f"it ran longer than its deadline of {limit_s:g} s, and was stopped"
-            if running in {Page.IDLE, Page.SENDING}:
-                cause = f"its worker did not respond for {limit_s:g} s, and was stopped"
-        kept: list[list[Batch]] = []
-        is_charged = False
-        for number, message in worker.messages.items():
-            left = message.batches[message.done :]
-            culprit = running - 1 - message.done
-            if number == accepted and running in _ANY_OF_THEM:
-                self._isolate(left, cause, fault)
-                is_charged = True
-                continue
-            if number == accepted and 0 <= culprit < len(left):
-                self._fail(left.pop(culprit), cause, fault)
-                is_charged = True
-            if left:
-                kept.append(left)
-        worker.messages.clear()
-        if kept and not is_charged:  # otherwise a batch that ends each worker would run for ever
-            self._isolate(kept.pop(0), cause, fault)
-        self._requeued.extendleft(reversed(kept))
