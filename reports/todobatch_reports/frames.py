@@ -12,6 +12,7 @@ from todobatch.lab.stats import verdict
 from todobatch.lab.stats.estimate import good_samples
 from todobatch.lab.store.folder import Run
 from todobatch.lab.store.schema import Cell, CellSummary, Estimate, RunMeta, Sample, Winner
+from todobatch_reports.markup import address
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ def interpreter_name(spec: str, facts: Mapping[str, Any]) -> str:
 
 def anchor(cell: Cell) -> str:
     """Return the id of a cell's row on the data page: ``'cell-example8-3.14t-threads-2'``."""
-    return "cell-" + re.sub(r"[^A-Za-z0-9.]+", "-", cell.key).strip("-")
+    parts = (cell.workload, cell.interpreter, cell.executor, str(cell.workers))
+    return "-".join(("cell", *map(address, parts)))
 
 
 PHASES = ("queue_s", "deserialise_s", "serialise_s", "return_s")
