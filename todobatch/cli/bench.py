@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from todobatch.cli.shared.echo import echo
 from todobatch.cli.shared.options import (
     DATA,
     HOW_LONG,
@@ -168,11 +169,11 @@ def bench(
                 )
     except lab.RunInterrupted as stopped:
         saved = f"Stopped; {stopped.samples} samples are saved."
-        typer.echo(f"{saved} Resume with:\n  todobatch bench --resume {stopped.folder}")
+        echo(f"{saved} Resume with:\n  todobatch bench --resume {stopped.folder}")
         raise
-    typer.echo()
+    echo()
     show.show(run)
-    typer.echo(f"\nRun folder: {run.folder}")
+    echo(f"\nRun folder: {run.folder}")
     _refuse_unmeasured(run)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from todobatch.cli.shared.echo import echo
 from todobatch.cli.shared.options import OUTPUT, FailOnSlower, share_of
 from todobatch.errors import EXIT_GATE, UsageError
 
@@ -68,11 +69,11 @@ def compare(
     if drop is not None:
         option = f"--fail-on-efficiency-drop {fail_on_efficiency_drop}"
         gates.append(gate_on_efficiency(outcome, *drop, option))
-    typer.echo(_shown(outcome, gates, output_format, all_=all_))
+    echo(_shown(outcome, gates, output_format, all_=all_))
     failed = [gate for gate in gates if gate.failed]
     if output_format != "text":  # where the document goes to a file, the log says it too
         for gate in failed:
-            typer.echo(f"todobatch: {view.sentence(gate)}", err=True)
+            echo(f"todobatch: {view.sentence(gate)}", err=True)
     if failed:
         raise typer.Exit(EXIT_GATE)
 

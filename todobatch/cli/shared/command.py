@@ -4,13 +4,23 @@ import re
 from typing import Any
 
 from typer.core import TyperCommand
+from typer.exceptions import TyperException
 
 from todobatch.cli.shared.errors import in_options
 from todobatch.errors import TodobatchError
+from todobatch.units import show_text
 
 
 class Command(TyperCommand):
     """A command whose help groups its options, and whose errors name them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments. An error about one of them is shown as text, whatever it contains."""
+        try:
+            return super().parse_args(ctx, args)
+        except TyperException as error:
+            error.message = show_text(error.message)
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. Errors of todobatch leave with options in place of parameters."""

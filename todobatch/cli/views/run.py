@@ -3,10 +3,10 @@
 With ``--json`` standard output holds the document and nothing else.
 """
 
-import json
 from collections.abc import Iterator
 from typing import Any, Self
 
+from todobatch.cli.shared.echo import json_text
 from todobatch.cli.views import console
 from todobatch.errors import TodobatchError
 from todobatch.job.spec import Job
@@ -78,7 +78,7 @@ class RunView:
         """Print the result of the run."""
         self._display.close()
         if as_json:
-            self._out.file.write(json.dumps(self._document(report), ensure_ascii=False) + "\n")
+            self._out.file.write(json_text(self._document(report)) + "\n")
             return
         self._workers(report)
         self._totals(report)
