@@ -2,7 +2,7 @@
 
 1. A stream of 1,000,000 generated tasks through the validator needs less than 200 MB.
 2. Two threads reach at least 1.85 times the speed of a sequential run on the free-threaded build,
-   and at most 1.1 times with a GIL. The load is the source document's. The figure is the median
+   and at most 1.1 times with a GIL. The load is `example8`. The figure is the median
    ratio of interleaved pairs; each run takes about a second in a fresh process.
 3. ``todobatch --help`` answers in less than 0.3 s.
 

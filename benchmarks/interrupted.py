@@ -73,12 +73,12 @@ def killed(folder: Path) -> tuple[str, list[int]]:
 
 
 def full_disk(folder: Path) -> tuple[str, list[int]]:
-    """Fill the disk in the middle of a run, then make room."""
+    """Fill the disk in the middle of a run, then free disk space."""
     with small_disk(folder) as make_room:
         process = start("bench", *SMALL, "-o", folder / "run")
         code, printed = finish(process)
         if code != EXIT_STORE:
-            raise SystemExit(f"interrupted.py: the disk did not get full: code {code}\n{printed}")
+            raise SystemExit(f"interrupted.py: the disk did not fill up: code {code}\n{printed}")
         make_room()
         message = next(line for line in printed.splitlines() if "cannot be written" in line)
         return f"exit {code}: {message.partition('.jsonl: ')[2]}", resumed(folder / "run")
@@ -104,7 +104,7 @@ def two_writers(folder: Path) -> tuple[str, list[int]]:
     code, printed = finish(start("bench", "--resume", folder))
     before = saved_samples(folder)
     if finish(process)[0] != 0 or code != EXIT_STORE:
-        raise SystemExit(f"interrupted.py: the second ended with {code}:\n{printed}")
+        raise SystemExit(f"interrupted.py: the second writer ended with {code}:\n{printed}")
     message = next(line for line in printed.splitlines() if "another todobatch" in line)
     after = saved_samples(folder)
     return f"exit {code}: {message.split(': ')[-1]}", [len(before), len(before & after), len(after)]
@@ -175,7 +175,7 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") ->
     while not condition():
         if process.poll() is not None or time.monotonic() > end:
             process.kill()
-            raise SystemExit(f"interrupted.py: it ended too early:\n{process.communicate()[0]}")
+            raise SystemExit(f"interrupted.py: the run ended early:\n{process.communicate()[0]}")
         time.sleep(0.01)
 
 

@@ -1,7 +1,7 @@
 """The pyperf suite: ``pyperf_suite.py -o out.json``, with all of pyperf's own options.
 
-There is one benchmark for each executor and number of workers, on the source document's reference
-load. Workers start before the clock does. Run the suite on each interpreter and compare the files
+There is one benchmark for each executor and number of workers, on the workload `example8`.
+Workers start before the clock does. Run the suite on each interpreter and compare the files
 with `python -m pyperf compare_to`.
 """
 

@@ -1,15 +1,15 @@
 """Compare the executors of two checkouts: ``python benchmarks/two_checkouts.py BEFORE AFTER``
 
 BEFORE and AFTER are folders with a checkout of todobatch each. In every round each checkout runs
-each executor on each load in a fresh process, in random order; its time is the median of three
-passes. The table gives the time of AFTER ÷ the time of BEFORE within a round with its 95 %
+each executor on each load in a fresh process, in random order. A process's time is the median of
+three passes. The table gives the time of AFTER ÷ the time of BEFORE within a round with its 95 %
 interval, and the same for peak memory. A ratio above 1 means that AFTER is slower or larger.
 
-A row is marked as slower when its interval lies above 1 at the confidence that keeps one false
-alarm in the whole table below 5 % (Bonferroni). The exit code is 1 when there is such a row.
+A row is marked as slower when its interval lies above 1. The confidence is such that the whole
+table has a false alarm in at most 5 % of cases (Bonferroni). The exit code is 1 if a row is marked.
 
-The loads are 100,000 tasks that do nothing (this measures the overhead), and tasks of ten
-microseconds and of 300 microseconds (the source document's Example 8). All use two workers.
+There are three loads: 100,000 tasks that do nothing, which shows the overhead; tasks of ten
+microseconds; and tasks of 300 microseconds (the workload `example8`). All use two workers.
 """
 
 import argparse

@@ -11,7 +11,7 @@ from todobatch import Task
 
 
 def handle(task: Task) -> str:
-    """Return the title in capitals, unless the task is one of the two."""
+    """Return the title in capitals. "segfault" kills the worker; "it hangs" never returns."""
     if "segfault" in task.title:
         os.kill(os.getpid(), signal.SIGSEGV)
     if "hangs" in task.title:

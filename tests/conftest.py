@@ -1,7 +1,7 @@
-"""What all tests share: the measured interpreters, the real command, and no silent skips.
+"""Fixtures of all tests: the measured interpreters, the real command, and no silent skips.
 
-This file is loaded on the measured interpreters too (tests/tools/run_on.py), which have the test
-tools and todobatch's worker side only: whatever needs more is imported where it is used.
+This file is loaded on the measured interpreters too (tests/tools/run_on.py). They have the test
+tools and todobatch's worker side only, so functions here import whatever needs more.
 """
 
 import os
@@ -25,10 +25,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C mean what it means at a terminal, for us and the commands that tests start.
+    """Make Ctrl-C (SIGINT) work in tests and in the commands that they start.
 
-    A shell without job control starts what is in its background with SIGINT ignored, and every
-    child inherits that: a test that interrupts a command would then wait for ever.
+    A shell without job control starts background processes with SIGINT ignored, and their children
+    inherit that. A test that interrupts a command would then wait for ever.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -90,7 +90,7 @@ FOR_ONE_THREAD = {"capsys", "monkeypatch"}
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what needs the controller, and what pytest-run-parallel is to run less or alone."""
+    """Mark tests that need the controller, and those that cannot run in parallel threads."""
     in_threads = int(config.getoption("parallel_threads", default=1)) > 1
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
@@ -110,7 +110,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _parameters(item: pytest.Item) -> list[str]:
-    """What the test was parametrized with, executors by their names."""
+    """Return the parameters of a test, with executors by their names."""
     parametrized = getattr(item, "callspec", None)
     values = [] if parametrized is None else parametrized.params.values()
     return [str(getattr(value, "name", value)) for value in values]
@@ -121,19 +121,19 @@ def _parameters(item: pytest.Item) -> list[str]:
 
 @pytest.fixture(scope="session")
 def python314() -> "Interpreter":
-    """CPython 3.14 with the GIL; a test that needs it fails with the remedy where it is missing."""
+    """Return CPython 3.14 with the GIL; fail the test, with the remedy, if it is missing."""
     return _interpreter("3.14", free_threaded=False)
 
 
 @pytest.fixture(scope="session")
 def python314t() -> "Interpreter":
-    """Free-threaded CPython 3.14; a test that needs it fails with the remedy if it is missing."""
+    """Return free-threaded CPython 3.14; fail the test, with the remedy, if it is missing."""
     return _interpreter("3.14t", free_threaded=True)
 
 
 @pytest.fixture(scope="session", params=["3.14", "3.14t"])
 def each_python(request: pytest.FixtureRequest) -> "Interpreter":
-    """Both, one after the other."""
+    """Run the test on both interpreters, one after the other."""
     return _interpreter(request.param, free_threaded=request.param.endswith("t"))
 
 
@@ -151,7 +151,7 @@ def _interpreter(spec: str, *, free_threaded: bool) -> "Interpreter":
 
 @pytest.fixture(scope="session")
 def chromium() -> Path:
-    """A Chromium for playwright's `executable_path`; fails with the remedy where there is none."""
+    """Return the path of a Chromium; fail the test, with the remedy, if there is none."""
     from tests.tools import chromium as browsers
 
     path = browsers.find()
@@ -168,7 +168,7 @@ COMMAND = Path(sysconfig.get_path("scripts")) / "todobatch"
 
 @dataclass(frozen=True)
 class Done:
-    """What a command that ended came to."""
+    """The exit code and output of a command that has ended."""
 
     returncode: int
     stdout: str
@@ -189,7 +189,7 @@ class RunTodobatch(Protocol):
 
 @pytest.fixture(scope="session")
 def run_todobatch() -> RunTodobatch:
-    """Run the real ``todobatch`` command as it is installed beside this Python.
+    """Run the ``todobatch`` command that is installed beside this Python.
 
     With an `interpreter`, the command is told to work on it. `env` is added to the environment.
     """

@@ -1,4 +1,4 @@
-"""The CPU quota is the least of the whole chain of control groups, in both versions."""
+"""The CPU quota is the smallest one of a control group and its parents, in both versions."""
 
 import os
 import subprocess
@@ -89,7 +89,7 @@ def test_the_chain_begins_with_the_own_group_and_ends_at_the_mount(tmp_path: Pat
 
 @pytest.fixture
 def nested_group() -> Iterator[Path]:
-    """A real group without a limit inside one that grants 1.5 CPUs."""
+    """Make a real control group without a limit inside one that grants 1.5 CPUs."""
     mount, enable = Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/cgroup.subtree_control")
     base = mount if enable.exists() else V1_BASE
     outer = base / f"todobatch-test-{os.getpid()}"

@@ -1,4 +1,4 @@
-"""The three shared-state patterns: nothing lost, nothing twice, whoever asks and when."""
+"""The three collectors lose no result and duplicate none, whichever thread reads them."""
 
 import threading
 from collections.abc import Callable
@@ -23,7 +23,7 @@ EACH = 400
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
 def new(request: pytest.FixtureRequest) -> Callable[[], ResultCollector]:
-    """Makes collectors of one kind; each test makes its own, for it may run in several threads."""
+    """Return a class of collectors; each thread of a test makes its own collector."""
     kind: Callable[[], ResultCollector] = request.param
     return kind
 
@@ -33,7 +33,7 @@ def a_result(number: int) -> ProcessingResult:
 
 
 def in_threads(work: Callable[[int], None], count: int = THREADS) -> None:
-    """`work` in so many threads that begin at the same moment; what one raises is raised."""
+    """Run `work` in several threads that begin at the same moment; raise what one raised."""
     together = threading.Barrier(count)
     broken: list[BaseException] = []
 
@@ -161,7 +161,7 @@ def test_each_of_them_collects_a_runs_results(new: Callable[[], ResultCollector]
 
 
 class Losing(ThreadSafeResultCollector):
-    """Forgets every thousandth result."""
+    """A collector that loses every thousandth result."""
 
     def __init__(self) -> None:
         super().__init__()

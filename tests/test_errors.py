@@ -1,4 +1,4 @@
-"""The error tree: texts, exit codes, and the drawing of it."""
+"""The error classes have the texts and exit codes that their module's tree shows."""
 
 import pickle
 import re

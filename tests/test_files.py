@@ -1,4 +1,4 @@
-"""A file is replaced as a whole or not at all, and is on disk with its folder's entry."""
+"""A file is replaced as a whole or not at all, and is then on disk."""
 
 import os
 import stat
@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from todobatch.files import read_or_none, write_atomically
+from todobatch.files import (
+    UnfitFileError,
+    open_regular,
+    read_or_none,
+    read_regular,
+    write_atomically,
+)
 
 
 def test_a_file_is_made_and_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -62,3 +68,35 @@ def test_a_file_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     assert read_or_none(tmp_path / "a") == "1"
     assert read_or_none(tmp_path / "b") is None
     assert read_or_none(tmp_path) is None
+
+
+def test_only_a_regular_file_up_to_a_size_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"12345")
+    (tmp_path / "link").symlink_to(path)
+    os.mkfifo(tmp_path / "fifo")
+    assert read_regular(path, most=5) == b"12345"
+    assert read_regular(tmp_path / "link", most=5) == b"12345"
+    for name, most, follow, why in (
+        ("a", 4, True, "larger than 4 bytes"),
+        ("link", 5, False, "symbolic link"),
+        ("fifo", 5, True, "not a regular file"),
+        (".", 5_000, True, "not a regular file"),
+    ):
+        with pytest.raises(UnfitFileError, match=why):
+            read_regular(tmp_path / name, most=most, follow=follow)
+
+
+def test_a_fifo_is_not_opened_for_writing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UnfitFileError, match="not a regular file"):
+        open_regular(tmp_path / "fifo", os.O_WRONLY)
+
+
+def test_what_lies_in_the_place_of_the_temporary_file_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_bytes(b"stays")
+    trap = tmp_path / f".a.json.{os.getpid()}.part"
+    trap.symlink_to(tmp_path / "victim")
+    write_atomically(tmp_path / "a.json", b"new")
+    assert (tmp_path / "victim").read_bytes() == b"stays"
+    assert (tmp_path / "a.json").read_bytes() == b"new"

@@ -1,4 +1,4 @@
-"""The records: immutable, small to send, and comparable."""
+"""The records are immutable, small when pickled, and comparable."""
 
 import copy
 import pickle

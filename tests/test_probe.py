@@ -1,4 +1,4 @@
-"""CPU time and peak memory of the whole process tree, against what is known to have been used."""
+"""CPU time and peak memory of a process tree match a known use."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The public names are pinned here: adding or removing one is a decision, not an accident."""
+"""The public names are pinned here, so that none is added or removed by accident."""
 
 import inspect
 from importlib import import_module

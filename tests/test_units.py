@@ -1,4 +1,4 @@
-"""Numbers become text in one place."""
+"""Seconds, bytes, ratios and counts are shown as text."""
 
 import pytest
 

@@ -1,19 +1,67 @@
-"""Writes files that a crash cannot damage, and reads files that may be missing."""
+"""Writes files that a crash cannot damage, and opens only files that are safe to read."""
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+class UnfitFileError(OSError):
+    """Raised for a file that is a link, a FIFO or a device, or is too large; `strerror` says it."""
+
+
+def open_regular(
+    path: Path | str, flags: int = os.O_RDONLY, *, most: int | None = None, follow: bool = True
+) -> int:
+    """Open a regular file of at most `most` bytes, and return its descriptor. It never waits.
+
+    Unless `follow`, the file may not be a symbolic link, and one that is opened for writing may
+    have no other name. Raises UnfitFileError for any other kind of file, and OSError.
+    """
+    how = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        file = os.open(path, flags | how, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP and not follow:
+            raise UnfitFileError(errno.ELOOP, "it is a symbolic link", str(path)) from error
+        if error.errno == errno.ENXIO:  # a FIFO that nobody reads, or a socket
+            raise UnfitFileError(errno.EINVAL, "it is not a regular file", str(path)) from error
+        raise
+    info = os.fstat(file)
+    unfit = ""
+    if not stat.S_ISREG(info.st_mode):
+        unfit = "it is not a regular file"
+    elif most is not None and info.st_size > most:
+        unfit = f"it is larger than {most:,} bytes"
+    elif not follow and flags & (os.O_WRONLY | os.O_RDWR) and info.st_nlink > 1:
+        unfit = "it is a hard link, so another file would change too"
+    if unfit:
+        os.close(file)
+        raise UnfitFileError(errno.EINVAL, unfit, str(path))
+    return file
+
+
+def read_regular(path: Path | str, *, most: int, follow: bool = True) -> bytes:
+    """Return the content of a file that `open_regular` accepts. Raises OSError."""
+    with open(open_regular(path, most=most, follow=follow), "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:  # it has grown meanwhile
+        raise UnfitFileError(errno.EINVAL, f"it is larger than {most:,} bytes", str(path))
+    return data
+
+
+def write_atomically(path: Path, data: bytes, *, follow: bool = True) -> None:
     """Replace a file's content: a crash leaves the old content or the new, never a mixture.
 
-    The data and the folder's entry are on disk when this returns. A symbolic link is followed.
-    Raises OSError; the old file is unchanged then, and the temporary file beside it is removed.
+    The data and the folder's entry are on disk when this returns. A symbolic link is followed, or
+    replaced unless `follow`. Raises OSError; the old file is unchanged then, and the temporary file
+    beside it is removed.
     """
-    target = path.resolve()
+    target = path.resolve() if follow else path
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    temporary.unlink(missing_ok=True)  # left by a process that was killed, or put there as a trap
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -33,7 +81,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_or_none(path: Path) -> str | None:
-    """Return a file's text without surrounding blanks, or None when it cannot be read."""
+    """Return a file's text without surrounding whitespace, or None when it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -41,7 +41,7 @@ class _ByFields:
 
 @dataclass(frozen=True, slots=True)
 class Task(_ByFields):
-    """One todo.
+    """One todo item of the input.
 
     `priority` is from 1 (highest) to 10 (lowest). A `Task` does not check its values. Readers of
     files refuse invalid ones, and `TaskValidator` reports them.

@@ -30,25 +30,25 @@ class RuntimeFacts(TypedDict):
 
 
 def gil_enabled() -> bool:
-    """Whether the GIL is on in this process now; before Python 3.13 it always is."""
+    """Return whether the GIL is on in this process now; before Python 3.13 it always is."""
     probe = getattr(sys, "_is_gil_enabled", None)
     return True if probe is None else bool(probe())
 
 
 def free_threaded_build() -> bool:
-    """Whether this is a free-threaded build; its GIL may be on nevertheless: see `gil_enabled`."""
+    """Return whether this is a free-threaded build. Its GIL may be on: see `gil_enabled`."""
     return bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 def cpus_available() -> int:
-    """The number of CPUs that this process may run on, by its affinity mask if it has one."""
+    """Return how many CPUs this process may run on, by its affinity mask if there is one."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def cpus_allowed() -> tuple[int, ...]:
-    """The CPUs that the calling thread may run on; empty if the system does not say."""
+    """Return the CPUs that the calling thread may run on; empty if the system does not say."""
     return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
@@ -74,7 +74,7 @@ def end_with_parent() -> bool:
 
 
 def current_cpu() -> int | None:
-    """The CPU that the calling thread runs on, or None if the system does not say."""
+    """Return the CPU that the calling thread runs on; None if the system does not say."""
     ask = _sched_getcpu()
     return None if ask is None else ask()
 

@@ -33,7 +33,7 @@ def _ignore(_batch: Batch) -> None:
 
 @dataclass
 class Scripted(Executor):
-    """Reads several batches ahead and returns their results in an order drawn from `seed`.
+    """Reads several batches ahead and returns their results in a random order that `seed` fixes.
 
     A batch with a task named in `breaks` fails instead of running. Each such failure is one of
     three in turn: the fault ``"crashed"``, the fault ``"deadline"``, or a failure without a fault.

@@ -60,7 +60,7 @@ class _WithPool:
 
 
 class Example8(_WithPool):
-    """The document's reference load: time, efficiency and peak memory of each executor."""
+    """The workload `example8`: time, efficiency and peak memory of each executor."""
 
     params = (PARALLEL, WORKERS)
     param_names: ClassVar[list[str]] = ["executor", "workers"]

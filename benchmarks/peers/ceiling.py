@@ -4,11 +4,11 @@ The ceiling is the time of independent single-threaded processes that run at the
 pinned to one CPU. Each gets an equal share of the batches; nothing is shared or copied. In a block
 all processes are forks of one process, and ceiling and executor alternate in random order. The
 ceiling's time is that of its slowest process. The table gives the ceiling's time ÷ the executor's:
-the share of the machine that the executor uses. The loads are the source document's reference load
-and tasks of ten microseconds, both in batches of 100.
+the share of the machine that the executor uses. The loads are the workload `example8` and tasks of
+ten microseconds, both in batches of 100.
 
-The table also gives the time of one task on this machine, because the goals assume ten
-microseconds. They are 0.97 and 0.90 for threads on 3.14t, and 0.93 and 0.85 for processes.
+The goals are 0.97 and 0.90 for threads on 3.14t, and 0.93 and 0.85 for processes. They assume that
+the short task takes ten microseconds, so the table also gives its time on this machine.
 """
 
 import argparse
@@ -42,7 +42,7 @@ ROWS = (
 BATCH = 100
 ROUNDS = 6
 TURN_S = 0.4
-"""Seconds of a turn. The kernel may keep threads that live shorter on one CPU."""
+"""Seconds of a turn. The kernel may keep threads with shorter lives on one CPU."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Load:
     batches: int
 
     def spec(self, executor: str, workers: int, batches: int, cpu: int | None) -> SideSpec:
-        """Return what one process runs in a turn."""
+        """Return the description of one process: what it runs in each turn."""
         return {
             "workload": self.workload,
             "executor": executor,

@@ -5,10 +5,10 @@ drift, have autocorrelated noise, and have outliers. Each comparison is sampled 
 does it: block after block in random order, with a look after each block. It stops when
 `evidence.settled` says so, or after 40 blocks. For each machine the table gives:
 
-* false alarms: the share of comparisons without a difference that were ever called faster or slower
-  (at most 5 % are allowed), and the same share for a t test with the same looks;
-* coverage: how often the final 95 % interval holds the true ratio (93 to 97 % are allowed), and the
-  same with a fixed number of blocks;
+* false alarms: how many comparisons without a difference were ever called faster or slower (at most
+  5 % are allowed). The same is computed for a t test with as many looks;
+* coverage: how many final 95 % intervals contain the true ratio (93 to 97 % are allowed), and how
+  many with a fixed number of blocks;
 * found: how many differences of 2, 5, 10 and 50 % were decided, and after how many blocks.
 
 Nothing is timed, so the same seed gives the same table on any machine. The exit code is 1 when a
@@ -93,7 +93,7 @@ class Row:
 
     @property
     def blocks(self) -> float:
-        """Mean number of blocks."""
+        """Return the mean number of blocks that a comparison took."""
         return float(np.mean([each.blocks for each in self.outcomes]))
 
     def broken(self) -> str | None:

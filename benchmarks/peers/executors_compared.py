@@ -1,8 +1,8 @@
 """Compare alternatives with plain threads: ``python benchmarks/peers/executors_compared.py``
 
-Five kinds of load run on `threads` and on every alternative, on a free-threaded interpreter:
-balanced, skewed, tiny, large to copy, and oversubscribed (20 and 100 workers). Each sample is a
-fresh process; a block holds one sample of each, in random order. The table gives the time of
+Five kinds of load run on `threads` and on every alternative, on a free-threaded interpreter. They
+are balanced, skewed, tiny, large to copy, and oversubscribed (20 and 100 workers). Each sample is a
+fresh process; a block has one sample of each, in random order. The table gives the time of
 `threads` ÷ the time of the alternative, and the same for CPU time; above 1 the alternative is
 better. It also gives the alternative's lines of code and the choices that its user must make.
 """

@@ -3,8 +3,8 @@
 A job of 200,000 tasks with a journal is killed at 20 random moments, and the same command is run
 again each time. The kill hits the command, the working process, or both. The last run may finish.
 The script prints the moment of each kill, how much was saved by then, and how many times each task
-is in the output. The exit code is 1 when a task is missing or duplicated, or when digest, aggregate
-or counts differ from those of a run without kills.
+is in the output. The exit code is 1 when a task is missing or duplicated. It is also 1 when digest,
+aggregate or counts differ from those of a run without kills.
 """
 
 import argparse

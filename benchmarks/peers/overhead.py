@@ -1,9 +1,9 @@
 """Compare the overhead of executors for each task: ``python benchmarks/peers/overhead.py``
 
-20,000 trivial tasks run on 2 workers: on todobatch's executors at their default settings, and on
-the pools of the standard library, joblib, mpire and deadpool-executor. All get the same `Task`
-objects. todobatch also times, counts and digests each batch; the peers only return the numbers. A
-peer that is slow by default has a second row with chunks of 100 tasks.
+20,000 trivial tasks run on 2 workers. The pools are todobatch's executors at their default
+settings, and those of the standard library, joblib, mpire and deadpool-executor. All get the same
+`Task` objects. todobatch also times, counts and digests each batch; the peers only return the
+numbers. A peer that is slow by default has a second row with chunks of 100 tasks.
 
 With ``--payload 1000`` (kB a task) the tasks are large, 200 MB in all, on the way to the worker;
 with ``--back`` the results are. The table is then in MB/s, and pools that copy nothing are left

@@ -5,14 +5,17 @@ of work, five times. Three tools get them:
 
 * ``todobatch versus A B``;
 * pyperf with its default settings, A and then B, and ``pyperf compare_to``;
-* ``asv continuous`` on a repository of two commits, with B's work in the second, and ``asv
-  compare`` of the same samples with the factor 1.01, because asv's default of 1.1 hides
-  differences below 10 %.
+* ``asv continuous`` on a repository of two commits, with B's work in the second. ``asv compare``
+  then judges the samples with the factor 1.01, because asv's default of 1.1 hides differences
+  below 10 %.
 
 All run on one machine and one interpreter. todobatch and pyperf alternate pair by pair in random
-order; a fifth of asv's pairs follows each fifth of the others. The table gives for each tool the
-false alarms (pairs without a difference that it called faster or slower), the differences that it
-found (B called slower), those that it called faster, and the wall time of a pair.
+order; a fifth of asv's pairs follows each fifth of the others. For each tool the table gives:
+
+* false alarms: pairs without a difference that it called faster or slower;
+* found: differences for which it called B slower;
+* called faster: differences for which it called B faster, which is wrong;
+* the wall time of a pair.
 
 Each answer is written to a file at once (``--output``), so an interrupted run can be resumed. A
 whole run takes about an hour.
@@ -118,7 +121,7 @@ def _ask(pairs: Sequence[Pair], options: argparse.Namespace) -> Iterator[Answer]
     earlier = _kept(options.output)
     if any(each.settings != options.pyperf_options for each in earlier):
         raise SystemExit(
-            f"pairs.py: {options.output} has answers by other --pyperf-options; "
+            f"pairs.py: {options.output} has answers for other --pyperf-options; "
             "name another --output"
         )
     kept = {(each.tool, each.work, each.effect, each.repeat) for each in earlier}
@@ -186,7 +189,7 @@ runner.bench_func("work", call, work, effect)
 
 
 def ask_pyperf(pair: Pair, interpreter: Interpreter, options: Sequence[str]) -> str:
-    """Run pyperf with its defaults, 20 processes for each of A and B, and ``compare_to``."""
+    """Run pyperf on A and on B with its defaults (20 processes each), then ``compare_to``."""
     env = worker_environment(interpreter)
     packages = support_folder(interpreter, PYPERF_REQUIREMENTS)
     env["PYTHONPATH"] = os.pathsep.join([env["PYTHONPATH"], str(packages), str(ROOT)])

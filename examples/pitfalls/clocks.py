@@ -16,14 +16,14 @@ from todobatch.coordinator import batched, run_batches
 from todobatch.sources import generate
 from todobatch.units import Seconds, show_ratio, show_seconds
 
-TASKS = 4_000  # ten times the document's, so that there is something to speed up
+TASKS = 4_000  # ten times the usual number, so that there is something to speed up
 WORKERS = 2
 SET_BACK_S: Seconds = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One run of the source document's load on two processes."""
+    """One run of the workload `example8` on two processes."""
 
     sequential_s: Seconds
     start_s: Seconds

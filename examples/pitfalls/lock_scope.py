@@ -26,7 +26,7 @@ class Claims:
         self.claims: list[int] = []
 
     def claim_in_two_steps(self, task: int, between: Callable[[], object] | None = None) -> None:
-        """Claim with too small a scope: at `between` another worker may be anywhere in here."""
+        """Check and claim under the lock in two steps; others may claim while `between` runs."""
         with self._lock:
             free = task not in self._owned
         if between is not None:
@@ -37,7 +37,7 @@ class Claims:
                 self.claims.append(task)
 
     def claim(self, task: int) -> None:
-        """Check and act under one lock that is held throughout."""
+        """Check and claim while the lock is held throughout."""
         with self._lock:
             if task not in self._owned:
                 self._owned.add(task)
@@ -55,14 +55,14 @@ class Seen:
 
 
 def forced() -> Seen:
-    """Hold both workers between check and act, so that it fails on any interpreter."""
+    """Hold both workers between check and claim, so that both claim one task on any Python."""
     claims, both_have_asked = Claims(), threading.Barrier(WORKERS)
     side_by_side([lambda: claims.claim_in_two_steps(7, both_have_asked.wait)] * WORKERS)
     return Seen("two steps, both between them", 1, _twice(claims.claims))
 
 
 def by_chance(way: str, claim: Callable[[Claims, int], None], most_rounds: int) -> Seen:
-    """Let both workers claim all tasks in the same order, until it fails or the rounds are over."""
+    """Let both workers claim all tasks, round after round, until a task is claimed twice."""
     twice, rounds = 0, 0
     while not twice and rounds < most_rounds:
         claims = Claims()
@@ -82,7 +82,7 @@ def _twice(claims: Sequence[int]) -> int:
 
 
 def see() -> tuple[Seen, Seen, Seen]:
-    """Claim in two steps, forced and by chance, and in one step."""
+    """Claim in two steps (forced, then by chance), then in one, and return what happened."""
     apart = by_chance("two steps, as it comes", Claims.claim_in_two_steps, MOST_ROUNDS)
     whole = by_chance("one step", Claims.claim, max(5, apart.rounds))
     return forced(), apart, whole

@@ -24,7 +24,7 @@ ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One way to run the tasks: medians over the rounds."""
+    """The median times of one way to run the tasks."""
 
     work: str
     way: str

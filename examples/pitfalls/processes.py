@@ -30,7 +30,7 @@ def work(tasks: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What this process found afterwards."""
+    """What this process found after one way of counting."""
 
     way: str
     tasks: int
@@ -51,7 +51,7 @@ def in_pool(way: str, pool: Executor) -> Seen:
 
 
 def see() -> tuple[Seen, Seen]:
-    """Count in threads and in processes."""
+    """Count in threads, then in processes, and return what this process sees of each."""
     return (
         in_pool("threads", ThreadPoolExecutor(WORKERS)),
         in_pool("processes", ProcessPoolExecutor(WORKERS)),

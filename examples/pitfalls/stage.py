@@ -49,8 +49,8 @@ def _gil() -> str:
 def side_by_side(works: Sequence[Callable[[], None]]) -> None:
     """Run each function in a thread, all starting together, and wait; raise what one raised.
 
-    Each thread is pinned to its own CPU where there are enough and the system allows it, because
-    some kernels pack short threads onto one CPU.
+    Where possible, each thread is pinned to a CPU of its own. Some kernels pack short threads onto
+    one CPU otherwise.
     """
     places = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     together = threading.Barrier(len(works))

@@ -152,7 +152,7 @@ def _config_beside(docs: Path) -> Path:
 
 
 def _run_mkdocs(config: Path, site: Path, *, strict: bool) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "-f", str(config), "-d", str(site)]
+    command = [sys.executable, "-P", "-m", "mkdocs", "build", "-f", str(config), "-d", str(site)]
     done = subprocess.run(
         command + ["--strict"] * strict,
         check=False,
@@ -201,7 +201,7 @@ def _replace(new: Path, out: Path) -> None:
         raise StoreError(
             f"the site cannot be written: {error.strerror or error}",
             place=str(out),
-            remedy="make room, or pass another folder as `output`",
+            remedy="free disk space, or pass another folder as `output`",
         ) from error
 
 

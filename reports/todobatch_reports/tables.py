@@ -87,7 +87,7 @@ def table(
 
 
 def speedup(summary: CellSummary) -> tuple[str, str]:
-    """Return a speed-up and its interval as text; sequential is the base of all."""
+    """Return a speed-up and its interval as text; for sequential ``'base'`` and a dash."""
     if summary.cell.executor == "sequential":
         return "base", NONE
     if summary.speedup is None:

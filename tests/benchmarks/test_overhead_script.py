@@ -1,4 +1,4 @@
-"""benchmarks/peers/overhead.py, run small."""
+"""benchmarks/peers/overhead.py runs on a small load and prints its table."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What `benchmarks.peers.pairs` makes of its peers' answers; the docs' command runs it whole."""
+"""`benchmarks.peers.pairs` reads its peers' verdicts; a command of the docs runs the script."""
 
 import math
 

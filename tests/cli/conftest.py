@@ -1,4 +1,4 @@
-"""A user's folder with a workload in it, and what tests of commands share."""
+"""Fixtures and helpers for tests of commands, such as a user's folder with a workload."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A user's own folder with a workload in it."""
+    """Return a user's own folder with a workload in it."""
     (tmp_path / "mine.py").write_text(
         textwrap.dedent(
             '''
@@ -65,7 +65,7 @@ def document_of(stdout: str) -> dict[str, Any]:
 
 
 def processes_below(pid: int) -> list[int]:
-    """Every process below `pid`, from the process table."""
+    """Return all descendants of process `pid`, from the process table."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -81,7 +81,7 @@ def processes_below(pid: int) -> list[int]:
 
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[Any] | None") -> None:
-    """Poll; the test's watchdog bounds it."""
+    """Poll until a condition is true; the timeout of the test ends the wait."""
     while not condition():
         if process is not None and process.poll() is not None:
             pytest.fail(f"ended early with {process.returncode}")

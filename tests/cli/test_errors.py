@@ -108,7 +108,7 @@ def _library() -> list[Path]:
 
 
 def _texts(module: ast.Module) -> Iterator[str]:
-    """Every text of a module that is not a docstring, with X for what is put into it."""
+    """Yield every text of a module except docstrings, with X for each inserted value."""
     bare = {
         id(node.value) for node in ast.walk(module) if isinstance(node, ast.Expr)
     }  # docstrings, also those of attributes

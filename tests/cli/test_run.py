@@ -1,4 +1,4 @@
-"""`todobatch run`, as a user types it, on the real interpreters."""
+"""`todobatch run` as a user types it, on the real interpreters."""
 
 import json
 import sys

@@ -64,7 +64,7 @@ def test_a_killed_worker_is_not_taken_for_a_gil_that_came_back(
 def test_tasks_that_kill_or_hang_their_worker_are_found_singly_and_all_else_is_done(
     run_todobatch: RunTodobatch, project: Path
 ) -> None:
-    """The whole is what it is where these two fail by an exception."""
+    """The result equals that of a run in which these two tasks raise an exception."""
     (project / "poison.py").write_text(
         "import os, signal, threading\n"
         "def work(task):\n"

@@ -64,9 +64,9 @@ def test_a_line_number_stays_a_number(run_todobatch: RunTodobatch, project: Path
 @pytest.mark.parametrize(
     ("arguments", "code", "parts"),
     [
-        ([], 2, ["give either a file of tasks or --generate N"]),
+        ([], 2, ["neither a file of tasks nor --generate was given"]),
         (["todo.txt", "--generate", "5"], 2, ["both a file"]),
-        (["--generate", "0"], 2, ["--generate: 0 tasks"]),
+        (["--generate", "0"], 2, ["--generate: cannot generate 0 tasks"]),
         (["--generate", "5", "--workers", "0"], 2, ["0 workers", "from 1 to 1000"]),
         (["--generate", "5", "--workers", "10000"], 2, ["10000 workers", "CPUs"]),
         (["--generate", "5", "--workers", "many"], 2, ["'many'", "--workers", "such as 1-8"]),
@@ -115,6 +115,27 @@ def test_standard_input_can_be_read(run_todobatch: RunTodobatch) -> None:
     done = run_todobatch("run", "-", "--format", "todotxt", "--json", stdin="one\ntwo\n")
     assert done.returncode == 0, done.stderr
     assert document_of(done.stdout)["tasks"] == 2
+
+
+def test_errors_name_the_users_input_and_not_our_copy_of_it(
+    run_todobatch: RunTodobatch, project: Path
+) -> None:
+    run = ("run", "--format", "todotxt", "--no-baseline")
+    done = run_todobatch(*run, "-", stdin="due: x\nfine\n")
+    assert "skipped standard input:1: 'due:' has no value" in done.stderr
+    assert "standard input: the input contains no task" in run_todobatch(*run, "-", stdin="").stderr
+    os.mkfifo(project / "pipe")
+    feeder = subprocess.Popen(["sh", "-c", "echo due: > pipe"], cwd=project)
+    done = run_todobatch(*run, "pipe", cwd=project)
+    assert feeder.wait(10) == 0
+    assert "skipped pipe:1:" in done.stderr
+
+
+def test_costs_are_saved_where_the_job_began(run_todobatch: RunTodobatch, project: Path) -> None:
+    (project / "moves.py").write_text("import os\ndef go(task):\n    os.chdir('/')\n")
+    run = ("run", "todo.txt", "-w", "moves:go", "-e", "threads", "--costs", "c.json")
+    assert run_todobatch(*run, cwd=project).returncode == 0
+    assert (project / "c.json").is_file()
 
 
 def test_a_file_of_costs_that_does_not_fit_is_refused(

@@ -44,7 +44,7 @@ def test_ctrl_c_finishes_the_batches_in_flight_and_keeps_them(project: Path) -> 
 def test_a_batch_that_holds_the_gil_is_no_progress_too(
     run_todobatch: RunTodobatch, project: Path, executor: str
 ) -> None:
-    """Only from outside can it be seen: no other thread of that process runs."""
+    """Only another process can notice that: no other thread of the job's process runs."""
     (project / "holds.txt").write_text("one\ntwo\nboom now\nfour\n")
     done = run_todobatch(
         "run", "holds.txt", "-w", "mine:hold_the_gil", "-e", executor, "-n", "1",
@@ -94,7 +94,7 @@ def test_a_second_ctrl_c_ends_a_batch_that_holds_the_gil(project: Path) -> None:
 def test_a_process_that_only_waits_its_turn_is_not_taken_for_one_that_hangs(
     run_todobatch: RunTodobatch, project: Path
 ) -> None:
-    """The watchdog's limit is far below what it takes all in all, and batches come back."""
+    """The whole run takes far longer than the watchdog's limit, but batches keep coming back."""
     done = run_todobatch(
         "run", "--generate", "400", "-w", "example8", "-n", "40", "--batch-size", "1",
         "--no-progress", "1", "--no-baseline", "--json", cwd=project,

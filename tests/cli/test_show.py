@@ -1,4 +1,4 @@
-"""What people and programs are shown of a run."""
+"""`todobatch show` prints a run as tables and as JSON."""
 
 import io
 import json

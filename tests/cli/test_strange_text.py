@@ -13,7 +13,6 @@ from rich.console import Console
 
 from tests.conftest import ROOT, Done, RunTodobatch
 from tests.tools import hostile, made_up
-from todobatch.cli.shared.echo import json_text
 from todobatch.cli.views import console, drill
 from todobatch.lab.drill.rows import Drill, Row
 from todobatch.units import show_text
@@ -174,14 +173,6 @@ def test_a_line_of_the_doctor(
     shown = capsys.readouterr().out
     assert unseen(shown) == set()
     assert show_text(TITLE) in shown
-
-
-def test_json_is_readable_and_has_no_unseen_character() -> None:
-    document = {"title": f"naïve 数据 {STRANGE} \x7f \U000e0001 \udcff \n"}
-    text = json_text(document)
-    assert json.loads(text) == document
-    assert unseen(text) == set()
-    assert "naïve 数据" in text
 
 
 def test_nothing_else_prints() -> None:

@@ -1,4 +1,4 @@
-"""The contract suite runs on each measured interpreter, where only the worker side is installed."""
+"""Fixtures of the contract suite, which runs on each measured interpreter."""
 
 import datetime as dt
 import sys
@@ -36,7 +36,7 @@ def _available() -> list[str]:
 
 @pytest.fixture(params=_available())
 def executor(request: pytest.FixtureRequest) -> Executor:
-    """Each executor that works here; a test of its own holds that none is missing."""
+    """Run the test on each executor that works here; another test checks that none is missing."""
     return EVERY[request.param]
 
 
@@ -58,7 +58,7 @@ def tasks() -> list[Task]:
 
 @pytest.fixture
 def titled() -> Callable[[Sequence[Sequence[str]]], list[Batch]]:
-    """Batches made of titles: ``[["a", "b"], ["c"]]``."""
+    """Make batches from titles: ``[["a", "b"], ["c"]]``."""
 
     def make(titles: Sequence[Sequence[str]]) -> list[Batch]:
         batches, first = [], 0

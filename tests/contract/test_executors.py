@@ -1,4 +1,4 @@
-"""What every executor promises about results, on each of them and every measured interpreter."""
+"""Every executor keeps the contract about results, on every measured interpreter."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -91,7 +91,7 @@ def test_a_row_that_is_not_json_fails_its_batch_and_is_named(
 def test_a_row_nested_too_deeply_fails_its_batch_and_no_worker(
     executor: Executor, titled: Titled
 ) -> None:
-    """A stack that is used up would end the process, and threads have less of it than others."""
+    """Such a row could use up the stack, which ends the process; threads have small stacks."""
     results = list(executor.run(contract_work.Picky(), titled([["a", "deep"], ["b"]]), workers=2))
     (failed,) = [result for result in results if not result.success]
     assert (len(results), failed.batch, failed.fault) == (2, 0, None)

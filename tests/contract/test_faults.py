@@ -1,4 +1,4 @@
-"""What the executors that isolate faults promise: a fault costs the batch that it happened to."""
+"""Executors that isolate faults keep their promise: a fault costs only its own batch."""
 
 import itertools
 import os
@@ -35,7 +35,7 @@ def stopping(request: pytest.FixtureRequest) -> Executor:
 
 
 def once_each(results: Sequence[ProcessingResult], count: int) -> dict[int, ProcessingResult]:
-    """By batch; holds that each of `count` batches gave exactly one result."""
+    """Return the results by batch, and check that each of `count` batches gave exactly one."""
     assert sorted(result.batch for result in results) == list(range(count))
     return {result.batch: result for result in results}
 
@@ -97,7 +97,7 @@ def test_what_was_queued_behind_a_crash_runs_on_the_replacement(
 
 
 def _touching(feed: Iterator[Batch], taken: int, path: Path) -> Iterator[Batch]:
-    """The same, and makes a file when more than so many have been taken."""
+    """Yield the same batches, and make a file when more than `taken` have been read."""
     for n, batch in enumerate(feed):
         if n == taken:
             path.touch()
@@ -134,7 +134,7 @@ def test_a_hanging_batch_is_stopped_at_its_deadline(stopping: Executor, titled: 
 def test_the_deadline_counts_from_the_beginning_of_the_batch(
     stopping: Executor, titled: Titled
 ) -> None:
-    """Six batches of 0.5 s wait behind each other for longer than the deadline, and are done."""
+    """Six batches of 0.5 s queue for longer than the deadline, and all are done."""
     titles = [["nap"] for _ in range(6)]
     with stopping.open(contract_work.Picky(), 1, deadline_s=2.0) as run:
         results = list(run(titled(titles)))
@@ -144,7 +144,7 @@ def test_the_deadline_counts_from_the_beginning_of_the_batch(
 def test_what_waits_behind_a_hanging_batch_goes_to_others(
     isolating: Executor, titled: Titled, tmp_path: Path
 ) -> None:
-    """A batch waits until all others are done: two workers, one of which is held up by it."""
+    """One of two workers waits until all other batches are done, so the other must run them."""
     gate = tmp_path / "others are done"
     titles = [[f"wait for {gate}"], *([f"{n}"] for n in range(9))]
     others = 0
@@ -212,7 +212,7 @@ def test_a_result_that_cannot_be_sent_fails_alone(isolating: Executor, titled: T
 def test_a_result_that_breaks_its_worker_in_pickling_is_to_blame_and_no_other(
     stopping: Executor, titled: Titled, how: str, fault: str, culprit: int
 ) -> None:
-    """Short batches travel together, and so do their results: any of them may be the one."""
+    """Results of short batches are sent together, so any of them may be the one that breaks."""
     titles = [[f"{n}"] for n in range(300)]
     titles[culprit] = [how]
     work = contract_work.DeadlyPartial()
@@ -249,7 +249,7 @@ def test_handing_over_is_measured(isolating: Executor, titled: Titled) -> None:
 
 @pytest.mark.parametrize("how", ["hang", "hold the GIL"])
 def test_workers_end_when_their_caller_is_killed(tmp_path: Path, how: str) -> None:
-    """Even in the middle of a batch: they would hold the pipe open that this reads to its end."""
+    """Workers end even in the middle of a batch, so the pipe that this test reads is closed."""
     script = tmp_path / "main.py"
     script.write_text(
         textwrap.dedent(

@@ -1,4 +1,4 @@
-"""What every executor promises about its workers: number, order, reuse, limits and deadlines."""
+"""Every executor keeps the contract about workers: number, order, reuse, limits, deadlines."""
 
 import itertools
 import sys
@@ -162,7 +162,7 @@ def test_a_deadline_that_cannot_be_kept_is_refused_with_a_remedy(executor: Execu
 
 
 def test_capabilities_are_what_the_faults_show(executor: Executor, titled: Titled) -> None:
-    """A killed worker: tried only where it is promised that nothing else is lost.
+    """A worker is killed only on executors that promise to lose nothing else.
 
     `Scripted` imitates crashes in this process: see tests/test_testing.py.
     """
@@ -205,7 +205,7 @@ def test_a_left_run_is_followed_by_a_whole_one(executor: Executor, titled: Title
 
 @pytest.mark.parametrize("name", sorted(set(EXECUTORS) - {"sequential", "coroutines"}))
 def test_no_batch_is_stuck_behind_a_long_one_of_its_message(name: str, tmp_path: Path) -> None:
-    """Tiny batches go to a worker several at once; the last two wait for each other."""
+    """A worker gets several tiny batches in a message; the last two wait for each other."""
     if EXECUTORS[name].available() is not None:
         return  # another test holds which work here
     count = 600

@@ -1,4 +1,4 @@
-"""Workers that do not come up are an error with a remedy: no wait for ever, and nothing left."""
+"""A worker that does not start is an error with a remedy, and leaves no process behind."""
 
 import os
 import resource
@@ -26,7 +26,7 @@ def pooled(request: pytest.FixtureRequest) -> Executor:
 
 @pytest.fixture
 def go(tmp_path: Path) -> Iterator[Path]:
-    """What lets workers that hang go on, at the end."""
+    """Yield the path of a file that lets hanging workers end; make the file after the test."""
     path = tmp_path / "go"
     yield path
     path.touch()

@@ -1,4 +1,4 @@
-"""What every executor records about the time of its workers."""
+"""Every executor records how long its workers were busy and idle."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ def check_stats(
     stats: Sequence[WorkerStats],
     outside: float,
 ) -> None:
-    """Busy covers the worker's batches; all its time is the run's, less than `outside` seconds."""
+    """Check that busy time covers the batches, and that the times add up to the run's time."""
     tiny = 1e-6
     by_worker: dict[str, float] = dict.fromkeys((each.worker for each in stats), 0.0)
     for result in results:
@@ -68,7 +68,7 @@ def test_a_worker_that_dies_and_its_replacement_have_statistics_each(titled: Tit
 
 
 def test_a_worker_without_a_stock_steals_from_another(tmp_path: Path) -> None:
-    """Two batches that wait for each other are in one stock: only a thief can run the second."""
+    """Two batches in one worker's stock wait for each other, so another worker must steal one."""
     batches = [Batch(n, (Task(str(tmp_path), priority=n),), n) for n in range(2)]
     with EXECUTORS["stealing"].open(contract_work.Meeting(), 2) as run:
         assert all(result.success for result in run(batches))

@@ -20,7 +20,7 @@ AT_ONCE = Recovery(backoff_s=0.0)
 
 
 def named(number: int, bad: set[int] = frozenset()) -> list[Task]:  # type: ignore[assignment]
-    """Tasks with a title each; those in `bad` fail by themselves."""
+    """Make tasks with numbered titles; those in `bad` raise an exception."""
     return [Task(f"bad {n}" if n in bad else f"task {n}", 1 + n % 10) for n in range(number)]
 
 
@@ -45,7 +45,7 @@ def run(
 
 
 def as_if_failed(tasks: list[Task], poison: set[int], size: int) -> BatchReport:
-    """The run in which these tasks simply fail."""
+    """Run the same tasks, of which those in `poison` raise an exception instead."""
     changed = [
         Task(f"bad {task.title}", task.priority) if n in poison else task
         for n, task in enumerate(tasks)
@@ -83,7 +83,7 @@ class Slow(Took):
 
 @dataclass
 class Virtual(Executor):
-    """Workers that are busy for as long as `takes` says, on a clock that runs in no time."""
+    """Simulates workers that take the seconds in `takes`, on a simulated clock."""
 
     takes: Mapping[int, float]
     makespan: float = 0.0
@@ -130,7 +130,7 @@ class Virtual(Executor):
 
 
 def cut(sizes: Sequence[int], bad: Iterable[int] = ()) -> list[Batch]:
-    """Batches of these sizes; the tasks in `bad` fail by themselves."""
+    """Make batches of these sizes; the tasks in `bad` raise an exception."""
     batches, first = [], 0
     for index, size in enumerate(sizes):
         tasks = (

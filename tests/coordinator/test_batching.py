@@ -1,4 +1,4 @@
-"""Batches that the caller made."""
+"""Batches that the caller made are checked and run as they are."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from todobatch.model import Batch
         ([Batch(0, (Task("a"),)), Batch(0, (Task("b"),), 1)], "two batches have the index 0"),
         ([Batch(n % 70, (Task("a"),), n) for n in range(200)], "two batches have the index 0"),
         ([Batch(-1, (Task("a"),))], "a batch has the index -1"),
-        ([Batch(0, (Task("a"),)), Task("b")], "Task came after batches"),
+        ([Batch(0, (Task("a"),)), Task("b")], "an item of type Task came after batches"),
     ],
 )
 @pytest.mark.parametrize("executor", ["sequential", "threads", "processes"])

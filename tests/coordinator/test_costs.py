@@ -1,4 +1,4 @@
-"""What each batch takes is measured, saved, and read again."""
+"""The time of each batch is measured, saved, and read again."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def rows_in(path: Path) -> list[list[float]]:
 
 
 def test_new_costs_are_merged_into_the_known_ones(tmp_path: Path) -> None:
-    """The second run is interrupted: the batches that it did not come to stay as they were."""
+    """The second run is interrupted; batches that it did not run keep their costs."""
     path = tmp_path / "costs.json"
     with Costs(path, batch_size=2) as costs:
         takes = {n: 1.0 + n for n in range(3)}
@@ -70,7 +70,7 @@ def test_batches_that_break_or_fail_as_a_whole_are_not_measured(tmp_path: Path) 
 
 
 def test_costs_that_do_not_fit_a_batch_are_forgotten_and_measured_again(tmp_path: Path) -> None:
-    """The input has grown: its last batch is another one now."""
+    """The input has grown, so its last batch has other tasks now."""
     path = tmp_path / "costs.json"
     with Costs(path, batch_size=2) as costs:
         run_batches(cut([2, 1]), Flaky(), executor=Virtual({0: 5.0, 1: 1.0}), costs=costs)

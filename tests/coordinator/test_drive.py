@@ -1,4 +1,4 @@
-"""The coordinator: totals, isolation, streaming, stopping, and the document's own function."""
+"""The coordinator: totals, isolation, streaming, stopping, `run_batch_processing_system`."""
 
 import itertools
 import threading

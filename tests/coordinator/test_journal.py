@@ -1,4 +1,4 @@
-"""The journal: what is in it stays, nothing twice, and what it refuses."""
+"""The journal keeps what it saved, counts nothing twice, and refuses other jobs."""
 
 import json
 import os
@@ -26,13 +26,13 @@ from todobatch.testing import FOR_EVER, Scripted
 
 
 class _Killed(BaseException):
-    """Stands for the end of the process: nothing is saved on the way out."""
+    """Stands for a kill of the process, after which nothing is saved."""
 
 
 def _run(
     path: Path, executor: Scripted, ends_after: int | None, written: list[tuple[int, int]]
 ) -> BatchReport:
-    """Begin or resume the job; `written` stands for the output, cut to the length saved last."""
+    """Begin or resume the job; `written` is its output, truncated to the length saved last."""
     with Journal(path, JOB) as journal:
         journal.mark_output = lambda: {"rows": len(written)}
         del written[0 if journal.output is None else journal.output["rows"] :]
@@ -104,7 +104,7 @@ def test_a_kill_at_each_write_loses_and_duplicates_nothing(tmp_path: Path) -> No
 def test_every_executor_keeps_a_journal(
     run_todobatch: RunTodobatch, tmp_path: Path, python314t: Interpreter
 ) -> None:
-    """All of them are driven by a thread of its own then."""
+    """With a journal, a second thread drives the executor."""
     digests = set()
     for executor in ("sequential", "threads", "interpreters", "processes", "coroutines"):
         done = run_todobatch(
@@ -155,7 +155,7 @@ def test_a_file_that_is_not_a_journal_is_refused_and_unchanged(tmp_path: Path) -
 
 
 def test_every_flipped_byte_is_detected_or_harmless(tmp_path: Path) -> None:
-    """At each of 150 places, the journal is refused or has the state that was saved."""
+    """With a byte flipped at 150 places, the journal is refused or has the saved state."""
     path = _a_journal(tmp_path / "j.db")
     good = path.read_bytes()
     with Journal(path, JOB) as journal:

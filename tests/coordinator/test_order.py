@@ -1,6 +1,6 @@
-"""Orders other than the input's: which batches go first, and what longest first gains.
+"""The orders `priority` and `longest`: which batches run first, and what that gains.
 
-Time is made up: an executor that only keeps books says when each batch would be done.
+Time is simulated: the executor computes when each batch would be done.
 """
 
 import json
@@ -44,7 +44,7 @@ def test_a_starving_batch_goes_out_although_longer_ones_never_end() -> None:
 
 
 class MostlyHigh(dict[int, float]):
-    """Costs of which one in twenty is low."""
+    """Maps a batch to its cost; one cost in twenty is low."""
 
     def get(self, index: int, default: object = None) -> float:
         return float(index % 20 > 0)
@@ -52,7 +52,7 @@ class MostlyHigh(dict[int, float]):
 
 @pytest.mark.thread_unsafe(reason="tracemalloc counts what all threads take")
 def test_an_endless_stream_of_batches_that_starve_needs_no_more_memory() -> None:
-    """One in twenty goes out only because it has waited long enough."""
+    """One batch in twenty is sent only because it has waited long enough."""
 
     def held(most: int) -> int:
         tracemalloc.start()
@@ -106,7 +106,7 @@ def test_windows_and_bounds_are_in_tasks_whatever_the_batches_sizes(
 
 
 def test_the_window_is_the_batches_own_whatever_the_batch_size_says() -> None:
-    """Batches of 5,000 tasks: when two of them fill the window, the third is not read yet."""
+    """Two batches of 5,000 tasks fill the window, so the third is not read yet."""
     batches = [Batch(n, (Task(f"{n}", 10 - n),) * 5000, 5000 * n) for n in range(3)]
     seen: list[int] = []
     run_batches(
@@ -159,7 +159,7 @@ def test_costs_of_one_run_make_the_next_one_shorter(tmp_path: Path) -> None:
 
 @st.composite
 def jobs(draw: st.DrawFn) -> tuple[list[int], set[int], dict[int, int]]:
-    """Sizes of batches, tasks that fail by themselves, those that break (and how often)."""
+    """Draw sizes of batches, tasks that raise, and tasks that break up to N times."""
     sizes = draw(st.lists(st.integers(1, 9), min_size=1, max_size=12))
     places = st.integers(0, sum(sizes) - 1)
     often = st.sampled_from([1, 2, 3, 5, FOR_EVER])

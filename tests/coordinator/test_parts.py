@@ -1,4 +1,4 @@
-"""Batches that are run in parts: which are, how large parts are, and what they come to."""
+"""Slow batches are run in parts: which batches, how large the parts are, and the result."""
 
 import threading
 from collections.abc import Sequence

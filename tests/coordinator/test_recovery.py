@@ -26,7 +26,7 @@ from todobatch.testing import FOR_EVER, Scripted
 
 @st.composite
 def jobs(draw: st.DrawFn) -> tuple[int, int, set[int], dict[int, int]]:
-    """Tasks, batch size, those that fail by themselves, those that break (and how often)."""
+    """Draw tasks, a batch size, tasks that raise, and tasks that break up to N times."""
     count = draw(st.integers(1, 60))
     places = st.integers(0, count - 1)
     bad = draw(st.sets(places, max_size=5))
@@ -214,7 +214,7 @@ def test_an_executor_without_deadlines_names_the_one_with_them() -> None:
 
 
 class Waits(TaskBatchProcessor):
-    """The first task dies once; the second is done when the first has been."""
+    """The first task kills its worker once; the second waits until the first is done."""
 
     name = "waits"
 
@@ -237,7 +237,7 @@ class Waits(TaskBatchProcessor):
 
 @pytest.mark.parametrize("backoff_s", [0.0, 0.2])
 def test_a_retry_does_not_wait_for_the_last_batches(tmp_path: Path, backoff_s: float) -> None:
-    """The input has ended, and the batch in flight ends only after the retry of the other."""
+    """The batch in flight ends only after the other batch was retried."""
     report = run_batches(
         [Task("waits for it"), Task("dies once")], Waits(str(tmp_path)),
         executor="processes", workers=2, batch_size=1,

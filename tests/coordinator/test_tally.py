@@ -1,7 +1,11 @@
-"""The totals of a run, and of its workers."""
+"""Results add up to the totals of a run and of its workers."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from tests.coordinator.made_up import named, run
 from tests.tools.flaky import Flaky
@@ -9,6 +13,7 @@ from todobatch import Task
 from todobatch.coordinator import Recovery, run_batches
 from todobatch.coordinator.recovery import Settled
 from todobatch.coordinator.tally import Tally
+from todobatch.errors import UsageError
 from todobatch.executors.base import MOST_WORKERS_NAMED
 from todobatch.model import Batch, ProcessingResult, WorkerSeen
 from todobatch.processors import TaskBatchProcessor
@@ -24,6 +29,16 @@ def test_an_unknown_digest_stays_unknown_in_a_journal() -> None:
     again.restore(json.loads(json.dumps(tally.state())))
     again.add(Settled(batch, whole))
     assert again.totals()["digest"] == ""
+
+
+def test_an_error_in_finish_names_the_processor() -> None:
+    class Unfinished(Flaky):
+        def finish(self, partial: Mapping[str, Any]) -> dict[str, Any]:
+            raise KeyError("total")
+
+    with pytest.raises(UsageError, match=r"`finish` failed .* KeyError: 'total'") as caught:
+        Tally(Unfinished()).totals()
+    assert caught.value.place == f"processor {Unfinished().processor_id}"
 
 
 def test_the_totals_of_workers_include_parts() -> None:

@@ -1,4 +1,4 @@
-"""The demonstrations show what they say they show: counts and facts, hardly ever times."""
+"""Each pitfall shows what it claims to show; the tests check counts, and hardly any times."""
 
 import os
 import re
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def play(name: str, interpreter: "Interpreter") -> str:
-    """What the command prints on an interpreter."""
+    """Return what the command prints on an interpreter."""
     done = subprocess.run(
         [sys.executable, "-m", f"examples.pitfalls.{name}",
          "--interpreter", str(interpreter.executable)],
@@ -30,7 +30,7 @@ def play(name: str, interpreter: "Interpreter") -> str:
 
 
 def races(printed: str) -> dict[str, tuple[int, int, int]]:
-    """Way -> counted, lost, rounds, from the printed lines."""
+    """Return counted, lost and rounds of each way, from the printed lines."""
     line = re.compile(r"^(.+?) +([\d,]+) counted +([\d,]+) lost +round (\d+)$", re.MULTILINE)
     return {
         way: (int(counted.replace(",", "")), int(lost.replace(",", "")), int(rounds))

@@ -1,4 +1,4 @@
-"""How many workers `elastic` lets work: its decisions on made-up rates, and its gate for real."""
+"""`elastic` chooses how many workers work: its decisions on made-up rates, and real runs."""
 
 import threading
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from todobatch.sources.generator import generate
 
 
 def sizes(rate: Callable[[int], float], windows: int, *, most: int, least: int = 1) -> list[int]:
-    """The size in each window, where the rate follows the size alone."""
+    """Return the size in each window, if the rate depends on the size alone."""
     sizer = Sizer(least, most)
     return [sizer.window(rate(sizer.size)) for _ in range(windows)]
 
@@ -70,7 +70,7 @@ def test_a_stall_lets_more_work() -> None:
 
 
 class Together(TaskBatchProcessor):
-    """Each task waits until two are under way: it needs a second worker, and so a stall's help."""
+    """Finishes a task when two run at once, so one worker alone would stall."""
 
     name = "together"
 
@@ -146,7 +146,7 @@ def test_each_resize_is_data_with_the_rate_that_led_to_it() -> None:
 
 
 def test_the_report_has_them_in_the_runs_own_time() -> None:
-    """Two rounds: in each the pool begins anew."""
+    """The run has two rounds, and in each the pool begins anew."""
 
     class FailsOnce(TaskBatchProcessor):
         name = "fails-once"

@@ -1,4 +1,4 @@
-"""Workers that are kept on a CPU each."""
+"""With placement ``"spread"``, each worker stays on one CPU."""
 
 import os
 import signal

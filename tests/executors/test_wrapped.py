@@ -1,4 +1,4 @@
-"""A pool of somebody else's may throw anything, at any time: it is an error with a remedy."""
+"""Any exception of a wrapped pool, at any time, becomes an error with a remedy."""
 
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
@@ -13,7 +13,7 @@ from todobatch.executors import Wrapped
 
 
 class Breaks(ThreadPoolExecutor):
-    """Breaks at its third batch, as a pool of processes does when one dies."""
+    """A pool that breaks at its third batch, as a pool of processes does when one dies."""
 
     taken = 0
 
@@ -26,7 +26,7 @@ class Breaks(ThreadPoolExecutor):
 
 
 class Refuses(Breaks):
-    """Does not take one batch, and throws when it is shut down."""
+    """A pool that refuses one batch, and raises when it is shut down."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **more: Any) -> "Future[Any]":
         if args and args[2].index == 5:
@@ -39,7 +39,7 @@ class Refuses(Breaks):
 
 
 class Cancels(Breaks):
-    """Cancels one batch."""
+    """A pool that cancels one batch."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **more: Any) -> "Future[Any]":
         if not args or args[2].index != 5:

@@ -1,4 +1,4 @@
-"""Child processes, with real ones: how each kind of end is seen, and that nothing is left of it."""
+"""Real child processes: each kind of end is noticed, and nothing is left behind."""
 
 import os
 import signal
@@ -171,7 +171,7 @@ def test_the_end_is_seen_although_a_grandchild_holds_the_pipes_and_it_ends_too(
 
 @pytest.mark.parametrize("how", ["closes", "killed"])
 def test_a_child_ends_with_its_parent_however_that_ended(how: str) -> None:
-    """Parent, child and grandchild: the one in the middle dies, and takes the last one along."""
+    """When the process in the middle of three dies, its child ends too."""
     middle = f"""
 from todobatch.ipc.child_process import ChildProcess
 child = ChildProcess.start(
@@ -230,7 +230,7 @@ parent.send("caught")
 
 
 def test_seconds_for_which_this_process_is_stopped_do_not_count() -> None:
-    """Its child answers after the stop; a clock that ran on would have given it up."""
+    """The child answers after the stop; a clock that ran on would have raised TimeoutError."""
     waiting = f"""
 from todobatch.ipc.child_process import ChildProcess
 child = ChildProcess.start(

@@ -26,9 +26,9 @@ from todobatch.model import Batch
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        (lambda out: out.unlink(), "it is gone"),
-        (lambda out: out.write_text("other\n"), "it holds something else"),
-        (lambda out: out.write_text(out.read_text() + "{}\n"), "it holds more"),
+        (lambda out: out.unlink(), "the file is missing"),
+        (lambda out: out.write_text("other\n"), "its content differs"),
+        (lambda out: out.write_text(out.read_text() + "{}\n"), "it has further rows"),
     ],
 )
 def test_an_output_that_the_journal_does_not_know_is_refused(
@@ -38,13 +38,13 @@ def test_an_output_that_the_journal_does_not_know_is_refused(
     change(tmp_path / "out.jsonl")
     done = run_todobatch(*RUN, cwd=tmp_path)
     assert done.returncode == 6
-    assert "does not hold the rows that the journal knows" in done.stderr
+    assert "does not hold the rows that the journal saved" in done.stderr
     assert part in done.stderr
     assert "put the file back; or remove the journal" in done.stderr
 
 
 def _interrupted(folder: Path, journal: str = "j.db") -> Path:
-    """A job of which one batch is saved; its output."""
+    """Return the output of an interrupted job, of which one batch is saved."""
     out = folder / "out.jsonl"
     batch = Batch(0, (Task("a"), Task("b")))
     result = Flaky().process_batch(batch)
@@ -61,7 +61,7 @@ def _interrupted(folder: Path, journal: str = "j.db") -> Path:
 
 
 def test_rows_of_a_journal_are_not_overwritten(tmp_path: Path) -> None:
-    """Neither by a run without a journal nor with another one; the run with its own resumes."""
+    """Runs without the journal, or with another one, are refused; the run with it resumes."""
     out = _interrupted(tmp_path)
     part = tmp_path / "out.jsonl.part"
     before = part.read_bytes()

@@ -64,7 +64,7 @@ def test_the_command_killed_again_and_again_does_each_task_once(
 
 
 def _engine_of(pid: int) -> int:
-    """The child that runs the job."""
+    """Return the id of the child process that runs the job."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
@@ -115,7 +115,7 @@ def test_a_resumed_job_keeps_the_date_on_which_it_began(tmp_path: Path) -> None:
 def test_a_job_stopped_by_ctrl_c_is_saved_and_resumed(
     run_todobatch: RunTodobatch, tmp_path: Path, times: int
 ) -> None:
-    """Once: the batches in flight are finished and saved. Twice: it ends although a batch hangs."""
+    """The first Ctrl-C saves the batches in flight; the second ends the job though one hangs."""
     (tmp_path / "mine.py").write_text(
         "import pathlib\n"
         "def work(task):\n"
@@ -183,7 +183,7 @@ def test_a_full_disk_is_an_error_that_says_what_is_saved_and_the_job_resumes(
 
 
 def _with_filler(folder: Path) -> Path:
-    """A processor whose aggregate grows with each batch, until the journal has no room for it."""
+    """Write a processor whose aggregate grows with each batch, until it fills the disk."""
     (folder / "mine.py").write_text(
         "import time\n"
         "from todobatch.processors import TaskBatchProcessor\n"

@@ -1,4 +1,4 @@
-"""Jobs and reports cross as JSON, and what is not one is refused with the field named."""
+"""Jobs and reports convert to JSON and back; wrong ones are refused, with the field named."""
 
 import datetime as dt
 import json
@@ -24,7 +24,7 @@ JOB = Job(
 
 
 def report(**changes: Any) -> dict[str, Any]:
-    """A report as JSON, with some fields changed."""
+    """Return a report as JSON, with some fields changed."""
     whole = JobReport(
         executor="threads", workers=2, least_workers=None, gil_enabled=True, gil_came_back=False,
         tasks=3, failed=1, skipped=0, left_out={"note": 1}, wall_s=0.5, cpu_s=1, peak_bytes=10,

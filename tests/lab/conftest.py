@@ -1,4 +1,4 @@
-"""A folder of workloads of one's own, found by every process of a test."""
+"""Fixtures for the lab: workloads that measured processes can import, and interpreters."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def gives_up_the_process(task):
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a module with workloads; it is importable in measured processes."""
+    """Return the name of a module with workloads that measured processes can import."""
     folder = tmp_path / "modules"
     folder.mkdir()
     (folder / "mine.py").write_text(MINE)
@@ -65,5 +65,5 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def interpreters(python314: Interpreter, python314t: Interpreter) -> dict[str, Interpreter]:
-    """Both measured interpreters by label."""
+    """Return both measured interpreters by label."""
     return {"3.14": python314, "3.14t": python314t}

@@ -1,6 +1,7 @@
-"""The document's three processors, and the catalogue."""
+"""The processors `validate`, `process` and `report`, and the catalogue."""
 
 import datetime as dt
+import json
 import pickle
 import random
 from itertools import pairwise
@@ -297,3 +298,11 @@ def test_the_digest_depends_on_position_and_content() -> None:
     assert digest_of(0, [1], {}) != digest_of(1, [1], {})
     assert digest_of(0, [1], {}) != digest_of(0, ["1"], {})
     assert digest_of(0, [{"a": 1, "b": 2}], {}) == digest_of(0, [{"b": 2, "a": 1}], {})
+
+
+def test_groups_with_names_of_thousands_of_digits_are_sorted() -> None:
+    """Python refuses to convert text of more than 4,300 digits to a number."""
+    tasks = [Task("a", projects=("9" * 4301,)), Task("b", projects=("10",))]
+    reporter = TaskReporter(today=TODAY)
+    result = reporter.finish(reporter.process_batch(tasks).partial)
+    assert "9" * 4301 in json.dumps(result)

@@ -1,4 +1,4 @@
-"""The workloads that stress one thing each, and the server of the one that needs a server."""
+"""The workloads that each stress one thing, and the server of `http`."""
 
 import asyncio
 import gc
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from todobatch.lab.interpreters import Interpreter
 
 ROOT = Path(__file__).resolve().parents[2]
-NEW = ["alloc", "hot-object", "native", "payload", "skewed", "http"]
+CHECKED = ["alloc", "hot-object", "native", "payload", "skewed", "http"]
 
 
 # What each stresses -------------------------------------------------------------------------------
@@ -40,7 +40,7 @@ def test_the_docs_list_every_workload_with_what_it_stresses() -> None:
         assert f"| `{info.name}` | {info.stresses} |" in page
 
 
-@pytest.mark.parametrize("workload", NEW)
+@pytest.mark.parametrize("workload", CHECKED)
 def test_a_row_depends_on_its_task_alone(workload: str) -> None:
     tasks = list(generate(300))
     processor = resolve(workload)
@@ -54,7 +54,7 @@ def test_a_row_depends_on_its_task_alone(workload: str) -> None:
     assert workload == "alloc" or len(set(rows)) > 1  # titles of one length, trees of one size
 
 
-@pytest.mark.parametrize("workload", NEW)
+@pytest.mark.parametrize("workload", CHECKED)
 @pytest.mark.parametrize("title", ["", "\ud800 half a pair", "x" * 20_000, "Großmutter"])
 def test_any_title_will_do(workload: str, title: str) -> None:
     result = resolve(workload).process_batch([Task(title)])

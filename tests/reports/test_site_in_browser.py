@@ -1,4 +1,4 @@
-"""The site as a reader meets it: Chromium, a static server, a strict policy for scripts.
+"""The site works in Chromium, from a static server, under a strict policy for scripts.
 
 Without a browser these tests fail and say how to get one; they are never skipped.
 """

@@ -1,4 +1,4 @@
-"""The repository's whole site: the docs with the report, and the docs before there is a report."""
+"""The whole site builds: the docs with the report, and the docs without one."""
 
 import importlib
 import os

@@ -1,4 +1,4 @@
-"""All that runs inside a measured interpreter needs the standard library and psutil only."""
+"""Code that runs inside a measured interpreter imports the standard library and psutil only."""
 
 import subprocess
 from pathlib import Path
@@ -19,7 +19,7 @@ LABS_PACKAGES = ("numpy", "scipy", "pandas", "rich", "typer", "pyperf", "altair"
 
 
 def test_the_child_side_imports_the_standard_library_and_psutil_only() -> None:
-    """The package psutil comes through `todobatch.probe`, pools of other packages in functions."""
+    """Only `todobatch.probe` imports psutil; functions import pools of other packages."""
     wrong = [
         str(found)
         for module in CHILD_SIDE

@@ -1,9 +1,9 @@
 """Every command in the docs is run as it stands there, and every file that they name exists.
 
-A ``console`` block's lines that begin with ``$ `` are commands (a backslash at the end goes on in
-the next line). Each page's commands run in the page's order in one scratch clone of this checkout
-with this environment, and each must end with exit code 0, or with the one that an HTML comment
-before the block names: ``<!-- exit: 2 -->``. A command that is not run has a reason below.
+Lines of a ``console`` block that begin with ``$ `` are commands; a backslash at the end continues
+one. The commands of a page run in order, in one scratch clone of this checkout. Each must end with
+exit code 0, or with the code in an HTML comment before its block: ``<!-- exit: 2 -->``. A command
+that is not run has a reason below.
 """
 
 import os
@@ -57,7 +57,7 @@ class Command:
 
 
 def commands(page: str) -> Iterator[Command]:
-    """The commands of a page's text, in order."""
+    """Return the commands of a page's text, in order."""
     exit_code, in_block, pending = 0, False, ""
     for number, line in enumerate(page.splitlines(), start=1):
         text = line.strip()
@@ -90,7 +90,7 @@ def reason_not_to_run(command: str) -> str | None:
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
-    """A clone of the checkout with its uncommitted changes: what is tested is what is here."""
+    """Make a clone of the checkout, with its uncommitted changes."""
     clone = tmp_path / "todobatch"
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True, stdin=subprocess.DEVNULL)
     listed = subprocess.run(
@@ -180,7 +180,7 @@ MADE_LATER = ("build/", "docs/report/", "report/")
 
 
 def test_every_file_that_the_docs_name_exists() -> None:
-    """In backticks, with a slash in it: from the root, or from the package."""
+    """A file is named in backticks, with a slash, from the root or from the package."""
     missing = [
         f"{names(page)}: {name}"
         for page in PAGES

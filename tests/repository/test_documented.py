@@ -1,4 +1,4 @@
-"""Everything that a user chooses by name has its place in the docs and the examples."""
+"""Everything that users choose by name is in the docs and in the examples."""
 
 from collections.abc import Iterable
 from pathlib import Path

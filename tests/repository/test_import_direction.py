@@ -76,7 +76,7 @@ MODULES = modules()
 
 
 def imports_of(module: str, source: str) -> Iterator[Import]:
-    """Every import of a module's source, relative ones made absolute."""
+    """Yield every import in a module's source, with absolute names."""
     is_package = module in MODULES and MODULES[module].name == "__init__.py"
     package = module if is_package else module.rpartition(".")[0]
 
@@ -100,7 +100,7 @@ def imports_of(module: str, source: str) -> Iterator[Import]:
 
 
 def is_for_types_only(node: ast.AST) -> bool:
-    """``if TYPE_CHECKING:`` never runs, so what it imports is never loaded."""
+    """Return whether a statement is ``if TYPE_CHECKING:``, whose imports are never run."""
     return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
 
 
@@ -109,7 +109,7 @@ def all_imports() -> list[Import]:
 
 
 def room(module: str) -> str:
-    """The room that a module is in: the longest name of one that it begins with."""
+    """Return the room of a module: the longest room name that its name begins with."""
     if module in {"todobatch", "todobatch_reports"}:
         return module
     fitting = [r for r in RANK if r != "todobatch" and f"{module}.".startswith(f"{r}.")]

@@ -1,6 +1,6 @@
-"""What is committed names no package registry's host and no path of the machine it was made on.
+"""Committed files name no host of a package registry, and no path of the developer's machine.
 
-The hosts are asked of the clients (apt, npm, pip): they are not written here either.
+The hosts are those that apt, npm and pip are set to, so they are not written here either.
 """
 
 import re
@@ -27,7 +27,7 @@ A_MACHINE_PATH = re.compile(rf"(?<![A-Za-z0-9_.])/(?:{'|'.join(MACHINE_FOLDERS)}
 
 
 def committed_files() -> dict[str, str]:
-    """Path -> text of each tracked file, and of each that would be added; binary ones left out."""
+    """Return the text of each file that git tracks or would add, by path; no binary files."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -44,7 +44,7 @@ def committed_files() -> dict[str, str]:
 
 
 def registry_hosts() -> set[str]:
-    """Every host that a package client of this machine is set to."""
+    """Return every host that a package client of this machine is set to."""
     said = " ".join(_answer(command) for command in CLIENTS if shutil.which(command[0]))
     return set(A_URLS_HOST.findall(said))
 

@@ -1,4 +1,4 @@
-"""The promise of tests/conftest.py: with ``--no-skips`` a test that did not run is a failure."""
+"""With ``--no-skips``, a test that did not run is a failure."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What users get: the built wheel, installed alone, and the public names it gives."""
+"""The built wheels work when they are installed alone, and have the public names."""
 
 import os
 import subprocess
@@ -53,7 +53,7 @@ assert (report.tasks, report.failed) == (10, 0), report
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Both distributions, built as a release would be: {name: wheel}."""
+    """Build both distributions as a release does, and return their wheels by name."""
     folder = tmp_path_factory.mktemp("wheels")
     for project in (ROOT, ROOT / "reports"):
         subprocess.run(
@@ -70,7 +70,7 @@ def contents(wheel: Path) -> set[str]:
 
 
 def tracked(folder: str) -> set[str]:
-    """The files below a folder that git knows or would add."""
+    """Return the files below a folder that git tracks or would add."""
     return set(
         subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", folder],
@@ -124,7 +124,7 @@ def test_a_worker_needs_the_wheel_and_psutil_only(wheels: dict[str, Path], tmp_p
 
 @pytest.mark.timeout(600)
 def test_installing_the_checkout_with_its_extras_gives_a_working_command(tmp_path: Path) -> None:
-    """README's ``pip install '.[lab,reports]' ./reports``, by uv, which is ten times faster."""
+    """Run README's ``pip install '.[lab,reports]' ./reports`` with uv, which is faster."""
     from uv import find_uv_bin
 
     uv, venv, wanted = find_uv_bin(), tmp_path / "venv", [".[lab,reports]", "./reports"]

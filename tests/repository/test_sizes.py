@@ -1,4 +1,4 @@
-"""The sizes that CONTRIBUTING promises: short modules, short functions, folders that fit in an eye.
+"""Modules and functions are short, and folders have few files.
 
 Ruff holds the complexity of functions (C901) and the number of their statements (PLR0915).
 """
@@ -22,7 +22,7 @@ DATA = ("results", "tests/lab/store/golden", "docs/decisions")
 
 
 def committed() -> list[Path]:
-    """Every file that git tracks and that still exists, relative to the root."""
+    """Return every file that git tracks and that still exists, relative to the root."""
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.splitlines()
@@ -30,7 +30,7 @@ def committed() -> list[Path]:
 
 
 def long_functions(source: str) -> Iterator[tuple[str, int]]:
-    """Name and length of each function over the limit that gives no reason."""
+    """Yield name and length of each function that exceeds the limit without a reason."""
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -1,4 +1,4 @@
-"""Reading bytes as a format, without a file."""
+"""A fixture that reads bytes as a format, without a file."""
 
 import datetime as dt
 import io
@@ -17,7 +17,7 @@ TODAY = dt.date(2026, 11, 24)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one reading gave."""
+    """The tasks and broken records of one reading."""
 
     tasks: list[Task]
     broken: list[BrokenLineError]

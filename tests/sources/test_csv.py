@@ -1,4 +1,4 @@
-"""CSV: the header, quotes, and what is broken."""
+"""CSV is read: the header, quotes, and broken records."""
 
 import datetime as dt
 

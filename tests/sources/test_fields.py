@@ -1,4 +1,4 @@
-"""What every format shares: recurrence, moments, and lines."""
+"""Every format parses recurrences, moments and lines in the same way."""
 
 import pytest
 
@@ -15,6 +15,7 @@ RECURRENCES = {
     "day": "1d", "10 days": "10d", "2wks": "2w", "3 months": "3m", "3mo": "3m", "2q": "6m",
     "quarter": "3m", "2yrs": "2y", "+weekly": "+1w", "P1D": "1d", "P1W": "1w", "p2w": "2w",
     "P1W2D": "9d", "P3M": "3m", "P1Y": "1y", "P1Y6M": "18m", "+P1M": "+1m",
+    "P1Y0M0D": "1y", "P0Y0M7D": "7d", "P0Y3M0W0D": "3m", "P1DT0H0M0S": "1d",
 }  # fmt: skip
 SENSELESS = (
     "", "+", "often", "0d", "P0D", "-1w", "1.5w", "10000d", "4000q", "12hrs", "hourly", "PT12H",
@@ -87,7 +88,7 @@ def test_a_line_that_is_no_text_breaks_alone(
 
 
 @pytest.mark.parametrize("fmt", LINES)
-@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 def test_byte_order_marks_line_ends_and_a_missing_last_one_do_not_matter(
     parse: Parse, fmt: str, end: bytes, mark: bytes

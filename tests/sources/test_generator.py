@@ -1,4 +1,4 @@
-"""The generator: the same tasks everywhere, sound, realistic, streamed."""
+"""The generator makes the same valid tasks everywhere, one at a time."""
 
 import datetime as dt
 import subprocess

@@ -1,4 +1,4 @@
-"""JSON Lines: the keys, and what is broken."""
+"""JSON Lines is read: the keys, and broken records."""
 
 import datetime as dt
 import json

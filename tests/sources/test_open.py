@@ -1,4 +1,4 @@
-"""Opening: which format, what is there, standard input."""
+"""`open_source` chooses the format, checks the path, and reads standard input."""
 
 import io
 import os
@@ -92,7 +92,7 @@ def test_an_error_of_the_disk_while_reading_is_an_input_error(
         def read(self, size: int | None = -1, /) -> bytes:
             raise OSError(5, "Input/output error")
 
-        def readline(self, size: int | None = -1, /) -> bytes:
+        def read1(self, size: int | None = -1, /) -> bytes:
             return self.read(size)
 
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Dying()))

@@ -42,7 +42,7 @@ def write(path: Path, fmt: str, tasks: int) -> None:
 
 
 def peak_of_reading(path: Path, fmt: str) -> tuple[int, int]:
-    """Tasks read, and the peak of traced bytes meanwhile."""
+    """Return the number of tasks read, and the peak of traced memory in bytes."""
     with traced() as peak:
         count = sum(1 for _ in open_source(path, format=fmt).read(lambda e: pytest.fail(str(e))))
         return count, peak()

@@ -1,4 +1,4 @@
-"""Taskwarrior's export: the mapping, the shapes of the array, going on behind what is broken."""
+"""Taskwarrior's export is read: the mapping, layouts of the array, and broken objects."""
 
 import datetime as dt
 import json
@@ -111,6 +111,37 @@ def test_deleted_tasks_and_templates_are_left_out_and_counted(parse: Parse) -> N
     assert outcome.broken == []
 
 
+@pytest.mark.parametrize("priority", ["U", "h", 3, 0.5])
+def test_a_priority_of_the_users_own_is_the_default_and_counted(
+    parse: Parse, priority: object
+) -> None:
+    """Since Taskwarrior 2.4.3, ``uda.priority.values`` may name others than H, M and L."""
+    outcome = parse("taskwarrior", json.dumps([{"description": "a", "priority": priority}]))
+    assert [task.priority for task in outcome.tasks] == [5]
+    assert outcome.skipped == {f"priority {priority!r} of your own": 1}
+
+
+def test_a_blank_project_is_none(parse: Parse) -> None:
+    assert one(parse, project="  ").projects == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Configuration override rc.json.array:on", "TASKRC override: rc", "Using alternate [.task"],
+)
+def test_a_message_before_the_array_is_one_broken_record(parse: Parse, line: str) -> None:
+    outcome = parse("taskwarrior", f"{line}\n{SHAPES['one object a line'](objects(3))}")
+    assert (len(outcome.tasks), outcome.broken_lines) == (3, [1])
+
+
+@pytest.mark.parametrize("end", ["", '"}'])
+def test_an_object_that_is_too_long_is_named_so(parse: Parse, end: str) -> None:
+    long = '{"annotations":[' + '{"description":"note"},' * 20_000 + '{"description":"' + end
+    outcome = parse("taskwarrior", f"[\n{long}]}},\n{json.dumps(objects(1)[0])}\n]")
+    assert outcome.titles == ["task 0"]
+    assert outcome.broken[0].cause == "the object has more than 262,144 characters"
+
+
 SHAPES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "one object a line": lambda items: "[\n" + ",\n".join(map(json.dumps, items)) + "\n]\n",
     "opened on the first line": lambda items: "[" + ",\n".join(map(json.dumps, items)) + "]",
@@ -139,8 +170,7 @@ def test_every_shape_of_the_export_is_read(parse: Parse, shape: str, count: int)
         ({"description": 7}, "the description 7 is not text"),
         ({"description": "a\0b"}, "the control character U+0000"),
         ({"description": "\ud800"}, "an unpaired surrogate"),
-        ({"description": "a", "priority": "Q"}, "the priority 'Q' is not H, M or L"),
-        ({"description": "a", "priority": ["H"]}, "the priority ['H'] is not H, M or L"),
+        ({"description": "a", "priority": ["H"]}, "the priority ['H'] is not text"),
         ({"description": "a", "due": "20260230T120000Z"}, "February 2026 has 28 days"),
         ({"description": "a", "due": "20260101T250000Z"}, "is impossible"),
         ({"description": "a", "due": "soon"}, "the due date 'soon' is not ISO 8601"),

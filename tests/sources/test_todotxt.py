@@ -1,4 +1,4 @@
-"""todo.txt: the mapping, and what is broken."""
+"""todo.txt is read: the mapping, and broken lines."""
 
 import builtins
 import datetime as dt
@@ -113,6 +113,7 @@ def test_a_task_waits_until_its_threshold_has_come(parse: Parse) -> None:
         ("(A) 2026-01-01 +home @phone due:2026-12-01", "the title is empty"),
         ("x 2026-01-01", "the title is empty"),
         ("Pay\x1b[2J the bill", "the control character U+001B"),
+        *((f"left{sign}right", f"U+{ord(sign):04X}") for sign in "\v\f\x1c\x1d\x1e\x1f\x85\x9b"),
     ],
 )
 def test_a_broken_line_is_named_and_the_others_are_read(

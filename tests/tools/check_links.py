@@ -1,7 +1,7 @@
 """Find broken links in a built site: ``python tests/tools/check_links.py SITE``.
 
 Every internal address must lead to a file of the site, and every ``#name`` to an id on its page.
-That covers pages, images, styles and scripts. Addresses on other servers are not asked for.
+That covers pages, images, styles and scripts. Addresses on other servers are not checked.
 """
 
 import sys
@@ -14,7 +14,7 @@ NOT_LINKS = {"canonical", "preconnect", "dns-prefetch"}
 
 
 class Page(HTMLParser):
-    """What one page links to, what it loads, and the ids that a link can lead to."""
+    """The addresses that one page links to or loads, and its ids."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def broken_links(site: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _reason(address: str, page: Path, root: Path | None, pages: Mapping[Path, Page]) -> str:
-    """Why a link is broken, or an empty text."""
+    """Return why a link is broken, or an empty text."""
     where, name = urldefrag(address)
     parts = urlsplit(where)
     if parts.scheme or parts.netloc:

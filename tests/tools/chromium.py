@@ -16,12 +16,12 @@ REMEDY = "run `make chromium`, or install a Chromium and name it in TODOBATCH_CH
 
 
 def find() -> Path | None:
-    """The first browser that answers to ``--version``, or None."""
+    """Return the first browser that answers to ``--version``, or None."""
     return next((path for path in _candidates() if _runs(path)), None)
 
 
 def get() -> Path | None:
-    """Find one, or install one, saying what is done and what did not work."""
+    """Find or install a browser, and print what is done and what failed."""
     if (path := find()) is not None:
         return path
     for command in _installers():

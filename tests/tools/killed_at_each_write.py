@@ -1,9 +1,9 @@
 """Kill a job with a journal at each of its writes in turn. ``killed_at_each_write.py FOLDER``
 
-Each job runs in a forked process that kills itself (SIGKILL) at its n-th step: before or after a
-statement of the journal, an fsync, the output's move into place, or in the middle of writing rows.
-It is then resumed, killed at another step, and resumed to its end. This is repeated for
-every n, until a job comes to its end before step n. One JSON document says what each came to.
+Each job runs in a forked process that kills itself (SIGKILL) at its n-th step. A step is before or
+after a statement of the journal, an fsync or the output's move, or in the middle of writing rows.
+The job is then resumed, killed at another step, and resumed to its end. This is repeated for every
+n, until a job ends before step n. The script prints the outcomes as one JSON document.
 """
 
 import json
@@ -31,7 +31,7 @@ JOB: dict[str, Any] = {
 
 
 def attempt(folder: Path, kill_at: int) -> dict[str, Any]:
-    """Run or resume the job in a process of its own; its events, and how it ended."""
+    """Run or resume the job in a new process; return its events and how it ended."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -50,7 +50,7 @@ def attempt(folder: Path, kill_at: int) -> dict[str, Any]:
 
 
 def patch(kill_at: int) -> None:
-    """From now on, this process is killed at its step number `kill_at`."""
+    """Make this process kill itself at its step number `kill_at`."""
     steps = 0
 
     def step(name: str) -> None:
@@ -61,7 +61,7 @@ def patch(kill_at: int) -> None:
         del name
 
     class Stepped(sqlite3.Connection):
-        """Has a step before each statement, and one after each commit."""
+        """A connection with a step before each statement, and one after each commit."""
 
         def execute(self, *arguments: Any) -> sqlite3.Cursor:
             step("statement")
@@ -99,7 +99,7 @@ def patch(kill_at: int) -> None:
 
 
 def outcome(folder: Path, last: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same for each of them, and nothing else."""
+    """Return the part of a result that must be the same for every job."""
     rows = [json.loads(line) for line in (folder / "out.jsonl").read_text("utf-8").splitlines()]
     rows.sort(key=lambda row: row["task"])
     times = Counter(row["task"] for row in rows)
@@ -112,7 +112,7 @@ def outcome(folder: Path, last: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run all of it in the folder."""
+    """Run all jobs in the folder, and print the outcomes."""
     base = Path(sys.argv[1])
     cases: list[dict[str, Any]] = []
     kill_at = 0  # never: the run that is not interrupted

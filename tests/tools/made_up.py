@@ -117,7 +117,7 @@ def sample(cell: Cell, *, block: int = 0, wall_s: float = 1.0, **changes: Any) -
 
 
 def run_of(walls: Mapping[Cell, Callable[[int], float]], *, blocks: int = 5, **changes: Any) -> Run:
-    """A run in which each cell's wall time is a function of the block."""
+    """Make a run in which each cell's wall time is a function of the block."""
     samples = [
         sample(cell, block=block, wall_s=wall(block), **changes)
         for block in range(blocks)
@@ -127,7 +127,7 @@ def run_of(walls: Mapping[Cell, Callable[[int], float]], *, blocks: int = 5, **c
 
 
 def drifting(seconds: float, wobble: float = 0.0) -> Callable[[int], float]:
-    """A time that drifts by 40 % from block to block, as all do, and wobbles a little by itself."""
+    """Return a time that drifts by 40 % with all others, and varies a little by itself."""
 
     def wall(block: int) -> float:
         drift = 1 + 0.4 * math.sin(block)
@@ -137,12 +137,12 @@ def drifting(seconds: float, wobble: float = 0.0) -> Callable[[int], float]:
 
 
 def with_a_void(samples: list[Sample], why: str) -> list[Sample]:
-    """The same samples, the last one void."""
+    """Return the same samples, with the last one void."""
     return [*samples[:-1], replace(samples[-1], void=why)]
 
 
 def write_run(folder: Path, run_meta: RunMeta, samples: list[Sample]) -> Path:
-    """A run folder on disk."""
+    """Write a run folder, and return its path."""
     with create_run(folder, run_meta) as writer:
         for each in samples:
             writer.append(each)
@@ -196,7 +196,7 @@ def full_meta(
 
 
 def full_samples(of: RunMeta, *, seed: int = 1, noise: float = 0.02) -> list[Sample]:
-    """Every cell in every block; a block as a whole is slow or fast, as on a real machine."""
+    """Make samples of every cell in every block; whole blocks are slow or fast."""
     draw = random.Random(seed)
     samples: list[Sample] = []
     cpus = int(of.machine["cpus_available"])
@@ -240,7 +240,7 @@ def _full_sample(
 
 
 def _parallel(cell: Cell, cpus: int) -> float:
-    """How many workers' worth of work this approach does at once, roughly as real ones do."""
+    """Return an approach's speed-up over sequential, roughly as in real runs."""
     n = min(cell.workers, cpus)
     if KINDS[cell.workload] == "io":
         return cell.workers if cell.executor != "sequential" else 1.0

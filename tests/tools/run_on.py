@@ -1,11 +1,11 @@
 """Run pytest on a measured interpreter: ``python tests/tools/run_on.py 3.14t tests/contract -q``.
 
-Left out by their markers: tests that need the controller, whose libraries are not installed there,
-and those that start interpreters themselves, which is the same wherever they are started from.
+Two kinds of tests are left out by their markers. Some need the controller's libraries, which are
+not installed there. Others start interpreters themselves, so it makes no difference where they run.
 
 The interpreter gets todobatch's own worker environment and, beside it, the pinned test tools of
-requirements/worker-test.txt. Those live in the user's cache folder, in a folder named after what
-they were made from, so that they are installed once: ``run_on.py --prepare 3.14 3.14t``.
+requirements/worker-test.txt. These are installed once, into the cache folder:
+``run_on.py --prepare 3.14 3.14t``.
 """
 
 import hashlib
@@ -24,14 +24,14 @@ REQUIREMENTS = ROOT / "requirements" / "worker-test.txt"
 
 
 def environment(interpreter: interpreters.Interpreter) -> dict[str, str]:
-    """The environment for a child: the worker's own plus the test tools."""
+    """Return the environment of a child: that of a worker, with the test tools."""
     env = interpreters.worker_environment(interpreter)
     paths = [env.get("PYTHONPATH", ""), str(prepare(interpreter))]
     return {**env, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def prepare(interpreter: interpreters.Interpreter) -> Path:
-    """The folder with the test tools for this interpreter; installed when it is not there yet."""
+    """Return the folder with the test tools for this interpreter; install it if it is missing."""
     folder = _folder(interpreter)
     if folder.is_dir():
         return folder

@@ -1,6 +1,6 @@
 """Take pictures of the whole site: ``python tests/tools/screenshots.py site FOLDER``.
 
-Each page below is taken for desktop and phone, light and dark, as a PNG file. ``dashboard.png`` is
+It saves each page for desktop and phone, light and dark, as a PNG file. ``dashboard.png`` is
 the part of the dashboard that the README shows.
 """
 
@@ -51,7 +51,7 @@ def main(site: Path, folder: Path) -> None:
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Suppress the log of the server."""
 
 
 def _take(

@@ -112,7 +112,7 @@ def run(parent: ParentProcess) -> None:
 
 
 def measure(spec: SampleSpec) -> dict[str, Any]:
-    """Take the sample, and return fields of `Sample` and the data that validate it."""
+    """Take the sample. Return fields of `Sample`, and the data by which it is validated."""
     today = dt.date.fromisoformat(spec["today"])
     processor = resolve(spec["workload"], today=today)
     batches = batches_of(spec["source"], spec["batches"], spec["batch_size"], today=today)

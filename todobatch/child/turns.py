@@ -1,8 +1,8 @@
-"""Runs one side of a comparison that measures its sides in turns, in a process of its own.
+"""Runs one of the two sides of a `todobatch versus`, in a process of its own.
 
 A nursery forks the process (`todobatch.child.nursery`). It receives a `SideSpec`, starts its
-workers, warms them up and sends the event `warm`. Then it runs one turn, and sends one event
-`turn`, for each message, until the controller closes the channel.
+workers, warms them up and sends the event `warm`. For each message it then runs one turn and sends
+one event `turn`, until the controller closes the channel.
 """
 
 import datetime as dt

@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from io import TextIOWrapper
 
 from todobatch.errors import (
     EXIT_BUG,
@@ -15,7 +16,8 @@ from todobatch.units import show_text
 
 
 def main() -> None:
-    """Run the command line, and end with the exit code that its error stands for."""
+    """Run the command line, and exit with the code of the error that it raised, if any."""
+    _prepare_streams()
     try:
         app = _load()
         app()
@@ -40,8 +42,27 @@ def _complain(text: str) -> None:
     print(show_text(f"todobatch: {text}"), file=sys.stderr)
 
 
+def _prepare_streams() -> None:
+    """Make standard streams that exist and take any text.
+
+    /dev/null replaces a closed one, so that no other file gets its number. What its encoding lacks
+    is written as backslash escapes.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            stream = open(number, "w" if number else "r", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")
+
+
 def _flushed(code: str | int | None) -> str | int | None:
-    """The exit code, unless what was printed cannot be written."""
+    """Flush standard output. Return the exit code, or that of a failed write."""
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The table of contents: every command, one a line."""
+"""The `todobatch` application: it lists every command, one a line."""
 
 import typer
 

@@ -1,6 +1,7 @@
 """`todobatch bench`: measure which way of running a batch job is fastest on this machine."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 Quick = Annotated[
     bool,
     typer.Option("--quick", rich_help_panel=HOW_LONG,
-                 help="Measure a small choice, within 3 minutes. This is the default."),
+                 help="Measure two workloads within 3 minutes. This is the default."),
 ]  # fmt: skip
 Full = Annotated[
     bool,
@@ -38,16 +39,16 @@ Budget = Annotated[
     float | None,
     typer.Option(
         metavar="SECONDS", rich_help_panel=HOW_LONG, show_default=False,
-        help="Begin no block of samples that would end later. Default: 150 for a quick run, "
-        "3600 with --full, no limit with --blocks, 600 with any other choice of your own.",
+        help="Time limit: a block of samples that would end later is not begun. Default: 150 for a "
+        "quick run, 3600 with --full, no limit with --blocks, else 600.",
     ),
 ]  # fmt: skip
 Target = Annotated[
     str | None,
     typer.Option(
         metavar="PERCENT", rich_help_panel=HOW_LONG, show_default=False,
-        help="Measure a cell until it is decided whether it is fastest, or its ratio to the "
-        "fastest is known to ± this. Default: 2%. With 0, every block has every cell.",
+        help="Stop measuring a cell when it is clearly slower than the fastest, or their ratio is "
+        "known to ± PERCENT. Default: 2%. With 0, every block has every cell.",
     ),
 ]  # fmt: skip
 Blocks = Annotated[
@@ -96,7 +97,7 @@ Output = Annotated[
     Path | None,
     typer.Option(
         "--output", "-o", metavar="FOLDER", rich_help_panel=OUTPUT, show_default=False,
-        help="Make this run folder. Default: results/<time>-<mode>.",
+        help="Write the run to this folder. Default: results/<time>-<mode>.",
     ),
 ]  # fmt: skip
 Resume = Annotated[
@@ -111,6 +112,15 @@ Like = Annotated[
     typer.Option(
         metavar="RUN", rich_help_panel=OUTPUT, show_default=False,
         help="Make a new run with the plan of another one, to compare both.",
+    ),
+]  # fmt: skip
+
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", rich_help_panel=OUTPUT,
+        help="With --resume or --like: execute workloads and interpreters that the run names, "
+        "even if they are not built in or of this machine.",
     ),
 ]  # fmt: skip
 
@@ -132,6 +142,7 @@ def bench(
     output: Output = None,
     resume: Resume = None,
     like: Like = None,
+    trust: Trust = False,
 ) -> None:
     """Measure approaches side by side on real interpreters, and say which is fastest and how sure.
 
@@ -155,21 +166,23 @@ def bench(
         batch_size=batch_size,
     )
     planned = choice != Choice() or bool(input_file or format)
-    _check_plan(planned=planned, output=output, resume=resume, like=like)
-    import_from_current_folder()
+    _check_plan(planned=planned, output=output, resume=resume, like=like, trust=trust)
+    if trust or not (resume or like):
+        import_from_current_folder()
     try:
         with console.Display() as progress:
             if resume is not None:
-                run = lab.resume(resume, progress)
+                run = lab.resume(resume, progress, trust=trust)
             elif like is not None:
-                run = lab.begin_like(like, progress, output=output)
+                run = lab.begin_like(like, progress, output=output, trust=trust)
             else:
                 run = lab.begin(
                     choice, progress, output=output, input_file=input_file, format=format
                 )
     except lab.RunInterrupted as stopped:
         saved = f"Stopped; {stopped.samples} samples are saved."
-        echo(f"{saved} Resume with:\n  todobatch bench --resume {stopped.folder}")
+        command = f"todobatch bench --resume {quote(str(stopped.folder))}"
+        echo(f"{saved} Resume with:\n  {command}{' --trust' * stopped.needs_trust}")
         raise
     echo()
     show.show(run)
@@ -178,20 +191,27 @@ def bench(
 
 
 def _check_plan(
-    *, planned: bool, output: Path | None, resume: Path | None, like: Path | None
+    *, planned: bool, output: Path | None, resume: Path | None, like: Path | None, trust: bool
 ) -> None:
     """Refuse options that contradict the plan of another run."""
     if resume is not None and (planned or output or like):
         raise UsageError(
-            "a resumed run keeps its own plan",
+            "other options were given, but a resumed run keeps its own plan",
             place="--resume",
-            remedy="leave out all other options, or begin a new run without --resume",
+            remedy="leave out all options but --trust, or begin a new run without --resume",
         )
     if like is not None and planned:
         raise UsageError(
-            "the new run has the plan of the other run",
+            "other options were given, but the new run has the plan of the other run",
             place="--like",
-            remedy="leave out all other options except --output, or begin a run without --like",
+            remedy="leave out all options but --output and --trust, or begin a run without --like",
+        )
+
+    if trust and resume is None and like is None:
+        raise UsageError(
+            "it is about the folder of another run",
+            place="--trust",
+            remedy="leave it out: what you name yourself is executed anyway",
         )
 
 

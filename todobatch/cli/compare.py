@@ -1,4 +1,4 @@
-"""`todobatch compare`: what became slower from one run to another, and a gate for CI."""
+"""`todobatch compare`: find what became slower from one run to another, and fail a build."""
 
 import re
 from pathlib import Path
@@ -36,7 +36,7 @@ All = Annotated[
 ]
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Compare although machines, interpreters or workloads differ."),
+    typer.Option("--force", help="Compare even if machines, interpreters or workloads differ."),
 ]
 
 

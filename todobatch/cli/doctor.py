@@ -22,7 +22,9 @@ NoMeasure = Annotated[
 ]
 Strict = Annotated[
     bool,
-    typer.Option("--strict", rich_help_panel=OUTPUT, help="Exit with code 3 after a warning."),
+    typer.Option(
+        "--strict", rich_help_panel=OUTPUT, help="Exit with code 3 if there is a warning."
+    ),
 ]
 
 
@@ -34,8 +36,8 @@ def doctor(
 ) -> None:
     """Find what disturbs measurements on this machine, and how small a difference it can show.
 
-    It reads settings of the kernel and the CPUs, measures how many CPUs two busy threads get, and
-    measures the same thing against itself (an A/A run) to learn the noise.
+    It reads settings of the kernel and the CPUs, and measures how many CPUs two busy threads get.
+    Then it compares a load with itself (an A/A run), which shows the noise.
     """
     if not (math.isfinite(seconds) and seconds > 0):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""`todobatch drill`: break every executor in every way, and count what is lost."""
+"""`todobatch drill`: run every fault on every executor, and count what is lost."""
 
 import sys
 from typing import Annotated

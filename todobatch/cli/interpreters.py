@@ -1,4 +1,4 @@
-"""`todobatch interpreters`: which ones are here, and getting those that are not."""
+"""`todobatch interpreters`: list the interpreters of this machine, and install others."""
 
 import contextlib
 from typing import TYPE_CHECKING, Annotated
@@ -18,11 +18,15 @@ app = typer.Typer(help="List the Python interpreters of this machine, or install
 
 Specs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="SPEC", show_default=False, help="3.14, 3.14t, … Default: these two."),
+    typer.Argument(
+        metavar="SPEC", show_default=False, help="Versions such as 3.13t. Default: 3.14 and 3.14t."
+    ),
 ]
 Optimized = Annotated[
     bool,
-    typer.Option("--optimized", help="Profile-guided and link-time optimised: 15 to 30 minutes."),
+    typer.Option(
+        "--optimized", help="Install an optimised build. Building one takes 15 to 30 minutes."
+    ),
 ]
 FromSource = Annotated[
     bool, typer.Option("--from-source", help="Build from source instead of trying uv first.")

@@ -1,4 +1,4 @@
-"""`todobatch report`: a run folder as a site of plain files."""
+"""`todobatch report`: build a static site from a run folder."""
 
 from pathlib import Path
 from typing import Annotated

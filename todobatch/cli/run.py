@@ -1,4 +1,4 @@
-"""`todobatch run`: one job, one executor, one interpreter."""
+"""`todobatch run`: run one job with one executor on one interpreter."""
 
 import re
 import shutil
@@ -73,6 +73,11 @@ def run(  # long: each option is a parameter, and each a field of the job
     with _standard_input(file, format) as (name, format_name):
         job = Job(
             input=name,
+            input_name=None
+            if file is None
+            else "standard input"
+            if str(file) == "-"
+            else str(file),
             format=format_name,
             generate=generate,
             seed=seed,
@@ -104,7 +109,7 @@ def run(  # long: each option is a parameter, and each a field of the job
 
 
 def _how_many(workers: str) -> tuple[int | None, int]:
-    """The least and the most workers; no least where one number is given."""
+    """Return the least and the most workers; the least is None if one number is given."""
     if found := re.fullmatch(r"(?:(\d+)-)?(-?\d+)", workers.replace(" ", "")):
         return None if found[1] is None else int(found[1]), int(found[2])
     raise UsageError(
@@ -180,10 +185,10 @@ def _run(job: "Job", interpreter: "Interpreter", on_event: "OnEvent") -> "JobRep
 
 
 def _end(report: dict[str, Any], interpreter: "Interpreter") -> None:
-    """End with the exit code that the report stands for."""
+    """Raise an error or `typer.Exit` if the report shows that the run did not go well."""
     if report["gil_came_back"]:
         raise GilCameBackError(
-            "the GIL was off at the start and on at the end, so these figures are not for free "
+            "the GIL was off at the start and on at the end, so these are not figures of free "
             "threads",
             place=f"interpreter {interpreter.spec}",
             remedy="the warning above names the extension module that turned it on: do without it, "
@@ -209,16 +214,18 @@ def _check_input(
 ) -> None:
     if (file is None) == (generate is None):
         raise UsageError(
-            "give either a file of tasks or --generate N" if file is None else
+            "neither a file of tasks nor --generate was given" if file is None else
             "both a file of tasks and --generate were given",
             place="INPUT",
-            remedy="for example: todobatch run examples/todo.txt",
+            remedy="give one of them, for example: todobatch run examples/todo.txt",
         )  # fmt: skip
     if generate is not None and generate < 1:
-        raise UsageError(f"{generate} tasks", place="--generate", remedy="give 1 or more")
+        raise UsageError(
+            f"cannot generate {generate} tasks", place="--generate", remedy="give 1 or more"
+        )
     if batch_size is not None and not 1 <= batch_size <= MOST_TASKS_A_BATCH:
         raise UsageError(
-            f"{batch_size} tasks a batch",
+            f"a batch cannot have {batch_size} tasks",
             place="--batch-size",
             remedy=f"give a number from 1 to {MOST_TASKS_A_BATCH:,}",
         )

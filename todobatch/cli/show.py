@@ -1,4 +1,4 @@
-"""`todobatch show`: a run folder as a table and a verdict."""
+"""`todobatch show`: show a run as tables and verdicts."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`todobatch versus`: is B faster than A? Two workloads or two approaches, measured by turns."""
+"""`todobatch versus`: find out whether B is faster than A, by processes that take turns."""
 
 import json
 import random
@@ -53,14 +53,14 @@ Budget = Annotated[
     float,
     typer.Option(
         metavar="SECONDS", rich_help_panel=HOW_LONG,
-        help="Begin no block that would end later, except the first.",
+        help="Time limit: a block that would end later is not begun, except the first.",
     ),
 ]  # fmt: skip
 Target = Annotated[
     str,
     typer.Option(
         metavar="PERCENT", rich_help_panel=HOW_LONG,
-        help="Stop without a decision when the ratio is known to ± this.",
+        help="Stop without a verdict when the ratio is known to ± PERCENT.",
     ),
 ]  # fmt: skip
 Format = Annotated[
@@ -85,12 +85,12 @@ def versus(
 ) -> None:
     """Find out whether B is faster than A, within seconds if they differ by a few percent.
 
-    Both run in fresh processes and take turns of some milliseconds until it is decided.
+    Both run in fresh processes, in turns of some milliseconds, until the verdict is clear.
     """
     gate = None if fail_on_slower is None else share_of(fail_on_slower, "--fail-on-slower")
     if not budget > 0:
         raise UsageError(
-            f"a budget of {budget} s", place="--budget", remedy="give more than 0 seconds"
+            f"{budget} s is not a valid budget", place="--budget", remedy="give more than 0 seconds"
         )
 
     import statistics  # noqa: F401 - with ours, before a user's module of that name is found
@@ -132,7 +132,7 @@ def versus(
 
 
 def _run(prepared: "Versus", progress: "Progress") -> "Difference":
-    """Run it and show progress; Ctrl-C prints what was known by then."""
+    """Run the comparison and show progress; Ctrl-C prints what is known by then."""
     from todobatch.cli.views import versus as view
 
     seen: list[Difference] = []
@@ -151,11 +151,11 @@ def _run(prepared: "Versus", progress: "Progress") -> "Difference":
 
 
 def _two(text: str, option: str) -> tuple[str, str]:
-    """One name for both sides or one for each. Raises UsageError."""
+    """Return the names for A and B, given one for both or one for each. Raises UsageError."""
     found = names(text, option) or ()
     if len(found) not in {1, 2}:
         raise UsageError(
-            f"{text!r} names {len(found)}",
+            f"{text!r} has {len(found)} values for two sides",
             place=option,
             remedy="give one for both sides, or A's and B's with a comma",
         )

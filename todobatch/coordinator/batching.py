@@ -43,7 +43,7 @@ def _checked(batches: Iterator[Any]) -> Iterator[Batch]:
     seen = Ranges()
     for batch in batches:
         if not isinstance(batch, Batch):
-            raise _not_batches(f"{type(batch).__name__} came after batches")
+            raise _not_batches(f"an item of type {type(batch).__name__} came after batches")
         if not isinstance(batch.index, int) or batch.index < 0:
             raise _not_batches(f"a batch has the index {batch.index!r}")
         try:

@@ -347,7 +347,7 @@ class _Pump:
 def run_batch_processing_system(
     num_processors: int, tasks_per_batch: int
 ) -> tuple[list[ProcessingResult], Seconds]:
-    """Run `num_processors` threads with a batch each of the source document's load.
+    """Run `num_processors` threads with a batch each of the workload `example8`.
 
     Prints whether the GIL is off. Processors and batches are made before the clock starts. Returns
     the results in the order in which they came in, and the wall time in seconds.

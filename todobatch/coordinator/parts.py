@@ -59,7 +59,7 @@ class PartSizes:
         return min(max(size, 1), left)
 
     def count(self) -> None:
-        """Count a part that was made."""
+        """Count a part that was made before the first result came in."""
         self._unmeasured += self._task_s is None
 
     def learn(self, result: ProcessingResult) -> None:

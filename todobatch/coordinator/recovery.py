@@ -47,7 +47,7 @@ _Key: TypeAlias = int | tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The final result of a batch, with what it took to get it."""
+    """The final result of a batch, with the retries and replaced workers that it took."""
 
     batch: Batch
     result: ProcessingResult
@@ -81,7 +81,7 @@ class _Flight:
         self.batch = batch
         self.case = case
         self.halved = halved
-        """Half of a batch that broke: it is split on at once when it breaks."""
+        """Whether this is half of a broken batch; it is split again at once when it breaks."""
         self.runs = 0
         self.since = 0.0
 
@@ -175,7 +175,7 @@ class Feed:
     def settle(self, result: ProcessingResult) -> Settled | None:
         """Return the final result of a batch, or None when more of it is to be run.
 
-        Raises MeasurementError for a batch that is not in flight, because it would count twice.
+        Raises MeasurementError for a batch that is not in flight: its tasks would count twice.
         """
         self.progress_at = perf_counter()
         key = result.batch if result.part is None else (result.batch, result.part)

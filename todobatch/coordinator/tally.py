@@ -66,7 +66,7 @@ class Tally:
         return {
             **{name: getattr(self, name) for name in _COUNTS},
             "digest": self._digest(),
-            "result": MappingProxyType(self._processor.finish(self._partial or {})),
+            "result": MappingProxyType(self._finish()),
             "failures": tuple(self._failures),
             "errors": tuple(self._errors),
             "set_aside_tasks": tuple(self._set_aside),
@@ -110,6 +110,17 @@ class Tally:
         self._failures = [TaskFailure(**failure) for failure in state["failures"]]
         self._set_aside = [TaskFailure(**failure) for failure in state["set_aside_tasks"]]
         self._errors = list(state["errors"])
+
+    def _finish(self) -> dict[str, Any]:
+        try:
+            return dict(self._processor.finish(self._partial or {}))
+        except Exception as error:
+            raise UsageError(
+                f"`finish` failed after all batches were done: {describe_exception(error)}",
+                place=f"processor {self._processor.processor_id}",
+                remedy="`finish` must accept any aggregate that `summarise` and `merge` return, "
+                "and an empty one",
+            ) from error
 
     def _digest(self) -> str:
         return "" if self.digest is None else f"{self.digest:064x}"

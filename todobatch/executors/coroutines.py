@@ -21,7 +21,7 @@ from todobatch.units import Seconds
 
 
 class Coroutines(Executor):
-    """Coroutines in one event loop; they help only where the work waits by awaiting."""
+    """Coroutines in one event loop; they help only work that awaits."""
 
     name = "coroutines"
     no_deadline = "a batch that blocks the event loop cannot be stopped"

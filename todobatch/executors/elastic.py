@@ -69,7 +69,10 @@ class Sizer:
         self._hold = self._wait = 0
 
     def window(self, rate: float) -> int:
-        """Return the size for the next window; `rate` is the last window's tasks a second."""
+        """Return how many workers may work in the next window of time.
+
+        `rate` is the number of tasks a second in the last window.
+        """
         if self._settling:
             self._settling = False
         elif self._from is None and self._wait:
@@ -81,7 +84,7 @@ class Sizer:
         return self.size
 
     def stalled(self) -> int:
-        """Return a larger size; called when no batch came back for `STALL_S`."""
+        """Return a larger size; called when no batch came back for `STALL_S` seconds."""
         self._from = None
         self.size = min(self.size + max(1, self.size // 2), self._most)
         self._settling = True

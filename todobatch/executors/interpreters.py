@@ -94,7 +94,7 @@ class Interpreters(Executor):
 
 
 class _Interpreter(Host):
-    """A subinterpreter, the thread that runs it, its socket and its page."""
+    """A subinterpreter, its thread, its socket, and the memory that it shares with the caller."""
 
     def __init__(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> None:
         self._error = "ended"

@@ -89,7 +89,7 @@ class Processes(Executor):
 
 
 class _Process(Host):
-    """A worker process, its socket, and the file of its page."""
+    """A worker process, its socket, and the file that holds its page of shared memory."""
 
     def __init__(
         self, context: BaseContext, processor: bytes, cpu: int | None, *, keep_rows: bool

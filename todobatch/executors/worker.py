@@ -92,7 +92,7 @@ class Worker:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    """Whether the error is a Ctrl-C for the caller; only the main thread receives those."""
+    """Return whether the error must reach the caller, such as a Ctrl-C in the main thread."""
     return (
         isinstance(error, KeyboardInterrupt | GeneratorExit)
         and threading.current_thread() is threading.main_thread()

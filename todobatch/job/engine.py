@@ -193,7 +193,7 @@ class Engine:
             broken = f" ({self._skipped} broken records)" if self._skipped else ""
             raise EmptyInputError(
                 f"the input contains no task{broken}",
-                place=self._job.input or "`generate`",
+                place=self._source.file if self._source else "`generate`",
                 remedy="give a file with at least one task, or name its `format`",
             )
 
@@ -237,7 +237,9 @@ class Engine:
         if job.input is None:
             assert job.generate is not None
             return generate(job.generate, seed=job.seed, today=self._today)
-        self._source = open_source(Path(job.input), format=job.format, today=self._today)
+        self._source = open_source(
+            Path(job.input), format=job.format, today=self._today, name=job.input_name
+        )
         return self._source.read(self._skip)
 
     def _skip(self, broken: BrokenLineError) -> None:

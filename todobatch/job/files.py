@@ -45,7 +45,8 @@ def open_costs(job: Job) -> "Costs | None":
 
     used = {"input": job.input, "output": job.output, "journal": job.journal}
     _refuse_shared("costs", job.costs, used)
-    return Costs(job.costs, batch_size=job.tasks_a_batch)
+    path = Path(job.costs).resolve()  # a task may change the working folder
+    return Costs(path, batch_size=job.tasks_a_batch)
 
 
 def _refuse_shared(parameter: str, name: str, used: dict[str, str | None]) -> None:
@@ -78,6 +79,6 @@ def _identity(job: Job) -> dict[str, Json]:
             f"cannot be read: {error.strerror}", place=str(path), remedy="check the path"
         ) from error
     return about | {
-        "input": str(path), "input's bytes": size, "input's sha256": digest,
+        "input": job.input_name or str(path), "input's bytes": size, "input's sha256": digest,
         "format": open_source(path, format=job.format).name,
     }  # fmt: skip

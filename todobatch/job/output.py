@@ -86,7 +86,7 @@ class RowFile:
         except FileNotFoundError as error:
             if mark is None:
                 raise self._cannot(error) from error
-            raise self._other_rows("it is gone") from error
+            raise self._other_rows("the file is missing") from error
         except OSError as error:
             raise self._cannot(error) from error
 
@@ -175,7 +175,7 @@ class RowFile:
                 if self._journal is None:
                     self._owner.unlink(missing_ok=True)
                 elif not self._placed:
-                    self._owner.write_text(str(self._journal.path.resolve()), "utf-8")
+                    self._owner.write_bytes(os.fsencode(self._journal.path.resolve()))
                 if fresh:
                     file.truncate()
             except BaseException:
@@ -186,7 +186,7 @@ class RowFile:
     def _refuse_foreign_rows(self) -> None:
         """Refuse to overwrite rows that belong to another journal."""
         try:
-            owner = Path(self._owner.read_text("utf-8"))
+            owner = Path(os.fsdecode(self._owner.read_bytes()))
             holds = self._part.stat().st_size > 0 and owner.is_file()
         except (OSError, ValueError):
             return
@@ -213,16 +213,16 @@ class RowFile:
         self._file.seek(max(self._bytes - TAIL_BYTES, 0))
         self._tail = self._file.read(min(self._bytes, TAIL_BYTES))
         if size < self._bytes or hashlib.sha256(self._tail).hexdigest() != mark["tail"]:
-            raise self._other_rows("it holds something else")
+            raise self._other_rows("its content differs")
         if self._placed and size != self._bytes:
-            raise self._other_rows("it holds more")
+            raise self._other_rows("it has further rows")
         if size > self._bytes:
             self._file.truncate(self._bytes)
         self._file.seek(self._bytes)
 
     def _other_rows(self, cause: str) -> StoreError:
         return StoreError(
-            f"it does not hold the rows that the journal knows: {cause}",
+            f"it does not hold the rows that the journal saved: {cause}",
             place=str(self.path if self._placed else self._part),
             remedy="put the file back; or remove the journal, to run the whole job again",
         )

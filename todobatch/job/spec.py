@@ -30,6 +30,8 @@ class Job:
 
     input: str | None = None
     """The path of a file of tasks."""
+    input_name: str | None = None
+    """The name of the input in errors, if it is not its path."""
     format: str | None = None
     """The format of the input file, if its name does not show it."""
     generate: int | None = None

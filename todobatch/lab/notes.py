@@ -60,7 +60,7 @@ def notes(run: Run, workloads: Collection[str]) -> Iterator[Note]:
 
 
 def _doubts(run: Run, samples: Sequence[Sample]) -> Iterator[Note]:
-    """Which targets were not reached, and how much of the time was measured."""
+    """Yield which targets were not reached, and how much of the time was measured."""
     target = run.meta.plan.target
     for workload in dict.fromkeys(each.workload for each in samples):
         open_cells = len(undecided(run, workload, target)) - 1 if target else 0
@@ -68,17 +68,17 @@ def _doubts(run: Run, samples: Sequence[Sample]) -> Iterator[Note]:
             yield Note(
                 "inconclusive",
                 f"{workload}: {open_cells} cells are inconclusive: neither separated from the "
-                f"first nor known to ± {show_percent(target)}. A larger --budget may decide it.",
+                f"fastest nor known to ± {show_percent(target)}. A larger --budget may decide it.",
             )
     lived = sum(each.process_s for each in samples)
     timed = sum(each.wall_s + each.pool_start_s for each in samples if not each.void)
     if lived:
-        text = f"{show_percent(timed / lived)} of the time of all samples was timed."
+        text = f"Of the time that all samples took, {show_percent(timed / lived)} was timed."
         yield Note("timed", text)
 
 
 def _warnings(run: Run, *, but: str = "") -> Iterator[Note]:
-    """The warnings of doctor when the run began; older runs have none."""
+    """Yield the warnings that doctor had when the run began; older runs have none."""
     for each in run.meta.doctor:
         if each.get("severity") == "warning" and each.get("name") != but:
             yield Note("doctor", f"Doctor: {each.get('name')}: {each.get('seen')}")
@@ -102,6 +102,6 @@ def _short(sample: Sample) -> str:
 
 
 def _load_before(run: Run) -> float:
-    """The load average of the minute before the run; 0 where it is unknown."""
+    """Return the load average of the minute before the run; 0 if it is unknown."""
     load = run.meta.machine.get("load") or [0.0]
     return float(load[0])

@@ -206,7 +206,7 @@ def digest_of(index: int, rows: Sequence[Json], partial: Mapping[str, Any]) -> i
     deeply.
 
     Long texts are replaced by their own hashes, because writing them as JSON takes five times as
-    long as hashing them. Rows are treated so only if all are texts and the first is long.
+    long as hashing them. Rows are only replaced if all are texts and the first is long.
     """
     if rows and _is_long(rows[0]) and {*map(type, rows)} == {str}:
         rows = [_hash(str(row)) for row in rows]

@@ -94,4 +94,6 @@ def _without_list(partial: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_number_or_name(item: tuple[str, Any]) -> tuple[int, str]:
-    return (int(item[0]) if item[0].isdecimal() else 0, item[0])
+    name = item[0]
+    is_number = name.isdecimal() and len(name) <= 18  # Python limits the digits of a number
+    return (int(name) if is_number else 0, name)

@@ -310,7 +310,7 @@ class FunctionProcessor(TaskBatchProcessor):
         return await result if self._awaits else result  # type: ignore[no-any-return]
 
     def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> Mapping[str, Json]:
-        """Count the rows, and those that are true if some are booleans."""
+        """Count the rows; if some are booleans, also count those that are true."""
         del tasks
         booleans = [row for row in rows if isinstance(row, bool)]
         counts: dict[str, Json] = {"rows": len(rows)}

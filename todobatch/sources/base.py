@@ -2,7 +2,10 @@
 
 import codecs
 import datetime as dt
+import io
+import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO, TypeAlias
 
@@ -13,7 +16,9 @@ from todobatch.sources.fields import LONGEST_LINE, FieldError
 OnBroken: TypeAlias = Callable[[BrokenLineError], None]
 """A function that is called with each broken record; reading continues unless it raises."""
 
-_UTF8_REMEDY = "save the file as UTF-8"
+UTF8_REMEDY = "save the file as UTF-8"
+BAD_BYTE = re.compile("[\udc80-\udcff]")
+"""A byte that is not UTF-8, as the error handler surrogateescape shows it."""
 _MOST_NAMES = 100  # count at most this many kinds, because a file may have any number of keys
 
 
@@ -60,18 +65,38 @@ class Input:
         except OSError as error:
             raise self._failed(error) from error
 
-    def readline(self, limit: int) -> bytes:
-        """Read a line with its line end, but at most `limit` bytes."""
+    def lines(self, limit: int) -> Iterator[str]:
+        """Yield each line in pieces of at most `limit` characters, with a newline as its end.
+
+        LF, CRLF and CR each end a line. A byte that is not UTF-8 becomes a surrogate. Raises
+        InputError for UTF-16.
+        """
+        text = io.TextIOWrapper(self._stream, "utf-8-sig", errors="surrogateescape", newline=None)
         try:
-            return self._stream.readline(limit)
-        except OSError as error:
-            raise self._failed(error) from error
+            first = True
+            while True:
+                try:
+                    line = text.readline(limit)
+                except OSError as error:
+                    raise self._failed(error) from error
+                if first and line.startswith(("\udcff\udcfe", "\udcfe\udcff")):
+                    raise self._utf16()
+                if not line:
+                    return
+                first = False
+                yield line
+        finally:
+            with suppress(ValueError):  # the stream is closed already
+                text.detach()  # otherwise it would close the stream
 
     def start(self, first: bytes) -> bytes:
         """Remove UTF-8's byte order mark from the first bytes. Raises InputError for UTF-16."""
         if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise InputError("the file is UTF-16, not UTF-8", place=self._file, remedy=_UTF8_REMEDY)
+            raise self._utf16()
         return first.removeprefix(codecs.BOM_UTF8)
+
+    def _utf16(self) -> InputError:
+        return InputError("the file is UTF-16, not UTF-8", place=self._file, remedy=UTF8_REMEDY)
 
     def _failed(self, error: OSError) -> InputError:
         return InputError(
@@ -86,52 +111,29 @@ Reader: TypeAlias = Callable[[Input, Reading], Iterator[Task]]
 
 
 def read_lines(source: Input, reading: Reading) -> Iterator[tuple[int, str]]:
-    """Yield the number (from 1) and the text of each line; LF and CRLF both end a line.
+    """Yield the number (from 1) and the text of each line; LF, CRLF and CR each end a line.
 
     A line that is not UTF-8, holds a NUL byte or has more than `LONGEST_LINE` characters is
     reported as broken. Memory never holds more than one line of at most that length.
     """
-    # UTF-8 has at most 4 bytes a character; its byte order mark has 3, and CRLF 2.
-    limit = 4 * LONGEST_LINE + 3 + 2
-    number = 0
-    while raw := source.readline(limit):
-        number += 1
-        is_cut = len(raw) == limit and not raw.endswith(b"\n")
-        if number == 1:
-            raw = source.start(raw)
-        if is_cut:
-            _skip_rest(source, limit)
-            reading.broken(number, _too_long(), _LONG_REMEDY)
+    limit = LONGEST_LINE + 1  # with its line end
+    number, is_rest = 0, False
+    for line in source.lines(limit):
+        was_rest, is_rest = is_rest, len(line) == limit and not line.endswith("\n")
+        if was_rest:
             continue
-        text = _decode(raw, number, reading)
-        if text is not None:
-            yield number, text
+        number += 1
+        if is_rest:
+            cause = f"the line has more than {LONGEST_LINE:,} characters"
+            reading.broken(number, cause, _LONG_REMEDY)
+        elif not line.isascii() and (bad := BAD_BYTE.search(line)):
+            before = len(line[: bad.start()].encode(errors="surrogateescape"))
+            cause = f"byte {before + 1} of the line (0x{ord(bad[0]) - 0xDC00:02x}) is not UTF-8"
+            reading.broken(number, cause, UTF8_REMEDY)
+        elif "\0" in line:
+            reading.broken(number, "the line holds a NUL byte", _LONG_REMEDY)
+        else:
+            yield number, line.removesuffix("\n")
 
 
 _LONG_REMEDY = "check that the file is text with one task a line"
-
-
-def _too_long() -> str:
-    return f"the line has more than {LONGEST_LINE:,} characters"
-
-
-def _skip_rest(source: Input, limit: int) -> None:
-    while (more := source.readline(limit)) and not more.endswith(b"\n"):
-        pass
-
-
-def _decode(raw: bytes, number: int, reading: Reading) -> str | None:
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        cause = f"byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not UTF-8"
-        reading.broken(number, cause, _UTF8_REMEDY)
-        return None
-    text = text.removesuffix("\n").removesuffix("\r")
-    if len(text) > LONGEST_LINE:
-        reading.broken(number, _too_long(), _LONG_REMEDY)
-    elif "\0" in text:
-        reading.broken(number, "the line holds a NUL byte", _LONG_REMEDY)
-    else:
-        return text
-    return None

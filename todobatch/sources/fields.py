@@ -31,36 +31,43 @@ def show(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-# C0 without tab and newline, and DEL: a terminal would execute them.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# C0 without tab and newline, DEL and C1: a terminal would execute them.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def parse_title(text: str) -> str:
-    """Return the title without blanks around it. Raises FieldError if it is empty or too long."""
+    """Strip a title of whitespace. Raises FieldError if it is empty, too long or not printable."""
     title = parse_text(text, "title")
     if not title:
         raise FieldError("the title is empty", "give the task a title")
     if len(title) > LONGEST_LINE:
-        raise FieldError(f"the title has {len(title):,} characters, above {LONGEST_LINE:,}")
+        raise FieldError(
+            f"the title has {len(title):,} characters, above {LONGEST_LINE:,}", "shorten the title"
+        )
     return title
 
 
 def parse_text(text: str, what: str) -> str:
-    """Return a text without blanks around it. Raises FieldError if it cannot be printed."""
+    """Strip a text of whitespace. Raises FieldError if it is not printable."""
     control = _CONTROL.search(text)
     if control:
-        raise FieldError(f"the {what} holds the control character U+{ord(control[0]):04X}")
+        raise FieldError(
+            f"the {what} holds the control character U+{ord(control[0]):04X}",
+            "remove the character",
+        )
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
             code = ord(text[error.start])
-            raise FieldError(f"the {what} holds an unpaired surrogate (U+{code:04X})") from None
+            raise FieldError(
+                f"the {what} holds an unpaired surrogate (U+{code:04X})", "remove the character"
+            ) from None
     return text.strip()
 
 
 def parse_words(text: str, what: str) -> tuple[str, ...]:
-    """Split a text at blanks and ';' into words."""
+    """Split a text at whitespace and ';' into words."""
     return tuple(parse_text(text, what).replace(";", " ").split())
 
 
@@ -187,7 +194,10 @@ _UNITS = {
     **dict.fromkeys(("y", "yr", "yrs", "year", "years"), (1, "y")),
 }
 _COUNTED = re.compile(r"([0-9]{0,6}) ?([a-z]+)")
-_ISO = re.compile(r"p(?:([0-9]{1,6})y)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})w)?(?:([0-9]{1,6})d)?")
+_ISO = re.compile(
+    r"p(?:([0-9]{1,6})y)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})w)?(?:([0-9]{1,6})d)?"
+    r"(?:t(?:0+h)?(?:0+m)?(?:0+s)?)?"  # Taskwarrior may write a time of zero
+)
 _RECURRENCE_REMEDY = "write it as 3d, 5b (business days), 1w, 2m or 1y, with '+' from the due date"
 _MOST = 9999
 
@@ -229,6 +239,8 @@ def _iso(plain: str) -> str | None:
     years, months, weeks, days = (int(part or 0) for part in match.groups())
     if (years or months) and (weeks or days):
         return None
-    if match[3] or match[4]:
-        return f"{7 * weeks + days}d" if match[4] else f"{weeks}w"
-    return f"{12 * years + months}m" if match[2] else f"{years}y"
+    if days:
+        return f"{7 * weeks + days}d"
+    if weeks:
+        return f"{weeks}w"
+    return f"{12 * years + months}m" if months else f"{years}y"

@@ -63,13 +63,13 @@ def _date(given: Mapping[str, object], name: str) -> dt.date | None:
 
 
 def _words(value: object, what: str) -> tuple[str, ...]:
-    """Split a text at blanks and ';'; the items of a list are kept whole."""
+    """Split a text at whitespace and ';'; the items of a list are kept whole."""
     if isinstance(value, str):
         return parse_words(value, what)
     if not isinstance(value, list | tuple):
         raise FieldError(
-            f"{what} is {show(value)}, which is not a list of texts",
-            f"give {what} as a list of texts",
+            f"{what} is {show(value)}, which is not a list of strings",
+            f"give {what} as a list of strings",
         )
     words = (parse_text(_text(item, f"item of {what}"), what) for item in value)
     return tuple(word for word in words if word)

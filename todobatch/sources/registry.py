@@ -46,8 +46,12 @@ class Source:
     Broken records are reported, not counted.
     """
 
-    def __init__(self, path: Path, fmt: Format, today: dt.date | None) -> None:
+    def __init__(
+        self, path: Path, fmt: Format, today: dt.date | None, name: str | None = None
+    ) -> None:
         self._path = path
+        self.file = name or ("standard input" if _is_stdin(path) else str(path))
+        """The name of the input in errors."""
         self._format = fmt
         self._today = today
         self.skipped: dict[str, int] = {}
@@ -56,11 +60,6 @@ class Source:
     def name(self) -> str:
         """The name of the format, a key of `FORMATS`."""
         return self._format.name
-
-    @property
-    def file(self) -> str:
-        """The name of the input in errors: its path, or ``standard input``."""
-        return "standard input" if _is_stdin(self._path) else str(self._path)
 
     def read(self, on_broken: OnBroken) -> Iterator[Task]:
         """Yield the tasks one at a time; memory never holds the whole input.
@@ -88,19 +87,22 @@ def open_source(
     *,
     format: str | None = None,  # noqa: A002 - the option's name
     today: dt.date | None = None,
+    name: str | None = None,
 ) -> Source:
     """Open the input at `path`, or standard input for ``-``.
 
     `format` is a key of `FORMATS`; by default the ending of the path decides. A task that waits for
-    a later date than `today` is waiting; the default is the day of reading. Raises
-    UnknownFormatError when the format is unknown, and InputError when the file does not exist, is a
-    folder or may not be read.
+    a later date than `today` is waiting; the default is the day of reading. `name` is the name of
+    the input in errors, by default its path.
+
+    Raises UnknownFormatError when the format is unknown, and InputError when the file does not
+    exist, is a folder or may not be read.
     """
     path = Path(path)
     fmt = _format_of(path, format)
     if not _is_stdin(path):
         _check(path)
-    return Source(path, fmt, today)
+    return Source(path, fmt, today, name)
 
 
 def _is_stdin(path: Path) -> bool:
@@ -118,7 +120,7 @@ def _format_of(path: Path, name: str | None) -> Format:
             return fmt
     if _is_stdin(path):
         raise UnknownFormatError(
-            "standard input does not say its format", place="-", remedy=_formats()
+            "the format of standard input is unknown", place="-", remedy=_formats()
         )
     cause = f"no format has the ending {ending!r}" if ending else "the file's name has no ending"
     raise UnknownFormatError(cause, place=str(path), remedy=_formats())

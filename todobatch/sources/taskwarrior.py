@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from todobatch.model import DEFAULT_PRIORITY, Task
-from todobatch.sources.base import Input, Reading
+from todobatch.sources.base import BAD_BYTE, UTF8_REMEDY, Input, Reading
 from todobatch.sources.fields import (
     FieldError,
     parse_moment,
@@ -38,31 +38,31 @@ def read(source: Input, reading: Reading) -> Iterator[Task]:
             reading.skip(left_out)
             continue
         try:
-            task = _task(values, reading.today)
+            task = _task(values, reading)
         except FieldError as error:
             reading.broken_field(line, error)
         else:
             yield task
 
 
-def _task(values: dict[str, Any], today: dt.date) -> Task:
+def _task(values: dict[str, Any], reading: Reading) -> Task:
     title = _text(values, "description")
     if title is None:
         raise FieldError(
             "there is no description",
-            f"{_REMEDY}; for files with Task's own names use the format jsonl or csv",
+            f"{_REMEDY}; if the key is named title, use the format jsonl",
         )
-    project = _text(values, "project")
+    project = parse_text(_text(values, "project") or "", "project")
     recurrence = _text(values, "recur")
-    status = _status(values, today)
+    status = _status(values, reading.today)
     return Task(
         title=parse_title(title),
-        priority=_priority(values.get("priority")),
+        priority=_priority(values.get("priority"), reading),
         done=status == "completed",
         due=_day(values, "due"),
         created=_day(values, "entry"),
         completed=_day(values, "end"),
-        projects=(parse_text(project, "project"),) if project else (),
+        projects=(project,) if project else (),
         contexts=_tags(values.get("tags")),
         # Taskwarrior counts from the due date, whenever the task was finished.
         recurrence=f"+{parse_recurrence(recurrence)}" if recurrence else None,
@@ -95,12 +95,15 @@ def _status(values: dict[str, Any], today: dt.date) -> str:
     return "waiting" if wait > today else "pending"
 
 
-def _priority(value: object) -> int:
+def _priority(value: object, reading: Reading) -> int:
+    """Return the priority as a number; one that the user defined himself counts as none."""
     if value is None or value == "":
         return DEFAULT_PRIORITY
-    if not isinstance(value, str) or value not in PRIORITIES:
-        raise FieldError(f"the priority {show(value)} is not H, M or L", "give H, M or L")
-    return PRIORITIES[value]
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise FieldError(f"the priority {show(value)} is not text", "give H, M or L")
+    if value not in PRIORITIES:
+        reading.skip(f"priority {show(value)} of your own")
+    return PRIORITIES.get(str(value), DEFAULT_PRIORITY)
 
 
 def _tags(value: object) -> tuple[str, ...]:
@@ -108,7 +111,8 @@ def _tags(value: object) -> tuple[str, ...]:
         return ()
     if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
         raise FieldError(
-            f"tags is {show(value)}, which is not a list of texts", "give tags as a list of texts"
+            f"tags is {show(value)}, which is not a list of strings",
+            "give tags as a list of strings",
         )
     return tuple(tag for tag in (parse_text(tag, "tag") for tag in value) if tag)
 
@@ -159,9 +163,14 @@ class _Objects:
                 values, end = self._decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 # The object may be incomplete: read more text and try again.
-                if len(self._text) - self._at < _LONGEST_OBJECT and self._more():
+                is_long = len(self._text) - self._at >= _LONGEST_OBJECT
+                if not is_long and self._more():
                     continue
-                self._broken(f"not JSON: {error.msg}")
+                is_cut = error.pos >= len(self._text) or error.msg.startswith("Unterminated")
+                if is_long and is_cut:
+                    self._broken(f"the object has more than {_LONGEST_OBJECT:,} characters")
+                else:
+                    self._broken(f"not JSON: {error.msg}")
                 return None
             except ValueError as error:  # a number of thousands of digits
                 self._broken(f"not usable JSON: {error}")
@@ -172,10 +181,10 @@ class _Objects:
             break
         line, raw = self._line, self._text[self._at : end]
         self._advance(end)
-        bad_byte = None if raw.isascii() else _BAD_BYTE.search(raw)
+        bad_byte = None if raw.isascii() else BAD_BYTE.search(raw)
         if bad_byte is not None:
             cause = f"byte 0x{ord(bad_byte[0]) - 0xDC00:02x} is not UTF-8"
-            self._reading.broken(line, cause, "save the file as UTF-8")
+            self._reading.broken(line, cause, UTF8_REMEDY)
             return None
         assert isinstance(values, dict)
         return values
@@ -190,6 +199,8 @@ class _Objects:
         while True:
             match = next_object.search(self._text, self._at)
             if match is not None:
+                skipped = self._text[self._at : match.start()].rstrip() or last_sign
+                self._in_array = self._in_array or skipped[-1:] == "["
                 self._advance(match.start())
                 return
             rest = self._text[self._at :]
@@ -208,7 +219,7 @@ class _Objects:
             self._reading.broken(line, cause, _REMEDY)
 
     def _find_next(self) -> bool:
-        """Move to the next character that is not a blank or comma; returns false at the end."""
+        """Move to the next character that is not a space or comma; returns false at the end."""
         while True:
             between = _BETWEEN.match(self._text, self._at)
             assert between is not None
@@ -241,6 +252,3 @@ class _Objects:
                 self._at = 0
                 return True
         return False
-
-
-_BAD_BYTE = re.compile("[\udc80-\udcff]")

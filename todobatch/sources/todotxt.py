@@ -17,6 +17,7 @@ from todobatch.sources.fields import (
     parse_date,
     parse_priority,
     parse_recurrence,
+    parse_text,
     parse_title,
     priority_of_letter,
 )
@@ -32,6 +33,7 @@ def read(source: Input, reading: Reading) -> Iterator[Task]:
             reading.skip("comment line")
         elif line.strip():
             try:
+                parse_text(line, "line")  # refuses control characters, some of which split words
                 task = _task(parse(line), reading.today)
             except FieldError as error:
                 reading.broken_field(number, error)
@@ -110,7 +112,7 @@ def _split(description: str) -> tuple[list[str], dict[str, str]]:
         if not colon or key not in _KEYS:
             words.append(word)
         elif not value:
-            raise FieldError(f"'{key}:' has no value", f"write {key}:value without a blank")
+            raise FieldError(f"'{key}:' has no value", f"write {key}:value without a space")
         elif key in keys:
             raise FieldError(f"'{key}:' is given twice", "keep one of them")
         else:

@@ -53,7 +53,7 @@ def configured(chart: Any) -> alt.TopLevelMixin:
 
 
 def colour_of(executor: str, *, gil_enabled: bool, others: Sequence[str] = ()) -> str:
-    """Return the colour of an approach; executors that users add get the further ones in turn."""
+    """Return the colour of an approach; executors that users add get further colours in turn."""
     if executor == "threads" and not gil_enabled:
         return COLOURS["free"]
     if executor in COLOURS:

@@ -16,7 +16,7 @@ MOST_BARS = 400
 
 
 def timeline(shown: Sequence[tuple[CellSummary, str, Sample]]) -> Draw:
-    """Draw when each worker ran a batch; the samples (cell, label, sample) share one clock."""
+    """Draw when each worker ran a batch, with all samples (cell, label, sample) on one axis."""
     frames = []
     for summary, label, sample in shown:
         frame = joined(span_frame(sample), sample.wall_s)

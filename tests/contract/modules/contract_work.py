@@ -1,4 +1,4 @@
-"""Processors that misbehave on purpose. A module of its own, so that every worker can import it."""
+"""Processors that misbehave on purpose, in a module that every worker can import."""
 
 import asyncio
 import ctypes
@@ -19,7 +19,7 @@ MEETING_TIMEOUT_S = 30.0
 
 
 class Picky(TaskBatchProcessor):
-    """Fails single tasks by their title; the title says how."""
+    """Fails a task in the way that its title names."""
 
     name = "picky"
 
@@ -61,7 +61,7 @@ class Picky(TaskBatchProcessor):
 
 
 def nested(depth: int) -> Json:
-    """A list in a list in a list …"""
+    """Return a list that is nested `depth` times."""
     row: list[Json] = []
     for _ in range(depth):
         row = [row]
@@ -84,7 +84,7 @@ class Raising(TaskBatchProcessor):
 
 
 class Returning(TaskBatchProcessor):
-    """Gives something that is no result."""
+    """Returns something that is not a result."""
 
     name = "returning"
 
@@ -99,7 +99,7 @@ class Returning(TaskBatchProcessor):
 
 
 class Cancelling(TaskBatchProcessor):
-    """Throws what asyncio ends a coroutine with."""
+    """Raises `asyncio.CancelledError`, which asyncio uses to end a coroutine."""
 
     name = "cancelling"
 
@@ -120,7 +120,7 @@ class Unpicklable(TaskBatchProcessor):
 
 
 class BadPartial(TaskBatchProcessor):
-    """Its result does not pickle when a task says so."""
+    """Returns a result that does not pickle if a task asks for it."""
 
     name = "bad-partial"
 
@@ -135,7 +135,7 @@ class BadPartial(TaskBatchProcessor):
 
 
 class DeadlyPartial(TaskBatchProcessor):
-    """Its result kills its worker, or hangs, while it is being pickled, when a task says so."""
+    """Returns a result that kills or hangs its worker when pickled, if a task asks for it."""
 
     name = "deadly-partial"
 
@@ -151,7 +151,7 @@ class DeadlyPartial(TaskBatchProcessor):
 
 
 class Deadly:
-    """Something that cannot be pickled and does not say so."""
+    """A value that kills the process, or hangs, when it is pickled."""
 
     def __init__(self, how: str) -> None:
         self.how = how
@@ -164,7 +164,7 @@ class Deadly:
 
 
 class NeverUp(TaskBatchProcessor):
-    """Hangs its worker's start, as an import would, until there is a file of that name."""
+    """Hangs its worker's start, as an import may, until a certain file exists."""
 
     name = "never-up"
 
@@ -186,7 +186,7 @@ def _wait_for(go: str) -> NeverUp:
 
 
 class Unloadable:
-    """Something that pickles and cannot be unpickled."""
+    """A value that pickles and cannot be unpickled."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return _refuse, ()
@@ -197,7 +197,7 @@ def _refuse() -> None:
 
 
 class Poison:
-    """Something that kills whoever unpickles it."""
+    """A value that kills the process that unpickles it."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return _die, (os.getpid(),)
@@ -209,10 +209,10 @@ def _die(maker: int) -> None:
 
 
 class Meeting(TaskBatchProcessor):
-    """A task is done when `wanted` tasks are under way at the same moment: a sequence point.
+    """Finishes a task when `wanted` tasks run at the same moment: a sequence point for tests.
 
-    Tasks meet in a folder (the one thing that threads, interpreters and processes all share), whose
-    path is the task's title.
+    The tasks meet in a folder, whose path is their title. Threads, interpreters and processes all
+    share it.
     """
 
     name = "meeting"
@@ -248,11 +248,11 @@ class Meeting(TaskBatchProcessor):
 
 
 def plain(task: Task) -> str:
-    """A plain function as a workload."""
+    """Return the title in capitals: a plain function as a workload."""
     return task.title.upper()
 
 
 async def awaiting(task: Task) -> str:
-    """An async function as a workload."""
+    """Return the title in capitals: an async function as a workload."""
     await asyncio.sleep(0)
     return task.title.upper()

@@ -1,4 +1,4 @@
-"""What is not the batch's fault must not be told as one."""
+"""A batch gets no fault for what another batch, or the caller, has caused."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ DEADLINE_S = 0.3
 
 
 class Large(TaskBatchProcessor):
-    """A row that has to wait for the caller to be taken."""
+    """Returns a row so large that the worker waits until the caller reads it."""
 
     name = "large"
 
@@ -29,7 +29,7 @@ class Large(TaskBatchProcessor):
 
 
 class BreaksAsAWhole(TaskBatchProcessor):
-    """Its aggregate kills the process where there are more than a few rows."""
+    """Kills its worker in `summarise` if a batch has more than a few rows."""
 
     name = "breaks-as-a-whole"
 
@@ -100,7 +100,7 @@ def test_a_worker_that_cannot_be_replaced_at_once_is_replaced_later(
 
 
 class DiesOnce(TaskBatchProcessor):
-    """The first task kills its worker, unless the file that is its title says that one did."""
+    """Kills its worker on the first task, unless the file named in the title exists."""
 
     name = "dies-once"
 

@@ -1,4 +1,4 @@
-"""Batches and results come out of a message as they went in."""
+"""Batches and results are the same after they were pickled and unpickled."""
 
 import datetime as dt
 from dataclasses import replace

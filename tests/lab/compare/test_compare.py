@@ -1,4 +1,4 @@
-"""Two runs against each other: on made-up ones with known answers, and on a real one."""
+"""Two runs are compared: made-up ones with known answers, and a real one."""
 
 import json
 import math
@@ -39,7 +39,7 @@ def taken(
     blocks: int = 8,
     controls: bool = False,
 ) -> Run:
-    """A run of that day: the machine drifts by 20 %, each sample wobbles by half a percent."""
+    """Make a run of that day: the machine drifts by 20 %, and samples vary by half a percent."""
     wobble = random.Random(day)
     samples, loads = [], []
     for block in range(blocks):
@@ -59,7 +59,7 @@ def taken(
 
 
 def slowed(run: Run, cell: Cell, factor: float) -> Run:
-    """The same run, in which every sample of one cell took longer."""
+    """Return the same run, in which every sample of one cell took longer."""
     samples = [
         replace(each, wall_s=each.wall_s * factor) if each.cell == cell else each
         for each in run.samples
@@ -101,7 +101,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def slow_down(folder: Path, factor: float) -> str:
-    """Make one cell of a run folder slower; gives its name."""
+    """Make one cell of a run folder slower, and return its name."""
     path = folder / "samples.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     wanted = load_run(folder).meta.plan.cells[1].key
@@ -294,7 +294,7 @@ def test_a_limit_is_a_percentage_or_a_fraction(text: str, limit: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "%", "-3%", "-0.03", "3", "1", "much", "nan", "1e-2", "3%%"])
 def test_nonsense_is_not_a_share(text: str) -> None:
-    with pytest.raises(UsageError, match=r"write 3% or 0.03"):
+    with pytest.raises(UsageError, match=r"such as 3% or 0.03"):
         share_of(text, "--fail-on-slower")
 
 

@@ -1,4 +1,4 @@
-"""A gate fails for cells that are beyond its limit with their whole interval, and for no others."""
+"""A gate fails only for cells whose whole interval is beyond its limit."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Files of pyperf are compared like runs, and what is neither is refused with its place."""
+"""pyperf files are compared like runs; other files are refused, with their place."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ from todobatch.lab.compare.inputs import read_measurements
 
 
 def suite(values: Mapping[str, list[list[float]]], **metadata: Any) -> dict[str, Any]:
-    """As pyperf writes it, a calibration run at the head of each benchmark."""
+    """Return a suite as pyperf writes it, with a calibration run first in each benchmark."""
     return {
         "version": "1.0",
         "metadata": {"cpu_model_name": "Made-up CPU", "unit": "second", **metadata},

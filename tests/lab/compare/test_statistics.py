@@ -1,4 +1,4 @@
-"""Two groups of times are compared by the right test, and drift is kept out where it can be."""
+"""Two groups of times are compared by the right test, without drift where possible."""
 
 import json
 import math

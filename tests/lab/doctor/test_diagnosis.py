@@ -1,4 +1,4 @@
-"""`todobatch doctor` from end to end, and what a run and `show` keep of it."""
+"""`todobatch doctor` works from end to end; a run stores its findings, `show` prints them."""
 
 import json
 import os
@@ -31,7 +31,7 @@ GOLDEN = Path(__file__).parents[1] / "store" / "golden" / "schema-1"
 
 @pytest.fixture
 def quick_measures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process is started: what it takes to measure is made up."""
+    """Replace all measurements by made-up ones, so that no process is started."""
     monkeypatch.setattr(parallelism, "measure", lambda _: Parallelism((1.1, 1.2), (1.98, 1.99)))
     monkeypatch.setattr(diagnosis, "find_all", lambda specs: [python(spec) for spec in specs])
 

@@ -14,7 +14,7 @@ from todobatch.lab.store.schema import Sample, WorkloadShape
 
 
 class MadeUpSampler(Sampler):
-    """Gives made-up samples: the second of each two takes twice as long."""
+    """Returns made-up samples; the second of each pair takes twice as long."""
 
     void: str | None = None
 

@@ -1,4 +1,4 @@
-"""How many CPUs two busy threads get is measured, and short samples are compared with long."""
+"""The CPUs that two busy threads get are measured, in short and in long samples."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The interpreter that the tests run on, as one to be drilled."""
+"""A fixture that makes the tests' own interpreter one to be drilled."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Records as a drilled process would leave them, and the rows that follow from them."""
+"""Made-up records of drilled processes, and the rows that follow from them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def job(fault: str, *, peer: str | None = None, executor: str = "processes") -> 
 
 
 def record_of(*, without: Sequence[int] = (), struck: float | None = 10.0) -> Record:
-    """All tasks done but some, the struck one a second after the strike."""
+    """Make a record in which most tasks are done, the struck one a second after the strike."""
     record = Record(struck=struck)
     done = [task for task in range(TASKS) if task not in without]
     record.add({"event": "done", "tasks": done, "at": 11.0})

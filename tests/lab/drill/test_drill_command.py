@@ -1,4 +1,4 @@
-"""The command and its page."""
+"""`todobatch drill` prints what its docs page says."""
 
 import json
 from typing import Any
@@ -55,5 +55,5 @@ def test_unusable_arguments_are_refused_before_anything_starts(
 
 
 def test_an_empty_list_of_names_is_refused() -> None:
-    with pytest.raises(UsageError, match="it names nothing"):
+    with pytest.raises(UsageError, match="no name was given"):
         names(" , ", "--faults")

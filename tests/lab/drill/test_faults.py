@@ -103,7 +103,7 @@ def test_an_executor_that_is_not_there_is_a_row_that_says_so(running: Interprete
 
 
 def test_what_lives_on_after_its_coordinator_fails_its_claim() -> None:
-    """A process group whose first process is killed and whose second one sleeps."""
+    """The first process of a group is killed, and the second one sleeps on."""
     with subprocess.Popen(
         ["sh", "-c", "sleep 600 & echo; wait"], stdout=subprocess.PIPE, start_new_session=True
     ) as process:

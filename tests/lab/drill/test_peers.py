@@ -1,4 +1,4 @@
-"""Pools that are not ours, under the drill: each misbehaviour is a row."""
+"""Pools of other packages are drilled: each misbehaviour shows in their row."""
 
 import os
 import sys

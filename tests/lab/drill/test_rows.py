@@ -1,4 +1,4 @@
-"""The row that a record comes to: no lost or duplicated task is overlooked."""
+"""The row of a record counts every lost and every duplicated task."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A cache of a test's own, a fake CPython to install into it, and a server that has its archive."""
+"""Fixtures: an empty cache, a fake CPython to install, and a server with its archive."""
 
 import http.server
 import threading
@@ -13,7 +13,7 @@ from todobatch.lab.progress import Silent
 
 
 class Kept(Silent):
-    """Keeps the messages that it gets."""
+    """A `Progress` that keeps its messages."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -24,14 +24,14 @@ class Kept(Silent):
 
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache."""
+    """Set an empty cache folder for the test."""
     monkeypatch.setenv("TODOBATCH_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.fixture
 def no_toolchain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fake needs make and no compiler."""
+    """Skip the check of the compiler, because the fake needs only make."""
     monkeypatch.setattr(toolchain, "ensure", lambda progress: None)
 
 
@@ -43,7 +43,7 @@ def fake(tmp_path: Path) -> fake_cpython.Fake:
 
 @pytest.fixture
 def server(fake: fake_cpython.Fake) -> Iterator[str]:
-    """A loopback web server with the archive in it; anything else is 404."""
+    """Run a local web server that has the archive; any other address is 404."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args: object) -> None:

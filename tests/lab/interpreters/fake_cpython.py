@@ -1,14 +1,14 @@
-"""A tiny source archive that builds as CPython's does, in no time.
+"""A tiny source archive that builds as CPython's does, but at once.
 
-Real: `configure` and `make` run, DESTDIR and the options are honoured, the tree gets an executable
-``bin/python3.14t``. Faked: that executable is a script that gives the answer of a real one.
-The tests' environment tells it what to do:
+`configure` and `make` really run, with DESTDIR and the options, and the tree gets an executable
+``bin/python3.14t``. That executable is a script that answers as a real interpreter would. These
+environment variables tell the build what to do:
 
 FAKE_JOURNAL   a file: each `make` writes a line, so that builds can be counted
 FAKE_FAIL      `make` fails
 FAKE_MISSING   a module that the built interpreter lacks
-FAKE_HOLD      a FIFO: `make install` says there that it has begun, and holds it open while it lives
-FAKE_GO        a FIFO: `make install` goes on when somebody has opened it for writing and closed it
+FAKE_HOLD      a FIFO: `make install` writes to it at its start, and holds it open until its end
+FAKE_GO        a FIFO: `make install` waits until it was opened for writing and closed
 """
 
 import hashlib
@@ -70,7 +70,7 @@ FACTS = {
 
 
 def python_script(facts: dict[str, object], missing: str = "") -> str:
-    """An executable that answers as an interpreter does that is asked what it is."""
+    """Return a script that answers as a real interpreter when it is asked what it is."""
     answer = {"facts": {**facts, "executable": "@self@"}, "prefix": "@self@", "missing": "@list@"}
     printed = json.dumps(answer)
     for name in ("@free@", "@optimized@"):
@@ -85,14 +85,14 @@ def python_script(facts: dict[str, object], missing: str = "") -> str:
 
 @dataclass(frozen=True)
 class Fake:
-    """The archive, and the pin that it answers to."""
+    """The fake archive and its pin."""
 
     archive: Path
     pin: Pin
 
     @property
     def source(self) -> Source:
-        """A source that gives it."""
+        """Return a source that has the archive."""
         return Source("here", lambda pin: [self.archive.as_uri()])
 
 

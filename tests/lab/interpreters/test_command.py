@@ -1,4 +1,4 @@
-"""`todobatch interpreters`: what it prints."""
+"""`todobatch interpreters` prints the interpreters of this machine."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ __all__ = ["put"]
 
 @pytest.fixture(autouse=True)
 def running(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the Python that runs be one that is not asked for: it may be a 3.14 itself."""
+    """Pretend that the running Python is another version, because it may be 3.14 itself."""
     monkeypatch.setattr(sys, "executable", str(put("running", answering("3.11.9"))))
 
 
@@ -54,7 +54,7 @@ def test_a_pair_of_unlike_builds_is_pointed_out(put: Put) -> None:
     put("python3.14t", answering("3.14.7", free_threaded_build=True))
     put("python3.14", answering("3.14.7", optimized_build=True))
     output = CliRunner().invoke(app, []).output
-    assert "differs in more than the GIL" in output
+    assert "differ in more than the GIL" in output
     assert "profile-guided optimisation: yes (3.14), no (3.14t)" in output
 
 

@@ -1,4 +1,4 @@
-"""Finding interpreters: a candidate counts only when it was run; the choice is always the same."""
+"""Interpreters are found by running candidates, and the choice is always the same."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ Put = Callable[[str, str], Path]
 
 @pytest.fixture
 def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
-    """Put an executable on a PATH that has nothing of Python; cache and uv's folder are empty."""
+    """Put an executable on a PATH without Python; the cache and uv's folder are empty."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for tool in ("cat", "sed", "sleep"):  # what the scripts need
@@ -50,7 +50,7 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
 
 
 def answering(version: str = "3.99.1", **changes: object) -> str:
-    """A script that answers as that interpreter would."""
+    """Return a script that answers as that interpreter would."""
     flags = {"free_threaded_build": False, "optimized_build": False}
     reported = {**flags, **changes, "version": version}
     return fake_cpython.python_script({**fake_cpython.FACTS, **reported})

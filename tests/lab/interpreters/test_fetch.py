@@ -1,4 +1,4 @@
-"""Fetching the pinned source archive: the order of sources, and what each may get wrong."""
+"""The pinned archive is fetched from the first source that has it, whatever others answer."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Installing an interpreter: uv or a build, locks, and what an interruption leaves behind."""
+"""An interpreter is installed by uv or a build, under a lock; an interruption leaves nothing."""
 
 import errno
 import hashlib
@@ -141,7 +141,7 @@ def test_what_uv_downloads_is_proved_and_used_from_the_cache(
 
 
 def uv_downloads(fake: fake_cpython.Fake, folder: Path) -> Path:
-    """A list of one download for uv: an optimised fake interpreter for this platform."""
+    """Make a list of downloads for uv, with one optimised fake interpreter."""
     uv = uv_executable()
     assert uv is not None
     listing = [uv, "python", "list", "--only-downloads", "--all-versions", "--output-format=json"]

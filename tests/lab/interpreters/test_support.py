@@ -1,8 +1,9 @@
-"""The environment that workers get: the same todobatch, their own dependencies, the user's code."""
+"""Workers get the running todobatch, dependencies for their ABI, and the user's code."""
 
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,8 @@ def test_a_gil_build_is_not_asked_to_run_without_its_gil(
     assert "PYTHON_GIL" not in worker_environment(python314)
     with pytest.raises(UsageError, match="needs a free-threaded build"):
         worker_environment(python314, inherit_gil=True)
+    old = replace(python314, facts={**python314.facts, "version": "3.12.9"})
+    support._check_gil("0", old)  # it ignores the variable
 
 
 def test_variables_that_mislead_another_interpreter_do_not_reach_it(

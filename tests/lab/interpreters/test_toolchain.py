@@ -1,4 +1,4 @@
-"""What a build needs of the machine: found with the compiler, installed where that is possible."""
+"""Headers for a build are found with the compiler, and installed where possible."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`todobatch bench` and `show` as they are used: real processes, killed, resumed, misled, full."""
+"""`todobatch bench` and `show` with real processes: kills, resumes, clocks and full disks."""
 
 import datetime as dt
 import json
@@ -26,7 +26,7 @@ SMALL = ("--executors", "threads", "--workers", "1,2,4", "--seed", "11")
 
 @pytest.fixture
 def options(mine: str, interpreters: dict[str, Interpreter]) -> list[str]:
-    """A matrix of 8 cells that takes well under a second a sample."""
+    """Return options for 8 cells, with samples of well under a second."""
     del interpreters  # a test that needs them fails with the remedy where they are missing
     return ["bench", *SMALL, "--workloads", f"{mine}:length", "--batch-size", "5"]
 
@@ -75,7 +75,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was_and_keeps_what_it_had(
     assert 3 <= len(before.samples) < 16
     assert before.meta.ended is None
 
-    code, output = finish(start("bench", "--resume", folder))
+    code, output = finish(start("bench", "--resume", folder, "--trust"))
     assert code == 0, output
     assert f"{len(before.samples)} samples are kept" in output
     after = load_run(folder)
@@ -97,7 +97,7 @@ def test_ctrl_c_saves_names_resume_and_exits_130(options: list[str], tmp_path: P
     process.send_signal(signal.SIGINT)
     code, output = finish(process)
     assert code == 130, output
-    assert f"todobatch bench --resume {folder}" in output
+    assert f"todobatch bench --resume {folder} --trust" in output  # the workload is not built in
     assert "Traceback" not in output
     run = load_run(folder)
     assert not run.torn
@@ -109,7 +109,7 @@ def test_a_second_bench_on_the_same_folder_is_refused(options: list[str], tmp_pa
     folder = tmp_path / "run"
     process = start(*options, "--blocks", "50", "-o", folder)
     wait_for(lambda: lines(folder) >= 1, process)
-    code, output = finish(start("bench", "--resume", folder))
+    code, output = finish(start("bench", "--resume", folder, "--trust"))
     assert code == 6
     assert "another todobatch is writing to this run" in output
     os.killpg(process.pid, signal.SIGKILL)
@@ -185,7 +185,7 @@ def test_own_tasks_are_measured_and_a_changed_file_is_not_resumed(
     assert (source["path"], source["tasks"], source["broken"]) == ("tasks.jsonl", 2, 1)
 
     tasks.write_text('{"title": "four"}\n')
-    code, output = finish(start("bench", "--resume", folder))
+    code, output = finish(start("bench", "--resume", folder, "--trust"))
     assert code == 2
     assert "tasks.jsonl has changed" in output
 
@@ -195,7 +195,7 @@ def test_a_run_by_the_plan_of_another_one_can_be_compared_with_it(
 ) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
     assert finish(start(*options, "--blocks", "2", "-o", before))[0] == 0
-    code, output = finish(start("bench", "--like", before, "-o", after))
+    code, output = finish(start("bench", "--like", before, "-o", after, "--trust"))
     assert code == 0, output
     assert load_run(after).meta.plan == load_run(before).meta.plan
     taken = [(each.block, each.cell, each.digest) for each in load_run(after).samples]
@@ -213,7 +213,7 @@ def test_a_run_of_other_interpreters_is_not_resumed(options: list[str], tmp_path
     meta["interpreters"]["3.14t"]["version"] = "3.14.0"
     meta["machine"]["cpu_model"] = "Another CPU"
     path.write_text(json.dumps(meta))
-    code, output = finish(start("bench", "--resume", folder))
+    code, output = finish(start("bench", "--resume", folder, "--trust"))
     assert code == 2
     assert "3.14t: version was '3.14.0'" in output
     assert "machine: cpu_model was 'Another CPU'" in output
@@ -225,7 +225,7 @@ def test_a_run_of_other_interpreters_is_not_resumed(options: list[str], tmp_path
         (["--workers", "0"], 2, "--workers: 0"),
         (["--workers", "10000"], 2, "--workers: 10000"),
         (["--workers", "two"], 2, "'two' is not a list of whole numbers"),
-        (["--workloads", ""], 2, "--workloads: it names nothing"),
+        (["--workloads", ""], 2, "--workloads: no name was given"),
         (["--quick", "--full"], 2, "exclude each other"),
         (["--interpreters", "3.14,3.99"], 4, "3.99"),
         (["--input", "no-such-file.txt"], 2, "no-such-file.txt"),
@@ -237,8 +237,9 @@ def test_a_run_of_other_interpreters_is_not_resumed(options: list[str], tmp_path
             2,
             "the new run has the plan of the other run",
         ),
-        (["--target", "much"], 2, "'much' is not a share"),
-        (["--target", "2%x"], 2, "'2%x' is not a share"),
+        (["--trust"], 2, "--trust: it is about the folder of another run"),
+        (["--target", "much"], 2, "'much' is not a percentage"),
+        (["--target", "2%x"], 2, "'2%x' is not a percentage"),
         (["--target", "200%"], 2, "--target: 2 is not a valid target"),
     ],
 )
@@ -303,7 +304,7 @@ def test_a_clock_that_jumps_changes_neither_order_nor_budget(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each time that the wall clock is asked it says a day less than before."""
+    """The wall clock goes back by a day at each reading."""
     from todobatch.lab.measure import bench, control, sample
     from todobatch.lab.plan.cells import Choice
     from todobatch.lab.progress import Silent
@@ -333,6 +334,6 @@ def test_a_clock_that_jumps_changes_neither_order_nor_budget(
 
     whole = (folder / SAMPLES).read_bytes().splitlines(keepends=True)
     (folder / SAMPLES).write_bytes(b"".join(whole[:3]))
-    resumed = bench.resume(folder, Silent())
+    resumed = bench.resume(folder, Silent(), trust=True)
     assert [each.number for each in resumed.samples] == [0, 1, 2, 3]
     assert newest_run(tmp_path) == folder

@@ -1,4 +1,4 @@
-"""The state of the machine around a sample, in pyperf's form."""
+"""The state of the machine around a sample is stored in pyperf's form."""
 
 import datetime as dt
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where samples' processes come from: alike within a block, anew for the next, and no traces."""
+"""Samples of a block are forks of one nursery, each block has its own, and none is left."""
 
 import gc
 import os
@@ -160,7 +160,7 @@ def test_a_child_ends_with_its_nursery(python314: Interpreter) -> None:
 def test_memory_that_a_sample_shares_with_its_nursery_counts_as_its_own(
     sampler: Sampler, mine: str
 ) -> None:
-    """A Python process with its modules has 10 MB or more; half of it would be a wrong figure."""
+    """Memory that the sample shares only with its nursery counts in full."""
     others = {each.pid for each in _nurseries()}
     alone = take(sampler, f"{mine}:length").peak_bytes
     (nursery,) = [each for each in _nurseries() if each.pid not in others]

@@ -1,4 +1,4 @@
-"""Samples on the real interpreters: what is seen, and what makes one void."""
+"""Samples on the real interpreters: what they record, and what makes one void."""
 
 import dataclasses
 import math
@@ -124,7 +124,7 @@ def test_a_process_that_dies_leaves_a_void_sample_without_figures(
 
 
 def test_a_worker_that_was_replaced_makes_the_sample_void(sampler: Sampler, mine: str) -> None:
-    """All its tasks are done in the end, but the time is that of something else."""
+    """All tasks are done in the end, but the time includes the replacement."""
     sample = take(sampler, Cell(f"{mine}:dies_once", "3.14", "processes", 2))
     assert sample.failed == 0
     assert sample.void == "batches were retried 1 times, and 1 workers were replaced"
@@ -172,7 +172,7 @@ def test_a_quota_that_changes_under_the_sample_makes_it_void(python314: Interpre
 
 
 def processes_that_name(text: str) -> list[str]:
-    """Command lines of this test's own descendants that hold `text`."""
+    """Return the command lines of this test's descendants that contain `text`."""
     import psutil
 
     found = []

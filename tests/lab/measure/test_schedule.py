@@ -1,4 +1,4 @@
-"""The loop that takes samples: with a sampler that answers at once, as the plan says."""
+"""The loop takes samples as the plan says, with a fake sampler that answers at once."""
 
 import itertools
 import random
@@ -19,7 +19,7 @@ from todobatch.lab.store.writer import create_run, open_run
 
 
 class Scripted(Sampler):
-    """Answers as it is told to, without a process."""
+    """A sampler that returns the given answers, without a process."""
 
     def __init__(self, answer: Callable[[Slot], str | None]) -> None:
         super().__init__({}, {"kind": "generator"}, "2026-01-05")
@@ -124,7 +124,7 @@ def test_progress_reports_block_sample_and_time_left(tmp_path: Path) -> None:
 
 
 class Timed(Sampler):
-    """Takes as long as it is told to: a function of the cell and the block."""
+    """A sampler whose times are a function of the cell and the block."""
 
     def __init__(self, walls: Mapping[Cell, float], wobble: float) -> None:
         super().__init__({}, {"kind": "generator"}, "2026-01-05")

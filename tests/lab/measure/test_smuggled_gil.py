@@ -1,4 +1,4 @@
-"""A GIL that comes back behind one's back: the samples are void, say why, and change no verdict."""
+"""If the GIL comes back on, the samples are void, say why, and change no verdict."""
 
 import subprocess
 from pathlib import Path
@@ -44,7 +44,7 @@ def length(task):
 
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of workloads of one's own, found by every process of a test."""
+    """Return a folder of workloads that every process of the test can import."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
@@ -52,7 +52,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def oldfashioned(modules: Path, python314t: Interpreter) -> str:
-    """A workload that imports a real extension, built for the free-threaded interpreter."""
+    """Return a workload that imports a real extension, built for free-threaded Python."""
     where = (
         "import sysconfig as s; print(s.get_path('include')); print(s.get_config_var('EXT_SUFFIX'))"
     )

@@ -1,4 +1,4 @@
-"""`todobatch versus` on the real interpreters: two sides in turns, and what spoils them."""
+"""`todobatch versus` on the real interpreters: verdicts, and sides that fail."""
 
 import json
 import math
@@ -105,7 +105,7 @@ def test_tasks_of_a_second_are_not_run_dozens_of_times(
 
 
 def centre(block: Block) -> float:
-    """Hodges and Lehmann's, by its definition."""
+    """Return the Hodges-Lehmann estimate of a block, computed by its definition."""
     logs = [math.log(a / b) for a, b in zip(block.a_s, block.b_s, strict=True)]
     means = sorted((x + y) / 2 for i, x in enumerate(logs) for y in logs[i:])
     half = len(means) // 2
@@ -218,10 +218,10 @@ def test_the_command_for_people(sums: str, run_todobatch: RunTodobatch) -> None:
     [
         (["--workers", "2,x"], "whole numbers"),
         (["--workers", "0"], "0 is out of range"),
-        (["--executors", "a,b,c"], "names 3"),
+        (["--executors", "a,b,c"], "has 3 values for two sides"),
         (["--executors", "magic"], "magic"),
-        (["--budget", "0"], "a budget of 0.0 s"),
-        (["--target", "x"], "not a share"),
+        (["--budget", "0"], "0.0 s is not a valid budget"),
+        (["--target", "x"], "not a percentage"),
         (["--format", "xml"], "'xml' is not one of"),
         (["--input", "missing.txt"], "missing.txt"),
     ],

@@ -1,4 +1,4 @@
-"""Which cells a choice comes to, how large samples are, and in what order they are taken."""
+"""A plan has the chosen cells, the size of samples, and the order of samples."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Evidence that may be looked at at any time: known values, promises, and their script."""
+"""E-values match known values and keep their error rates, and so does the script."""
 
 import math
 import random

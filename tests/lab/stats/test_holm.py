@@ -1,4 +1,4 @@
-"""Holm's correction gives the textbook's decisions, also exactly at a level."""
+"""Holm's correction decides as in the textbook, even for a p value equal to its level."""
 
 import pytest
 

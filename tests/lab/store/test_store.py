@@ -1,4 +1,4 @@
-"""The run folder: nothing saved is lost, nothing unreadable is guessed at."""
+"""The run folder loses no saved sample, and refuses what it cannot read."""
 
 import json
 import math
@@ -154,7 +154,7 @@ def test_the_newest_run_is_the_one_begun_last(tmp_path: Path) -> None:
 
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk with hardly any room. Mounting one needs root; the size limit below does not."""
+    """Yield a folder on a nearly full disk; without root, limit the size of files instead."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if os.geteuid() == 0 and shutil.which("mount"):

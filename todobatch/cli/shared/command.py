@@ -23,7 +23,7 @@ class Command(TyperCommand):
             raise
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command. Errors of todobatch leave with options in place of parameters."""
+        """Run the command. Its errors name options (``--retries``), not parameters."""
         try:
             return super().invoke(ctx)
         except TodobatchError as error:
@@ -34,16 +34,16 @@ class Command(TyperCommand):
             raise
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write arguments and options by their ``rich_help_panel``.
+        """Write the help of arguments and options, in groups by their ``rich_help_panel``.
 
-        Typer does this with Rich only, which takes 0.2 s to import: help must be quick.
+        Typer groups them only with Rich, which takes 0.2 s to import: too long for help.
         """
         for heading, records in self.option_groups(ctx).items():
             with formatter.section(heading):
                 formatter.write_dl(records)
 
     def option_groups(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
-        """Name and help of each argument and option, by the heading of its group."""
+        """Return the name and help of each argument and option, by the heading of its group."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for each in self.get_params(ctx):
             record = each.get_help_record(ctx)

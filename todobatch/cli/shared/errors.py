@@ -1,8 +1,8 @@
-"""Say errors in the words of the command line: options in place of Python's parameters.
+"""Translates errors for the command line: options take the place of Python's parameters.
 
 The library speaks of parameters in backticks: `` `workers` ``, `` `placement="none"` ``. A user of
-the command line knows options: ``--workers``, ``--placement none``. The table of both is made from
-the command that was invoked.
+the command line knows options: ``--workers``, ``--placement none``. The options are those of the
+command that was invoked.
 """
 
 import re
@@ -64,7 +64,7 @@ def in_options(text: str, parameters: Sequence[Any]) -> str:
 
 
 def _spellings(parameters: Sequence[Any]) -> dict[str, _Spelling]:
-    """Each parameter by its Python name: the long option, or an argument's name in the synopsis."""
+    """Return how each parameter is written: as its long option, or as an argument's name."""
     found = {}
     for each in parameters:
         name = each.name.rstrip("_")

@@ -50,15 +50,15 @@ Order = Annotated[
     Literal["input", "priority", "longest"],
     typer.Option(
         rich_help_panel=WHAT,
-        help="Which batches run first: those first in the input, with urgent tasks, or that took "
-        "longest in --costs. The last two look ahead 10,000 tasks.",
+        help="Which batches run first: in the order of the input, the most urgent, or the longest "
+        "by --costs. The last two sort 10,000 tasks at a time.",
     ),
 ]  # fmt: skip
 Placement = Annotated[
     Literal["none", "spread"],
     typer.Option(
         rich_help_panel=WHAT,
-        help="spread keeps each worker on one CPU, each on another while there are enough.",
+        help="spread pins each worker to one CPU, in turn over the allowed CPUs.",
     ),
 ]  # fmt: skip
 Generate = Annotated[
@@ -88,8 +88,8 @@ Baseline = Annotated[
     bool | None,
     typer.Option(
         "--baseline/--no-baseline", rich_help_panel=OUTPUT, show_default=False,
-        help="Also run the job sequentially, to measure the speed-up. Default: yes for built-in "
-        "workloads without a journal; no for your own, which may not be meant to run twice.",
+        help="Also run the job sequentially, to measure the speed-up. Default: only for built-in "
+        "workloads without a journal.",
     ),
 ]  # fmt: skip
 Costs = Annotated[

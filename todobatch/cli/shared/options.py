@@ -1,4 +1,4 @@
-"""Options that several commands have, and how the text of an option is read."""
+"""Options that several commands have, and functions that parse the values of options."""
 
 import math
 import re
@@ -56,7 +56,7 @@ def names(text: str | None, option: str) -> tuple[str, ...] | None:
     found = tuple(name.strip() for name in text.split(",") if name.strip())
     if not found:
         raise UsageError(
-            "it names nothing", place=option, remedy="give one or more names, separated by commas"
+            "no name was given", place=option, remedy="give one or more names, separated by commas"
         )
     return found
 
@@ -68,7 +68,9 @@ def whole_numbers(text: str | None, option: str) -> tuple[int, ...] | None:
         return None if found is None else tuple(int(each) for each in found)
     except ValueError as error:
         raise UsageError(
-            f"{text!r} is not a list of whole numbers", place=option, remedy="such as 1,2,4,8"
+            f"{text!r} is not a list of whole numbers",
+            place=option,
+            remedy="give some, such as 1,2,4",
         ) from error
 
 
@@ -80,12 +82,14 @@ def share_of(text: str, option: str) -> float:
         limit = float(found[1]) / 100 if found[2] else float(found[1])
     if not found or not math.isfinite(limit) or (not found[2] and limit >= 1):
         raise UsageError(
-            f"{text!r} is not a share", place=option, remedy="write 3% or 0.03, and 0 or more"
+            f"{text!r} is not a percentage",
+            place=option,
+            remedy="give 0 or more, such as 3% or 0.03",
         )
     return limit
 
 
 def import_from_current_folder() -> None:
-    """Let a workload of the user's own be imported from the current folder."""
+    """Add the current folder to the import path, for a user's own workload."""
     if "" not in sys.path:
         sys.path.insert(0, "")

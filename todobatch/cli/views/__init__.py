@@ -1,1 +1,1 @@
-"""What commands show to people."""
+"""Turns the results of commands into text and JSON."""

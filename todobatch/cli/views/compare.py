@@ -1,4 +1,4 @@
-"""A comparison for people, for a pull request's comment, and for programs."""
+"""Formats a comparison of two runs as text, as Markdown and as JSON."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from todobatch.lab.store.schema import Estimate
 from todobatch.units import show_text
 
 MARKDOWN_LIMIT = 60_000
-"""Characters; GitHub takes 65,536 in a comment."""
+"""The most characters of a comment; GitHub accepts 65,536."""
 NAMED = 20  # of one list; JSON names all, and so does text that is unfolded
 LONGEST = 200  # characters of one name or value, likewise
 
@@ -35,7 +35,7 @@ _HEADINGS: Mapping[What, tuple[str, ...]] = {
 
 
 def as_text(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: bool = False) -> str:
-    """Plain text for a terminal or a log."""
+    """Return the comparison as plain text for a terminal or a log."""
     lines = [_title(outcome), f"A: {_side(outcome, 'a')}", f"B: {_side(outcome, 'b')}"]
     lines += [_clean(f"Forced: A and B differ in {each}") for each in outcome.differences]
     lines += ["", *_text_rows("time", outcome.rows, unfold=unfold)]
@@ -48,7 +48,7 @@ def as_text(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: bool 
 
 
 def as_markdown(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: bool = False) -> str:
-    """Markdown for a comment on a pull request, always shorter than `MARKDOWN_LIMIT`."""
+    """Return Markdown for a comment on a pull request, shorter than `MARKDOWN_LIMIT`."""
     head = [
         f"### {_escaped(_title(outcome))}",
         "",
@@ -71,7 +71,7 @@ def as_markdown(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: b
 
 
 def as_json(outcome: RunComparison, gates: Sequence[Gate] = ()) -> str:
-    """One JSON document; unknown values are null."""
+    """Return one JSON document; unknown values are null."""
     document = {
         "a": {"label": outcome.a.label, "kind": outcome.a.kind, "about": outcome.a.about},
         "b": {"label": outcome.b.label, "kind": outcome.b.kind, "about": outcome.b.about},
@@ -90,7 +90,7 @@ def as_json(outcome: RunComparison, gates: Sequence[Gate] = ()) -> str:
 
 
 def sentence(gate: Gate, named: int | None = None) -> str:
-    """The result of a gate."""
+    """Return the result of a gate as a sentence."""
     if gate.failed:
         listed = _list(gate.failed, named)
         return f"Failed {gate.option}: {len(gate.failed)} of {gate.checked} cells: {listed}"
@@ -106,7 +106,7 @@ def sentence(gate: Gate, named: int | None = None) -> str:
 def notes(
     outcome: RunComparison, gates: Sequence[Gate] = (), named: int | None = None
 ) -> Iterator[str]:
-    """What a reader must know about the figures."""
+    """Yield what a reader must know about the figures."""
     for name, only in (("A", outcome.only_in_a), ("B", outcome.only_in_b)):
         if only:
             yield f"Only in {name}, not compared ({len(only)}): {_list(sorted(only), named)}"

@@ -24,10 +24,10 @@ LEAST_WIDTH = 80
 
 
 def output(*, stderr: bool = False, least_width: int = LEAST_WIDTH) -> Console:
-    """A console for standard output or standard error.
+    """Return a console for standard output or standard error.
 
-    On a terminal narrower than `least_width` columns, tables keep that width and the terminal wraps
-    them: a table that is squeezed cannot be read.
+    On a terminal narrower than `least_width` columns, tables keep that width, and the terminal
+    wraps them. A table that is squeezed cannot be read.
     """
     console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
     console.width = max(console.width, least_width)
@@ -52,7 +52,7 @@ class _Table(Table):
 def table(
     headings: Sequence[str], *, left: int = 1, title: str | None = None, gap: int = 2
 ) -> Table:
-    """An empty table. The first `left` columns are text and the others are numbers.
+    """Return an empty table. The first `left` columns are text and the others are numbers.
 
     `gap` is the number of spaces between two columns.
     """
@@ -69,7 +69,7 @@ def table(
 class Display:
     """Shows messages and steps on standard error: a bar on a terminal, timed lines in a log.
 
-    It is a `todobatch.lab.progress.Progress`. Use it as a context manager: the bar lives as long.
+    It is a `todobatch.lab.progress.Progress`. Use it as a context manager, which removes the bar.
     With `quiet` it shows messages only.
     """
 
@@ -142,10 +142,10 @@ class Display:
 
 
 class _Share(ProgressColumn):
-    """A bar and a percentage, where it is known how much there is to do."""
+    """Shows a bar and a percentage, if the total is known."""
 
     def render(self, task: Task) -> Table | Text:
-        """Draw both, or nothing."""
+        """Draw the bar and the percentage, or nothing if the total is unknown."""
         share = task.fields["share"]
         if share is None:
             return Text("")

@@ -1,4 +1,4 @@
-"""The findings of `todobatch doctor` as text, most serious first."""
+"""Formats the findings of `todobatch doctor` as text, most serious first."""
 
 import textwrap
 
@@ -12,7 +12,7 @@ LABEL_WIDTH = 9
 
 
 def as_lines(diagnosis: Diagnosis, width: int) -> list[str]:
-    """A diagnosis as lines of at most `width` columns."""
+    """Return a diagnosis as lines of at most `width` columns."""
     about = diagnosis.machine
     heading = (
         f"{show_count(about['cpus_available'], 'CPU')}, {about['cpu_model']}; "

@@ -1,4 +1,4 @@
-"""A drill as people read it: a table, and under it what the figures do not say."""
+"""Shows a drill as tables, with remarks below them."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ LEAST_WIDTH = 104
 
 
 def show(found: Drill, screen: Console | None = None) -> None:
-    """Print all of it."""
+    """Print the tables and the remarks."""
     screen = screen or console.output(least_width=LEAST_WIDTH)
     console.line(
         screen,
@@ -35,7 +35,7 @@ def show(found: Drill, screen: Console | None = None) -> None:
 
 
 def lines(found: Drill) -> Iterator[str]:
-    """What a reader must know beside the table."""
+    """Yield the remarks below the tables."""
     yield from _instead(found)
     yield from _notes(found)
     used = dict.fromkeys(row.executor for row in found.rows if row.peer and row.executor in PEERS)
@@ -59,7 +59,7 @@ def lines(found: Drill) -> Iterator[str]:
 
 
 def _instead(found: Drill) -> Iterator[str]:
-    """What to use for faults that an executor does not isolate."""
+    """Yield what to use for faults that an executor does not isolate."""
     open_rows = [row for row in found.rows if row.remedy and row.tasks and not row.peer]
     for remedy in dict.fromkeys(row.remedy for row in open_rows):
         rows = [row for row in open_rows if row.remedy == remedy]
@@ -69,7 +69,7 @@ def _instead(found: Drill) -> Iterator[str]:
 
 
 def _notes(found: Drill) -> Iterator[str]:
-    """What was seen of peers, of rows that failed, and why rows are missing."""
+    """Yield what was seen of peers and of failed rows, and why rows are missing."""
     groups: dict[tuple[str, str], list[str]] = {}
     for row in found.rows:
         if row.note and (row.peer or not row.tasks or not row.claim_holds):

@@ -1,4 +1,4 @@
-"""The interpreters of this machine as a table, or as JSON."""
+"""Formats the interpreters of this machine as a table and as JSON."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ HEADINGS = ("", "spec", "version", "build", "GIL", "optimised", "debug", "from",
 
 
 def as_json(found: Survey) -> str:
-    """One document."""
+    """Return one JSON document."""
     document = {
         "interpreters": [
             {
@@ -41,8 +41,8 @@ def as_json(found: Survey) -> str:
 
 
 def lines(found: Survey) -> list[str]:
-    """A table, those that do not work, and what the default pair lacks."""
-    page = [*_table(found.working), "", "* is used when its spec is asked for."]
+    """Return a table, the interpreters that do not work, and what the default pair lacks."""
+    page = [*_table(found.working), "", "* marks the one that todobatch uses for its spec."]
     if found.broken:
         page += ["", "These do not work:"]
         page += [f"  {home(one.executable)}: {one.reason}" for one in found.broken]
@@ -73,15 +73,19 @@ def _table(working: list[Interpreter]) -> list[str]:
 
 
 def _pair(found: Survey) -> list[str]:
-    """What is missing of the pair that is measured by default, or how its builds differ."""
+    """Return what is missing of the pair that is measured by default, or how its builds differ."""
     missing = _missing(found)
     if missing:
         get = f"  todobatch interpreters install {' '.join(missing)}"
-        return ["", f"Missing from the default pair: {', '.join(missing)}", get]
+        return ["", f"Measured by default, but missing: {', '.join(missing)}", get]
     apart = differences(*find_all(DEFAULT_INTERPRETERS))
     if not apart:
         return []
-    return ["", "The default pair differs in more than the GIL:", *(f"  {one}" for one in apart)]
+    return [
+        "",
+        "The two that are measured by default differ in more than the GIL:",
+        *(f"  {one}" for one in apart),
+    ]
 
 
 def _missing(found: Survey) -> list[str]:
@@ -90,5 +94,5 @@ def _missing(found: Survey) -> list[str]:
 
 
 def home(path: Path) -> str:
-    """The path, with ~ for the home folder."""
+    """Return the path, with ~ for the home folder."""
     return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)

@@ -1,12 +1,12 @@
-"""What `todobatch run` shows: banner, progress, a line for each worker, totals.
+"""Shows one `todobatch run`: a banner, progress, a line for each worker, and totals.
 
 With ``--json`` standard output holds the document and nothing else.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Any, Self
 
-from todobatch.cli.shared.echo import json_text
 from todobatch.cli.views import console
 from todobatch.errors import TodobatchError
 from todobatch.job.spec import Job
@@ -19,7 +19,7 @@ SIZES_SHOWN = 16
 
 
 class RunView:
-    """Follows one run. Use as a context manager; the progress bar lives as long."""
+    """Shows one run. Use as a context manager, which removes the progress bar at its end."""
 
     def __init__(self, job: Job, interpreter: Interpreter, *, quiet: bool) -> None:
         self._job = job
@@ -62,7 +62,7 @@ class RunView:
                 show("finishing the batches in flight; press Ctrl-C again to end at once")
 
     def baseline(self) -> None:
-        """From now on progress is that of the sequential run."""
+        """Show progress as that of the sequential run from now on."""
         self._step = "running sequentially, to measure the speed-up"
 
     def on_baseline_event(self, event: dict[str, Any]) -> None:
@@ -78,7 +78,7 @@ class RunView:
         """Print the result of the run."""
         self._display.close()
         if as_json:
-            self._out.file.write(json_text(self._document(report)) + "\n")
+            self._out.file.write(json.dumps(self._document(report)) + "\n")
             return
         self._workers(report)
         self._totals(report)
@@ -167,7 +167,7 @@ class RunView:
             self._display.message(f"and {more} more; --json has the first 100, --output has all")
 
     def _document(self, report: dict[str, Any]) -> dict[str, Any]:
-        """The JSON document: the report, who ran it, and the broken records."""
+        """Return the JSON document: the report, what ran it, and the broken records."""
         hidden = {"event", "gil_came_back", "baseline_digest"}
         document = {key: value for key, value in report.items() if key not in hidden}
         document["workload"] = self._job.workload
@@ -180,7 +180,7 @@ class RunView:
 
 
 def _more(report: dict[str, Any]) -> Iterator[str]:
-    """Lines that only some runs have."""
+    """Yield the lines that only some runs have."""
     if report["resizes"]:
         yield f"workers   {_sizes([each['size'] for each in report['resizes']])}"
     if report["left_out"]:
@@ -196,7 +196,7 @@ def _more(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _sizes(sizes: list[int]) -> str:
-    """The sizes that a pool had, in order; some in the middle may be left out."""
+    """Return the sizes that a pool had, in order; of many, the middle ones are left out."""
     half = SIZES_SHOWN // 2
     if len(sizes) > SIZES_SHOWN:
         shown = [*map(str, sizes[:half]), "…", *map(str, sizes[-half:])]
@@ -205,7 +205,7 @@ def _sizes(sizes: list[int]) -> str:
 
 
 def _recovery(report: dict[str, Any]) -> Iterator[str]:
-    """What was done about faults, what the journal holds, and whether it was interrupted."""
+    """Yield what was done about faults, what the journal holds, and whether Ctrl-C ended it."""
     if report["retried"] or report["replaced"]:
         yield (
             f"faults    {report['replaced']} workers replaced, {report['retried']} retries of "
@@ -228,6 +228,6 @@ def _speedup(report: dict[str, Any]) -> str:
         return "not measured; --baseline also runs the same tasks sequentially"
     return (
         f"{show_ratio(report['speedup'])} over a sequential run of the same batches "
-        f"({show_seconds(report['baseline_wall_s'])}); from one run each, so use todobatch bench "
-        "for its uncertainty"
+        f"({show_seconds(report['baseline_wall_s'])}); each ran once, so use todobatch bench to "
+        "see how sure this is"
     )

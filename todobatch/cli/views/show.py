@@ -1,4 +1,4 @@
-"""A run as people and programs read it: the table, the winner analysis, one JSON document."""
+"""Formats a run: a table and a verdict for each workload, or one JSON document."""
 
 import json
 import math
@@ -21,7 +21,7 @@ DETAILS_SHOWN = 10
 
 
 def show(run: Run, *, workload: str | None = None, screen: Console | None = None) -> None:
-    """Print table and winner analysis of each workload. Raises UsageError for an unknown one."""
+    """Print the table and verdict of each workload. Raises UsageError for an unknown one."""
     screen = screen or console.output()
     chosen = _chosen(run, workload)
     analysed = {winner.workload: winner for winner in winners(run)}
@@ -44,7 +44,7 @@ def show(run: Run, *, workload: str | None = None, screen: Console | None = None
 
 
 def as_json(run: Run, *, workload: str | None = None) -> str:
-    """One document: ``cells``, ``winners``, ``voids`` and ``notes``; what is unknown is null."""
+    """Return a JSON document: ``cells``, ``winners``, ``voids``, ``notes``; null is unknown."""
     names = set(_chosen(run, workload))
     document = {
         "run": run.meta.run_id,
@@ -59,7 +59,7 @@ def as_json(run: Run, *, workload: str | None = None) -> str:
 
 
 def notes(run: Run, workload: str | None = None) -> Iterator[str]:
-    """What a reader must know beside the figures, in lines."""
+    """Yield the lines of what a reader must know beside the figures."""
     for note in notes_of(run, _chosen(run, workload)):
         yield f"{note.text}:" if note.details else note.text
         yield from (f"  {line}" for line in note.details[:DETAILS_SHOWN])

@@ -1,4 +1,4 @@
-"""The verdict of `todobatch versus` as text."""
+"""Formats the verdict of `todobatch versus` as text."""
 
 import math
 import statistics
@@ -15,7 +15,7 @@ VERDICTS = {
 
 
 def lines(found: Difference) -> list[str]:
-    """The verdict, what was compared, and how."""
+    """Return the verdict, what was compared, and how."""
     verdict = VERDICTS[found.verdict]
     if found.beyond_limit is not None:
         verdict += f"; it is {'' if found.beyond_limit else 'not '}beyond the limit"
@@ -38,7 +38,7 @@ def lines(found: Difference) -> list[str]:
 
 
 def progress(found: Difference) -> str:
-    """How far it is."""
+    """Return the ratio so far, for a line of progress."""
     return f"block {len(found.blocks)}, time of B ÷ A: {_ratio(found)}"
 
 

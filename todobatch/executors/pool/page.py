@@ -115,7 +115,7 @@ class Page:
     def withdraw_rest(
         self, message: int, batches: int, *, least: int, over_s: Seconds
     ) -> tuple[int, bool] | None:
-        """Withdraw the last batches of a message of `batches` batches that the worker is running.
+        """Withdraw waiting batches from the running message, which has `batches` batches.
 
         If the present batch has run for `over_s` seconds, all waiting batches are withdrawn.
         Otherwise half are, if 2 × `least` or more wait. Returns the place of the last batch that

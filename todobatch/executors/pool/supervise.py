@@ -69,7 +69,7 @@ class Supervisor:
         self._failed_starts = 0
         """Workers in a row that did not become ready."""
         self._cause = ""
-        """Why the first of them did not."""
+        """Why the first of these workers did not become ready."""
         self._hangs = False
         """Whether a worker hangs in its start and cannot be killed."""
 

@@ -56,7 +56,7 @@ def serve(
         loaded = pickle.loads(processor)  # noqa: S301 - our own
         worker = Worker(loaded, label, start_method, keep_rows=keep_rows)
     except BaseException as error:
-        _send(link, READY, 0, 0, describe_exception(error).encode(), 0.0)
+        _send(link, READY, 0, 0, _text(error), 0.0)
         return
     try:
         _send(link, READY, 0, 0, b"", 0.0)
@@ -88,7 +88,7 @@ def _process_message(
     try:
         batches = wire.unpack_batches(data)
     except BaseException as error:
-        _send(link, number, 0, 0, describe_exception(error).encode(), 0.0)
+        _send(link, number, 0, 0, _text(error), 0.0)
         return
     unpickling = perf_counter() - begun
     results: list[ProcessingResult] = []
@@ -144,6 +144,11 @@ def _picklable(worker: Worker, batch: Batch, result: ProcessingResult) -> Proces
     except Exception as error:
         return failed_result(worker.processor.processor_id, batch, describe_exception(error))
     return result
+
+
+def _text(error: BaseException) -> bytes:
+    """Describe an error in UTF-8; half a character, as in file names, becomes an escape."""
+    return describe_exception(error).encode(errors="backslashreplace")
 
 
 def _send(

@@ -2,9 +2,9 @@
 
 Pickling a `Task` as an object calls Python code on both sides. So the tasks of a message are sent
 as one list for each field, which is some five times faster. Dates would cost as much as all the
-rest. So they are sent as day numbers, and each worker caches the dates that it has made. Batches of
-other types than `Batch`, `Part` and `Task` are pickled as usual, and so are columns of dates with
-other values than dates and None.
+rest. So they are sent as day numbers, and each worker caches the dates that it has made. Other
+types than `Batch`, `Part` and `Task` are pickled as usual. So is a column of dates that has other
+values than dates and None.
 
 Protocol 5 copies large texts once, not twice.
 """

@@ -31,7 +31,7 @@ COMPUTES = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One cell in both runs."""
+    """The comparison of one cell of both runs."""
 
     name: str
     cell: Cell | None
@@ -101,7 +101,10 @@ def compare(a: Measurements, b: Measurements, *, force: bool = False) -> RunComp
 
 
 def differences(a: Measurements, b: Measurements, common: Iterable[str]) -> list[str]:
-    """Return the facts about machine, plan and common cells that both know and that differ."""
+    """Return how A and B differ in machine, plan and common cells.
+
+    A fact that only one of them has is not compared.
+    """
     facts_a, facts_b = dict(a.facts), dict(b.facts)
     for name in common:
         facts_a.update(a.series[name].facts)
@@ -151,7 +154,7 @@ def _rows(
 
 
 def _swapped(verdict: Verdict) -> Verdict:
-    """Swap faster and slower, because a longer time is slower."""
+    """Swap ``'faster'`` and ``'slower'``: a ratio of times above 1 means slower."""
     if verdict == "faster":
         return "slower"
     return "faster" if verdict == "slower" else verdict

@@ -1,4 +1,4 @@
-"""Read what is to be compared, a run folder or a pyperf file, into one shape.
+"""Read what is to be compared, a run folder or a pyperf file, into the same records.
 
     run folder ─┐
                 ├─► Measurements: a Series per cell or benchmark, with a Point per timed process

@@ -113,7 +113,7 @@ def check_turbo(facts: Facts) -> Finding:
 
 
 def check_steal(facts: Facts) -> Finding:
-    """Check whether the hypervisor gave this machine's CPUs to other machines meanwhile."""
+    """Check whether the hypervisor gave CPU time of this machine to other machines."""
     ticks = _increase(facts, "ticks")
     stolen = _increase(facts, "stolen")
     if not ticks or stolen is None:
@@ -358,6 +358,6 @@ def _unknown(name: str) -> Finding:
 
 
 def _increase(facts: Facts, counter: str) -> int | None:
-    """By how much a counter rose between the snapshots; None where it is unknown."""
+    """Return by how much a counter rose between the snapshots; None if it is unknown."""
     before, after = getattr(facts.before, counter), getattr(facts.after, counter)
     return None if before is None or after is None else max(0, after - before)

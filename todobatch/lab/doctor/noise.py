@@ -1,7 +1,7 @@
 """Measure the noise of this machine, and the smallest difference that can be found on it.
 
 The method is an A/A run: one cell is measured as if it were two. Each pair consists of two samples,
-one right after the other, and a draw decides which of them is called A. Their ratio is pure noise.
+one right after the other, and chance decides which of them is called A. Their ratio is pure noise.
 The spread of the ratios tells how many pairs are needed to find a real difference of a given size.
 
 This is the best case. In a run of many cells, the samples that are compared are further apart in
@@ -182,7 +182,7 @@ def _detectable(spread: float, pair_s: Seconds, seconds: Seconds) -> Detectable:
 
 
 def _shape(sampler: Sampler, cell: Cell) -> WorkloadShape:
-    """Return a shape with as many tasks as take about `SAMPLE_S`."""
+    """Return the size of a sample that takes about `SAMPLE_S` seconds."""
     first = _sample(sampler, cell, WorkloadShape(cell.workload, BATCHES, FIRST_TASKS // BATCHES))
     # CPU time is used, because a busy machine makes wall time longer.
     tasks = min(MOST_TASKS, max(BATCHES, SAMPLE_S / max(first.cpu_s, 1e-3) * first.tasks))

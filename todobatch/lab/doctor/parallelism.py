@@ -1,9 +1,9 @@
 """Measure how many CPUs two busy threads really get at the same time.
 
 No setting shows this reliably: a kernel or hypervisor may keep short-lived threads on one CPU while
-others are idle. So two new threads of a free-threaded interpreter compute until a common moment,
-0.1 s or 1 s away, and report how much CPU time each got. Without such an interpreter two processes
-do the same; a system may spread processes where it does not spread threads.
+others are idle. So two new threads of a free-threaded interpreter compute for the same 0.1 s or
+1 s, and report how much CPU time each got. Without such an interpreter two processes do the same; a
+system may spread processes where it does not spread threads.
 """
 
 import os

@@ -188,7 +188,7 @@ def _known(asked: Sequence[str] | None, known: Sequence[str], parameter: str) ->
     for name in asked or ():
         if name not in known:
             raise UsageError(
-                f"{name!r} is not known",
+                f"unknown name {name!r}",
                 place=f"`{parameter}`",
                 remedy=f"use some of {', '.join(known)}",
             )

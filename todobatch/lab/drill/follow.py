@@ -41,7 +41,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What all processes of one drill share."""
+    """The interpreter, environment and end signal that all processes of a drill share."""
 
     interpreter: Interpreter
     environment: Mapping[str, str]
@@ -118,6 +118,6 @@ def set_end(record: Record, process: ChildProcess) -> None:
 
 
 def _struck_since(folder: Path | None, last: Seconds) -> Seconds | None:
-    """Return when the silence after the fault began; None before the fault."""
+    """Return the time since when silence counts after the fault; None before the fault."""
     struck = None if folder is None else struck_at(folder)
     return None if struck is None else max(struck, last)

@@ -122,7 +122,7 @@ def _start_run(stage: Stage, job: DrillJob) -> ChildProcess:
 
 
 def _has_rows(mark: Path, output: Path) -> bool:
-    """Return whether the struck task waits and there are rows, or has waited long enough."""
+    """Return whether to kill now: the struck task waits, and rows exist or it waited for long."""
     try:
         waited = _has_waited(mark)
         rows = output.with_name(f"{output.name}.part").stat().st_size

@@ -1,4 +1,4 @@
-"""What a drilled process reported until it ended, and how it ended."""
+"""Records what a drilled process reports, and how it ends."""
 
 from collections import Counter
 from collections.abc import Mapping

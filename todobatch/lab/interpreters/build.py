@@ -118,7 +118,7 @@ def build(target: Target, archive: Path, progress: Progress) -> Path:
             raise BuildError(
                 f"a file could not be read or written: {error}",
                 place=f"building {target.name}",
-                remedy="free some space: a build needs up to 1 GB in the cache folder",
+                remedy="free disk space: a build needs up to 1 GB in the cache folder",
             ) from error
         seconds = time.monotonic() - began
         _write_manifest(target, made, seconds)
@@ -160,7 +160,7 @@ def _unpack(archive: Path, to: Path, progress: Progress) -> Path:
         raise BuildError(
             f"the archive cannot be unpacked: {error}",
             place=str(archive),
-            remedy="make room on that disk, or delete the archive so that it is downloaded again",
+            remedy="free disk space, or delete the archive so that it is downloaded again",
         ) from error
     inside = list(to.iterdir())
     return inside[0] if len(inside) == 1 else to

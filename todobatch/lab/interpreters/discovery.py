@@ -21,6 +21,8 @@ from todobatch.errors import InterpreterMissingError
 from todobatch.lab.interpreters.cache import cache_dir
 from todobatch.lab.interpreters.proof import NotAnInterpreterError, prove, run_bounded
 from todobatch.lab.interpreters.specs import (
+    OLDEST_FREE_THREADED,
+    OLDEST_PYTHON,
     SPECS,
     check_spec,
     is_named_for,
@@ -114,8 +116,14 @@ def find_all(specs: Sequence[str]) -> list[Interpreter]:
 
 
 def survey() -> Survey:
-    """Find every known version, and check the running interpreter too."""
+    """Find the interpreters of every known version on this machine."""
     return look_for(SPECS)
+
+
+def own_executables() -> list[Path]:
+    """Return every executable that may be an interpreter of this machine, without running any."""
+    older = (f"3.{minor}" for minor in range(OLDEST_PYTHON[1], OLDEST_FREE_THREADED[1]))
+    return [each.executable for each in _candidates([*older, *SPECS])]
 
 
 def differences(a: Interpreter, b: Interpreter) -> list[str]:

@@ -52,9 +52,9 @@ SOURCES = (Source("python.org", from_python_org), Source("the Debian mirror", fr
 
 
 def fetch(pin: Pin, progress: Progress, sources: Sequence[Source] = SOURCES) -> Path:
-    """Return the verified archive in the cache, downloaded when it is not there yet.
+    """Return the verified archive in the cache, downloaded if it is missing.
 
-    Raises BuildError with what each source answered when none gave the archive.
+    Raises BuildError if no source gave the archive. It says what each one answered.
     """
     other = f"another todobatch is fetching {pin.archive}: waiting for it"
     with cache.lock(pin.archive, waiting=lambda: progress.message(other)):

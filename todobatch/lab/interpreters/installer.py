@@ -28,7 +28,7 @@ def install(
     pin: Pin | None = None,
     sources: Sequence[fetch.Source] = fetch.SOURCES,
 ) -> Interpreter:
-    """Install a spec such as '3.14t' into the cache, unless it is there, and return it.
+    """Install a spec such as '3.14t' into the cache, unless it is there. Return the interpreter.
 
     With `prebuilt`, uv's download is tried first. It is profile-guided, so it serves `optimized`
     too. Otherwise CPython is built from the first of `sources` that gives the pinned archive; `pin`
@@ -84,7 +84,7 @@ def _downloaded(target: Target) -> list[Path]:
 
 
 def _from_uv(target: Target, progress: Progress) -> Path | None:
-    """Let uv download it into the cache; report a failure and return None."""
+    """Let uv download the interpreter into the cache; report a failure and return None."""
     uv = uv_executable()
     if uv is None:
         progress.message("  uv is not installed: building from source")

@@ -22,6 +22,7 @@ import todobatch
 from todobatch.errors import BuildError, UsageError
 from todobatch.lab.interpreters import cache
 from todobatch.lab.interpreters.discovery import Interpreter, uv_executable
+from todobatch.lab.interpreters.specs import version_numbers
 
 REQUIREMENTS = Path(__file__).with_name("worker-requirements.txt")
 PEER_REQUIREMENTS = REQUIREMENTS.parents[1] / "drill" / "peers-requirements.txt"
@@ -47,13 +48,18 @@ _IMPORTS = {
 
 
 def worker_environment(
-    interpreter: Interpreter, *, gil: bool | None = None, inherit_gil: bool = False
+    interpreter: Interpreter,
+    *,
+    gil: bool | None = None,
+    inherit_gil: bool = False,
+    own_code: bool = True,
 ) -> dict[str, str]:
     """Return the environment variables for a process of this interpreter.
 
     Without `gil` PYTHON_GIL is unset, so the build decides. `gil` sets it to 1 or 0, and
-    `inherit_gil` keeps the value that this process has. The first call for an ABI installs the
-    dependencies into the cache; later ones use them.
+    `inherit_gil` keeps the value that this process has. Without `own_code`, nothing is imported
+    from the current folder. The first call for an ABI installs the dependencies into the cache;
+    later ones use them.
 
     Raises UsageError when a GIL build should run without its GIL (it would abort at start), and
     BuildError when the dependencies cannot be installed.
@@ -64,7 +70,11 @@ def worker_environment(
     if value is not None:
         _check_gil(value, interpreter)
         env["PYTHON_GIL"] = value
-    paths = [str(support_folder(interpreter)), str(_own_package()), str(Path.cwd())]
+    paths = [str(support_folder(interpreter)), str(_own_package())]
+    if own_code:
+        paths.append(str(Path.cwd()))
+    else:
+        env["PYTHONSAFEPATH"] = "1"
     earlier = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
     env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*paths, *earlier]))
     return env
@@ -155,7 +165,7 @@ def _prove(interpreter: Interpreter, packages: Path, requirements: Path = REQUIR
     printed = " ".join(done.stderr.split())[-600:]
     if done.returncode != 0:
         raise BuildError(
-            f"the dependencies do not import: {printed}",
+            f"the dependencies cannot be imported: {printed}",
             place=place,
             remedy="use an interpreter for which these packages have wheels",
         )
@@ -184,7 +194,9 @@ def _own_package() -> Path:
 
 
 def _check_gil(value: str, interpreter: Interpreter) -> None:
-    if value == "0" and not interpreter.facts["free_threaded_build"]:
+    facts = interpreter.facts
+    knows_it = version_numbers(facts["version"]) >= (3, 13)  # earlier ones ignore the variable
+    if value == "0" and knows_it and not facts["free_threaded_build"]:
         raise UsageError(
             "PYTHON_GIL=0 needs a free-threaded build: this one would abort at start",
             place=f"interpreter {interpreter.spec}",

@@ -87,7 +87,7 @@ def ensure(progress: Progress) -> None:
 
 
 def look() -> Missing:
-    """Return what this machine lacks."""
+    """Return the tools, headers and libraries that this machine lacks to build CPython."""
     compiler = _compiler()
     tools = [] if compiler else ["a C compiler"]
     if shutil.which("make") is None:

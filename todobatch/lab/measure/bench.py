@@ -21,7 +21,8 @@ from todobatch.lab.interpreters import DEFAULT_INTERPRETERS, Interpreter
 from todobatch.lab.measure import schedule
 from todobatch.lab.measure.calibrate import calibrate
 from todobatch.lab.measure.sample import Sampler
-from todobatch.lab.plan.available import availability, find_interpreters
+from todobatch.lab.plan import trust as trusting
+from todobatch.lab.plan.available import availability, find_interpreters, labelled
 from todobatch.lab.plan.cells import Choice, Draft, draft
 from todobatch.lab.plan.changes import changes, publishable
 from todobatch.lab.plan.source import changes_of, inspect_file
@@ -41,10 +42,12 @@ TIMEOUT_FACTOR = 20
 class RunInterrupted(KeyboardInterrupt):
     """Ctrl-C ended a run whose samples so far are saved; `resume` continues it."""
 
-    def __init__(self, folder: Path, samples: int) -> None:
+    def __init__(self, folder: Path, samples: int, *, needs_trust: bool) -> None:
         super().__init__()
         self.folder = folder
         self.samples = samples
+        self.needs_trust = needs_trust
+        """Whether `resume` executes the run only with `trust`."""
 
 
 def begin(
@@ -63,7 +66,8 @@ def begin(
     begun = _Begun(output)
     today = runtime.today()
     source = None if input_file is None else inspect_file(input_file, format, today, progress)
-    interpreters = find_interpreters(choice.interpreters or DEFAULT_INTERPRETERS, progress)
+    asked = labelled(choice.interpreters or DEFAULT_INTERPRETERS)
+    interpreters = find_interpreters(asked, progress)
     available = {label: availability(each) for label, each in interpreters.items()}
     drafted = draft(choice, available, source=source)
     folder = output or _new_folder(drafted.mode)
@@ -72,35 +76,43 @@ def begin(
     return begun.measure(folder, plan, interpreters, progress)
 
 
-def begin_like(folder: Path, progress: Progress, *, output: Path | None = None) -> Run:
+def begin_like(
+    folder: Path, progress: Progress, *, output: Path | None = None, trust: bool = False
+) -> Run:
     """Measure a new run by the plan of another one, so that `compare` can compare the two.
 
     Cells, tasks, sizes, day and seed are those of the other run, and the outputs must be equal.
-    Interpreters and machine may differ. Raises what `begin` raises.
+    Interpreters and machine may differ. For `trust` see `resume`. Raises what `begin` raises.
     """
     begun = _Begun(output)
     plan = load_run(folder).meta.plan
+    asked = trusting.executables(folder, plan, trust=trust)
     if changed := changes_of(plan.source):
         raise UsageError(
             "; ".join(changed),
             place=str(folder),
             remedy="its plan needs the same tasks; begin a new run without `like`",
         )
-    specs = dict.fromkeys(cell.interpreter for cell in plan.cells)
-    interpreters = find_interpreters(specs, progress)
+    interpreters = find_interpreters(asked, progress)
     new = output or _new_folder(plan.mode)
     progress.message(f"{plan.mode} run by the plan of {folder}: {len(plan.cells)} cells; in {new}")
-    return begun.measure(new, plan, interpreters, progress)
+    return begun.measure(new, plan, interpreters, progress, own_code=trust)
 
 
-def resume(folder: Path, progress: Progress) -> Run:
+def resume(folder: Path, progress: Progress, *, trust: bool = False) -> Run:
     """Continue a run: its samples are kept, and its plan and order stay as they are.
 
-    Raises UsageError when interpreters, machine or tasks have changed, and what `begin` raises.
+    Unless `trust`, nothing is executed but built-in workloads, on interpreters that are found on
+    this machine (`todobatch.lab.plan.trust`). Raises UsageError when the run needs more, and when
+    interpreters, machine or tasks have changed. Raises what `begin` raises.
     """
-    with open_run(folder) as opened:
+
+    def asked(meta: RunMeta) -> Mapping[str, str]:
+        return trusting.executables(folder, meta.plan, meta.interpreters, trust=trust)
+
+    with open_run(folder, asked) as opened:
         meta = opened.meta
-        interpreters = find_interpreters(meta.interpreters, progress)
+        interpreters = find_interpreters(asked(meta), progress)
         if changed := changes(meta, interpreters):
             raise UsageError(
                 "this run was begun under other conditions: " + "; ".join(changed),
@@ -111,7 +123,7 @@ def resume(folder: Path, progress: Progress) -> Run:
             progress.message("the last line of samples.jsonl was incomplete and is dropped")
         progress.message(f"{folder}: {len(opened.samples)} samples are kept")
         opened.update(resumed=(*meta.resumed, _now()), ended=None)
-        return _measure(opened, interpreters, progress)
+        return _measure(opened, interpreters, progress, own_code=trust)
 
 
 class _Begun:
@@ -130,6 +142,8 @@ class _Begun:
         plan: Plan,
         interpreters: Mapping[str, Interpreter],
         progress: Progress,
+        *,
+        own_code: bool = True,
     ) -> Run:
         """Create the run folder and measure the plan."""
         facts = system.gather(self._before, self._machine, list(interpreters.values()))
@@ -146,7 +160,7 @@ class _Begun:
         )
         with create_run(folder, meta) as opened:
             spent_s = time.monotonic() - self._at
-            return _measure(opened, interpreters, progress, spent_s=spent_s)
+            return _measure(opened, interpreters, progress, own_code=own_code, spent_s=spent_s)
 
 
 def _measure(
@@ -154,6 +168,7 @@ def _measure(
     interpreters: Mapping[str, Interpreter],
     progress: Progress,
     *,
+    own_code: bool,
     spent_s: Seconds = 0.0,
 ) -> Run:
     """Measure what the plan lacks, and write the pyperf files."""
@@ -161,7 +176,7 @@ def _measure(
     source = cast(TaskSource, dict(plan.source))
     longest = max((shape.calibrated_s for shape in plan.shapes), default=0.0)
     timeout_s = max(LEAST_TIMEOUT_S, TIMEOUT_FACTOR * longest)
-    sampler = Sampler(interpreters, source, plan.today, timeout_s=timeout_s)
+    sampler = Sampler(interpreters, source, plan.today, timeout_s=timeout_s, own_code=own_code)
     try:
         for sample in schedule.run(
             opened, sampler, lambda upcoming: _report(upcoming, progress), spent_s=spent_s
@@ -176,7 +191,8 @@ def _measure(
         opened.update(ended=_now())
     except KeyboardInterrupt:
         pyperf_files.write(opened.run(), opened.folder)
-        raise RunInterrupted(opened.folder, len(opened.samples)) from None
+        needs_trust = bool(trusting.strangers(plan, opened.meta.interpreters))
+        raise RunInterrupted(opened.folder, len(opened.samples), needs_trust=needs_trust) from None
     finally:
         sampler.close()
     pyperf_files.write(opened.run(), opened.folder)

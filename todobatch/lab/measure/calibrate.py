@@ -5,7 +5,7 @@ Short samples mislead: a kernel that packs short-lived threads onto one CPU lets
 sample of waiting lasts half a second, because waits overlap however long they are.
 
 The workload is measured with the sequential executor, which all others are compared with, on the
-first interpreter. Every cell of a workload gets the same shape.
+first interpreter. Every cell of a workload gets the same number and size of batches.
 """
 
 from dataclasses import replace
@@ -28,15 +28,15 @@ MOST_SMALL_BATCHES = 1_024
 MOST_TASKS = 200_000
 """The most tasks of a sample: all of them are in memory, in every process."""
 DOCUMENT_BATCH = 100
-"""The tasks of a batch in the source document."""
+"""The usual number of tasks in a batch."""
 PROBE_S: Seconds = 0.1
 """A first measurement at least this long is precise enough to choose the size."""
 
 
 def calibrate(sampler: Sampler, draft: Draft, workload: str) -> WorkloadShape:
-    """Return the shape of a workload's samples, and the digest that all of them must give.
+    """Return the number and size of a sample's batches, and the digest that each sample must give.
 
-    Measures two or three short sequential runs and one of the chosen shape. Raises MeasurementError
+    Measures two or three short sequential runs and one of the chosen size. Raises MeasurementError
     when the workload does not run: there is nothing to compare then.
     """
     cell = next(c for c in draft.cells if c.workload == workload and c.executor == SEQUENTIAL)
@@ -47,10 +47,10 @@ def calibrate(sampler: Sampler, draft: Draft, workload: str) -> WorkloadShape:
 
 
 def choose(workload: str, seconds_a_task: Seconds, batch_size: int | None = None) -> WorkloadShape:
-    """Return the shape of a sample that lasts as long as it should.
+    """Return the number and size of batches for a sample that lasts as long as it should.
 
-    A batch has `batch_size` tasks. Without it a batch has the document's 100, or more where a
-    sample would need over 40 batches, or fewer where it would need under 8.
+    A batch has `batch_size` tasks. By default it has 100. It has more if a sample would need over
+    40 batches, and fewer if it would need under 8.
     """
     target_s = WAITING_SAMPLE_S if _kind(workload) == "io" else COMPUTING_SAMPLE_S
     wanted = min(MOST_TASKS, max(BALANCE, round(target_s / seconds_a_task)))
@@ -95,6 +95,6 @@ def _measure(sampler: Sampler, cell: Cell, shape: WorkloadShape) -> Sample:
     raise MeasurementError(
         sample.void,
         place=f"{sample.workload} on {sample.interpreter}, sequential",
-        remedy="run this workload alone, mend what fails, then compare approaches: "
+        remedy="run this workload alone, fix what fails, then compare approaches: "
         f"todobatch run --generate 100 --workload {sample.workload} --executor sequential",
     )

@@ -12,7 +12,7 @@ from typing import Literal
 from todobatch.lab.store.schema import SCHEMA, Control
 
 LOOPS = 1_000_000
-"""About 0.05 to 0.1 s. Changing it makes runs incomparable, so the schema has to be raised too."""
+"""The loops of the control load, about 0.05 to 0.1 s. A change needs a new schema version."""
 
 
 def measure(block: int, when: Literal["start", "end"]) -> Control:

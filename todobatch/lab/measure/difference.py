@@ -34,7 +34,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """B compared with A."""
+    """The result of comparing B with A."""
 
     a: Cell
     b: Cell

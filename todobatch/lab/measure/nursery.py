@@ -1,14 +1,14 @@
-"""Fresh processes that are alike: forks of one process that has its imports and has run nothing.
+"""Makes processes that are alike: forks of one that has imported everything and run nothing.
 
 Two processes of one program differ in speed by some percent for as long as they live. The kernel
-draws the places of code, heap and stack anew for each (address space randomisation), and Python
-draws the seed of hashes. Caches and branch predictors depend on both (Mytkowicz and others,
-"Producing wrong data without doing anything obviously wrong!", 2009; Curtsinger and Berger,
-"Stabilizer", 2013). So a comparison of two processes compares two draws as well.
+places code, heap and stack at random in each (address space randomisation), and Python chooses the
+seed of hashes at random. Caches and branch predictors depend on both. So a comparison of two
+processes also compares two memory layouts. Sources: Mytkowicz and others, "Producing wrong data
+without doing anything obviously wrong!", 2009; Curtsinger and Berger, "Stabilizer", 2013.
 
-Forks of one process share its draw. The samples of a block are forks of one nursery for each
-interpreter, so they differ only in what is compared. Every block has nurseries, and draws, of its
-own, so no verdict rests on one layout. The imports are paid for once a block.
+Forks of one process share its layout. The samples of a block are forks of one nursery for each
+interpreter, so they differ only in what is compared. Every block has new nurseries with new
+layouts, so no verdict rests on one layout. Imports run once in each block.
 
 ::
 
@@ -62,12 +62,12 @@ class Nursery:
         return ChildProcess.forked(self)
 
     def fork(self, descriptors: Sequence[int]) -> int:
-        """See `Forker`. Raises MeasurementError when the nursery has ended."""
+        """Fork a child (see `Forker.fork`). Raises MeasurementError when the nursery has ended."""
         pid: int = self._ask("fork", descriptors)["pid"]
         return pid
 
     def wait(self, pid: int, timeout_s: Seconds) -> int | None:
-        """See `Forker`. Raises MeasurementError when the nursery has ended."""
+        """Wait for a child (see `Forker.wait`). Raises MeasurementError without the nursery."""
         code: int | None = self._ask({"wait": pid, "timeout_s": timeout_s})["code"]
         return code
 
@@ -94,8 +94,8 @@ class Nursery:
         return MeasurementError(
             f"the parent process of the samples {what}",
             place=f"interpreter {self._interpreter.spec}",
-            remedy="rename your modules that have the name of a Python module, or check the memory "
-            "and its limits, and measure again",
+            remedy="measure again; if it ends again, rename modules of yours that have the name of "
+            "a standard module, or free memory",
         )
 
 

@@ -42,6 +42,8 @@ class Sampler:
     source: TaskSource
     today: str
     timeout_s: Seconds = 300.0
+    own_code: bool = True
+    """Whether the samples may import modules from the current folder."""
     extra_environment: Mapping[str, str] = field(default_factory=dict)
     _nurseries: dict[tuple[int, str], Nursery] = field(
         default_factory=dict, init=False, compare=False, repr=False
@@ -127,7 +129,8 @@ class Sampler:
             self.close()
         if (block, interpreter) not in self._nurseries:
             found = self.interpreters[interpreter]
-            environment = {**worker_environment(found), **self.extra_environment}
+            environment = worker_environment(found, own_code=self.own_code)
+            environment |= self.extra_environment
             self._nurseries[block, interpreter] = Nursery(found, environment)
         return self._nurseries[block, interpreter]
 

@@ -5,9 +5,9 @@ always runs when the machine is in the same state (randomised complete blocks: F
 of Experiments", 1935). Cells of one workload stay together: they are compared with each other, and
 the machine drifts less between neighbours.
 
-With a target, samples go to the undecided cells. From the second block on these are the
-cells that may be the fastest of their workload (`verdict.undecided`), and the sequential runs that
-they are compared with. The verdicts stay valid under such stopping: `todobatch.lab.stats.evidence`.
+With a target, only undecided cells are measured from the second block on. These are the cells that
+may be the fastest of their workload (`verdict.undecided`), and the sequential cells for their
+speed-ups. The verdicts stay valid under such stopping: `todobatch.lab.stats.evidence`.
 """
 
 import random
@@ -175,7 +175,7 @@ class _Clock:
         return bool(self._plan.budget_s) and self._spent() > OVERTIME * self._plan.budget_s
 
     def left(self, slots: Sequence[Slot], index: int, blocks_after: int) -> Seconds:
-        """Estimate the time from slot `index` to the end, at most; NaN before the first sample.
+        """Return an upper estimate of the time from slot `index` to the end; NaN without a sample.
 
         With a target there may be fewer blocks, and fewer cells in them.
         """

@@ -59,7 +59,7 @@ class Side:
         child.send(spec)
 
     def ready(self) -> Turn:
-        """Wait until it is warm, and return the last turn of its warm-up."""
+        """Wait until the side has warmed up, and return the last turn of its warm-up."""
         if self._warm is None:
             # Warming up takes two turns, and four where both sides share a CPU.
             self._warm = self._answer(4 * TURN_TIMEOUT_S)
@@ -103,6 +103,6 @@ class Side:
         return MeasurementError(
             cause,
             place=self._cell.key,
-            remedy="run this workload alone, mend what fails, then compare it: todobatch run "
+            remedy="run this workload alone, fix what fails, then compare it: todobatch run "
             f"--generate 100 --workload {self._cell.workload} --executor {self._cell.executor}",
         )

@@ -1,13 +1,13 @@
-"""Is B faster than A, when the difference is a few percent? Two cells take turns until it is known.
+"""Finds out whether B is faster than A, even by a few percent: two cells run in turns.
 
     block: nursery ─► side A ◄─ turn, turn, … ─► controller
                  └──► side B ◄─ turn, turn, … ─┘
 
-Both sides live at the same time and take turns of some milliseconds, in an order that is drawn for
-each round. Whatever the machine does for longer than a round affects both. On one interpreter both
-are forks of one process, so neither has the luckier memory layout (`nursery`). With one worker each
-both stay on one CPU, drawn for each block. Every block has new processes, so a block's ratio is one
-observation, however many rounds it has, and verdicts rest on blocks (`todobatch.lab.stats`).
+Both sides live at the same time and take turns of some milliseconds, in a random order in each
+round. Whatever the machine does for longer than a round affects both. On one interpreter both are
+forks of one process, so neither has the luckier memory layout (`nursery`). With one worker each,
+both stay on one CPU, which is chosen at random for each block. Every block has new processes, so
+its ratio is one observation, however many rounds it has. Verdicts rest on blocks.
 
 `bench` finds the fastest of many approaches with samples as long as a job. This module finds out
 whether B is faster than A as soon as that can be known.
@@ -126,7 +126,7 @@ class Versus:
         )
 
     def _calibrate(self) -> tuple[Shape, Seconds]:
-        """Return the shape of a turn, and how long the slower side's turn takes."""
+        """Return the size of a turn, and how long the slower side takes for it."""
         wished = TURN_S if self._one_worker() else PARALLEL_TURN_S
         shape = self._shape(1)
         with self._nurseries() as nurseries:
@@ -143,7 +143,7 @@ class Versus:
                 shape = larger
 
     def _shape(self, tasks: float) -> Shape:
-        """Return the shape of a turn of about `tasks` tasks.
+        """Return the number and size of batches for a turn of about `tasks` tasks.
 
         It is the same for both sides: an output's digest depends on where batches begin and end.
         """

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -21,18 +21,22 @@ from todobatch.units import Seconds
 PROBE_TIMEOUT_S: Seconds = 60.0
 
 
-def find_interpreters(specs: Iterable[str], progress: Progress) -> dict[str, Interpreter]:
-    """Return each spec's interpreter, by the name that a run folder gives it.
-
-    Builds are alike if possible; differences are reported to `progress`. Raises
-    InterpreterMissingError for the first missing interpreter, and reports further ones.
-    """
-    asked = {
+def labelled(specs: Iterable[str]) -> dict[str, str]:
+    """Return each spec with its ``~`` expanded, by the name that a run folder gives it."""
+    return {
         machine.portable(Path(spec)) if "/" in spec else spec: (
             str(Path(spec).expanduser()) if "/" in spec else spec
         )
         for spec in specs
     }
+
+
+def find_interpreters(asked: Mapping[str, str], progress: Progress) -> dict[str, Interpreter]:
+    """Return the interpreter of each spec in `asked`, by the same names.
+
+    Builds are alike if possible; differences are reported to `progress`. Raises
+    InterpreterMissingError for the first missing interpreter, and reports further ones.
+    """
     try:
         found = dict(zip(asked, find_all(list(asked.values())), strict=True))
     except InterpreterMissingError:

@@ -85,7 +85,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A plan before its samples have a size."""
+    """A plan in which the size of the samples is still missing."""
 
     mode: str
     seed: int
@@ -100,7 +100,7 @@ class Draft:
     workloads: tuple[str, ...] = field(default=())
 
     def plan(self, shapes: Sequence[WorkloadShape]) -> Plan:
-        """Return the finished plan, given the shape of each workload's samples."""
+        """Return the finished plan; `shapes` has the size of each workload's samples."""
         return Plan(
             mode=self.mode,
             seed=self.seed,
@@ -201,7 +201,7 @@ def _check(
         raise UsageError(
             f"{choice.target:.4g} is not a valid target",
             place="`target`",
-            remedy="pass a share from 0 up to 1, such as 2%; 0 measures all cells in all blocks",
+            remedy="pass a fraction from 0 up to 1, such as 2%; 0 measures all cells in all blocks",
         )
     if choice.budget_s is not None and not choice.budget_s > 0:
         raise UsageError(

@@ -15,13 +15,13 @@ MACHINE = ("cpu_model", "cpus_available", "memory_bytes")
 
 
 def changes(meta: RunMeta, interpreters: Mapping[str, Interpreter]) -> list[str]:
-    """Return the differences from the interpreters, machine, todobatch and tasks of a run."""
+    """Return what has changed since a run began: interpreters, machine, todobatch or tasks."""
     now = machine.describe()
     found = [
         f"{label}: {name} was {before.get(name)!r} and is {after!r}"
         for label, before in meta.interpreters.items()
         for name, after in publishable(interpreters[label]).items()
-        if before.get(name) != after
+        if before.get(name) != after and name != "executable"  # the file's name says nothing
     ]
     found += [
         f"machine: {name} was {meta.machine.get(name)!r} and is {now[name]!r}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from todobatch.child.tasks import TaskSource, count
 from todobatch.errors import BrokenLineError, EmptyInputError, InputError
+from todobatch.files import open_regular
 from todobatch.lab.progress import Progress
 from todobatch.lab.store import machine
 from todobatch.sources import open_source
@@ -60,7 +61,8 @@ def changes_of(source: Mapping[str, Any]) -> list[str]:
         return []
     path = Path(source["path"]).expanduser()
     try:
-        now = hashlib.sha256(path.read_bytes()).hexdigest()
+        with open(open_regular(path), "rb") as file:
+            now = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return [f"{path} cannot be read: {error.strerror}"]
     return [] if now == source["sha256"] else [f"{path} has changed"]

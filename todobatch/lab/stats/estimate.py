@@ -3,16 +3,16 @@
 A machine's speed drifts by 15-40 % within minutes, but all times of one block drift together. So
 times are compared as ratios within a block, on their logarithms. This is a paired design (Student,
 "The probable error of a mean", 1908; Box, Hunter and Hunter, "Statistics for Experimenters", on
-blocking). The mean of logarithms is the logarithm of the geometric mean, which is the right mean
-for ratios (Fleming and Wallace, "How not to lie with statistics: the correct way to summarize
-benchmark results", 1986).
+blocking). The mean of logarithms is the logarithm of the geometric mean, the right mean for ratios.
+Source: Fleming and Wallace, "How not to lie with statistics: the correct way to summarize benchmark
+results", 1986.
 
 The order of cells within a block is random, so the log-ratio of two cells is symmetric about its
 true value whatever the machine does. The signed-rank test assumes nothing else (Wilcoxon,
-"Individual comparisons by ranking methods", 1945). So ratios are estimated by its centre and its
-exact interval (Hodges and Lehmann, "Estimates of location based on rank tests", 1963). No value is
-dropped, and an outlier weighs no more than its rank. Fewer than six blocks have too few ranks for
-95 %, so they get Student's t.
+"Individual comparisons by ranking methods", 1945). So a ratio gets the estimate and the exact
+interval that belong to this test. Source: Hodges and Lehmann, "Estimates of location based on rank
+tests", 1963. No value is dropped, and an outlier weighs no more than its rank. Fewer than six
+blocks have too few ranks for 95 %, so they get Student's t.
 
 docs/explanation/statistics.md explains the method and its limits.
 """
@@ -121,7 +121,7 @@ def log_ratios(
     others: Mapping[int, Sample],
     figure: Literal["wall_s", "cpu_s"] = "wall_s",
 ) -> list[float]:
-    """Return log(other's figure ÷ mine) for each block in which both cells have a good sample."""
+    """Return log(`others` ÷ `mine`) of a figure, for each block with a valid sample of both."""
     return [
         math.log(
             max(getattr(others[block], figure), CLOCK_TICK)

@@ -3,24 +3,24 @@
 The p value of a fixed plan loses its meaning if one looks after every block and stops at will. An
 e-value does not. It is the wealth of a gambler who bets at fair odds against "there is no
 difference". Wealth that starts at 1 ever reaches 1/a with probability a at most (Ville, 1939). So
-1 ÷ (the largest wealth so far) is a p value that is valid at any time (Shafer et al., "Test
-martingales, Bayes factors and p-values", 2011; Ramdas, Grünwald, Vovk and Shafer, "Game-theoretic
-statistics and safe anytime-valid inference", 2023).
+1 ÷ (the largest wealth so far) is a p value that is valid at any time. Sources: Shafer et al.,
+"Test martingales, Bayes factors and p-values", 2011; Ramdas, Grünwald, Vovk and Shafer,
+"Game-theoretic statistics and safe anytime-valid inference", 2023.
 
 Four bets share the stake, and their mean is an e-value too:
 
 * One bet is on signs. The order of two cells within a block is random. So without a difference,
   the block's log-ratio is as likely to be positive as negative, whatever its size and whatever the
   machine did before. Drift, autocorrelation and outliers cannot make this bet unfair. The bet is a
-  likelihood ratio of the two signs (De la Peña, "A general class of exponential inequalities for
-  martingales and ratios", 1999, for symmetric variables).
-* Three bets are on size. Each is the Bayes factor of Student's t, with the right Haar prior on the
-  spread and a normal prior of variance g on the standardised effect; g is 1, 10 and 100 (formula:
-  Gönen et al., "The Bayesian two-sample t test", 2005). If log-ratios are normal, it is a test
-  martingale (Hendriksen, de Heide and Grünwald, "Optional stopping with Bayes factors", 2021; Wang
-  and Ramdas, "Anytime-valid t-tests and confidence sequences for Gaussian means with unknown
-  variance", 2024). It needs fewer blocks than signs for a large effect: six equal signs occur by
-  chance once in 32 times.
+  likelihood ratio of the two signs. Source, for symmetric variables: De la Peña, "A general class
+  of exponential inequalities for martingales and ratios", 1999.
+* Three bets are on size. Each is the Bayes factor of Student's t. Its priors are the right Haar
+  prior on the spread, and a normal one of variance g on the standardised effect. g is 1, 10 and
+  100. If log-ratios are normal, the factor is a test martingale. For a large effect it needs fewer
+  blocks than signs do: six equal signs occur by chance once in 32 times. Sources: Gönen et al.,
+  "The Bayesian two-sample t test", 2005, for the formula; Hendriksen, de Heide and Grünwald,
+  "Optional stopping with Bayes factors", 2021; Wang and Ramdas, "Anytime-valid t-tests and
+  confidence sequences for Gaussian means with unknown variance", 2024.
 
 `benchmarks/peers/coverage.py` tests the e-values and the intervals against drift, autocorrelation
 and outliers.
@@ -106,10 +106,10 @@ def precise(logs: Sequence[float], target: Ratio) -> bool:
 def settled(logs: Sequence[float], level: float, target: Ratio) -> bool:
     """Return whether enough blocks were measured for a verdict, or for a ratio within ± `target`.
 
-    At the moment of decision an estimate tends to be too extreme, and its interval contains the
-    true ratio in 90 to 93 % of cases instead of 95 (Whitehead, "On the bias of maximum likelihood
-    estimation following a sequential test", 1986). So two more blocks are measured, unless the
-    difference is clear.
+    At the moment of decision an estimate tends to be too extreme. Its interval then contains the
+    true ratio in 90 to 93 % of cases instead of 95. So two more blocks are measured, unless the
+    difference is clear. Source: Whitehead, "On the bias of maximum likelihood estimation following
+    a sequential test", 1986.
     """
     if len(logs) < 2:
         return False

@@ -45,7 +45,7 @@ class Analysis:
         return None
 
     def ratio(self, top: Cell, bottom: Cell, figure: str = "wall_s") -> Estimate | None:
-        """`figure` of `top` ÷ that of `bottom`, paired by block; None without a common block."""
+        """Return `top`'s `figure` ÷ `bottom`'s, paired by block; None without a common block."""
         logs = log_ratios(
             self.good[bottom], self.good[top], "cpu_s" if figure == "cpu_s" else "wall_s"
         )

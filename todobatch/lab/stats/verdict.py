@@ -112,8 +112,8 @@ def against_field(
 
     Verdicts are at the level of `holm_levels`; the interval beside each is the ordinary 95 %.
 
-    Choosing the best by the same data needs no further correction: it has to beat every other cell,
-    which includes the truly best one (intersection-union test: Berger, 1982).
+    The best cell is chosen by the same data, which needs no further correction. It has to beat
+    every other cell, and so the truly best one. Source: intersection-union test (Berger, 1982).
     """
     logs = {cell: log_ratios(good.get(best, {}), good.get(cell, {})) for cell in field}
     levels = holm_levels({cell: rule.p(each) for cell, each in logs.items()})
@@ -224,8 +224,8 @@ def _summary(good: GoodSamples, cell: Cell, voids: int, cpus: int) -> CellSummar
 def _speedup(good: GoodSamples, cell: Cell) -> Estimate | None:
     """Return the speed-up over sequential on the same interpreter; None without a common block.
 
-    (Mean time of a processor × processors) ÷ total time, the source document's formula, is wrong:
-    with a GIL a processor's time includes waiting for the others, so it shows overlap, not speed.
+    A common formula, (mean time of a worker × workers) ÷ total time, is wrong. With a GIL a
+    worker's time includes waiting for the others, so that formula shows overlap.
     """
     if cell.executor == SEQUENTIAL:
         return Estimate(1.0, 1.0, 1.0)

@@ -5,15 +5,15 @@ There is one file per interpreter, with a benchmark ``workload/executor/workers`
 samples.jsonl each time. Void samples are left out.
 """
 
+import errno
 import json
 import re
 from pathlib import Path
 from typing import Any
 
-from todobatch.errors import StoreError
-from todobatch.files import write_atomically
+from todobatch.files import UnfitFileError, write_atomically
 from todobatch.lab.stats.estimate import good_samples
-from todobatch.lab.store.folder import Run
+from todobatch.lab.store.folder import Run, unusable
 from todobatch.lab.store.schema import Cell, Sample
 
 # The version of pyperf's own file format (pyperf._bench.BenchmarkSuite, since pyperf 1.0).
@@ -37,13 +37,13 @@ def write(run: Run, folder: Path) -> list[Path]:
         path = folder / "pyperf" / f"{file_name(interpreter)}.json"
         try:
             path.parent.mkdir(exist_ok=True)
-            write_atomically(path, (json.dumps(suite) + "\n").encode())
+            if path.parent.is_symlink():
+                raise UnfitFileError(errno.ELOOP, f"{path.parent.name} is a symbolic link")
+            write_atomically(path, (json.dumps(suite) + "\n").encode(), follow=False)
         except OSError as error:
-            raise StoreError(
-                f"cannot be written: {error.strerror}; all samples are saved",
-                place=str(path),
-                remedy=f"make room, then write it again with `resume={folder}`",
-            ) from error
+            more = f", then write the file again with `resume={folder}`"
+            cause = "cannot be written (all samples are saved)"
+            raise unusable(path, cause, error, more) from error
         paths.append(path)
     return paths
 

@@ -37,7 +37,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadShape:
-    """The size of one sample of a workload; all its cells have the same."""
+    """The size of a sample; the same for all cells of a workload."""
 
     workload: str
     batches: int
@@ -50,7 +50,7 @@ class WorkloadShape:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured, and in which order: the same plan and seed give the same order."""
+    """What a run measures; its seed fixes the order of the samples."""
 
     mode: str
     """The mode: 'quick', 'full' or 'custom'."""
@@ -216,7 +216,7 @@ Verdict = Literal["faster", "slower", "equivalent", "inconclusive"]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two cells compared: `ratio` is the other's wall time ÷ this one's (above 1: faster)."""
+    """A comparison: `ratio` is another cell's wall time ÷ this one's; above 1, this is faster."""
 
     cell: Cell
     other: Cell

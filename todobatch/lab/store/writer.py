@@ -9,13 +9,12 @@
   it.
 """
 
-import errno
 import fcntl
 import json
 import math
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,14 +27,16 @@ from todobatch.lab.store.folder import (
     META,
     SAMPLES,
     Run,
+    open_inside,
     read_controls,
     read_meta,
     read_samples,
-    unreadable,
+    unusable,
 )
 from todobatch.lab.store.schema import Control, RunMeta, Sample
+from todobatch.units import Bytes
 
-_APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+_APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT
 
 
 class RunWriter:
@@ -80,7 +81,7 @@ class RunWriter:
     def append_control(self, control: Control) -> None:
         """Save one run of the control load; it is on disk when this returns. Raises StoreError."""
         try:
-            file = os.open(self.folder / CONTROLS, _APPENDING, 0o666)
+            file = open_inside(self.folder, CONTROLS, _APPENDING)
             try:
                 with _delayed_interrupt():
                     _append(file, control)
@@ -104,11 +105,9 @@ class RunWriter:
         return Run(self.meta, list(self.samples), self.folder, controls=tuple(self.controls))
 
     def _failed(self, error: OSError, name: str) -> StoreError:
-        return StoreError(
-            f"cannot be written: {error.strerror}; {len(self.samples)} samples are saved",
-            place=str(self.folder / name),
-            remedy=f"{_remedy(error)}, then resume the run with `resume={self.folder}`",
-        )
+        more = f", then resume the run with `resume={self.folder}`"
+        cause = f"cannot be written ({len(self.samples)} samples are saved)"
+        return unusable(self.folder / name, cause, error, more)
 
 
 def refuse_existing_run(folder: Path) -> None:
@@ -133,40 +132,48 @@ def create_run(folder: Path, meta: RunMeta) -> RunWriter:
         file = _open_locked(folder)
         _write_meta(folder, meta)
     except OSError as error:
-        raise StoreError(
-            f"the run folder cannot be created: {error.strerror}",
-            place=str(folder),
-            remedy=f"{_remedy(error)}, or name another folder with `output`",
-        ) from error
+        more = ", or name another folder with `output`"
+        raise unusable(folder, "the run folder cannot be created", error, more) from error
     return RunWriter(folder, meta, [], file)
 
 
-def open_run(folder: Path) -> RunWriter:
+def open_run(folder: Path, check: Callable[[RunMeta], object] = lambda _: None) -> RunWriter:
     """Open a run folder to append to it: lock it, and remove an incomplete last line.
 
-    Raises StoreError (no run, another writer, unreadable) and NewerSchemaError.
+    `check` gets run.json before the folder is changed, and may refuse it by an error. Raises
+    StoreError (no run, another writer, unreadable) and NewerSchemaError.
     """
     meta = read_meta(folder)
+    check(meta)
+    file = _open_locked(folder)
     try:
-        file = _open_locked(folder)
-        samples, good = read_samples(folder)
-        torn = good < os.fstat(file).st_size
-        if torn:
-            os.ftruncate(file, good)
+        samples, controls = read_samples(folder), read_controls(folder)
+        if samples.torn:
+            os.ftruncate(file, samples.size)
             os.fsync(file)
-        controls, good = read_controls(folder)
-        if (folder / CONTROLS).exists():
-            os.truncate(folder / CONTROLS, good)
-    except OSError as error:
-        raise unreadable(folder / SAMPLES, error) from error
-    writer = RunWriter(folder, meta, samples, file, tuple(controls))
-    writer.was_torn = torn
+        if controls.torn:
+            _cut(folder, controls.size)
+    except BaseException as error:
+        os.close(file)
+        if isinstance(error, OSError):
+            raise unusable(folder, "an incomplete line cannot be removed", error) from error
+        raise
+    writer = RunWriter(folder, meta, samples.records, file, tuple(controls.records))
+    writer.was_torn = samples.torn
     return writer
+
+
+def _cut(folder: Path, size: Bytes) -> None:
+    file = open_inside(folder, CONTROLS, os.O_RDWR)
+    try:
+        os.ftruncate(file, size)
+    finally:
+        os.close(file)
 
 
 def _write_meta(folder: Path, meta: RunMeta) -> None:
     text = json.dumps(_to_json(asdict(meta)), indent=1) + "\n"
-    write_atomically(folder / META, text.encode())
+    write_atomically(folder / META, text.encode(), follow=False)
 
 
 @contextmanager
@@ -194,7 +201,7 @@ def _append(file: int, record: Sample | Control) -> None:
 
 def _open_locked(folder: Path) -> int:
     # A buffered file would keep a failed line and write it again on close.
-    file = os.open(folder / SAMPLES, _APPENDING, 0o666)
+    file = open_inside(folder, SAMPLES, _APPENDING)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -216,9 +223,3 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _remedy(error: OSError) -> str:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return "make room on that disk"
-    return "make the folder writable"

@@ -1,0 +1,58 @@
+"""Standard streams as they come: closed, full, or of an encoding that lacks what is printed."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import document_of
+from tests.conftest import COMMAND, RunTodobatch
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8:strict"])
+def test_what_an_encoding_lacks_is_written_as_an_escape(
+    run_todobatch: RunTodobatch, project: Path, encoding: str
+) -> None:
+    (project / "fails.py").write_text(
+        "def fail(task):\n    raise ValueError('cannot open caf\\udce9 ⇒ Ж')\n"
+    )
+    env = {"PYTHONIOENCODING": encoding}
+    run = ("run", "todo.txt", "-w", "fails:fail", "-e", "sequential")
+    done = run_todobatch(*run, "--json", cwd=project, env=env)
+    assert done.returncode == 1, done.stderr
+    assert "cannot open caf\udce9 ⇒ Ж" in document_of(done.stdout)["failures"][0]["error"]
+    done = run_todobatch(*run, cwd=project, env=env)
+    assert done.returncode == 1, done.stderr
+    assert "cannot open caf" in done.stderr
+    for command in (["run", "--help"], ["interpreters"], ["doctor", "--no-measure"]):
+        assert run_todobatch(*command, cwd=project, env=env).returncode == 0
+
+
+def test_file_names_need_not_be_utf8(project: Path) -> None:
+    names = [os.fsdecode(name) for name in (b"caf\xe9.txt", b"out\xe9.jsonl", b"j\xe9.db")]
+    tasks, output, journal = (project / name for name in names)
+    tasks.write_text("one\n")
+    done = subprocess.run(
+        [COMMAND, "run", tasks, "-w", "validate", "-o", output, "--journal", journal],
+        check=False, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert output.read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_like_dev_null(project: Path, closed: str) -> None:
+    output = project / "rows.jsonl"
+    for arguments in (f"run todo.txt -w validate -o {output}", "run --help", "interpreters"):
+        command = f'"{COMMAND}" {arguments} {closed}'
+        done = subprocess.run(["sh", "-c", command], check=False, cwd=project, capture_output=True)
+        assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done.stderr
+    assert output.read_text().count("\n") == 4
+
+
+def test_a_closed_standard_input_is_an_empty_one(project: Path) -> None:
+    command = f'"{COMMAND}" run - --format todotxt <&-'
+    done = subprocess.run(["sh", "-c", command], check=False, cwd=project, capture_output=True)
+    assert done.returncode == 2
+    assert b"standard input: the input contains no task" in done.stderr
