@@ -10,8 +10,7 @@ from time import perf_counter
 
 import pyperf
 
-from todobatch import runtime
-from todobatch.coordinator import batched
+from todobatch import batched, runtime
 from todobatch.executors import EXECUTORS, Executor
 from todobatch.processors import resolve
 from todobatch.sources import generate

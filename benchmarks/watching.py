@@ -11,8 +11,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
-from todobatch import runtime
-from todobatch.coordinator import batched
+from todobatch import batched, runtime
 from todobatch.executors.worker import Worker
 from todobatch.model import Batch, ProcessingResult
 from todobatch.processors import resolve

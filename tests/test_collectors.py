@@ -7,13 +7,13 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from benchmarks import shared_state
+from todobatch import Hooks, run_batches
 from todobatch.collectors import (
     PerWorkerResultCollector,
     QueueResultCollector,
     ResultCollector,
     ThreadSafeResultCollector,
 )
-from todobatch.coordinator import Hooks, run_batches
 from todobatch.model import ProcessingResult, Task
 
 KINDS = [ThreadSafeResultCollector, QueueResultCollector, PerWorkerResultCollector]

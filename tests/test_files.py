@@ -1,6 +1,7 @@
 """A file is replaced as a whole or not at all, and is then on disk."""
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from todobatch.files import (
     open_regular,
     read_or_none,
     read_regular,
+    short_name,
     write_atomically,
 )
 
@@ -100,3 +102,28 @@ def test_what_lies_in_the_place_of_the_temporary_file_is_not_written_to(tmp_path
     write_atomically(tmp_path / "a.json", b"new")
     assert (tmp_path / "victim").read_bytes() == b"stays"
     assert (tmp_path / "a.json").read_bytes() == b"new"
+
+
+def test_a_short_name_is_the_text_itself_or_has_a_digest() -> None:
+    assert [short_name(each) for each in ("3.14t", "io-wait")] == ["3.14t", "io-wait"]
+    assert short_name("mine:length").startswith("mine-length-")
+    odd = [
+        "a.b",
+        "a-b",
+        "a/b",
+        "a:b",
+        "a b",
+        "",
+        ".",
+        "..",
+        "-",
+        "/",
+        "é",
+        "\ud800",
+        "a\n",
+        "A" * 300,
+    ]
+    names = [short_name(each) for each in [*odd, *map(short_name, odd), "A" * 301]]
+    assert len({*names}) == len({*odd, *map(short_name, odd)}) + 1
+    for name in names:
+        assert re.fullmatch(r"[A-Za-z0-9_+][A-Za-z0-9._+-]{0,79}", name)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from todobatch.coordinator import run_batches
+from todobatch import run_batches
 from todobatch.errors import UsageError
 from todobatch.executors import stats_of
 from todobatch.model import Batch, Task

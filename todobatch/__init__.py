@@ -13,14 +13,10 @@ if TYPE_CHECKING:
         QueueResultCollector,
         ThreadSafeResultCollector,
     )
-    from todobatch.coordinator import (
-        Costs,
-        Hooks,
-        Recovery,
-        batched,
-        run_batch_processing_system,
-        run_batches,
-    )
+    from todobatch.coordinator.batching import batched
+    from todobatch.coordinator.costs import Costs
+    from todobatch.coordinator.drive import run_batch_processing_system, run_batches
+    from todobatch.coordinator.options import Hooks, Recovery
     from todobatch.errors import TodobatchError
     from todobatch.model import Batch, BatchReport, ProcessingResult, Task, TaskFailure
     from todobatch.processors import (
@@ -55,26 +51,16 @@ __all__ = [
     "run_batches",
 ]
 
-_HOMES = {
-    "model": ("Batch", "BatchReport", "ProcessingResult", "Task", "TaskFailure"),
-    "processors": ("TaskBatchProcessor", "TaskProcessor", "TaskReporter", "TaskValidator"),
-    "collectors": (
-        "PerWorkerResultCollector",
-        "QueueResultCollector",
-        "ThreadSafeResultCollector",
-    ),
-    "coordinator": (
-        *("Costs", "Hooks", "Recovery", "batched"),
-        *("run_batch_processing_system", "run_batches"),
-    ),
-    "errors": ("TodobatchError",),
-}
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+# Where the names are looked for: cheap modules first.
+_HOMES = (
+    *("model", "errors", "collectors", "coordinator.options", "coordinator.batching"),
+    *("coordinator.costs", "processors", "coordinator.drive"),
+)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'todobatch' has no attribute {name!r}")
-    value = getattr(import_module(f"todobatch.{_HOME_OF[name]}"), name)
-    globals()[name] = value  # cached for the next look-up
-    return value
+    for home in _HOMES if name in __all__ else ():
+        module = import_module(f"{__name__}.{home}")
+        if hasattr(module, name):
+            return globals().setdefault(name, getattr(module, name))  # for the next look-up
+    raise AttributeError(f"module 'todobatch' has no attribute {name!r}")

@@ -10,6 +10,7 @@ A `ProcessingResult` is immutable, so threads may share it without a lock.
 
 import queue
 import threading
+from itertools import chain
 from typing import Protocol
 
 from todobatch.model import ProcessingResult
@@ -124,15 +125,12 @@ class PerWorkerResultCollector:
 
     def get_all_results(self) -> list[ProcessingResult]:
         """Return a copy of all results, those of one thread after those of another."""
-        with self._lock:
-            lists = list(self._lists)
-        results: list[ProcessingResult] = []
-        for each in lists:
-            results.extend(each)
-        return results
+        return list(chain.from_iterable(self._copy()))
 
     def get_count(self) -> int:
         """Return the number of results so far."""
+        return sum(map(len, self._copy()))
+
+    def _copy(self) -> list[list[ProcessingResult]]:
         with self._lock:
-            lists = list(self._lists)
-        return sum(len(each) for each in lists)
+            return list(self._lists)

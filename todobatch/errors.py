@@ -57,14 +57,8 @@ class TodobatchError(Exception):
         return f"{text}\n  remedy: {self.remedy}" if self.remedy else text
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.cause, self.place, self.remedy))
-
-
-def _rebuild(kind: type[TodobatchError], cause: str, place: str, remedy: str) -> TodobatchError:
-    """Unpickle an error without calling the ``__init__`` of its class."""
-    error = kind.__new__(kind)
-    TodobatchError.__init__(error, cause, place=place, remedy=remedy)
-    return error
+        # Unpickling must not call the ``__init__`` of a subclass, which has other arguments.
+        return (type(self).__new__, (type(self), *self.args), self.__dict__)
 
 
 class UsageError(TodobatchError):

@@ -1,7 +1,9 @@
-"""Writes files that a crash cannot damage, and opens only files that are safe to read."""
+"""Writes files that a crash cannot damage, opens only safe ones, and names files by any text."""
 
 import errno
+import hashlib
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -86,3 +88,17 @@ def read_or_none(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
+
+
+def short_name(text: str, allowed: str = "A-Za-z0-9._+-") -> str:
+    """Return a name for a file or an address that stands for `text`, and for no other text.
+
+    It is the text itself if that is short and has only `allowed` characters. Otherwise the name is
+    the beginning of the text with ``-`` for other characters, and a digest of the whole.
+    """
+    plain = re.sub(f"[^{allowed}]+", "-", text)
+    fits = plain == text and re.fullmatch(r"[^.\-].{0,59}", text)
+    if fits and not re.search(r"(^|-)[0-9a-f]{12}$", text):  # which would be taken for a digest
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"{plain[:40]}-{digest}".lstrip("-.")

@@ -19,6 +19,8 @@ DEFAULT_PRIORITY = 5
 """The priority of a task that has none."""
 LOWEST_PRIORITY = 10
 """The number of the least urgent priority."""
+STATUSES = ("pending", "waiting", "overdue", "completed")
+"""The valid values of `Task.status`."""
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """A JSON value, which is what a processor returns for each task."""

@@ -42,9 +42,7 @@ def free_threaded_build() -> bool:
 
 def cpus_available() -> int:
     """Return how many CPUs this process may run on, by its affinity mask if there is one."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(cpus_allowed()) or os.cpu_count() or 1
 
 
 def cpus_allowed() -> tuple[int, ...]:
@@ -63,14 +61,23 @@ def end_with_parent() -> bool:
     It uses prctl(2), PR_SET_PDEATHSIG, which needs no thread here, and so no GIL. Returns False on
     systems without it. A parent that has ended before the call is not noticed.
     """
-    try:
-        import ctypes
-
-        ask = ctypes.CDLL(None).prctl
-    except (ImportError, OSError, AttributeError):
+    if (prctl := _function_of_c("prctl")) is None:
         return False
-    arguments = [ctypes.c_ulong(each) for each in (signal.SIGKILL, 0, 0, 0)]
-    return bool(ask(_PR_SET_PDEATHSIG, *arguments) == 0)
+    from ctypes import c_ulong
+
+    arguments = [c_ulong(each) for each in (signal.SIGKILL, 0, 0, 0)]
+    return bool(prctl(_PR_SET_PDEATHSIG, *arguments) == 0)
+
+
+def _function_of_c(name: str) -> Callable[..., int] | None:
+    """Return a function of the C library; None if there is none of that name."""
+    try:
+        from ctypes import CDLL
+
+        function: Callable[..., int] = getattr(CDLL(None), name)
+    except (ImportError, OSError, AttributeError):
+        return None
+    return function
 
 
 def current_cpu() -> int | None:
@@ -82,13 +89,8 @@ def current_cpu() -> int | None:
 @cache
 def _sched_getcpu() -> Callable[[], int] | None:
     # sched_getcpu(3) takes under 1 µs; reading /proc instead takes 20 µs.
-    try:
-        import ctypes
-
-        ask: Callable[[], int] = ctypes.CDLL(None).sched_getcpu
-    except (ImportError, OSError, AttributeError):
-        return None
-    return ask if ask() >= 0 else None
+    ask = _function_of_c("sched_getcpu")
+    return ask if ask is not None and ask() >= 0 else None
 
 
 def today() -> dt.date:

@@ -9,16 +9,16 @@ It runs in the calling thread, starts no worker and passes the contract suite of
 
 import random
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 
 from todobatch.executors import BatchRunner, Capabilities, Executor, WorkerStats
-from todobatch.executors.stats import CountedRunner
-from todobatch.executors.worker import Worker
+from todobatch.executors.base import Opening
+from todobatch.executors.stats import CountedResults, CountedRunner
 from todobatch.model import Batch, Fault, ProcessingResult
-from todobatch.processors.base import TaskBatchProcessor, failed_result
+from todobatch.processors.base import failed_result
 from todobatch.units import Seconds
 
 __all__ = ["FOR_EVER", "Scripted"]
@@ -63,44 +63,26 @@ class Scripted(Executor):
     @property
     def capabilities(self) -> Capabilities:
         """Return capabilities that fit the scripted faults; see `Executor.capabilities`."""
-        return Capabilities(
-            isolates_crashes=self.isolates,
-            enforces_deadlines=True,
-            needs_pickling=False,
-            awaits=False,
-            cpu_parallel=False,
-        )
+        return Capabilities(isolates_crashes=self.isolates, enforces_deadlines=True)
 
     @contextmanager
-    def open(
-        self,
-        processor: TaskBatchProcessor,
-        workers: int,
-        *,
-        keep_rows: bool = False,
-        deadline_s: Seconds | None = None,
-    ) -> Iterator[BatchRunner]:
-        """Open the executor; `workers` makes no difference. See `Executor.open`."""
-        self.check(workers, deadline_s)
-        yield CountedRunner(_Script(self, processor, keep_rows=keep_rows).run)
+    def start(self, opening: Opening) -> Iterator[BatchRunner]:
+        """Start nothing; the number of workers makes no difference."""
+        yield CountedRunner(_Script(self, opening).run)
 
 
 class _Script:
     """The state of one opened executor."""
 
-    def __init__(
-        self, executor: Scripted, processor: TaskBatchProcessor, *, keep_rows: bool
-    ) -> None:
+    def __init__(self, executor: Scripted, opening: Opening) -> None:
         self._executor = executor
-        self._worker = Worker(processor, "scripted-1", "main", keep_rows=keep_rows)
+        self._worker = opening.worker("scripted-1", "main")
         self._left = dict(executor.breaks)
         self._random = random.Random(executor.seed)
         self._failures = 0
         self._kinds: list[Fault | None] = ["crashed", "deadline", None]
 
-    def run(
-        self, batches: Iterable[Batch]
-    ) -> Generator[ProcessingResult, None, tuple[WorkerStats, ...]]:
+    def run(self, batches: Iterable[Batch]) -> CountedResults:
         feed, more = iter(batches), True
         held: list[Batch] = []
         busy: Seconds = 0.0

@@ -11,8 +11,7 @@ from contextlib import ExitStack
 from time import perf_counter
 from typing import ClassVar
 
-from todobatch import probe, runtime
-from todobatch.coordinator import batched
+from todobatch import batched, probe, runtime
 from todobatch.executors import EXECUTORS, BatchRunner
 from todobatch.model import Batch
 from todobatch.processors import TaskBatchProcessor, resolve

@@ -12,6 +12,7 @@ the short task takes ten microseconds, so the table also gives its time on this 
 """
 
 import argparse
+import datetime as dt
 import math
 import random
 import sys
@@ -54,17 +55,16 @@ class Load:
 
     def spec(self, executor: str, workers: int, batches: int, cpu: int | None) -> SideSpec:
         """Return the description of one process: what it runs in each turn."""
-        return {
-            "workload": self.workload,
-            "executor": executor,
-            "workers": workers,
-            "batches": batches,
-            "batch_size": BATCH,
-            "source": {"kind": "generator", "seed": 1},
-            "today": "2026-11-25",
-            "cpu": cpu,
-            "environment": {},
-        }
+        return SideSpec(
+            workload=self.workload,
+            executor=executor,
+            workers=workers,
+            batches=batches,
+            batch_size=BATCH,
+            source={"kind": "generator", "seed": 1},
+            today=dt.date(2026, 11, 25),
+            cpu=cpu,
+        )
 
 
 def main() -> int:
@@ -110,7 +110,7 @@ def block(
     """
     cpus = runtime.cpus_allowed()
     with ExitStack() as stack:
-        nursery = Nursery(interpreter, worker_environment(interpreter), "side")
+        nursery = Nursery(interpreter, worker_environment(interpreter), "turns")
         stack.callback(nursery.close)
 
         def side(name: str, workers: int, batches: int, cpu: int | None) -> Side:

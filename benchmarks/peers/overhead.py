@@ -35,9 +35,8 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from todobatch import runtime
+from todobatch import Hooks, batched, run_batches, runtime
 from todobatch.child.sample import Warmed
-from todobatch.coordinator import Hooks, batched, run_batches
 from todobatch.executors import EXECUTORS, get
 from todobatch.model import ProcessingResult, Task
 from todobatch.processors import TaskBatchProcessor

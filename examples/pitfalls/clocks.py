@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from examples.pitfalls.stage import play
-from todobatch.coordinator import batched, run_batches
+from todobatch import batched, run_batches
 from todobatch.sources import generate
 from todobatch.units import Seconds, show_ratio, show_seconds
 

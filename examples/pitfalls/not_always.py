@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 
 from examples.pitfalls.stage import play
-from todobatch.coordinator import batched, run_batches
+from todobatch import batched, run_batches
 from todobatch.sources import generate
 from todobatch.units import Seconds, show_seconds
 

@@ -6,19 +6,18 @@ the same in Markdown, in HTML and in a quoted attribute, and it is markup in non
 function serves all three, and no template chooses how to escape.
 """
 
-import hashlib
 import json
 import re
 from typing import Any, Self
 
 from markupsafe import Markup
 
+from todobatch.files import short_name
 from todobatch.units import show_text
 
 # ASCII's punctuation without % ( ) , - . / ; which mean nothing within a line. At the start of one,
 # a dash or a number begins a list, and spaces begin code.
 _SPECIAL = re.compile(r"[\t\n!-$&'*+:<-@\[-`{-~]|^[ -]|^\d(?=\d*\.\s)")
-LONGEST_ADDRESS = 60
 
 
 class Html(Markup):
@@ -61,12 +60,5 @@ def shown(specification: Any) -> Any:
 
 
 def address(text: str) -> str:
-    """Return a name for use in an id, a link or a file name: letters, digits, ``-`` and ``.``.
-
-    A digest is part of it if characters were replaced or cut off, so that two texts differ.
-    """
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:LONGEST_ADDRESS]
-    if name == text:
-        return name
-    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
-    return f"{name}-{digest}".lstrip("-")
+    """Return a name for use in an id, a link or a file name; no two texts share one."""
+    return short_name(text, "A-Za-z0-9.-")

@@ -25,7 +25,7 @@ NO_OPTION = {
         ("digest", "error", "failures", "partial", "rows", "started", "success"),
         "a field of what a processor of the user's own returns",
     ),
-    **dict.fromkeys(("merge", "summarise"), "a method of such a processor"),
+    **dict.fromkeys(("finish", "merge", "summarise"), "a method of such a processor"),
     **dict.fromkeys(("n", "today"), "a parameter that only Python's callers can pass"),
     "top": "a program, in a remedy of doctor",
 }

@@ -1,4 +1,4 @@
-"""Standard streams as they come: closed, full, or of an encoding that lacks what is printed."""
+"""Commands work with standard streams that are closed, full, or of another encoding."""
 
 import os
 import subprocess

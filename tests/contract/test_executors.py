@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import contract_work
 import pytest
 
-from todobatch.coordinator import batched, run_batches
+from todobatch import batched, run_batches
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import (
     Executor,

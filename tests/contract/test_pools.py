@@ -9,8 +9,7 @@ from pathlib import Path
 import contract_work
 import pytest
 
-from todobatch import runtime
-from todobatch.coordinator import batched
+from todobatch import batched, runtime
 from todobatch.errors import UsageError
 from todobatch.executors import (
     EXECUTORS,

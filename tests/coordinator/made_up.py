@@ -7,11 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.tools.flaky import Flaky
-from todobatch import Task
-from todobatch.coordinator import Hooks, Recovery, run_batches
+from todobatch import Hooks, Recovery, Task, run_batches
 from todobatch.executors import Executor
-from todobatch.executors.base import BatchRunner, Capabilities
-from todobatch.executors.worker import Worker
+from todobatch.executors.base import BatchRunner, Capabilities, Opening
 from todobatch.model import Batch, BatchReport, Json, ProcessingResult, TaskFailure
 from todobatch.processors import TaskBatchProcessor
 from todobatch.testing import Scripted
@@ -95,27 +93,17 @@ class Virtual(Executor):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(
-            isolates_crashes=True, enforces_deadlines=False, needs_pickling=False, awaits=False,
-            cpu_parallel=True,
-        )  # fmt: skip
+        return Capabilities(isolates_crashes=True, cpu_parallel=True)
 
     @contextmanager
-    def open(
-        self,
-        processor: TaskBatchProcessor,
-        workers: int,
-        *,
-        keep_rows: bool = False,
-        deadline_s: float | None = None,
-    ) -> Iterator[BatchRunner]:
-        worker = Worker(processor, "virtual-1", "main", keep_rows=keep_rows)
+    def start(self, opening: Opening) -> Iterator[BatchRunner]:
+        worker = opening.worker("virtual-1", "main")
 
         def run(batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
             feed, now, more = iter(batches), 0.0, True
             busy: list[tuple[float, int, Batch]] = []
             while more or busy:
-                while more and len(busy) < workers:
+                while more and len(busy) < opening.workers:
                     batch = next(feed, None)
                     more = batch is not None
                     if batch is not None:

@@ -2,8 +2,7 @@
 
 import pytest
 
-from todobatch import Task
-from todobatch.coordinator import run_batches
+from todobatch import Task, run_batches
 from todobatch.errors import UsageError
 from todobatch.model import Batch
 

@@ -10,8 +10,7 @@ import pytest
 
 from tests.coordinator.made_up import Virtual, cut
 from tests.tools.flaky import Flaky
-from todobatch import Task, run_batches
-from todobatch.coordinator import Hooks, Recovery, batched
+from todobatch import Hooks, Recovery, Task, batched, run_batches
 from todobatch.coordinator.costs import MOST_BATCHES, Costs
 from todobatch.coordinator.journal import Journal
 from todobatch.errors import NewerSchemaError, StoreError, TodobatchError, UsageError

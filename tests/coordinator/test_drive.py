@@ -8,13 +8,14 @@ from collections.abc import Iterator
 import pytest
 
 from todobatch import (
+    Hooks,
     ProcessingResult,
     Task,
     ThreadSafeResultCollector,
+    batched,
     run_batch_processing_system,
     run_batches,
 )
-from todobatch.coordinator import Hooks, batched
 from todobatch.errors import UsageError
 from todobatch.model import MAX_FAILURES_KEPT
 from todobatch.processors.base import TaskBatchProcessor

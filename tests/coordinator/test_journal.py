@@ -15,8 +15,7 @@ import pytest
 from tests.conftest import ROOT, RunTodobatch
 from tests.coordinator.made_up import JOB
 from tests.tools.flaky import Flaky
-from todobatch import Task, run_batches
-from todobatch.coordinator import Hooks, Recovery
+from todobatch import Hooks, Recovery, Task, run_batches
 from todobatch.coordinator.journal import Journal
 from todobatch.errors import NewerSchemaError, StoreError, UsageError
 from todobatch.lab.interpreters import Interpreter

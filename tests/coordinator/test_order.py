@@ -16,17 +16,10 @@ from hypothesis import strategies as st
 
 from tests.coordinator.made_up import Virtual, as_if_failed, cut, named, run
 from tests.tools.flaky import Flaky
-from todobatch import Task
-from todobatch.coordinator import (
-    Hooks,
-    Order,
-    Recovery,
-    batched,
-    longest_first,
-    run_batches,
-    urgent_first,
-)
+from todobatch import Hooks, Recovery, Task, batched, run_batches
 from todobatch.coordinator.costs import Costs
+from todobatch.coordinator.options import Order
+from todobatch.coordinator.order import longest_first, urgent_first
 from todobatch.errors import UsageError
 from todobatch.model import Batch, BatchReport, ProcessingResult
 from todobatch.testing import FOR_EVER, Scripted

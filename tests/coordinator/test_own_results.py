@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.coordinator.made_up import named
-from todobatch import Task
-from todobatch.coordinator import Hooks, Recovery, run_batches
+from todobatch import Hooks, Recovery, Task, run_batches
 from todobatch.model import ProcessingResult, TaskFailure
 from todobatch.processors import TaskBatchProcessor
 

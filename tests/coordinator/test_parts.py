@@ -8,8 +8,7 @@ from typing import Any
 
 from tests.coordinator.made_up import AT_ONCE, Slow, Took, named, run
 from tests.tools.flaky import Flaky
-from todobatch import Task
-from todobatch.coordinator import Hooks, Recovery, batched, run_batches
+from todobatch import Hooks, Recovery, Task, batched, run_batches
 from todobatch.coordinator import parts as part_sizes
 from todobatch.coordinator.parts import PartSizes
 from todobatch.coordinator.recovery import Feed

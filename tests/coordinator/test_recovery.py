@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from tests.coordinator.made_up import Took, as_if_failed, named, run
 from tests.tools.flaky import Flaky
-from todobatch import Task
-from todobatch.coordinator import Recovery, batched, run_batches
+from todobatch import Recovery, Task, batched, run_batches
 from todobatch.coordinator.recovery import HOPELESS_AFTER, MOST_WAITING, Feed
 from todobatch.errors import MeasurementError, UsageError
 from todobatch.executors import get

@@ -9,8 +9,7 @@ import pytest
 
 from tests.coordinator.made_up import named, run
 from tests.tools.flaky import Flaky
-from todobatch import Task
-from todobatch.coordinator import Recovery, run_batches
+from todobatch import Recovery, Task, run_batches
 from todobatch.coordinator.recovery import Settled
 from todobatch.coordinator.tally import Tally
 from todobatch.errors import UsageError

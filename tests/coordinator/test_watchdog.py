@@ -10,8 +10,7 @@ import pytest
 
 from tests.coordinator.made_up import named
 from tests.tools.flaky import Flaky
-from todobatch import Task
-from todobatch.coordinator import Hooks, Recovery, run_batches
+from todobatch import Hooks, Recovery, Task, run_batches
 from todobatch.coordinator.drive import workers_left
 from todobatch.coordinator.recovery import Feed
 from todobatch.errors import NoProgressError, StoreError

@@ -6,8 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from todobatch import ProcessingResult, Task, TaskBatchProcessor, run_batches
-from todobatch.coordinator import Recovery, batched
+from todobatch import ProcessingResult, Recovery, Task, TaskBatchProcessor, batched, run_batches
 from todobatch.errors import UsageError
 from todobatch.executors import Elastic, get, resizes_of, stats_of
 from todobatch.executors.base import MOST_RESIZES_KEPT

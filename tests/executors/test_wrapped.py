@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from todobatch import Task, run_batches
-from todobatch.coordinator import Recovery
+from todobatch import Recovery, Task, run_batches
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import Wrapped
 

@@ -18,6 +18,8 @@ from todobatch.runtime import describe_end
 ROOT = Path(__file__).resolve().parents[1]
 SOON_S = 30.0
 """Longer than anything takes here, so that only a hang is an error."""
+FOR_EVER_S = 3_600.0
+"""Longer than a test may take."""
 
 PRELUDE = """
 import os, signal, subprocess, sys, time
@@ -167,6 +169,30 @@ def test_the_end_is_seen_although_a_grandchild_holds_the_pipes_and_it_ends_too(
         assert child.poll() == 5
         assert is_running(event["pid"])
     wait_until(lambda: not is_running(event["pid"]))
+
+
+def test_the_end_is_seen_at_once_and_not_at_the_next_look(
+    child_of: Callable[[str], ChildProcess],
+) -> None:
+    """The grandchild holds the pipes, so only the process itself can show its end."""
+    with child_of(GRANDCHILD + "parent.receive(); os._exit(5)") as child:
+        assert child.next_event(SOON_S) is not None
+        child.send("end")
+        assert child._channels.read(FOR_EVER_S) is False
+        assert child.poll() == 5
+
+
+def test_the_end_is_seen_where_there_is_no_pidfd_too(
+    child_of: Callable[[str], ChildProcess],
+) -> None:
+    with child_of(GRANDCHILD + "parent.receive(); os._exit(5)") as child:
+        channels = child._channels
+        channels._selector.unregister(channels._pidfd)
+        os.close(channels._pidfd)
+        assert child.next_event(SOON_S) is not None
+        child.send("end")
+        assert child.next_event(SOON_S) is None
+        assert child.poll() == 5
 
 
 @pytest.mark.parametrize("how", ["closes", "killed"])

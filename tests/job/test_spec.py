@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from todobatch import runtime
-from todobatch.coordinator import Recovery
+from todobatch import Recovery, runtime
 from todobatch.errors import UsageError
-from todobatch.ipc.decoding import from_json
+from todobatch.ipc.decoding import from_json, to_json
 from todobatch.job.spec import CostsUsed, Job, JobReport
 from todobatch.model import ProcessingResult, TaskFailure, WorkerTotals
 
@@ -36,18 +35,18 @@ def report(**changes: Any) -> dict[str, Any]:
         costs=CostsUsed(file="c.json", before=0, measured=1), journal=None, resumed_tasks=0,
         worker_stats=(), resizes=(), runs=1, journal_s=0.0,
     )  # fmt: skip
-    again: dict[str, Any] = json.loads(json.dumps(whole.to_json()))
-    assert JobReport.from_json(again) == whole
+    again: dict[str, Any] = json.loads(json.dumps(to_json(whole)))
+    assert from_json(JobReport, again) == whole
     return again | changes
 
 
 def test_a_job_and_a_report_are_the_same_after_json() -> None:
-    assert Job.from_json(json.loads(json.dumps(JOB.to_json()))) == JOB
+    assert from_json(Job, json.loads(json.dumps(to_json(JOB)))) == JOB
     assert report()["worker_totals"][0]["cpus"] == [0, 1]
 
 
 def test_fields_that_are_not_given_have_the_defaults_of_run_batches() -> None:
-    job = Job.from_json({"generate": 1})
+    job = from_json(Job, {"generate": 1})
     assert (job.executor, job.workers, job.recovery) == ("threads", 2, Recovery())
     assert (job.batch_size, job.tasks_a_batch, job.today) == (None, 100, runtime.today())
 
@@ -81,7 +80,7 @@ def test_what_is_not_a_job_is_refused_with_the_field_named(
     changes: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(UsageError) as raised:
-        Job.from_json(JOB.to_json() | changes)
+        from_json(Job, to_json(JOB) | changes)
     assert str(raised.value).startswith(text)
     assert raised.value.remedy
 
@@ -99,7 +98,7 @@ def test_what_is_not_a_report_is_refused_with_the_field_named(
     changes: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(UsageError) as raised:
-        JobReport.from_json(report(**changes))
+        from_json(JobReport, report(**changes))
     assert str(raised.value).startswith(text)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import RunTodobatch
-from todobatch.coordinator import run_batches
+from todobatch import run_batches
 from todobatch.errors import UnavailableError, UsageError
 from todobatch.model import Batch, Task
 from todobatch.processors import WORKLOADS, resolve, synthetic, web, web_server
@@ -170,7 +170,7 @@ def test_the_server_ends_with_the_processor_that_started_it_and_a_copy_starts_no
 
     def noted() -> web.OwnServer:
         own = plain()
-        pids.append(own.pid)
+        pids.append(own._process.pid)
         return own
 
     monkeypatch.setattr(web, "OwnServer", noted)

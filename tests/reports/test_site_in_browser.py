@@ -31,7 +31,7 @@ def origin(site_folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def visit(browser: Browser, origin: str, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    """A fresh context; a test may choose its size and colours by parametrising this fixture."""
+    """Yield a fresh browser context; a test may choose its size and colours by parameters."""
     look: Look = getattr(request, "param", (DESKTOP, "light"))
     (width, height), scheme = look
     context = browser.new_context(

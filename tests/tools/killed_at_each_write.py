@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from todobatch.coordinator import journal
+from todobatch.ipc.decoding import from_json
 from todobatch.ipc.parent_process import ParentProcess
 from todobatch.job.engine import Engine
 from todobatch.job.output import RowFile
@@ -39,7 +40,7 @@ def attempt(folder: Path, kill_at: int) -> dict[str, Any]:
         try:
             patch(kill_at)
             files = {"output": f"{folder}/out.jsonl", "journal": f"{folder}/j.db"}
-            code = Engine(Job.from_json(JOB | files), ParentProcess(reader, writer)).run()
+            code = Engine(from_json(Job, JOB | files), ParentProcess(reader, writer)).run()
         finally:
             os._exit(code)
     os.close(writer)

@@ -7,20 +7,21 @@ The process and its workers end when the parent does.
 """
 
 import importlib
-import multiprocessing
 import os
+import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
+from todobatch import Hooks, Recovery, run_batches
 from todobatch.child.faults import FAULTS, Drilled, Strike, unable, work
-from todobatch.coordinator import Hooks, Recovery, run_batches
 from todobatch.executors import EXECUTORS, Executor, Wrapped
+from todobatch.executors.processes import fork_server_context
 from todobatch.ipc.decoding import from_json
 from todobatch.ipc.parent_process import ParentProcess
 from todobatch.model import Batch, ProcessingResult, Task, describe_exception
@@ -28,20 +29,14 @@ from todobatch.units import Seconds
 
 
 def _process_pool(workers: int) -> ProcessPoolExecutor:
-    methods = multiprocessing.get_all_start_methods()
-    method = "forkserver" if "forkserver" in methods else "spawn"
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(method))
+    return ProcessPoolExecutor(workers, mp_context=fork_server_context())
 
 
-WRAPPED: Mapping[str, Executor] = MappingProxyType(
-    {
-        each.name: each
-        for each in (
-            Wrapped(ThreadPoolExecutor, "wrapped-threads"),
-            Wrapped(_process_pool, "wrapped-processes", needs_pickling=True, cpu_parallel=True),
-        )
-    }
+_WRAPPED = (
+    Wrapped(ThreadPoolExecutor, "wrapped-threads"),
+    Wrapped(_process_pool, "wrapped-processes", needs_pickling=True, cpu_parallel=True),
 )
+WRAPPED: Mapping[str, Executor] = MappingProxyType({each.name: each for each in _WRAPPED})
 """Pools of the standard library in a `Wrapped`: they show what retries alone can do."""
 OWN: Mapping[str, Executor] = MappingProxyType({**EXECUTORS, **WRAPPED})
 
@@ -66,15 +61,6 @@ class DrillJob:
     backoff_s: Seconds
     watchdog_s: Seconds
     """A run without deadlines ends after this many seconds without progress."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the job as `from_json` reads it."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Any) -> Self:
-        """Make a job from JSON. Raises UsageError for unknown fields and wrong types."""
-        return from_json(cls, data)
 
 
 class Outcomes:
@@ -107,7 +93,7 @@ class Outcomes:
         self.event("failed", tasks=[task], error=error)
 
 
-Peer = Callable[[Callable[[int], Any], Iterable[int], DrillJob, Outcomes], None]
+Peer = Callable[[Callable[[int], Any], DrillJob, Outcomes], None]
 
 
 def run_own(job: DrillJob, outcomes: Outcomes) -> None:
@@ -151,7 +137,7 @@ def run_peer(job: DrillJob, outcomes: Outcomes) -> None:
     module, _, name = job.peer.partition(":")
     peer: Peer = getattr(importlib.import_module(module), name)
     try:
-        peer(partial(work, strike=_strike(job)), range(job.tasks), job, outcomes)
+        peer(partial(work, strike=_strike(job)), job, outcomes)
     except ImportError as error:
         outcomes.event("unavailable", reason=f"not installed: {describe_exception(error)}")
 
@@ -160,20 +146,14 @@ def _strike(job: DrillJob) -> Strike:
     return Strike(job.fault, job.struck, job.folder)
 
 
-def _no_core_file() -> None:
-    """Turn core files off, because the crash is intended."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-
-
 def main() -> int:
     """Run the job that the parent sends: ``python -m todobatch.child.drill CONTROL EVENTS``."""
     parent = ParentProcess.from_arguments()
-    job = DrillJob.from_json(parent.receive())
+    job = from_json(DrillJob, parent.receive())
     parent.end_with_parent()
     outcomes = Outcomes(parent)
-    _no_core_file()
+    most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))  # no core file: the crash is intended
     if reason := unable(FAULTS[job.fault]):
         outcomes.event("unavailable", reason=reason)
         return 0

@@ -178,10 +178,6 @@ def _hold_the_gil() -> None:
     raise TimeoutError("drill: nothing ended a task that holds the GIL")
 
 
-def _kill_fork_server() -> None:
-    os.kill(os.getppid(), signal.SIGKILL)
-
-
 def _has_fork_server() -> bool:
     """Return whether a fork server started this process; another parent must not be killed."""
     try:
@@ -194,10 +190,6 @@ def _wait_to_be_killed() -> NoReturn:
     """Wait to be killed, for `WAIT_S` at most, because the drill itself may have been killed."""
     time.sleep(WAIT_S)
     raise TimeoutError("drill: the coordinator was not killed")
-
-
-def _be_slow() -> None:
-    time.sleep(SLOW_S)
 
 
 def _give_a_lambda() -> Callable[[], None]:
@@ -243,7 +235,7 @@ _ALL = (
     Fault("poison", "a task raises whenever it is tried", "nothing", True, _raise),
     Fault("sys-exit", "a task calls sys.exit, always", "nothing", True, _exit),
     Fault("unpicklable", "a task gives a lambda back, always", "nothing", True, _give_a_lambda),
-    Fault("slow", "a task takes half a second, once", "nothing", False, _be_slow),
+    Fault("slow", "a task takes half a second, once", "nothing", False, lambda: time.sleep(SLOW_S)),
     Fault("killed", "a worker gets SIGKILL, once", "crashes", False, _kill),
     Fault("segfault", "a worker reads address 0, once", "crashes", False, _segfault),
     Fault("segfault-always", "a task crashes each worker it meets", "crashes", True, _segfault),
@@ -259,7 +251,7 @@ _ALL = (
     ),
     Fault(
         "fork-server-killed", "what starts the workers gets SIGKILL, once", "crashes", False,
-        _kill_fork_server, applies=_has_fork_server,
+        lambda: os.kill(os.getppid(), signal.SIGKILL), applies=_has_fork_server,
     ),
     Fault("hung", "a task never ends, once", "deadline", False, _hang),
     Fault("hung-always", "a task never ends, always", "deadline", True, _hang),

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from typing import TypeAlias
 
 from todobatch.ipc.child_process import end_group
@@ -27,7 +28,9 @@ MOST_BYTES, MOST_DESCRIPTORS = 4096, 8
 
 def main() -> None:
     """Fork children on request: ``python -m todobatch.child.nursery ROLE CONTROL EVENTS``."""
-    role = _import_role(sys.argv[1])
+    # Imported here, because the worker processes of a sample import this module again.
+    import_module("todobatch.probe")  # for the children
+    role: Role = import_module(f"todobatch.child.{sys.argv[1]}").run
     parent = ParentProcess.from_arguments()
     control = socket.socket(fileno=parent.control)
     alive: set[int] = set()
@@ -44,9 +47,8 @@ def main() -> None:
                     parent.send("waited", code=code)
                 case _:
                     pid = os.fork()
-                    with suppress(
-                        OSError
-                    ):  # in both processes, so that the group exists before either continues
+                    with suppress(OSError):
+                        # In both processes, so that the group exists before either continues.
                         os.setpgid(pid, pid or os.getpid())
                     if pid == 0:
                         alive.clear()
@@ -61,20 +63,6 @@ def main() -> None:
     finally:
         for pid in alive:
             end_group(pid)
-
-
-def _import_role(name: str) -> Role:
-    """Import the modules of this role's children, and return the function that they run."""
-    # Imported here, because the worker processes of a sample import this module again.
-    from todobatch import probe  # noqa: F401 - for the children
-
-    if name == "side":
-        from todobatch.child import turns
-
-        return turns.run
-    from todobatch.child import sample
-
-    return sample.run
 
 
 def _wait(pid: int, timeout_s: float) -> int | None:

@@ -28,55 +28,44 @@ class PeerInfo:
     """Whether the pool is not in the standard library and must be installed."""
 
 
-def thread_pool(work: Work, tasks: Iterable[int], job: DrillJob, outcomes: Outcomes) -> None:
+def thread_pool(work: Work, job: DrillJob, outcomes: Outcomes) -> None:
     """Run the tasks in `concurrent.futures.ThreadPoolExecutor`."""
-    with futures.ThreadPoolExecutor(job.workers) as pool:
-        _report(_submit(pool.submit, work, tasks), outcomes)
+    _run(futures.ThreadPoolExecutor(job.workers), work, job, outcomes)
 
 
-def interpreter_pool(work: Work, tasks: Iterable[int], job: DrillJob, outcomes: Outcomes) -> None:
+def interpreter_pool(work: Work, job: DrillJob, outcomes: Outcomes) -> None:
     """Run the tasks in `concurrent.futures.InterpreterPoolExecutor`, which came with 3.14."""
     pool_class: Any = getattr(futures, "InterpreterPoolExecutor", None)
     if pool_class is None:
         outcomes.event("unavailable", reason="InterpreterPoolExecutor needs Python 3.14")
-        return
-    with pool_class(job.workers) as pool:
-        _report(_submit(pool.submit, work, tasks), outcomes)
+    else:
+        _run(pool_class(job.workers), work, job, outcomes)
 
 
-def process_pool(work: Work, tasks: Iterable[int], job: DrillJob, outcomes: Outcomes) -> None:
+def process_pool(work: Work, job: DrillJob, outcomes: Outcomes) -> None:
     """Run the tasks in `concurrent.futures.ProcessPoolExecutor`."""
-    with futures.ProcessPoolExecutor(job.workers) as pool:
-        _report(_submit(pool.submit, work, tasks), outcomes)
+    _run(futures.ProcessPoolExecutor(job.workers), work, job, outcomes)
 
 
-def multiprocessing_pool(
-    work: Work, tasks: Iterable[int], job: DrillJob, outcomes: Outcomes
-) -> None:
+def multiprocessing_pool(work: Work, job: DrillJob, outcomes: Outcomes) -> None:
     """Run the tasks in `multiprocessing.Pool`."""
     import multiprocessing
 
     with multiprocessing.Pool(job.workers) as pool:
-        pool.map(
-            int, range(job.workers)
-        )  # a timeout would include the start-up time of the workers
-        sent = [(number, pool.apply_async(work, (number,))) for number in tasks]
-        for number, result in sent:
-            try:
-                outcomes.result(number, result.get(timeout=job.deadline_s))
-            except BaseException as error:
-                outcomes.failed(number, describe_exception(error))
+        # A timeout would include the start-up time of the workers, so they are started before.
+        pool.map(int, range(job.workers))
+        sent = [pool.apply_async(work, (number,)) for number in range(job.tasks)]
+        _report_each((result.get for result in sent), outcomes, timeout=job.deadline_s)
 
 
-def loky_executor(work: Work, tasks: Iterable[int], job: DrillJob, outcomes: Outcomes) -> None:
+def loky_executor(work: Work, job: DrillJob, outcomes: Outcomes) -> None:
     """Run the tasks in `loky.get_reusable_executor`."""
     import loky
 
-    with loky.get_reusable_executor(max_workers=job.workers) as pool:
-        _report(_submit(pool.submit, work, tasks), outcomes)
+    _run(loky.get_reusable_executor(max_workers=job.workers), work, job, outcomes)
 
 
-def joblib_parallel(work: Work, tasks: Iterable[int], job: DrillJob, outcomes: Outcomes) -> None:
+def joblib_parallel(work: Work, job: DrillJob, outcomes: Outcomes) -> None:
     """Run the tasks in `joblib.Parallel` on its default backend, loky."""
     import joblib
 
@@ -86,60 +75,56 @@ def joblib_parallel(work: Work, tasks: Iterable[int], job: DrillJob, outcomes: O
     # The timeout includes the start-up time of the workers, so they are started before.
     joblib.Parallel(n_jobs=job.workers)(joblib.delayed(int)(n) for n in range(job.workers))
     named = joblib.delayed(_named)
-    for number, result in parallel(named(work, number) for number in tasks):
+    for number, result in parallel(named(work, number) for number in range(job.tasks)):
         outcomes.result(number, result)
 
 
-def mpire_pool(work: Work, tasks: Iterable[int], job: DrillJob, outcomes: Outcomes) -> None:
+def mpire_pool(work: Work, job: DrillJob, outcomes: Outcomes) -> None:
     """Run the tasks in `mpire.WorkerPool`."""
     import mpire
 
     with mpire.WorkerPool(n_jobs=job.workers) as pool:
         sent = [
-            (number, pool.apply_async(work, (number,), task_timeout=job.deadline_s))
-            for number in tasks
+            pool.apply_async(work, (number,), task_timeout=job.deadline_s)
+            for number in range(job.tasks)
         ]
-        for number, result in sent:
-            try:
-                outcomes.result(number, result.get())
-            except BaseException as error:
-                outcomes.failed(number, describe_exception(error))
+        _report_each((result.get for result in sent), outcomes)
 
 
-def deadpool_executor(work: Work, tasks: Iterable[int], job: DrillJob, outcomes: Outcomes) -> None:
+def deadpool_executor(work: Work, job: DrillJob, outcomes: Outcomes) -> None:
     """Run the tasks in `deadpool.Deadpool` of the distribution deadpool-executor."""
     import deadpool
 
-    with deadpool.Deadpool(max_workers=job.workers) as pool:
-
-        def submit(work: Work, number: int) -> "futures.Future[Any]":
-            future: futures.Future[Any] = pool.submit(work, number, deadpool_timeout=job.deadline_s)
-            return future
-
-        _report(_submit(submit, work, tasks), outcomes)
+    pool = deadpool.Deadpool(max_workers=job.workers)
+    _run(pool, work, job, outcomes, deadpool_timeout=job.deadline_s)
 
 
-def _submit(
-    submit: Callable[[Work, int], "futures.Future[Any]"], work: Work, tasks: Iterable[int]
-) -> "dict[futures.Future[Any], int]":
-    """Submit each task, until the pool breaks."""
+def _run(
+    pool: futures.Executor, work: Work, job: DrillJob, outcomes: Outcomes, **options: Any
+) -> None:
+    """Submit each task with these options, until the pool breaks; report results as they come."""
     sent: dict[futures.Future[Any], int] = {}
-    for number in tasks:
+    with pool:
+        for number in range(job.tasks):
+            try:
+                sent[pool.submit(work, number, **options)] = number
+            except futures.BrokenExecutor:
+                break
+        for future in futures.as_completed(sent):
+            error = future.exception()
+            if error is None:
+                outcomes.result(sent[future], future.result())
+            else:
+                outcomes.failed(sent[future], describe_exception(error))
+
+
+def _report_each(gets: Iterable[Callable[..., Any]], outcomes: Outcomes, **options: Any) -> None:
+    """Wait for the result of each task in turn, by a call of its `get`, and report it."""
+    for number, get in enumerate(gets):
         try:
-            sent[submit(work, number)] = number
-        except futures.BrokenExecutor:
-            break
-    return sent
-
-
-def _report(sent: "Mapping[futures.Future[Any], int]", outcomes: Outcomes) -> None:
-    """Report each result as it comes."""
-    for future in futures.as_completed(sent):
-        error = future.exception()
-        if error is None:
-            outcomes.result(sent[future], future.result())
-        else:
-            outcomes.failed(sent[future], describe_exception(error))
+            outcomes.result(number, get(**options))
+        except BaseException as error:
+            outcomes.failed(number, describe_exception(error))
 
 
 def _named(work: Work, number: int) -> tuple[int, Any]:

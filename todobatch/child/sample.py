@@ -5,39 +5,34 @@ pool up with a few small batches. Then it starts the clock, runs all batches and
 `sample`, with what it measured.
 """
 
-import datetime as dt
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from time import perf_counter
-from typing import Any, TypedDict
+from typing import Any
 
-from todobatch import cgroup, runtime
-from todobatch.child.tasks import TaskSource, batches_of
-from todobatch.coordinator import Hooks, run_batches
+from todobatch import Hooks, cgroup, run_batches, runtime
+from todobatch.child.tasks import Load
 from todobatch.executors import Executor, get
-from todobatch.executors.base import BatchRunner, Capabilities, Placement
+from todobatch.executors.base import BatchRunner, Capabilities, Opening, Placement
+from todobatch.ipc.decoding import from_json
 from todobatch.ipc.parent_process import ParentProcess
 from todobatch.model import Batch, BatchReport, ProcessingResult, WorkerSeen
-from todobatch.processors import TaskBatchProcessor, resolve
 from todobatch.units import Seconds
 
 WARM_TASKS = 4
 """Each batch of the warm-up has at most this many tasks."""
 
+FROM_REPORT = ("wall_s", "tasks", "failed", "retried", "replaced", "batches", "digest")
+"""The fields of the report of the batches that a sample includes as they are."""
 
-class SampleSpec(TypedDict):
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleSpec(Load):
     """The description of a sample."""
 
-    workload: str
-    executor: str
-    workers: int
-    batches: int
-    batch_size: int
-    source: TaskSource
-    today: str
     placement: Placement
 
 
@@ -59,19 +54,11 @@ class Warmed(Executor):
         return self._inner.capabilities
 
     @contextmanager
-    def open(
-        self,
-        processor: TaskBatchProcessor,
-        workers: int,
-        *,
-        keep_rows: bool = False,
-        deadline_s: Seconds | None = None,
-    ) -> Iterator[BatchRunner]:
-        """Open the inner executor and warm it up; see `Executor.open`."""
+    def start(self, opening: Opening) -> Iterator[BatchRunner]:
+        """Start the inner executor's workers and warm them up; end them after the block."""
+        self._inner.check(opening.workers, opening.deadline_s)
         begun = perf_counter()
-        with self._inner.open(
-            processor, workers, keep_rows=keep_rows, deadline_s=deadline_s
-        ) as run:
+        with self._inner.start(opening) as run:
             self.pool_start_s = perf_counter() - begun
             for _ in run(self._batches):
                 pass
@@ -106,25 +93,23 @@ class Readings:
 
 def run(parent: ParentProcess) -> None:
     """Receive a spec, take the sample and send the measurements."""
-    spec: SampleSpec = parent.receive()
+    spec = from_json(SampleSpec, parent.receive())
     parent.end_with_parent()
     parent.send("sample", **measure(spec))
 
 
 def measure(spec: SampleSpec) -> dict[str, Any]:
     """Take the sample. Return fields of `Sample`, and the data by which it is validated."""
-    today = dt.date.fromisoformat(spec["today"])
-    processor = resolve(spec["workload"], today=today)
-    batches = batches_of(spec["source"], spec["batches"], spec["batch_size"], today=today)
-    inner = get(spec["executor"]).placed(spec["placement"])
-    executor = Warmed(inner, warm_up(batches, spec["workers"]))
+    batches, processor = spec.prepare()
+    inner = get(spec.executor).placed(spec.placement)
+    executor = Warmed(inner, warm_up(batches, spec.workers))
     read = Readings()
     results: list[ProcessingResult] = []
     report = run_batches(
         batches,
         processor,
         executor=executor,
-        workers=spec["workers"],
+        workers=spec.workers,
         hooks=Hooks(on_result=results.append, on_ready=read.start, on_done=read.end),
     )
     return {
@@ -132,17 +117,11 @@ def measure(spec: SampleSpec) -> dict[str, Any]:
         "free_threaded_build": runtime.free_threaded_build(),
         "gil_before": read.gil_before,
         "gil_after": runtime.gil_enabled(),
-        "wall_s": report.wall_s,
+        **{name: getattr(report, name) for name in FROM_REPORT},
         "cpu_s": read.cpu_s,
         "pool_start_s": executor.pool_start_s,
         "peak_bytes": read.peak_bytes,
         "peak_method": read.peak_method,
-        "tasks": report.tasks,
-        "failed": report.failed,
-        "retried": report.retried,
-        "replaced": report.replaced,
-        "batches": report.batches,
-        "digest": report.digest,
         "errors": list(report.errors[:3]),
         "voluntary_switches": read.switches[0] if read.switches else None,
         "involuntary_switches": read.switches[1] if read.switches else None,
@@ -182,22 +161,11 @@ def spans_of(
 ) -> list[list[float]]:
     """Return `Sample.spans`, with times in seconds after `zero`."""
     place = {each.worker: n for n, each in enumerate(report.worker_totals)}
-    return [
-        [
-            place[result.seen.worker],
-            result.batch,
-            *(
-                round(seconds, 6)
-                for seconds in (
-                    result.started - zero,
-                    result.started - zero + result.duration,
-                    result.seen.queue_s,
-                    result.seen.deserialise_s,
-                    result.seen.serialise_s,
-                    result.seen.return_s,
-                )
-            ),
-        ]
-        for result in results
-        if result.seen.worker in place
-    ]
+    spans: list[list[float]] = []
+    for result in results:
+        seen, start_s = result.seen, result.started - zero
+        if seen.worker in place:
+            times = (start_s, start_s + result.duration, seen.queue_s, seen.deserialise_s)
+            rounded = (round(each, 6) for each in (*times, seen.serialise_s, seen.return_s))
+            spans.append([place[seen.worker], result.batch, *rounded])
+    return spans

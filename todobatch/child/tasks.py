@@ -2,13 +2,16 @@
 
 import datetime as dt
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
-from todobatch.errors import BrokenLineError, EmptyInputError
+from todobatch.coordinator.batching import batched
+from todobatch.errors import EmptyInputError
 from todobatch.model import Batch, Task
+from todobatch.processors import TaskBatchProcessor, resolve
 from todobatch.sources import generate, open_source
 
 DISTINCT = 5_000
@@ -27,44 +30,43 @@ class TaskSource(TypedDict):
     broken: NotRequired[int]
 
 
-def batches_of(source: TaskSource, batches: int, batch_size: int, *, today: dt.date) -> list[Batch]:
-    """Return `batches` full batches, repeating copies of the tasks if there are too few.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What a measured process runs, and on which tasks."""
 
-    Every task is an object of its own, as in a real job: without a GIL, threads that share an
-    object slow each other down. Raises EmptyInputError when the source has no task.
-    """
-    count = batches * batch_size
-    tasks = list(islice(read(source, today=today), count))
-    if not tasks:
-        raise EmptyInputError(
-            "the input contains no task",
-            place=str(source.get("path", "generator")),
-            remedy="give a file with at least one task",
-        )
-    packed = pickle.dumps(tasks)
-    while len(tasks) < count:
-        tasks += pickle.loads(packed)  # noqa: S301 - our own bytes of the line before
-    del tasks[count:]
-    return [
-        Batch(
-            index, tuple(tasks[index * batch_size : (index + 1) * batch_size]), index * batch_size
-        )
-        for index in range(batches)
-    ]
+    workload: str
+    executor: str
+    workers: int
+    batches: int
+    batch_size: int
+    source: TaskSource
+    today: dt.date
 
+    def prepare(self) -> tuple[list[Batch], TaskBatchProcessor]:
+        """Return the full batches, and the processor that runs them.
 
-def read(source: TaskSource, *, today: dt.date) -> Iterator[Task]:
-    """Return the source's tasks once, without broken records (`inspect_file` counts them)."""
-    if source["kind"] == "generator":
-        return generate(DISTINCT, seed=source.get("seed", 0), today=today)
-    path = Path(source["path"]).expanduser()
-    return iter(open_source(path, format=source.get("format"), today=today).read(_ignore))
+        If there are too few tasks, copies of them are added. Every task is an object of its own, as
+        in a real job: without a GIL, threads that share an object slow each other down. Raises
+        EmptyInputError when the source has no task.
+        """
+        count = self.batches * self.batch_size
+        tasks = list(islice(self._read(), count))
+        if not tasks:
+            raise EmptyInputError(
+                "the input contains no task",
+                place=str(self.source.get("path", "generator")),
+                remedy="give a file with at least one task",
+            )
+        packed = pickle.dumps(tasks)
+        while len(tasks) < count:
+            tasks += pickle.loads(packed)  # noqa: S301 - our own bytes of the line before
+        batches = batched(tasks[:count], self.batch_size)
+        return list(batches), resolve(self.workload, today=self.today)
 
-
-def count(tasks: Iterable[Task]) -> int:
-    """Return how many tasks there are, by reading all of them."""
-    return sum(1 for _ in tasks)
-
-
-def _ignore(broken: BrokenLineError) -> None:
-    del broken
+    def _read(self) -> Iterable[Task]:
+        """Return the source's tasks once, without broken records (`inspect_file` counts them)."""
+        source, today = self.source, self.today
+        if source["kind"] == "generator":
+            return generate(DISTINCT, seed=source.get("seed", 0), today=today)
+        path = Path(source["path"]).expanduser()
+        return open_source(path, format=source.get("format"), today=today).read(lambda _: None)

@@ -5,21 +5,19 @@ workers, warms them up and sends the event `warm`. For each message it then runs
 one event `turn`, until the controller closes the channel.
 """
 
-import datetime as dt
 import os
-import sys
-import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, TypedDict
+from typing import Any
 
 from todobatch import runtime
-from todobatch.child.tasks import TaskSource, batches_of
+from todobatch.child.tasks import Load
 from todobatch.executors import get
 from todobatch.executors.base import BatchRunner
+from todobatch.ipc.decoding import from_json
 from todobatch.ipc.parent_process import ParentProcess
 from todobatch.model import Batch
-from todobatch.processors import resolve
 from todobatch.processors.base import DIGEST_MODULUS
 from todobatch.units import Seconds
 
@@ -29,39 +27,27 @@ WARM_S: Seconds = 0.1
 """No turn of the warm-up begins after this many seconds."""
 
 
-class SideSpec(TypedDict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideSpec(Load):
     """The description of one side: what it runs in each turn."""
 
-    workload: str
-    executor: str
-    workers: int
-    batches: int
-    batch_size: int
-    source: TaskSource
-    today: str
     cpu: int | None
     """The CPU that the side's process stays on, or None for any."""
-    environment: dict[str, str]
-    """Environment variables that are set before the side's workers start."""
 
 
 def run(parent: ParentProcess) -> None:
     """Receive a spec, start and warm the workers, and run a turn for each message."""
-    spec: SideSpec = parent.receive()
-    if spec["cpu"] is not None:
-        os.sched_setaffinity(0, {spec["cpu"]})
-    os.environ.update(spec["environment"])
-    today = dt.date.fromisoformat(spec["today"])
-    batches = batches_of(spec["source"], spec["batches"], spec["batch_size"], today=today)
-    processor = resolve(spec["workload"], today=today)
-    with get(spec["executor"]).open(processor, spec["workers"]) as run_batches:
+    spec = from_json(SideSpec, parent.receive())
+    if spec.cpu is not None:
+        os.sched_setaffinity(0, {spec.cpu})
+    batches, processor = spec.prepare()
+    with get(spec.executor).open(processor, spec.workers) as run_batches:
         begun = perf_counter()
         seen = _turn(run_batches, batches)
         for _ in range(WARM_TURNS - 1):
             if perf_counter() - begun < WARM_S:
                 seen = _turn(run_batches, batches)
-        version = sys.version.split()[0]
-        parent.send("warm", **seen, version=version, threads=threading.active_count())
+        parent.send("warm", **seen)
         while parent.receive() is not None:
             parent.send("turn", **_turn(run_batches, batches))
 

@@ -4,125 +4,71 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from todobatch.cli.shared import options
 from todobatch.cli.shared.echo import echo
-from todobatch.cli.shared.options import (
-    DATA,
-    HOW_LONG,
-    OUTPUT,
-    WHAT,
-    InputFile,
-    InputFormat,
-    Seed,
-    import_from_current_folder,
-    names,
-    share_of,
-    whole_numbers,
-)
+from todobatch.cli.shared.options import DATA, HOW_LONG, OUTPUT, WHAT
 from todobatch.errors import MeasurementError, UsageError
 
 if TYPE_CHECKING:
     from todobatch.lab.store.folder import Run
 
 Quick = Annotated[
-    bool,
-    typer.Option("--quick", rich_help_panel=HOW_LONG,
-                 help="Measure two workloads within 3 minutes. This is the default."),
-]  # fmt: skip
+    bool, HOW_LONG("--quick", "Measure two workloads within 3 minutes. This is the default.")
+]
 Full = Annotated[
     bool,
-    typer.Option("--full", rich_help_panel=HOW_LONG,
-                 help="Measure every workload, executor and number of workers, within an hour."),
-]  # fmt: skip
+    HOW_LONG("--full", "Measure every workload, executor and number of workers, within an hour."),
+]
 Budget = Annotated[
     float | None,
-    typer.Option(
-        metavar="SECONDS", rich_help_panel=HOW_LONG, show_default=False,
-        help="Time limit: a block of samples that would end later is not begun. Default: 150 for a "
+    HOW_LONG(
+        "SECONDS",
+        "Time limit: a block of samples that would end later is not begun. Default: 150 for a "
         "quick run, 3600 with --full, no limit with --blocks, else 600.",
     ),
-]  # fmt: skip
+]
 Target = Annotated[
     str | None,
-    typer.Option(
-        metavar="PERCENT", rich_help_panel=HOW_LONG, show_default=False,
-        help="Stop measuring a cell when it is clearly slower than the fastest, or their ratio is "
+    HOW_LONG(
+        "PERCENT",
+        "Stop measuring a cell when it is clearly slower than the fastest, or their ratio is "
         "known to ± PERCENT. Default: 2%. With 0, every block has every cell.",
     ),
-]  # fmt: skip
+]
 Blocks = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N", rich_help_panel=HOW_LONG, show_default=False,
-        help="Measure each cell up to N times, once a block. Default: 40.",
-    ),
-]  # fmt: skip
+    int | None, HOW_LONG("N", "Measure each cell up to N times, once a block. Default: 40.")
+]
 Workloads = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAMES", rich_help_panel=WHAT, show_default=False,
-        help="Comma-separated built-in workloads, or package.module:function of your own.",
-    ),
-]  # fmt: skip
+    WHAT("NAMES", "Comma-separated built-in workloads, or package.module:function of your own."),
+]
 Executors = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAMES", rich_help_panel=WHAT, show_default=False,
-        help="Comma-separated executors. Default: all. sequential is always measured too.",
-    ),
-]  # fmt: skip
-Workers = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NUMBERS", rich_help_panel=WHAT, show_default=False,
-        help="Comma-separated numbers of workers.",
-    ),
-]  # fmt: skip
+    WHAT("NAMES", "Comma-separated executors. Default: all. sequential is always measured too."),
+]
+Workers = Annotated[str | None, WHAT("NUMBERS", "Comma-separated numbers of workers.")]
 Interpreters = Annotated[
     str | None,
-    typer.Option(
-        metavar="SPECS", rich_help_panel=WHAT, show_default=False,
-        help="Comma-separated: 3.14, 3.14t (free-threaded), a path. Default: 3.14,3.14t.",
-    ),
-]  # fmt: skip
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N", rich_help_panel=DATA, show_default=False,
-        help="Tasks in a batch. Default: chosen for each workload.",
-    ),
-]  # fmt: skip
+    WHAT("SPECS", "Comma-separated: 3.14, 3.14t (free-threaded), a path. Default: 3.14,3.14t."),
+]
+BatchSize = Annotated[int | None, DATA("N", "Tasks in a batch. Default: chosen for each workload.")]
 Output = Annotated[
     Path | None,
-    typer.Option(
-        "--output", "-o", metavar="FOLDER", rich_help_panel=OUTPUT, show_default=False,
-        help="Write the run to this folder. Default: results/<time>-<mode>.",
-    ),
-]  # fmt: skip
-Resume = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="RUN", rich_help_panel=OUTPUT, show_default=False,
-        help="Resume a run that was interrupted.",
-    ),
-]  # fmt: skip
+    OUTPUT("--output -o FOLDER", "Write the run to this folder. Default: results/<time>-<mode>."),
+]
+Resume = Annotated[Path | None, OUTPUT("RUN", "Resume a run that was interrupted.")]
 Like = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="RUN", rich_help_panel=OUTPUT, show_default=False,
-        help="Make a new run with the plan of another one, to compare both.",
-    ),
-]  # fmt: skip
+    Path | None, OUTPUT("RUN", "Make a new run with the plan of another one, to compare both.")
+]
 
 Trust = Annotated[
     bool,
-    typer.Option(
-        "--trust", rich_help_panel=OUTPUT,
-        help="With --resume or --like: execute workloads and interpreters that the run names, "
+    OUTPUT(
+        "--trust",
+        "With --resume or --like: execute workloads and interpreters that the run names, "
         "even if they are not built in or of this machine.",
     ),
-]  # fmt: skip
+]
 
 
 def bench(
@@ -135,10 +81,10 @@ def bench(
     budget: Budget = None,
     target: Target = None,
     blocks: Blocks = None,
-    input_file: InputFile = None,
-    format: InputFormat = None,  # noqa: A002
+    input_file: options.InputFile = None,
+    format: options.InputFormat = None,  # noqa: A002
     batch_size: BatchSize = None,
-    seed: Seed = None,
+    seed: options.Seed = None,
     output: Output = None,
     resume: Resume = None,
     like: Like = None,
@@ -153,22 +99,25 @@ def bench(
     from todobatch.lab.measure import bench as lab
     from todobatch.lab.plan.cells import Choice
 
+    if quick and full:
+        raise UsageError("--quick and --full exclude each other", remedy="leave out one of them")
+    options.check_format(input_file, format, "--format")
     choice = Choice(
-        mode=_mode(quick=quick, full=full),
-        workloads=names(workloads, "--workloads"),
-        executors=names(executors, "--executors"),
-        workers=whole_numbers(workers, "--workers"),
-        interpreters=names(interpreters, "--interpreters"),
+        mode="full" if full else "quick" if quick else None,
+        workloads=options.names(workloads, "--workloads"),
+        executors=options.names(executors, "--executors"),
+        workers=options.whole_numbers(workers, "--workers"),
+        interpreters=options.names(interpreters, "--interpreters"),
         blocks=blocks,
         budget_s=budget,
-        target=None if target is None else share_of(target, "--target"),
+        target=None if target is None else options.share_of(target, "--target", below_one=True),
         seed=seed,
         batch_size=batch_size,
     )
     planned = choice != Choice() or bool(input_file or format)
     _check_plan(planned=planned, output=output, resume=resume, like=like, trust=trust)
     if trust or not (resume or like):
-        import_from_current_folder()
+        options.import_from_current_folder()
     try:
         with console.Display() as progress:
             if resume is not None:
@@ -182,7 +131,8 @@ def bench(
     except lab.RunInterrupted as stopped:
         saved = f"Stopped; {stopped.samples} samples are saved."
         command = f"todobatch bench --resume {quote(str(stopped.folder))}"
-        echo(f"{saved} Resume with:\n  {command}{' --trust' * stopped.needs_trust}")
+        command += " --trust" * stopped.needs_trust
+        echo(f"{saved} Resume with:\n  {command}", err=True)
         raise
     echo()
     show.show(run)
@@ -227,11 +177,3 @@ def _refuse_unmeasured(run: "Run") -> None:
             place=lacking[0].key,
             remedy="remove the cause and measure again; the figures of other cells are valid",
         )
-
-
-def _mode(*, quick: bool, full: bool) -> str | None:
-    if quick and full:
-        raise UsageError("--quick and --full exclude each other", remedy="leave out one of them")
-    if quick:
-        return "quick"
-    return "full" if full else None

@@ -2,17 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from todobatch.cli.shared.echo import echo
-from todobatch.cli.shared.options import OUTPUT, FailOnSlower, share_of
+from todobatch.cli.shared.options import OTHER, OUTPUT, FailOnSlower, share_of
 from todobatch.errors import EXIT_GATE, UsageError
-
-if TYPE_CHECKING:
-    from todobatch.lab.compare.compare import RunComparison
-    from todobatch.lab.compare.gates import Gate
 
 A = Annotated[
     Path, typer.Argument(metavar="A", help="The baseline: a run folder or a pyperf JSON file.")
@@ -20,23 +16,18 @@ A = Annotated[
 B = Annotated[Path, typer.Argument(metavar="B", help="The new one, of the same kind.")]
 FailOnEfficiencyDrop = Annotated[
     str | None,
-    typer.Option(
-        metavar="LIMIT[@WORKERS]", rich_help_panel=OUTPUT, show_default=False,
-        help="Exit with code 3 if the efficiency of a cell fell significantly more than this "
+    OUTPUT(
+        "LIMIT[@WORKERS]",
+        "Exit with code 3 if the efficiency of a cell fell significantly more than this "
         "allows. 3%@4 looks at cells with 4 workers only.",
     ),
-]  # fmt: skip
+]
 Format = Annotated[
-    Literal["text", "markdown", "json"],
-    typer.Option("--format", rich_help_panel=OUTPUT, help="How to print the comparison."),
+    Literal["text", "markdown", "json"], OUTPUT("--format", "How to print the comparison.")
 ]
-All = Annotated[
-    bool,
-    typer.Option("--all", rich_help_panel=OUTPUT, help="Also list cells without a difference."),
-]
+All = Annotated[bool, OUTPUT("--all", "Also list cells without a difference.")]
 Force = Annotated[
-    bool,
-    typer.Option("--force", help="Compare even if machines, interpreters or workloads differ."),
+    bool, OTHER("--force", "Compare even if machines, interpreters or workloads differ.")
 ]
 
 
@@ -69,7 +60,11 @@ def compare(
     if drop is not None:
         option = f"--fail-on-efficiency-drop {fail_on_efficiency_drop}"
         gates.append(gate_on_efficiency(outcome, *drop, option))
-    echo(_shown(outcome, gates, output_format, all_=all_))
+    if output_format == "json":
+        echo(view.as_json(outcome, gates))
+    else:
+        show = view.as_markdown if output_format == "markdown" else view.as_text
+        echo(show(outcome, gates, unfold=all_))
     failed = [gate for gate in gates if gate.failed]
     if output_format != "text":  # where the document goes to a file, the log says it too
         for gate in failed:
@@ -78,26 +73,11 @@ def compare(
         raise typer.Exit(EXIT_GATE)
 
 
-def _shown(outcome: "RunComparison", gates: "list[Gate]", output_format: str, *, all_: bool) -> str:
-    from todobatch.cli.views import compare as view
-
-    if output_format == "json":
-        return view.as_json(outcome, gates)
-    show = view.as_markdown if output_format == "markdown" else view.as_text
-    return show(outcome, gates, unfold=all_)
-
-
 def _drop(text: str) -> tuple[float, int | None]:
     """Read ``'3%@4'`` or ``'3%'``: the share, and the number of workers. Raises UsageError."""
     option = "--fail-on-efficiency-drop"
     share, at, workers = text.partition("@")
-    limit = share_of(share, option)
-    if limit >= 1:
-        raise UsageError(
-            f"{text!r}: efficiency cannot fall by 100% or more",
-            place=option,
-            remedy="write less than 100%",
-        )
+    limit = share_of(share, option, below_one=True)
     if not at:
         return limit, None
     if not re.fullmatch(r"\s*\d{1,6}\s*", workers, re.ASCII) or int(workers) < 2:

@@ -7,25 +7,16 @@ from typing import Annotated
 import typer
 
 from todobatch.cli.shared.echo import echo
-from todobatch.cli.shared.options import OUTPUT, Json
+from todobatch.cli.shared.options import OTHER, OUTPUT, Json
 from todobatch.errors import EXIT_GATE, EXIT_INTERRUPTED, UsageError
 from todobatch.units import show_text
 
 NARROWEST, WIDEST = 60, 100
 COLOURS = {"warning": "yellow", "note": "cyan", "ok": "green"}
 
-SecondsOption = Annotated[
-    float, typer.Option(metavar="SECONDS", help="How long to measure the noise of this machine.")
-]
-NoMeasure = Annotated[
-    bool, typer.Option("--no-measure", help="Read settings only: measure nothing.")
-]
-Strict = Annotated[
-    bool,
-    typer.Option(
-        "--strict", rich_help_panel=OUTPUT, help="Exit with code 3 if there is a warning."
-    ),
-]
+SecondsOption = Annotated[float, OTHER("SECONDS", "How long to measure the noise of this machine.")]
+NoMeasure = Annotated[bool, OTHER("--no-measure", "Read settings only: measure nothing.")]
+Strict = Annotated[bool, OUTPUT("--strict", "Exit with code 3 if there is a warning.")]
 
 
 def doctor(
@@ -56,15 +47,11 @@ def doctor(
     else:
         columns = shutil.get_terminal_size((80, 24)).columns
         for line in as_lines(found, min(max(columns, NARROWEST), WIDEST)):
-            typer.echo(_coloured(show_text(line, keep="")))
+            text = show_text(line, keep="")
+            word = text.partition(" ")[0]
+            shown = typer.style(word, fg=COLOURS.get(word), bold=word in COLOURS)
+            typer.echo(shown + text.removeprefix(word))
     if found.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if strict and found.has_warning:
         raise typer.Exit(EXIT_GATE)
-
-
-def _coloured(line: str) -> str:
-    word = line.partition(" ")[0]
-    if word not in COLOURS:
-        return line
-    return typer.style(word, fg=COLOURS[word], bold=True) + line.removeprefix(word)

@@ -6,34 +6,22 @@ from typing import Annotated
 import typer
 
 from todobatch.cli.shared.echo import echo
-from todobatch.cli.shared.options import Json, names
+from todobatch.cli.shared.job_options import Interpreter
+from todobatch.cli.shared.options import WHAT, Json, names
 from todobatch.errors import EXIT_GATE
 
 Executors = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAMES", show_default=False,
-        help="Comma-separated executors of todobatch and pools of other packages. Default: all.",
+    WHAT(
+        "NAMES", "Comma-separated executors of todobatch and pools of other packages. Default: all."
     ),
-]  # fmt: skip
+]
 Faults = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAMES", show_default=False,
-        help="Comma-separated faults, such as exception,segfault,sys-exit. Default: all.",
-    ),
-]  # fmt: skip
-Peers = Annotated[
-    bool, typer.Option("--peers/--no-peers", help="Also drill the pools of other packages.")
+    WHAT("NAMES", "Comma-separated faults, such as exception,segfault,sys-exit. Default: all."),
 ]
-Tasks = Annotated[int, typer.Option(metavar="N", help="Tasks for each pair, from 20 to 10,000.")]
-Interpreter = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SPEC", show_default=False,
-        help="3.14, 3.14t (free-threaded) or a path. Default: the Python that runs todobatch.",
-    ),
-]  # fmt: skip
+Peers = Annotated[bool, WHAT("--peers/--no-peers", "Also drill the pools of other packages.")]
+Tasks = Annotated[int, WHAT("N", "Tasks for each pair, from 20 to 10,000.")]
 
 
 def drill(

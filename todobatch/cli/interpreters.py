@@ -7,7 +7,7 @@ import typer
 
 from todobatch.cli.shared.command import Command
 from todobatch.cli.shared.echo import echo
-from todobatch.cli.shared.options import Json
+from todobatch.cli.shared.options import OTHER, Json
 from todobatch.errors import InterpreterMissingError
 
 if TYPE_CHECKING:
@@ -18,20 +18,15 @@ app = typer.Typer(help="List the Python interpreters of this machine, or install
 
 Specs = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="SPEC", show_default=False, help="Versions such as 3.13t. Default: 3.14 and 3.14t."
-    ),
+    typer.Argument(metavar="SPEC", help="Versions such as 3.13t. Default: 3.14 and 3.14t."),
 ]
 Optimized = Annotated[
-    bool,
-    typer.Option(
-        "--optimized", help="Install an optimised build. Building one takes 15 to 30 minutes."
-    ),
+    bool, OTHER("--optimized", "Install an optimised build. Building one takes 15 to 30 minutes.")
 ]
 FromSource = Annotated[
-    bool, typer.Option("--from-source", help="Build from source instead of trying uv first.")
+    bool, OTHER("--from-source", "Build from source instead of trying uv first.")
 ]
-Own = Annotated[bool, typer.Option("--own", help="Install even if one is found outside the cache.")]
+Own = Annotated[bool, OTHER("--own", "Install even if one is found outside the cache.")]
 
 
 @app.callback(invoke_without_command=True)

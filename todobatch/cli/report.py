@@ -6,27 +6,18 @@ from typing import Annotated
 import typer
 
 from todobatch.cli.shared.echo import echo
-from todobatch.cli.shared.options import OUTPUT
+from todobatch.cli.shared.options import OTHER, OUTPUT
 from todobatch.errors import ExtraMissingError
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Output = Annotated[
-    Path,
-    typer.Option(
-        "--output", "-o", metavar="FOLDER", rich_help_panel=OUTPUT,
-        help="The folder of the site. An older site in it is replaced.",
-    ),
-]  # fmt: skip
+    Path, OUTPUT("--output -o FOLDER", "The folder of the site. An older site in it is replaced.")
+]
 Docs = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FOLDER", show_default=False,
-        help="A folder of pages to add to the site, with a mkdocs.yml beside it.",
-    ),
-]  # fmt: skip
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Fail if a page of --docs has a broken link.")
+    OTHER("FOLDER", "A folder of pages to add to the site, with a mkdocs.yml beside it."),
 ]
+Strict = Annotated[bool, OTHER("--strict", "Fail if a page of --docs has a broken link.")]
 
 
 def report(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from todobatch.cli.shared import job_options as option
-from todobatch.cli.shared.options import InputFormat, Json
+from todobatch.cli.shared.options import InputFormat, Json, check_format
 from todobatch.coordinator.options import DEFAULT_RECOVERY, DEFAULT_WORKERS
 from todobatch.errors import (
     EXIT_INTERRUPTED,
@@ -64,13 +64,14 @@ def run(  # long: each option is a parameter, and each a field of the job
     from todobatch.cli.views.run import RunView
     from todobatch.coordinator.options import Recovery
     from todobatch.job.spec import Job
+    from todobatch.lab.interpreters import find
 
-    _check_input(file, generate, format, batch_size)
+    format_name = _check_input(file, generate, format, batch_size)
     least, most = _how_many(workers)
     executor = executor or ("threads" if least is None else "elastic")
     _check_executor(executor, least, most)
-    chosen = _interpreter(interpreter)
-    with _standard_input(file, format) as (name, format_name):
+    chosen = find(interpreter or sys.executable)
+    with _standard_input(file) as name:
         job = Job(
             input=name,
             input_name=None
@@ -211,7 +212,8 @@ def _end(report: dict[str, Any], interpreter: "Interpreter") -> None:
 
 def _check_input(
     file: Path | None, generate: int | None, format_name: str | None, batch_size: int | None
-) -> None:
+) -> str | None:
+    """Refuse wrong arguments before anything is started, and return the format of the file."""
     if (file is None) == (generate is None):
         raise UsageError(
             "neither a file of tasks nor --generate was given" if file is None else
@@ -229,22 +231,22 @@ def _check_input(
             place="--batch-size",
             remedy=f"give a number from 1 to {MOST_TASKS_A_BATCH:,}",
         )
-    if file is not None:
-        from todobatch.sources import open_source
+    check_format(file, format_name, "--format")
+    if file is None:
+        return None
+    from todobatch.sources import open_source
 
-        open_source(file, format=format_name)  # before anything is started
+    return open_source(file, format=format_name).name
 
 
 @contextmanager
-def _standard_input(
-    file: Path | None, format_name: str | None
-) -> Iterator[tuple[str | None, str | None]]:
-    """Copy standard input or a pipe to a file for the run: it can be read only once.
+def _standard_input(file: Path | None) -> Iterator[str | None]:
+    """Copy standard input or a pipe to a file for the run, and yield its name.
 
-    Yields the name to read instead, and its format.
+    Both can be read only once. The name of any other file is yielded as it is.
     """
     if file is None or (str(file) != "-" and file.is_file()):
-        yield (None if file is None else str(file)), format_name
+        yield None if file is None else str(file)
         return
     with tempfile.NamedTemporaryFile(prefix="todobatch-input-") as copy:
         if str(file) == "-":
@@ -253,16 +255,4 @@ def _standard_input(
             with file.open("rb") as once:
                 shutil.copyfileobj(once, copy)
         copy.flush()
-        yield copy.name, format_name or _format_of(str(file))
-
-
-def _format_of(name: str) -> str | None:
-    from todobatch.sources import open_source
-
-    return None if name == "-" else open_source(Path(name)).name
-
-
-def _interpreter(spec: str | None) -> "Interpreter":
-    from todobatch.lab.interpreters import find
-
-    return find(spec or sys.executable)
+        yield copy.name

@@ -6,17 +6,13 @@ from typing import Annotated
 import typer
 
 from todobatch.cli.shared.echo import echo
-from todobatch.cli.shared.options import Json
+from todobatch.cli.shared.options import OTHER, Json
 
 RunFolder = Annotated[
     Path | None,
-    typer.Argument(
-        metavar="RUN", show_default=False, help="A run folder. Default: the newest in results/."
-    ),
+    typer.Argument(metavar="RUN", help="A run folder. Default: the newest in results/."),
 ]
-Workload = Annotated[
-    str | None, typer.Option(metavar="NAME", show_default=False, help="Show this workload only.")
-]
+Workload = Annotated[str | None, OTHER("NAME", "Show this workload only.")]
 
 
 def show(run: RunFolder = None, workload: Workload = None, as_json: Json = False) -> None:

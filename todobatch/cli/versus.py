@@ -1,25 +1,16 @@
 """`todobatch versus`: find out whether B is faster than A, by processes that take turns."""
 
 import json
+import math
 import random
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from todobatch.cli.shared import options
 from todobatch.cli.shared.echo import echo
-from todobatch.cli.shared.options import (
-    HOW_LONG,
-    OUTPUT,
-    WHAT,
-    FailOnSlower,
-    InputFile,
-    InputFormat,
-    Seed,
-    import_from_current_folder,
-    names,
-    share_of,
-    whole_numbers,
-)
+from todobatch.cli.shared.options import HOW_LONG, OUTPUT, WHAT
 from todobatch.errors import EXIT_GATE, UsageError
 
 if TYPE_CHECKING:
@@ -28,45 +19,22 @@ if TYPE_CHECKING:
     from todobatch.lab.progress import Progress
 
 A = Annotated[
-    str,
-    typer.Argument(metavar="A", help="The baseline: a workload, or package.module:function."),
+    str, typer.Argument(metavar="A", help="The baseline: a workload, or package.module:function.")
 ]
 B = Annotated[str, typer.Argument(metavar="B", help="The new one. It may be the same as A.")]
-Executors = Annotated[
-    str,
-    typer.Option(metavar="A[,B]", rich_help_panel=WHAT, help="One for both, or one for each."),
-]
-Workers = Annotated[
-    str,
-    typer.Option(
-        metavar="A[,B]", rich_help_panel=WHAT, help="Number of workers, for both or for each."
-    ),
-]
+Executors = Annotated[str, WHAT("A[,B]", "One for both, or one for each.")]
+Workers = Annotated[str, WHAT("A[,B]", "Number of workers, for both or for each.")]
 Interpreters = Annotated[
-    str,
-    typer.Option(
-        metavar="A[,B]", rich_help_panel=WHAT,
-        help="3.14, 3.14t (free-threaded) or a path, for both or for each.",
-    ),
-]  # fmt: skip
+    str, WHAT("A[,B]", "3.14, 3.14t (free-threaded) or a path, for both or for each.")
+]
 Budget = Annotated[
     float,
-    typer.Option(
-        metavar="SECONDS", rich_help_panel=HOW_LONG,
-        help="Time limit: a block that would end later is not begun, except the first.",
-    ),
-]  # fmt: skip
-Target = Annotated[
-    str,
-    typer.Option(
-        metavar="PERCENT", rich_help_panel=HOW_LONG,
-        help="Stop without a verdict when the ratio is known to ± PERCENT.",
-    ),
-]  # fmt: skip
-Format = Annotated[
-    Literal["text", "json"],
-    typer.Option("--format", rich_help_panel=OUTPUT, help="How to print the verdict."),
+    HOW_LONG("SECONDS", "Time limit: a block that would end later is not begun, except the first."),
 ]
+Target = Annotated[
+    str, HOW_LONG("PERCENT", "Stop without a verdict when the ratio is known to ± PERCENT.")
+]
+Format = Annotated[Literal["text", "json"], OUTPUT("--format", "How to print the verdict.")]
 
 
 def versus(
@@ -77,18 +45,20 @@ def versus(
     interpreters: Interpreters = "3.14",
     budget: Budget = 60.0,
     target: Target = "0.5%",
-    input_file: InputFile = None,
-    input_format: InputFormat = None,
-    seed: Seed = None,
-    fail_on_slower: FailOnSlower = None,
+    input_file: options.InputFile = None,
+    input_format: options.InputFormat = None,
+    seed: options.Seed = None,
+    fail_on_slower: options.FailOnSlower = None,
     output_format: Format = "text",
 ) -> None:
     """Find out whether B is faster than A, within seconds if they differ by a few percent.
 
     Both run in fresh processes, in turns of some milliseconds, until the verdict is clear.
     """
-    gate = None if fail_on_slower is None else share_of(fail_on_slower, "--fail-on-slower")
-    if not budget > 0:
+    gate = None if fail_on_slower is None else options.share_of(fail_on_slower, "--fail-on-slower")
+    share = options.share_of(target, "--target", below_one=True)
+    options.check_format(input_file, input_format, "--input-format")
+    if not 0 < budget < math.inf:
         raise UsageError(
             f"{budget} s is not a valid budget", place="--budget", remedy="give more than 0 seconds"
         )
@@ -100,12 +70,12 @@ def versus(
     from todobatch.lab.measure import versus as lab
     from todobatch.lab.store.schema import Cell
 
-    import_from_current_folder()
+    options.import_from_current_folder()
     sides = zip(
         (a, b),
         _two(interpreters, "--interpreters"),
         _two(executors, "--executors"),
-        _numbers(workers),
+        _two(workers, "--workers", options.whole_numbers),
         strict=True,
     )
     first, second = (Cell(*side) for side in sides)
@@ -118,7 +88,7 @@ def versus(
             input_format=input_format,
             seed=random.SystemRandom().randrange(2**32) if seed is None else seed,
             budget_s=budget,
-            target=share_of(target, "--target"),
+            target=share,
             limit=gate,
         )
         outcome = _run(prepared, progress)
@@ -150,19 +120,17 @@ def _run(prepared: "Versus", progress: "Progress") -> "Difference":
         raise
 
 
-def _two(text: str, option: str) -> tuple[str, str]:
-    """Return the names for A and B, given one for both or one for each. Raises UsageError."""
-    found = names(text, option) or ()
+def _two(
+    text: str,
+    place: str,
+    read: Callable[[str, str], tuple[Any, ...] | None] = options.names,
+) -> tuple[Any, Any]:
+    """Return the values for A and B, given one for both or one for each. Raises UsageError."""
+    found = read(text, place) or ()
     if len(found) not in {1, 2}:
         raise UsageError(
             f"{text!r} has {len(found)} values for two sides",
-            place=option,
+            place=place,
             remedy="give one for both sides, or A's and B's with a comma",
         )
-    return found[0], found[-1]
-
-
-def _numbers(text: str) -> tuple[int, int]:
-    _two(text, "--workers")
-    found = whole_numbers(text, "--workers") or ()
     return found[0], found[-1]

@@ -21,14 +21,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from todobatch.errors import NewerSchemaError, StoreError, UsageError
-from todobatch.files import write_atomically
+from todobatch.files import read_regular, write_atomically
 from todobatch.model import Batch
-from todobatch.units import Seconds
+from todobatch.units import Bytes, Seconds
 
 FORMAT = "todobatch costs"
 VERSION = 1
 MOST_BATCHES = 100_000
 """A file holds at most this many batches, which take about 4 MB on disk and 40 MB in memory."""
+LARGEST: Bytes = 32_000_000
+"""A larger file is refused."""
 _FIELDS = ("the batch's index", "its first task", "its number of tasks", "its seconds")
 
 
@@ -118,8 +120,8 @@ class Costs:
             return
         whole = self._parsed(text)
         self.processor, batches = whole.get("processor"), whole.get("batches")
-        if not isinstance(self.processor, str | None):
-            raise self._refused("it is not text", ", processor")
+        if not isinstance(self.processor, str | None) or len(self.processor or "") > 4_096:
+            raise self._refused("it is not text, or it is too long", ", processor")
         if not isinstance(batches, list):
             raise self._refused("it is not a list", ", batches")
         for number, row in enumerate(batches):
@@ -134,7 +136,7 @@ class Costs:
                 remedy="name a file in a folder that exists",
             )
         try:
-            return self.path.read_text("utf-8")
+            return read_regular(self.path, most=LARGEST).decode("utf-8")
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -14,10 +14,9 @@ calling thread can save and watch while no result comes in.
 
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, closing
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import chain
 from queue import Empty, SimpleQueue
 from time import perf_counter
@@ -165,11 +164,7 @@ class _Run:
         if self.hooks.on_feed is not None:
             self.hooks.on_feed(feed)
         times = _Times()
-        opened = partial(
-            self.executor.open, self.processor, self.workers,
-            keep_rows=self.keep_rows, deadline_s=self.recovery.deadline_s,
-        )  # fmt: skip
-        source = _drive(opened, feed, times, self.hooks)
+        source = self.drive(feed, times)
         plain = self.recovery.watchdog_s is None and self.journal is None
         self.follow(source if plain else _Pump(source), feed, times)
         return BatchReport(
@@ -183,6 +178,32 @@ class _Run:
             resizes=tuple(times.resizes),
             **self.tally.totals(),
         )
+
+    def drive(self, feed: Feed, times: "_Times") -> Generator[Settled]:
+        """Start the workers, and yield each batch when it is settled, in rounds until none is left.
+
+        A round ends when no batch may be sent now. The next one sends batches that wait for a
+        retry.
+        """
+        deadline_s, begun = self.recovery.deadline_s, perf_counter()
+        with self.executor.open(
+            self.processor, self.workers, keep_rows=self.keep_rows, deadline_s=deadline_s
+        ) as run:
+            times.pool_start_s = perf_counter() - begun
+            if self.hooks.on_ready is not None:
+                self.hooks.on_ready()
+            times.begun = perf_counter()
+            more = True
+            while more:
+                began = perf_counter()
+                for result in chain(run(feed), feed.missing()):
+                    if (settled := feed.settle(result)) is not None:
+                        yield settled
+                times.add(run, began)
+                more = feed.another_round()
+            times.done = perf_counter()
+            if self.hooks.on_done is not None:
+                self.hooks.on_done()
 
     def follow(self, driven: "Generator[Settled] | _Pump", feed: Feed, times: "_Times") -> None:
         """Record each settled batch; in between, save the journal and check the progress."""
@@ -245,35 +266,6 @@ class _Times:
         for resize in resizes_of(run):
             self.resizes.append(replace(resize, at_s=resize.at_s + began - self.begun))
         del self.resizes[1 : len(self.resizes) - MOST_RESIZES_KEPT + 1]
-
-
-def _drive(
-    opened: Callable[[], AbstractContextManager[BatchRunner]],
-    feed: Feed,
-    times: _Times,
-    hooks: Hooks,
-) -> Generator[Settled]:
-    """Start the workers, and yield each batch when it is settled, in rounds until none is left.
-
-    A round ends when no batch may be sent now. The next one sends batches that wait for a retry.
-    """
-    begun = perf_counter()
-    with opened() as run:
-        times.pool_start_s = perf_counter() - begun
-        if hooks.on_ready is not None:
-            hooks.on_ready()
-        times.begun = perf_counter()
-        more = True
-        while more:
-            began = perf_counter()
-            for result in chain(run(feed), feed.missing()):
-                if (settled := feed.settle(result)) is not None:
-                    yield settled
-            times.add(run, began)
-            more = feed.another_round()
-        times.done = perf_counter()
-        if hooks.on_done is not None:
-            hooks.on_done()
 
 
 def workers_left() -> bool:

@@ -14,16 +14,20 @@ batches are ranges, and the totals do not grow with the tasks, so file and memor
 SQLite locks the file while a run has it open; the lock ends with the process.
 """
 
+import datetime as dt
 import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from todobatch.coordinator.ranges import Ranges
+from todobatch.coordinator.tally import Count, Totals
 from todobatch.errors import NewerSchemaError, StoreError, UsageError
+from todobatch.ipc.decoding import from_json, within
 from todobatch.model import Json
 from todobatch.units import Ratio, Seconds
 
@@ -41,6 +45,22 @@ MAY_DIFFER = frozenset({"today", "input"})
 """Fields of a job that may differ when it is resumed; the input is compared by its content."""
 
 Phase = Literal["running", "placing", "finished"]
+
+_TABLE = (
+    "CREATE TABLE journal (id INTEGER PRIMARY KEY CHECK (id = 1), job TEXT NOT NULL, "
+    "state TEXT NOT NULL, sha256 TEXT NOT NULL)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The column `state`."""
+
+    phase: Phase
+    done: list[tuple[Count, Count]]
+    tally: dict[str, Any] | None
+    output: dict[str, Any] | None
+    runs: Annotated[int, within(1, 2**31)]
 
 
 class Journal:
@@ -64,17 +84,21 @@ class Journal:
         """The totals at the latest commit; None in a new journal."""
         self.runs = 1
         """How many times the job was begun or resumed, this time included."""
-        self.saves = 0
         self.save_s: Seconds = 0.0
         """How long saving took in all."""
         self._done = Ranges()
-        self._saved_tasks = 0
+        self.saved_tasks = 0
+        """How many tasks are saved as done, in this run and earlier ones."""
         self._unsaved = False
         self._begun = perf_counter()
         self._next = self._begun + SHORTEST_S
         if self.path.is_dir():
             raise UsageError(
                 "it is a folder", place=f"`journal` {path}", remedy="name a file in that folder"
+            )
+        if self.path.exists() and not self.path.is_file():
+            raise UsageError(
+                "it is not a regular file", place=f"`journal` {path}", remedy="name another file"
             )
         try:
             self._db = sqlite3.connect(self.path, timeout=WAIT_FOR_LOCK_S, isolation_level=None)
@@ -93,11 +117,6 @@ class Journal:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    @property
-    def saved_tasks(self) -> int:
-        """Return how many tasks are saved as done, in this run and earlier ones."""
-        return self._saved_tasks
 
     def close(self) -> None:
         """Close and unlock the file, without saving. Raises StoreError."""
@@ -129,8 +148,7 @@ class Journal:
         self.phase, self.tally = phase, dict(tally)
         self._write()
         self._unsaved = False
-        self.saves += 1
-        self._saved_tasks = int(tally.get("tasks", 0))
+        self.saved_tasks = int(tally.get("tasks", 0))
         took = perf_counter() - begun
         self.save_s += took
         now = perf_counter()
@@ -167,28 +185,26 @@ class Journal:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._failed(error) from error
-        except (
-            LookupError,
-            TypeError,
-            ValueError,
-        ) as error:  # text or JSON in a form that is not a journal's
+        except (LookupError, TypeError, ValueError, RecursionError) as error:  # not a journal's
             raise self._unusable("it is damaged") from error
 
     def _create(self) -> None:
         self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         self._db.execute(f"PRAGMA user_version = {SCHEMA}")
-        self._db.execute(
-            "CREATE TABLE journal (id INTEGER PRIMARY KEY CHECK (id = 1), job TEXT NOT NULL, "
-            "state TEXT NOT NULL, sha256 TEXT NOT NULL)"
-        )
+        self._db.execute(_TABLE)
         self._put()
 
     def _load(self) -> None:
+        tables = self._db.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+        if tables != [("table", "journal", _TABLE)]:  # a view or a trigger would run code
+            raise self._unusable("its tables are not those of a journal")
         problem = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         row = self._db.execute("SELECT job, state, sha256 FROM journal").fetchone()
         if problem != "ok" or row is None or _sha256(row[0], row[1]) != row[2]:
             raise self._unusable("it is damaged")
-        job, state = json.loads(row[0]), json.loads(row[1])
+        job, raw = json.loads(row[0]), json.loads(row[1])
+        if not isinstance(job, dict):
+            raise self._unusable("it is damaged")
         differences = [
             f"{name} was {_show(job.get(name))} and is {_show(self.job.get(name))}"
             for name in sorted(job.keys() | self.job.keys())
@@ -200,11 +216,32 @@ class Journal:
                 place=f"`journal` {self.path}",
                 remedy="give the same job as before, or name another file",
             )
+        try:
+            state = from_json(_State, raw)
+            totals = None if state.tally is None else from_json(Totals, state.tally)
+        except UsageError as error:
+            raise self._unusable(f"it is damaged: {error.place}: {error.cause}") from error
+        self._done = Ranges(state.done)
+        self._refuse_contradictions(job, totals, state.output)
         self.job = job
-        self.phase, self.tally, self.output = state["phase"], state["tally"], state["output"]
-        self.runs = state["runs"] + 1
-        self._done = Ranges((start, end) for start, end in state["done"])
-        self._saved_tasks = int((self.tally or {}).get("tasks", 0))
+        self.phase, self.tally, self.output = state.phase, state.tally, state.output
+        self.runs = state.runs + 1
+        self.saved_tasks = totals.tasks if totals else 0
+
+    def _refuse_contradictions(
+        self, job: Mapping[str, Any], totals: Totals | None, output: Any
+    ) -> None:
+        """Raise StoreError if what the journal says cannot be true."""
+        batches, tasks = (totals.batches, totals.tasks) if totals else (0, 0)
+        size = job.get("batch size")
+        wrong = batches != len(self._done) or (totals is not None and totals.failed > tasks)
+        if isinstance(size, int) and batches:
+            wrong |= not (batches - 1) * size < tasks <= batches * size
+        wrong |= totals is not None and output is None and job.get("output") is not None
+        if "today" in self.job:
+            dt.date.fromisoformat(job["today"])
+        if wrong:
+            raise self._unusable("it is damaged: batches, tasks and output do not agree")
 
     def _write(self) -> None:
         try:
@@ -255,7 +292,7 @@ class Journal:
                 "file beside it",
             )
         return StoreError(
-            f"cannot be written: {error}; {self._saved_tasks} tasks are saved",
+            f"cannot be written: {error}; {self.saved_tasks} tasks are saved",
             place=place,
             remedy="free disk space and run the same job again: it resumes",
         )
@@ -270,7 +307,7 @@ def saved_tasks(path: Path | str) -> int | None:
         finally:
             db.close()
         return int((json.loads(state)["tally"] or {}).get("tasks", 0))
-    except (sqlite3.Error, LookupError, TypeError, ValueError):
+    except (sqlite3.Error, LookupError, TypeError, ValueError, AttributeError, RecursionError):
         return None
 
 

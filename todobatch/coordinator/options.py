@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Literal
 
 from todobatch.errors import UsageError
@@ -54,6 +54,14 @@ class Recovery:
                 place="`backoff_s`",
                 remedy="give 0 seconds or more",
             )
+        for name in ("deadline_s", "watchdog_s"):
+            limit = getattr(self, name)
+            if limit is not None and not isfinite(limit):
+                raise UsageError(
+                    f"{limit} seconds cannot be a limit",
+                    place=f"`{name}`",
+                    remedy="give a number above 0, or leave it out to run without a limit",
+                )
         if self.watchdog_s is not None and not self.watchdog_s > 0:
             raise UsageError(
                 f"the watchdog cannot wait {self.watchdog_s} seconds",

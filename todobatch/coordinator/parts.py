@@ -15,7 +15,13 @@ from todobatch.model import (
     WorkerSeen,
     describe_exception,
 )
-from todobatch.processors.base import TASK_ERRORS, TaskBatchProcessor, digest_of, failed_result
+from todobatch.processors.base import (
+    TASK_ERRORS,
+    TaskBatchProcessor,
+    digest_of,
+    failed_result,
+    name_failures,
+)
 from todobatch.units import Ratio, Seconds
 
 PART_S: Seconds = 0.03
@@ -47,9 +53,7 @@ class PartSizes:
 
     def size(self, batch: Batch, left: int) -> int:
         """Return how many of the `left` tasks of a batch make the next part."""
-        if (
-            self._task_s is None
-        ):  # two parts of one task for each worker, then twice as many tasks, ...
+        if self._task_s is None:  # two parts of 1 task for each worker, then 2 tasks, 4, …
             return min(left, 1 << max(self._unmeasured // self._workers - 1, 0))
         size = left if self._task_s * left < 1.5 * PART_S else int(PART_S / self._task_s)
         if self._copies and left:
@@ -151,17 +155,12 @@ class Pieces:
         except TASK_ERRORS as error:
             cause = describe_exception(error)
             return failed_result(processor.processor_id, batch, cause, started=started)
-        named = "; ".join(f"task {f.task} {f.title!r}: {f.error}" for f in failures[:3])
-        message = (
-            f"processor {processor.processor_id}, batch {batch.index}: "
-            f"{len(failures)} of {len(batch)} tasks failed: {named}"
-        )
         return ProcessingResult(
             processor_id=processor.processor_id,
             tasks_processed=sum(part.tasks_processed for part in parts),
             duration=0.0,
             success=not failures,
-            error=message if failures else None,
+            error=name_failures(processor.processor_id, batch, failures) if failures else None,
             batch=batch.index,
             tasks=len(batch),
             started=started,

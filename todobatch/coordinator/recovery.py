@@ -60,30 +60,27 @@ class Settled:
     """How many workers the batch killed."""
 
 
+@dataclass(slots=True, eq=False)
 class _Case:
     """A batch that has no final result yet."""
 
-    __slots__ = ("batch", "pieces", "replaced", "retried")
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-        self.retried = self.replaced = 0
-        self.pieces: Pieces | None = None
-        """Set when the batch is run in parts."""
+    batch: Batch
+    retried: int = 0
+    replaced: int = 0
+    pieces: Pieces | None = None
+    """Set when the batch is run in parts."""
 
 
+@dataclass(slots=True, eq=False)
 class _Flight:
     """A batch or part that is in flight or waits for a retry."""
 
-    __slots__ = ("batch", "case", "halved", "runs", "since")
-
-    def __init__(self, batch: Batch, case: _Case, *, halved: bool = False) -> None:
-        self.batch = batch
-        self.case = case
-        self.halved = halved
-        """Whether this is half of a broken batch; it is split again at once when it breaks."""
-        self.runs = 0
-        self.since = 0.0
+    batch: Batch
+    case: _Case
+    halved: bool = False
+    """Whether this is half of a broken batch; it is split again at once when it breaks."""
+    runs: int = 0
+    since: float = 0.0
 
 
 class Feed:
@@ -137,7 +134,9 @@ class Feed:
         flight: _Flight | None = None
         if self._waiting and not self.stopped:
             with self._lock:
-                flight = self._due(now)
+                waiting = self._waiting
+                if waiting and (waiting[0][0] <= now or len(waiting) > MOST_WAITING):
+                    flight = heapq.heappop(waiting)[2]
         if flight is None:
             flight = self._next_fresh() if self._begun is None else self._next_part(*self._begun)
         flight.runs += 1
@@ -206,10 +205,9 @@ class Feed:
 
     def missing(self) -> Iterator[ProcessingResult]:
         """Yield a failed result for each batch without a result, after a round."""
-        batches = [flight.batch for flight in self._in_flight.copy().values()]
-        for batch in batches:
+        for flight in self._in_flight.copy().values():
             yield failed_result(
-                self._processor.processor_id, batch, "the executor gave no result for it"
+                self._processor.processor_id, flight.batch, "the executor gave no result for it"
             )
 
     def another_round(self) -> bool:
@@ -236,11 +234,6 @@ class Feed:
         """Return what is in flight and since when, the longest first; any thread may call it."""
         flights = [(each.batch, each.since) for each in self._in_flight.copy().values()]
         return sorted(flights, key=lambda pair: pair[1])
-
-    def _due(self, now: float) -> _Flight | None:
-        if self._waiting and (self._waiting[0][0] <= now or len(self._waiting) > MOST_WAITING):
-            return heapq.heappop(self._waiting)[2]
-        return None
 
     def _retry(self, flight: _Flight) -> None:
         flight.case.retried += 1

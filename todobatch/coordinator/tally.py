@@ -1,14 +1,16 @@
 """Running totals of a run: counts, the merged aggregate, the digest, and the first failures."""
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from todobatch.coordinator.recovery import Settled
 from todobatch.errors import UsageError
 from todobatch.executors.base import MOST_WORKERS_NAMED
+from todobatch.ipc.decoding import Only, from_json, within
 from todobatch.model import (
     MAX_FAILURES_KEPT,
     ProcessingResult,
@@ -18,10 +20,30 @@ from todobatch.model import (
 )
 from todobatch.processors.base import DIGEST_MODULUS, TaskBatchProcessor
 
-_COUNTS = (
-    *("tasks", "failed", "batches", "failed_batches"),
-    *("retried", "replaced", "set_aside"),
-)
+_COUNTS = ("tasks", "failed", "batches", "failed_batches", "retried", "replaced", "set_aside")
+
+Count: TypeAlias = Annotated[int, within(0, 2**62)]
+_DIGEST = Only(lambda text: re.fullmatch("([0-9a-f]{64})?", text), "a digest of 64 digits")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """The totals as they are saved: what `Tally.state` returns."""
+
+    tasks: Count
+    failed: Count
+    batches: Count
+    failed_batches: Count
+    retried: Count
+    replaced: Count
+    set_aside: Count
+    digest: Annotated[str, _DIGEST]
+    """Empty if it is unknown."""
+    partial: dict[str, Any] | None
+    workers: tuple[WorkerTotals, ...]
+    failures: tuple[TaskFailure, ...]
+    set_aside_tasks: tuple[TaskFailure, ...]
+    errors: tuple[str, ...]
 
 
 class Tally:
@@ -56,7 +78,9 @@ class Tally:
             self.digest = None if added is None else added % DIGEST_MODULUS
         if not result.success:
             self.failed_batches += 1
-            self._keep(result)
+            self._failures.extend(result.failures[: MAX_FAILURES_KEPT - len(self._failures)])
+            if result.error is not None and len(self._errors) < MAX_FAILURES_KEPT:
+                self._errors.append(result.error)
         if result.partial:
             self._merge(result)
         self._add_worker(result)
@@ -78,7 +102,7 @@ class Tally:
         partial = None if self._partial is None else dict(self._partial)
         try:
             same = json.loads(json.dumps(partial, allow_nan=False)) == partial
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             same = False
         if not same:
             raise UsageError(
@@ -98,18 +122,15 @@ class Tally:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Set the totals to those that `state` returned."""
+        """Set the totals to those that `state` returned. Raises UsageError for anything else."""
+        saved = from_json(Totals, state)
         for name in _COUNTS:
-            setattr(self, name, state[name])
-        self.digest = int(state["digest"], 16) if state["digest"] else None
-        self._partial = state["partial"]
-        self._workers = {
-            worker["worker"]: WorkerTotals(**{**worker, "cpus": tuple(worker["cpus"])})
-            for worker in state["workers"]
-        }
-        self._failures = [TaskFailure(**failure) for failure in state["failures"]]
-        self._set_aside = [TaskFailure(**failure) for failure in state["set_aside_tasks"]]
-        self._errors = list(state["errors"])
+            setattr(self, name, getattr(saved, name))
+        self.digest = int(saved.digest, 16) if saved.digest else None
+        self._partial = saved.partial
+        self._workers = {worker.worker: worker for worker in saved.workers}
+        self._failures, self._errors = list(saved.failures), list(saved.errors)
+        self._set_aside = list(saved.set_aside_tasks)
 
     def _finish(self) -> dict[str, Any]:
         try:
@@ -138,12 +159,6 @@ class Tally:
                 place=f"processor {self._processor.processor_id}",
                 remedy="`merge` must join any two aggregates that `summarise` returns",
             ) from error
-
-    def _keep(self, result: ProcessingResult) -> None:
-        room = MAX_FAILURES_KEPT - len(self._failures)
-        self._failures.extend(result.failures[:room])
-        if result.error is not None and len(self._errors) < MAX_FAILURES_KEPT:
-            self._errors.append(result.error)
 
     def _add_worker(self, result: ProcessingResult) -> None:
         seen = result.seen

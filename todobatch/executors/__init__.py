@@ -40,13 +40,8 @@ __all__ = [
 ]
 
 _ALL: tuple[Executor, ...] = (
-    Sequential(),
-    Threads(),
-    Stealing(),
-    Elastic(),
-    Interpreters(),
-    Processes(),
-    Coroutines(),
+    *(Sequential(), Threads(), Stealing(), Elastic()),
+    *(Interpreters(), Processes(), Coroutines()),
 )
 
 EXECUTORS: Mapping[str, Executor] = MappingProxyType({each.name: each for each in _ALL})

@@ -21,6 +21,7 @@ from typing import ClassVar, Literal, Self, TypeAlias
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError, UsageError
+from todobatch.executors.worker import Worker
 from todobatch.model import Batch, ProcessingResult
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
@@ -48,22 +49,36 @@ Placement: TypeAlias = Literal["spread", "none"]
 class Capabilities:
     """What an executor can do on the running interpreter."""
 
-    isolates_crashes: bool
+    isolates_crashes: bool = False
     """Whether a worker that is killed or crashes loses only the batch that it was running."""
-    enforces_deadlines: bool
+    enforces_deadlines: bool = False
     """Whether a batch that hangs can be stopped."""
-    needs_pickling: bool
+    needs_pickling: bool = False
     """Whether batches and results are copied to and from the workers."""
-    awaits: bool
+    awaits: bool = False
     """Whether other batches run in the same thread while one awaits."""
-    cpu_parallel: bool
+    cpu_parallel: bool = False
     """Whether pure Python code runs on several CPUs, with the GIL as it is now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What `Executor.open` is asked to start; it says what each field means."""
+
+    processor: TaskBatchProcessor
+    workers: int
+    keep_rows: bool
+    deadline_s: Seconds | None
+
+    def worker(self, label: str, start_method: str) -> Worker:
+        """Return a worker that runs the processor in this process."""
+        return Worker(self.processor, label, start_method, keep_rows=self.keep_rows)
 
 
 class Executor(ABC):
     """One way to run batches in parallel.
 
-    A subclass defines `name`, `summary`, `capabilities` and `open`; see also ``tests/contract``.
+    A subclass defines `name`, `summary`, `capabilities` and `start`; see also ``tests/contract``.
     """
 
     name: ClassVar[str]
@@ -120,7 +135,6 @@ class Executor(ABC):
         """Return None if the executor works on this interpreter, otherwise why it does not."""
         return None
 
-    @abstractmethod
     def open(
         self,
         processor: TaskBatchProcessor,
@@ -144,6 +158,12 @@ class Executor(ABC):
         start. Raises UsageError for a number of workers outside 1 to `MAX_WORKERS`. It also does so
         for a deadline that is not above 0 or that the executor cannot keep.
         """
+        self.check(workers, deadline_s)
+        return self.start(Opening(processor, workers, keep_rows, deadline_s))
+
+    @abstractmethod
+    def start(self, opening: Opening) -> AbstractContextManager[BatchRunner]:
+        """Start the workers that `open` was asked for, and end them after the ``with`` block."""
 
     def run(
         self,
@@ -163,8 +183,18 @@ class Executor(ABC):
 
     def check(self, workers: int, deadline_s: Seconds | None = None) -> None:
         """Raise ExecutorUnavailableError or UsageError if `open` would refuse these arguments."""
-        if deadline_s is not None:
-            self._check_deadline(deadline_s)
+        if deadline_s is not None and not self.capabilities.enforces_deadlines:
+            raise UsageError(
+                f"the executor {self.name} cannot keep a deadline: {self.no_deadline}",
+                place="`deadline_s`",
+                remedy='choose `executor="processes"`, whose workers can be killed and replaced',
+            )
+        if deadline_s is not None and not deadline_s > 0:
+            raise UsageError(
+                f"{deadline_s} seconds cannot be a deadline",
+                place="`deadline_s`",
+                remedy="give a number above 0, or leave it out to run without a deadline",
+            )
         if not 1 <= workers <= MAX_WORKERS:
             raise UsageError(
                 f"{workers} workers cannot be started",
@@ -177,18 +207,4 @@ class Executor(ABC):
                 reason,
                 place=f"executor {self.name}",
                 remedy="choose another `executor`, or run on another `interpreter`",
-            )
-
-    def _check_deadline(self, deadline_s: Seconds) -> None:
-        if not self.capabilities.enforces_deadlines:
-            raise UsageError(
-                f"the executor {self.name} cannot keep a deadline: {self.no_deadline}",
-                place="`deadline_s`",
-                remedy='choose `executor="processes"`, whose workers can be killed and replaced',
-            )
-        if not deadline_s > 0:
-            raise UsageError(
-                f"{deadline_s} seconds cannot be a deadline",
-                place="`deadline_s`",
-                remedy="give a number above 0, or leave it out to run without a deadline",
             )

@@ -7,16 +7,16 @@ never awaits runs as it does in `sequential`.
 """
 
 import asyncio
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
 from todobatch import runtime
-from todobatch.executors.base import BatchRunner, Capabilities, Executor
-from todobatch.executors.stats import CountedRunner, WorkerStats
+from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening
+from todobatch.executors.stats import CountedResults, CountedRunner, WorkerStats
 from todobatch.executors.worker import Worker
 from todobatch.model import Batch, ProcessingResult, describe_exception
-from todobatch.processors.base import TaskBatchProcessor, failed_result
+from todobatch.processors.base import failed_result
 from todobatch.units import Seconds
 
 
@@ -26,38 +26,15 @@ class Coroutines(Executor):
     name = "coroutines"
     no_deadline = "a batch that blocks the event loop cannot be stopped"
     summary = "coroutines in one event loop in one thread"
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Return what the executor can do; it awaits, and never uses a second CPU."""
-        return Capabilities(
-            isolates_crashes=False,
-            enforces_deadlines=False,
-            needs_pickling=False,
-            awaits=True,
-            cpu_parallel=False,
-        )
+    capabilities = Capabilities(awaits=True)
 
     @contextmanager
-    def open(
-        self,
-        processor: TaskBatchProcessor,
-        workers: int,
-        *,
-        keep_rows: bool = False,
-        deadline_s: Seconds | None = None,
-    ) -> Iterator[BatchRunner]:
-        """Start the coroutines; see `Executor.open`."""
-        self.check(workers, deadline_s)
-        crew = [
-            Worker(processor, f"coroutine-{n + 1}", "coroutine", keep_rows=keep_rows)
-            for n in range(workers)
-        ]
+    def start(self, opening: Opening) -> Iterator[BatchRunner]:
+        """Start the event loop, which ends with the block; each run starts its own coroutines."""
+        crew = [opening.worker(f"coroutine-{n + 1}", "coroutine") for n in range(opening.workers)]
         with asyncio.Runner() as runner:
 
-            def run(
-                batches: Iterable[Batch],
-            ) -> Generator[ProcessingResult, None, tuple[WorkerStats, ...]]:
+            def run(batches: Iterable[Batch]) -> CountedResults:
                 loop = runner.get_loop()
                 one_pass = _Pass(iter(batches))
                 begun = perf_counter()
@@ -103,9 +80,8 @@ class _Pass:
                 begun = perf_counter()
                 result = await _process(worker, batch)
                 busy += perf_counter() - begun
-                self._finished.append(
-                    result
-                )  # read it after the await, because `wait` replaces the list meanwhile
+                # `_finished` is read after the await, because `wait` replaces the list meanwhile.
+                self._finished.append(result)
                 self._changed.set()
                 await asyncio.sleep(0)  # let other workers run even if no batch awaits
         finally:

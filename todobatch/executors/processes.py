@@ -13,14 +13,10 @@ while a batch holds the GIL. A worker also ends when the fork server does; it is
 
 import multiprocessing as mp
 import os
-import pickle
 import signal
 import socket
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -28,96 +24,50 @@ from multiprocessing.reduction import DupFd
 from typing import Any
 
 from todobatch import runtime
-from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import BatchRunner, Capabilities, Executor
-from todobatch.executors.pool import wire
-from todobatch.executors.pool.dispatch import Pool
-from todobatch.executors.pool.page import Page, reserve
-from todobatch.executors.pool.supervise import END_GRACE_S, remedy_for
+from todobatch.executors.base import Capabilities
+from todobatch.executors.pool.executor import PoolExecutor
+from todobatch.executors.pool.page import Page
+from todobatch.executors.pool.supervise import END_GRACE_S
 from todobatch.executors.pool.transport import serve
 from todobatch.executors.pool.worker import Host
-from todobatch.model import describe_exception
-from todobatch.processors.base import TaskBatchProcessor
-from todobatch.units import Seconds
 
 
-class Processes(Executor):
-    """A pool of processes: it uses all CPUs, and copies batches and results."""
+class Processes(PoolExecutor):
+    """A pool of processes: it uses all CPUs, copies batches and results, and survives crashes.
+
+    Deadlines are checked only while the caller waits for a result.
+    """
 
     name = "processes"
-    places = True
     summary = "a pool of processes, batches and results pickled"
+    capabilities = Capabilities(
+        isolates_crashes=True, enforces_deadlines=True, needs_pickling=True, cpu_parallel=True
+    )
+    host_name = "worker process"
+    start_remedy = (
+        "read what the process printed above; a processor of your own must be importable (not "
+        "defined in __main__) and must pickle"
+    )
 
-    @property
-    def capabilities(self) -> Capabilities:
-        """Return what the executor can do; it survives workers that are killed, crash or hang."""
-        return Capabilities(
-            isolates_crashes=True,
-            enforces_deadlines=True,
-            needs_pickling=True,
-            awaits=False,
-            cpu_parallel=True,
-        )
-
-    @contextmanager
-    def open(
-        self,
-        processor: TaskBatchProcessor,
-        workers: int,
-        *,
-        keep_rows: bool = False,
-        deadline_s: Seconds | None = None,
-    ) -> Iterator[BatchRunner]:
-        """Start the processes. Deadlines are checked only while the caller waits for a result."""
-        self.check(workers, deadline_s)
-        try:
-            pickled = pickle.dumps(processor, wire.PROTOCOL)
-        except Exception as error:
-            raise _did_not_start(describe_exception(error)) from error
-        context = _context()
-
-        def start(cpu: int | None) -> Host:
-            return _Process(context, pickled, cpu, keep_rows=keep_rows)
-
-        cpus, name = self.cpus_to_use(), processor.processor_id
-        pool = Pool(start, workers, cpus, name, _did_not_start, deadline_s)
-        try:
-            pool.start()
-            yield pool
-        finally:
-            pool.stop()
+    def start_host(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> Host:
+        """Start a process."""
+        return _Process(processor, cpu, keep_rows=keep_rows)
 
 
 class _Process(Host):
-    """A worker process, its socket, and the file that holds its page of shared memory."""
+    """A worker process."""
 
-    def __init__(
-        self, context: BaseContext, processor: bytes, cpu: int | None, *, keep_rows: bool
+    def _start(
+        self, link: socket.socket, file: int, processor: bytes, cpu: int | None, *, keep_rows: bool
     ) -> None:
-        with (
-            ExitStack() as undo
-        ):  # runs when a step fails, for example when no descriptors are left
-            self._file = undo.enter_context(tempfile.TemporaryFile())
-            reserve(self._file)
-            self.page = Page(self._file.fileno())
-            undo.callback(self.page.close)
-            self.link, worker_link = socket.socketpair()
-            undo.enter_context(self.link)
-            self.link.setblocking(False)
-            with worker_link:
-                self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-                    target=_serve,
-                    args=(
-                        worker_link,
-                        _Descriptor(self._file.fileno()),
-                        processor,
-                        [*sys.path],
-                        cpu,
-                    ),
-                    kwargs={"start_method": context.get_start_method(), "keep_rows": keep_rows},
-                )
-                self._process.start()
-            undo.pop_all()
+        context = fork_server_context()
+        self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
+            target=_serve,
+            args=(link, _Descriptor(file), processor, [*sys.path], cpu),
+            kwargs={"start_method": context.get_start_method(), "keep_rows": keep_rows},
+        )
+        self._process.start()
+        link.close()
         self.label = f"process-{self._process.pid}"
         self.sentinel = self._process.sentinel
 
@@ -129,33 +79,20 @@ class _Process(Host):
         self._process.join(END_GRACE_S)
         self._process.kill()  # it may run on after it has closed its socket
         self._process.join()
-        code = self._process.exitcode or 0
-        return runtime.describe_end(code)
+        return runtime.describe_end(self._process.exitcode or 0)
 
     def close(self) -> None:
         self.link.close()
         self._process.kill()
         self._process.join()
         self._process.close()
-        self.page.close()
-        self._file.close()
+        self._opened.close()
 
 
-def _context() -> BaseContext:
+def fork_server_context() -> BaseContext:
+    """Return the context that starts processes from a fork server, or spawns them without one."""
     methods = mp.get_all_start_methods()
     return mp.get_context("forkserver" if "forkserver" in methods else "spawn")
-
-
-def _did_not_start(cause: str) -> ExecutorUnavailableError:
-    return ExecutorUnavailableError(
-        f"a worker process did not start: {cause}",
-        place="executor processes",
-        remedy=remedy_for(
-            cause,
-            "read what the process printed above; a processor of your own must be importable (not "
-            "defined in __main__) and must pickle",
-        ),
-    )
 
 
 class _Descriptor:

@@ -1,15 +1,12 @@
 """`sequential`: one batch after the other in the calling thread; speed-ups are relative to it."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
-from todobatch.executors.base import BatchRunner, Capabilities, Executor
-from todobatch.executors.stats import CountedRunner, WorkerStats
-from todobatch.executors.worker import Worker
-from todobatch.model import Batch, ProcessingResult
-from todobatch.processors.base import TaskBatchProcessor
-from todobatch.units import Seconds
+from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening
+from todobatch.executors.stats import CountedResults, CountedRunner, WorkerStats
+from todobatch.model import Batch
 
 
 class Sequential(Executor):
@@ -18,35 +15,14 @@ class Sequential(Executor):
     name = "sequential"
     no_deadline = "the thread that would stop a batch is the one that runs it"
     summary = "one batch after the other in one thread"
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Return what the executor can do; it isolates nothing and copies nothing."""
-        return Capabilities(
-            isolates_crashes=False,
-            enforces_deadlines=False,
-            needs_pickling=False,
-            awaits=False,
-            cpu_parallel=False,
-        )
+    capabilities = Capabilities()
 
     @contextmanager
-    def open(
-        self,
-        processor: TaskBatchProcessor,
-        workers: int = 1,
-        *,
-        keep_rows: bool = False,
-        deadline_s: Seconds | None = None,
-    ) -> Iterator[BatchRunner]:
-        """Open the executor, which starts nothing; see `Executor.open`."""
-        self.check(workers, deadline_s)
+    def start(self, opening: Opening) -> Iterator[BatchRunner]:
+        """Start nothing, because the caller's thread is the worker."""
+        worker = opening.worker("main", "main")
 
-        worker = Worker(processor, "main", "main", keep_rows=keep_rows)
-
-        def run(
-            batches: Iterable[Batch],
-        ) -> Generator[ProcessingResult, None, tuple[WorkerStats, ...]]:
+        def run(batches: Iterable[Batch]) -> CountedResults:
             busy = 0.0
             first = perf_counter()
             for batch in batches:

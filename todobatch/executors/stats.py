@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, fields
+from typing import TypeAlias
 
 from todobatch.executors.base import MOST_WORKERS_NAMED, BatchRunner
 from todobatch.model import Batch, ProcessingResult
@@ -82,15 +83,14 @@ def resizes_of(run: BatchRunner) -> tuple[Resize, ...]:
     return resizes
 
 
-class CountedRunner:
-    """A `BatchRunner` made from a generator function that returns the statistics of its workers."""
+CountedResults: TypeAlias = Generator[ProcessingResult, None, tuple[WorkerStats, ...]]
+"""A generator of results. At its end it returns the statistics of the workers."""
 
-    def __init__(
-        self,
-        run: Callable[
-            [Iterable[Batch]], Generator[ProcessingResult, None, tuple[WorkerStats, ...]]
-        ],
-    ) -> None:
+
+class CountedRunner:
+    """A `BatchRunner` made from a function that returns `CountedResults`."""
+
+    def __init__(self, run: Callable[[Iterable[Batch]], CountedResults]) -> None:
         self._run = run
         self.stats: tuple[WorkerStats, ...] = ()
 

@@ -46,17 +46,9 @@ class _Stealing(Pass):
         self._steals = [0] * workers
         self._stolen = [0] * workers
 
-    def work(self, worker: Worker, share: int) -> None:
-        self._names[share] = worker.label
-        try:
-            while results := self._chunk(worker, share):
-                self._news.put((share, results))
-        except (
-            BaseException
-        ) as error:  # this would be a bug in todobatch, which the caller must see
-            self._news.put(error)
-        finally:
-            self._news.put(None)
+    def _process(self, worker: Worker, share: int) -> None:
+        while results := self._chunk(worker, share):
+            self._news.put((share, results))
 
     def stats(self) -> tuple[WorkerStats, ...]:
         return tuple(
@@ -86,30 +78,17 @@ class _Stealing(Pass):
 
     def _next_batch(self, share: int) -> Batch | None:
         """Return the batch to run next, or None when all are in flight or done."""
-        if self._left:
-            return None
-        stock = self._stocks[share]
-        if not stock and not self._fill(share, blocking=False):
-            # The feed is closed, or another worker is reading it: steal rather than wait.
-            batch = self._steal(share)
-            if batch is not None:
-                return batch
-            self._fill(share, blocking=True)
-        try:
-            return stock.popleft()
-        except IndexError:  # the feed is closed, or a thief took the batch first
-            return self._search(share)
-
-    def _search(self, share: int) -> Batch | None:
-        """Look for a batch until the feed is closed and all stocks are empty."""
-        while not self._left and (not self._closed or any(self._stocks)):
-            self._fill(share, blocking=True)
+        stock, blocking = self._stocks[share], False
+        while not self._left and (stock or not self._closed or any(self._stocks)):
+            # While another worker reads the feed, steal first rather than wait.
+            if not stock and not self._fill(share, blocking=blocking):
+                if (batch := self._steal(share)) is not None:
+                    return batch
+                blocking = True
             try:
-                return self._stocks[share].popleft()
-            except IndexError:
-                batch = self._steal(share)
-            if batch is not None:
-                return batch
+                return stock.popleft()
+            except IndexError:  # there was nothing to steal, or a thief took the batch first
+                pass
         return None
 
     def _fill(self, share: int, *, blocking: bool) -> bool:

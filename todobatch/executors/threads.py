@@ -27,11 +27,10 @@ from time import perf_counter
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import BatchRunner, Capabilities, Executor
+from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening
 from todobatch.executors.stats import Resize, WorkerStats
 from todobatch.executors.worker import Worker
 from todobatch.model import Batch, ProcessingResult, describe_exception
-from todobatch.processors.base import TaskBatchProcessor
 from todobatch.units import Seconds
 
 CHUNK_S: Seconds = 0.0003
@@ -40,128 +39,6 @@ MOST_IN_CHUNK = 32
 """A worker pulls at most this many batches at once."""
 CHUNKS_IN_FLIGHT = 4
 """A worker has at most this many chunks whose results the caller has not yielded."""
-
-
-class Threads(Executor):
-    """A fixed pool of threads; on a free-threaded interpreter they use all CPUs."""
-
-    name = "threads"
-    places = True
-    no_deadline = "a thread that hangs cannot be stopped"
-    summary = "a pool of threads in one process, nothing copied"
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Return what the executor can do; it is parallel without a GIL, but isolates no crash."""
-        return Capabilities(
-            isolates_crashes=False,
-            enforces_deadlines=False,
-            needs_pickling=False,
-            awaits=False,
-            cpu_parallel=not runtime.gil_enabled(),
-        )
-
-    @contextmanager
-    def open(
-        self,
-        processor: TaskBatchProcessor,
-        workers: int,
-        *,
-        keep_rows: bool = False,
-        deadline_s: Seconds | None = None,
-    ) -> Iterator[BatchRunner]:
-        """Start the threads; see `Executor.open`."""
-        self.check(workers, deadline_s)
-        cpus = self.cpus_to_use()
-        crew = _Crew(self.pass_over, processor, workers, cpus, keep_rows=keep_rows)
-        try:
-            crew.start()
-        except RuntimeError as error:  # the system's limit on threads
-            raise ExecutorUnavailableError(
-                f"{workers} threads cannot be started: {error}",
-                place=f"executor {self.name}",
-                remedy="use fewer workers, or raise the limit on processes and threads",
-            ) from error
-        try:
-            yield crew
-        finally:
-            crew.end()
-
-    pass_over: "Callable[[Iterable[Batch], int], Pass]"
-    """The class of the object through which the workers share an iterable of batches."""
-
-
-class _Crew:
-    """The threads of one `open`; calling it runs batches on them."""
-
-    def __init__(
-        self,
-        pass_over: "Callable[[Iterable[Batch], int], Pass]",
-        processor: TaskBatchProcessor,
-        workers: int,
-        cpus: tuple[int, ...],
-        *,
-        keep_rows: bool,
-    ) -> None:
-        self._cpus = cpus
-        self.stats: tuple[WorkerStats, ...] = ()
-        self.resizes: tuple[Resize, ...] = ()
-        self._pass_over = pass_over
-        self._processor = processor
-        self._keep_rows = keep_rows
-        self._inboxes: list[SimpleQueue[Pass | None]] = [SimpleQueue() for _ in range(workers)]
-        self._ready = threading.Barrier(workers + 1)
-        self._trouble: BaseException | None = None
-        """What the latest thread raised that could not start."""
-        self._threads = [
-            threading.Thread(target=self._serve, args=(n,), name=f"todobatch-{n + 1}", daemon=True)
-            for n in range(workers)
-        ]
-
-    def start(self) -> None:
-        """Start all threads and wait until they are ready. Raises RuntimeError if one is not."""
-        try:
-            for thread in self._threads:
-                thread.start()
-        except RuntimeError:
-            self._ready.abort()
-            raise
-        try:
-            self._ready.wait()
-        except threading.BrokenBarrierError:
-            assert self._trouble is not None
-            raise RuntimeError(describe_exception(self._trouble)) from self._trouble
-
-    def end(self) -> None:
-        """End all threads and wait for them."""
-        for inbox in self._inboxes:
-            inbox.put(None)
-        for thread in self._threads:
-            thread.join()
-
-    def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
-        one_pass = self._pass_over(batches, len(self._threads))
-        for inbox in self._inboxes:
-            inbox.put(one_pass)
-        yield from one_pass.results_as_they_come()
-        self.stats, self.resizes = one_pass.stats(), one_pass.resizes()
-
-    def _serve(self, number: int) -> None:
-        try:
-            if self._cpus:
-                runtime.stay_on(self._cpus[number % len(self._cpus)])
-            label = f"thread-{number + 1}"
-            worker = Worker(self._processor, label, "thread", keep_rows=self._keep_rows)
-        except BaseException as error:  # otherwise the others would wait at the barrier without end
-            self._trouble = error
-            self._ready.abort()
-            return
-        try:
-            self._ready.wait()
-        except threading.BrokenBarrierError:
-            return  # another thread could not start
-        while (one_pass := self._inboxes[number].get()) is not None:
-            one_pass.work(worker, number)
 
 
 class Pass:
@@ -186,29 +63,30 @@ class Pass:
     def work(self, worker: Worker, share: int) -> None:
         """Process batches until the input ends, in the thread of worker number `share`."""
         self._names[share] = worker.label
-        wanted = 1
-        next_batch = self._chunks[share].popleft
         try:
-            while self._pull(share, wanted):
-                pulled = begun = perf_counter()
-                results: list[ProcessingResult] = []
-                while True:
-                    try:
-                        batch = next_batch()
-                    except IndexError:
-                        break
-                    results.append(worker.work(batch, begun - pulled))
-                    begun = perf_counter()
-                self._busy[share] += begun - pulled
-                self._news.put((share, results))
-                each = max((begun - pulled) / max(len(results), 1), 1e-6)
-                wanted = min(max(int(CHUNK_S / each), 1), 2 * wanted, MOST_IN_CHUNK)
-        except (
-            BaseException
-        ) as error:  # this would be a bug in todobatch, which the caller must see
+            self._process(worker, share)
+        except BaseException as error:  # a bug in todobatch, which the caller must see
             self._news.put(error)
         finally:
             self._news.put(None)
+
+    def _process(self, worker: Worker, share: int) -> None:
+        wanted = 1
+        next_batch = self._chunks[share].popleft
+        while self._pull(share, wanted):
+            pulled = begun = perf_counter()
+            results: list[ProcessingResult] = []
+            while True:
+                try:
+                    batch = next_batch()
+                except IndexError:
+                    break
+                results.append(worker.work(batch, begun - pulled))
+                begun = perf_counter()
+            self._busy[share] += begun - pulled
+            self._news.put((share, results))
+            each = max((begun - pulled) / max(len(results), 1), 1e-6)
+            wanted = min(max(int(CHUNK_S / each), 1), 2 * wanted, MOST_IN_CHUNK)
 
     def stats(self) -> tuple[WorkerStats, ...]:
         """Return what each worker did; call it when all have finished."""
@@ -288,4 +166,103 @@ class Pass:
             room.release()
 
 
-Threads.pass_over = Pass
+class _Crew:
+    """The threads of one `open`; calling it runs batches on them."""
+
+    def __init__(
+        self,
+        pass_over: Callable[[Iterable[Batch], int], Pass],
+        opening: Opening,
+        cpus: tuple[int, ...],
+    ) -> None:
+        self._cpus = cpus
+        self.stats: tuple[WorkerStats, ...] = ()
+        self.resizes: tuple[Resize, ...] = ()
+        self._pass_over = pass_over
+        self._opening = opening
+        numbers = range(opening.workers)
+        self._inboxes: list[SimpleQueue[Pass | None]] = [SimpleQueue() for _ in numbers]
+        self._ready = threading.Barrier(opening.workers + 1)
+        self._trouble: BaseException | None = None
+        """What the latest thread raised that could not start."""
+        self._threads = [
+            threading.Thread(target=self._serve, args=(n,), name=f"todobatch-{n + 1}", daemon=True)
+            for n in numbers
+        ]
+
+    def start(self) -> None:
+        """Start all threads and wait until they are ready. Raises RuntimeError if one is not."""
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError:
+            self._ready.abort()
+            raise
+        try:
+            self._ready.wait()
+        except threading.BrokenBarrierError:
+            assert self._trouble is not None
+            raise RuntimeError(describe_exception(self._trouble)) from self._trouble
+
+    def end(self) -> None:
+        """End all threads and wait for them."""
+        for inbox in self._inboxes:
+            inbox.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
+        one_pass = self._pass_over(batches, len(self._threads))
+        for inbox in self._inboxes:
+            inbox.put(one_pass)
+        yield from one_pass.results_as_they_come()
+        self.stats, self.resizes = one_pass.stats(), one_pass.resizes()
+
+    def _serve(self, number: int) -> None:
+        try:
+            if self._cpus:
+                runtime.stay_on(self._cpus[number % len(self._cpus)])
+            worker = self._opening.worker(f"thread-{number + 1}", "thread")
+        except BaseException as error:  # otherwise the others would wait at the barrier without end
+            self._trouble = error
+            self._ready.abort()
+            return
+        try:
+            self._ready.wait()
+        except threading.BrokenBarrierError:
+            return  # another thread could not start
+        while (one_pass := self._inboxes[number].get()) is not None:
+            one_pass.work(worker, number)
+
+
+class Threads(Executor):
+    """A fixed pool of threads; on a free-threaded interpreter they use all CPUs."""
+
+    name = "threads"
+    places = True
+    no_deadline = "a thread that hangs cannot be stopped"
+    summary = "a pool of threads in one process, nothing copied"
+    pass_over: Callable[[Iterable[Batch], int], Pass] = Pass
+    """Makes the object through which the workers share an iterable of batches."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Return what the executor can do; it is parallel without a GIL, but isolates no crash."""
+        return Capabilities(cpu_parallel=not runtime.gil_enabled())
+
+    @contextmanager
+    def start(self, opening: Opening) -> Iterator[BatchRunner]:
+        """Start the threads, and end them after the block."""
+        crew = _Crew(self.pass_over, opening, self.cpus_to_use())
+        try:
+            crew.start()
+        except RuntimeError as error:  # the system's limit on threads
+            raise ExecutorUnavailableError(
+                f"{opening.workers} threads cannot be started: {error}",
+                place=f"executor {self.name}",
+                remedy="use fewer workers, or raise the limit on processes and threads",
+            ) from error
+        try:
+            yield crew
+        finally:
+            crew.end()

@@ -22,8 +22,8 @@ from queue import SimpleQueue
 from time import perf_counter
 
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import BatchRunner, Capabilities, Executor
-from todobatch.executors.stats import CountedRunner, WorkerStats, add_stats
+from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening
+from todobatch.executors.stats import CountedResults, CountedRunner, WorkerStats, add_stats
 from todobatch.executors.worker import Worker
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, failed_result
@@ -55,33 +55,19 @@ class Wrapped(Executor):
         chosen = name or str(getattr(make, "__name__", "wrapped"))
         self.name = chosen  # type: ignore[misc]  # each object has its own
         self._make = make
-        self._needs_pickling = needs_pickling
-        self._cpu_parallel = cpu_parallel
+        self._capabilities = Capabilities(needs_pickling=needs_pickling, cpu_parallel=cpu_parallel)
 
     @property
     def capabilities(self) -> Capabilities:
         """Return what the executor can do, by the constructor's arguments; it isolates no crash."""
-        return Capabilities(
-            isolates_crashes=False,
-            enforces_deadlines=False,
-            needs_pickling=self._needs_pickling,
-            awaits=False,
-            cpu_parallel=self._cpu_parallel,
-        )
+        return self._capabilities
 
     @contextmanager
-    def open(
-        self,
-        processor: TaskBatchProcessor,
-        workers: int,
-        *,
-        keep_rows: bool = False,
-        deadline_s: Seconds | None = None,
-    ) -> Iterator[BatchRunner]:
-        """Start the pool; see `Executor.open`."""
-        self.check(workers, deadline_s)
+    def start(self, opening: Opening) -> Iterator[BatchRunner]:
+        """Start the pool, and shut it down after the block."""
+        processor, workers, keep_rows = opening.processor, opening.workers, opening.keep_rows
         try:
-            sent = pickle.dumps(processor) if self._needs_pickling else processor
+            sent = pickle.dumps(processor) if self.capabilities.needs_pickling else processor
         except Exception as error:
             raise self._did_not_start(error) from error
         pool = self._start(workers)
@@ -89,28 +75,19 @@ class Wrapped(Executor):
         def submit(batch: Batch) -> "Future[ProcessingResult]":
             return pool.submit(_work, os.getpid(), sent, batch, keep_rows)
 
-        def run(
-            batches: Iterable[Batch],
-        ) -> Generator[ProcessingResult, None, tuple[WorkerStats, ...]]:
+        def run(batches: Iterable[Batch]) -> CountedResults:
             nonlocal pool
             feed = iter(batches)
             window = IN_FLIGHT_PER_WORKER * workers
             busy: defaultdict[str, Seconds] = defaultdict(float)
             begun = perf_counter()
-            while True:
-                try:
-                    for result in _run(submit, feed, window, processor.processor_id):
-                        if result.seen.pid:
-                            busy[result.seen.worker] += result.duration
-                        yield result
-                except _PoolBrokenError as broken:
-                    for batch in broken.lost:
-                        cause = "the pool broke while the batch was in flight"
-                        yield failed_result(processor.processor_id, batch, cause, fault="crashed")
-                    _shut_down(pool)
-                    pool = self._start(workers)
-                else:
-                    return _stats(busy, perf_counter() - begun)
+            while lost := (yield from _run(submit, feed, window, processor.processor_id, busy)):
+                for batch in lost:
+                    cause = "the pool broke while the batch was in flight"
+                    yield failed_result(processor.processor_id, batch, cause, fault="crashed")
+                _shut_down(pool)
+                pool = self._start(workers)
+            return _stats(busy, perf_counter() - begun)
 
         try:
             yield CountedRunner(run)
@@ -152,21 +129,17 @@ def _shut_down(pool: AnyPool) -> None:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-class _PoolBrokenError(Exception):
-    """Raised within this module when a pool breaks, with the batches that were lost."""
-
-    def __init__(self, lost: list[Batch]) -> None:
-        super().__init__(f"{len(lost)} batches lost")
-        self.lost = lost
-
-
 def _run(
     submit: Callable[[Batch], "Future[ProcessingResult]"],
     feed: Iterator[Batch],
     window: int,
     processor_id: str,
-) -> Iterator[ProcessingResult]:
-    """Yield results as batches finish. Raises _PoolBrokenError with the batches that are lost."""
+    busy: defaultdict[str, Seconds],
+) -> Generator[ProcessingResult, None, list[Batch]]:
+    """Yield results as batches finish, and add their durations to `busy`, by worker.
+
+    Returns the batches that were lost because the pool broke; none at the end of the feed.
+    """
     done: SimpleQueue[Future[ProcessingResult]] = SimpleQueue()
     pending: dict[Future[ProcessingResult], Batch] = {}
     lost: list[Batch] = []
@@ -197,9 +170,10 @@ def _run(
         elif error is not None:  # the batch or its result could not be sent
             yield failed_result(processor_id, batch, describe_exception(error))
         else:
-            yield future.result()
-    if lost:
-        raise _PoolBrokenError(lost)
+            result = future.result()
+            busy[result.seen.worker] += result.duration
+            yield result
+    return lost
 
 
 def _work(

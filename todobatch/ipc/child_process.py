@@ -33,10 +33,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
 from todobatch.errors import TodobatchError
+from todobatch.ipc.decoding import to_json
 from todobatch.runtime import describe_end
 from todobatch.units import Seconds
 
@@ -48,7 +48,10 @@ PRINTED_KEPT = 65_536
 KILLED_TIMEOUT_S: Seconds = 60.0
 """`ChildProcess.end` waits at most this many seconds for a process that it has killed."""
 SLICE_S: Seconds = 0.25
-"""A wait lasts at most this many seconds, so a stop of this process costs no more of a timeout."""
+"""A wait lasts at most this many seconds, so a stop of this process costs no more of a timeout.
+
+Where there is no pidfd_open(2), the end of a child is noticed after at most this time.
+"""
 _CHUNK = 65_536
 _MOST_READS = 16
 
@@ -81,6 +84,7 @@ class ChildProcess:
         """The exit code, or minus a signal's number; None before the child has ended."""
         self._wait = wait
         self._channels = channels
+        channels.watch(pid)
         self.was_killed = False
         """Whether `end` had to kill the child."""
 
@@ -123,10 +127,9 @@ class ChildProcess:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
         def wait(timeout_s: Seconds) -> int | None:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 return process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                return None
+            return None
 
         return cls(process.pid, wait, parent_ends)
 
@@ -138,11 +141,14 @@ class ChildProcess:
         return cls(pid, lambda timeout_s: forker.wait(pid, timeout_s), parent_ends)
 
     def send(self, message: Any, descriptors: Sequence[int] = ()) -> None:
-        """Send the child a message, with open descriptors if given. After its end, do nothing."""
+        """Send the child a message, with open descriptors if given. After its end, do nothing.
+
+        `message` is a dataclass, or anything else that `to_json` converts.
+        """
         control = self._channels.control
         assert control is not None
         with suppress(OSError):  # `next_event` detects the child's end
-            data = json.dumps(message).encode() + b"\n"
+            data = json.dumps(to_json(message)).encode() + b"\n"
             if descriptors:
                 socket.send_fds(control, [data], descriptors)
             else:
@@ -170,10 +176,8 @@ class ChildProcess:
                 return None
             elif timeout_s is not None and left == 0:
                 raise TimeoutError
-            else:
-                ended = (
-                    self.poll() is not None
-                )  # read once more, because it may have sent its last event
+            else:  # when it has ended, read once more, because it may have sent its last event
+                ended = self.poll() is not None
             waited += min(pause, time.monotonic() - begun)
 
     def available_events(self) -> list[Event]:
@@ -241,12 +245,7 @@ class ChildProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.end()
 
 
@@ -265,10 +264,17 @@ class _Channels:
         self.closed = False
         self._events = events
         self._unread = b""
+        self._pidfd = -1
         self._selector = selectors.PollSelector()
         for descriptor in {events, printed} - {-1}:
             os.set_blocking(descriptor, False)
             self._selector.register(descriptor, selectors.EVENT_READ)
+
+    def watch(self, pid: int) -> None:
+        """Let `read` return at the end of this process, where there is pidfd_open(2)."""
+        with suppress(AttributeError, OSError):
+            self._pidfd = os.pidfd_open(pid)
+            self._selector.register(self._pidfd, selectors.EVENT_READ)
 
     @property
     def open_for_events(self) -> bool:
@@ -285,10 +291,14 @@ class _Channels:
         return event
 
     def read(self, timeout_s: Seconds) -> bool:
-        """Wait for data and read it; returns whether events, or the end of the channel, came."""
+        """Wait for data and read it; returns whether events, or the end of the channel, came.
+
+        The end of the process ends the wait too.
+        """
         any_events = False
         for key, _ in self._selector.select(timeout_s):
-            if not (chunk := os.read(key.fd, _CHUNK)):
+            ended = key.fd == self._pidfd
+            if not (chunk := b"" if ended else os.read(key.fd, _CHUNK)):
                 any_events = any_events or key.fd == self._events
                 self._selector.unregister(key.fd)
                 os.close(key.fd)

@@ -7,7 +7,6 @@ batches run. This side kills it when it has been silent for too long.
 
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from todobatch.coordinator.watchdog import no_progress
 from todobatch.errors import MeasurementError, TodobatchError
 from todobatch.executors import get
 from todobatch.ipc.child_process import ChildProcess, Event
+from todobatch.ipc.decoding import from_json
 from todobatch.job.engine import ALIVE_EVERY_S
 from todobatch.job.spec import Job, JobReport
 from todobatch.units import Seconds
@@ -30,12 +30,7 @@ SILENCE_A_WORKER_S: Seconds = 0.01
 
 
 def run_job(
-    job: Job,
-    executable: Path,
-    environment: Mapping[str, str],
-    on_event: OnEvent,
-    *,
-    name: str = "",
+    job: Job, executable: Path, environment: Mapping[str, str], on_event: OnEvent, *, name: str = ""
 ) -> JobReport:
     """Run a job in a new process and return its report; pass its other events to `on_event`.
 
@@ -49,15 +44,15 @@ def run_job(
     """
     command = [executable, "-m", "todobatch.job.engine"]
     with ChildProcess.start(command, environment, output="show", hold_interrupt=True) as process:
-        process.send(job.to_json())
-        last = _follow(process, on_event, _silence_limit(job))
-        if not last.silent:
+        process.send(job)
+        last, interrupted = _follow(process, on_event, _silence_limit(job))
+        if last is None or last["event"] != "alive":
             process.wait(END_TIMEOUT_S)
-    if last.event is not None:
-        if last.event["event"] == "report":
-            return JobReport.from_json(last.event["report"])
-        raise _silent_error(job, last.event) if last.silent else _as_error(last.event)
-    if last.interrupted:
+    if last is not None:
+        if last["event"] == "report":
+            return from_json(JobReport, last["report"])
+        raise _silent_error(job, last) if last["event"] == "alive" else _as_error(last)
+    if interrupted:
         raise KeyboardInterrupt
     raise MeasurementError(
         f"the process {process.how_it_ended()} before it could report",
@@ -65,21 +60,6 @@ def run_job(
         remedy='read what it printed above; with `executor="processes"` a crash in the workload '
         "costs only the batch that crashed",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Last:
-    """The last event of a process, and whether a Ctrl-C was passed on to it."""
-
-    event: Event | None
-    """The report, the error, or `alive` if nothing came after it; None if the process ended."""
-    interrupted: bool
-    """Whether SIGINT was sent to the process."""
-
-    @property
-    def silent(self) -> bool:
-        """Return whether the process stopped sending events while batches ran."""
-        return self.event is not None and self.event["event"] == "alive"
 
 
 def _silence_limit(job: Job) -> Seconds | None:
@@ -90,18 +70,24 @@ def _silence_limit(job: Job) -> Seconds | None:
     return limit + ALIVE_EVERY_S + SILENCE_S + SILENCE_A_WORKER_S * job.workers
 
 
-def _follow(process: ChildProcess, on_event: OnEvent, silence_s: Seconds | None) -> _Last:
-    """Pass events to `on_event` until the last one, and pass the first Ctrl-C to the process."""
+def _follow(
+    process: ChildProcess, on_event: OnEvent, silence_s: Seconds | None
+) -> tuple[Event | None, bool]:
+    """Pass events to `on_event` until the last one, and pass the first Ctrl-C to the process.
+
+    Returns the last event, and whether a Ctrl-C came. The last event is the report, the error, or
+    `alive` if the process was silent for too long after it; None if the process ended.
+    """
     interrupted = False
     alive: Event | None = None
     while True:
         try:
             event = process.next_event(None if alive is None else silence_s)
             if event is None:
-                return _Last(None, interrupted)
+                return None, interrupted
             match event["event"]:
                 case "report" | "error":
-                    return _Last(event, interrupted)
+                    return event, interrupted
                 case "alive":
                     alive = event
                 case "unwatched":
@@ -109,7 +95,7 @@ def _follow(process: ChildProcess, on_event: OnEvent, silence_s: Seconds | None)
                 case _:
                     on_event(event)
         except TimeoutError:
-            return _Last(alive, interrupted)
+            return alive, interrupted
         except KeyboardInterrupt:
             if interrupted:
                 raise

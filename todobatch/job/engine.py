@@ -39,6 +39,7 @@ from todobatch.errors import (
     UsageError,
 )
 from todobatch.executors import Elastic, Executor, get
+from todobatch.ipc.decoding import from_json, to_json
 from todobatch.ipc.parent_process import ParentProcess
 from todobatch.job.files import open_costs, open_journal
 from todobatch.job.output import RowFile, open_rows
@@ -73,6 +74,9 @@ class Engine:
         self._progress_at = 0.0
         self._done = self._failed = 0
         self._source: Source | None = None
+        self._rows: RowFile | None = None
+        self._journal: Journal | None = None
+        self._costs: Costs | None = None
         self._cpu_s: Seconds = 0.0
         self._peak = 0, ""
         self.workers_left = False
@@ -80,17 +84,16 @@ class Engine:
 
     def run(self) -> int:
         """Run the job and return the exit code."""
-        facts = runtime.facts()
-        self._send("hello", facts=facts, cpus=runtime.cpus_available())
+        gil_at_start = runtime.gil_enabled()
         signal.signal(signal.SIGINT, self._interrupt)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by the parent
         try:
             with (
-                open_journal(self._job) or nullcontext() as journal,
-                open_costs(self._job) or nullcontext() as costs,
+                open_journal(self._job) or nullcontext() as self._journal,
+                open_costs(self._job) or nullcontext() as self._costs,
             ):
-                report = self._report(journal, costs, gil_at_start=facts["gil_enabled"])
-            self._send("report", report=report.to_json())
+                report = self._report(gil_at_start=gil_at_start)
+            self._send("report", report=to_json(report))
         except TodobatchError as error:
             self.workers_left = workers_left()
             return self._fail(error)
@@ -107,41 +110,35 @@ class Engine:
             return self._fail(bug, code=EXIT_BUG)
         return 0
 
-    def _report(
-        self, journal: "Journal | None", costs: "Costs | None", *, gil_at_start: bool
-    ) -> JobReport:
-        job = self._job
+    def _report(self, *, gil_at_start: bool) -> JobReport:
+        job, journal = self._job, self._journal
         executor = _executor(job)
         if journal is not None:
             self._today = dt.date.fromisoformat(journal.job["today"])
         processor = resolve(job.workload, today=self._today)
-        rows = None if job.output is None else open_rows(job.output, job.input, journal)
+        if job.output is not None:
+            self._rows = open_rows(job.output, job.input, journal)
         if journal is not None:
-            journal.mark_output = None if rows is None else rows.mark
+            journal.mark_output = None if self._rows is None else self._rows.mark
             self._done = (journal.tally or {}).get("tasks", 0)
-            if journal.runs > 1:
-                today = self._today.isoformat()
-                self._send("resumed", tasks=self._done, runs=journal.runs, today=today)
-        report = self._process(processor, executor, rows, journal, costs)
-        self._finish(report, rows, journal)
+        report = self._process(processor, executor)
+        self._finish(report)
         _check_json(report.result, processor.processor_id)
-        return self._job_report(report, executor, rows, journal, costs, gil_at_start=gil_at_start)
+        return self._job_report(report, executor, gil_at_start=gil_at_start)
 
-    def _process(
-        self,
-        processor: TaskBatchProcessor,
-        executor: Executor,
-        rows: RowFile | None,
-        journal: "Journal | None",
-        costs: "Costs | None",
-    ) -> BatchReport:
+    def _process(self, processor: TaskBatchProcessor, executor: Executor) -> BatchReport:
         """Run all batches. If that fails, the rows stay in the `.part` file."""
-        job = self._job
+        job, rows = self._job, self._rows
 
         def note(batch: Batch, result: ProcessingResult) -> None:
             if rows is not None:
                 rows.write(batch, result)
             self._progress(result)
+
+        def begin(feed: Feed) -> None:
+            self._greet()
+            if job.recovery.watchdog_s is not None:
+                heartbeat.begin(feed)
 
         heartbeat = _Heartbeat(self._alive)
         try:
@@ -155,14 +152,14 @@ class Engine:
                 recovery=job.recovery,
                 hooks=Hooks(
                     on_batch=note,
-                    on_feed=None if job.recovery.watchdog_s is None else heartbeat.begin,
+                    on_feed=begin,
                     on_ready=self._measure_start,
                     on_done=self._measure_end,
                     stop=lambda: self._stopping,
                 ),
-                journal=journal,
+                journal=self._journal,
                 order=job.order,
-                costs=costs,
+                costs=self._costs,
             )
         except BaseException:
             if rows is not None:
@@ -172,6 +169,13 @@ class Engine:
             if heartbeat.end():
                 self._send("unwatched")
 
+    def _greet(self) -> None:
+        """Say which interpreter begins the job, once all arguments have been accepted."""
+        self._send("hello", facts=runtime.facts(), cpus=runtime.cpus_available())
+        if self._journal is not None and self._journal.runs > 1:
+            today = self._today.isoformat()
+            self._send("resumed", tasks=self._done, runs=self._journal.runs, today=today)
+
     def _measure_start(self) -> None:
         self._cpu_s = -probe.tree_cpu_seconds()
 
@@ -179,8 +183,9 @@ class Engine:
         self._cpu_s += probe.tree_cpu_seconds()
         self._peak = probe.tree_peak()
 
-    def _finish(self, report: BatchReport, rows: RowFile | None, journal: "Journal | None") -> None:
+    def _finish(self, report: BatchReport) -> None:
         """Move the output into place. Raises EmptyInputError when the input had no task."""
+        rows, journal = self._rows, self._journal
         empty = report.tasks == 0 and not report.interrupted
         complete = not report.interrupted and not empty
         if journal is not None and complete and rows is not None and journal.phase == "running":
@@ -198,16 +203,9 @@ class Engine:
             )
 
     def _job_report(
-        self,
-        report: BatchReport,
-        executor: Executor,
-        rows: RowFile | None,
-        journal: "Journal | None",
-        costs: "Costs | None",
-        *,
-        gil_at_start: bool,
+        self, report: BatchReport, executor: Executor, *, gil_at_start: bool
     ) -> JobReport:
-        job = self._job
+        journal, costs = self._journal, self._costs
         gil_now = runtime.gil_enabled() or any(w.gil_after for w in report.worker_totals)
         peak_bytes, peak_method = self._peak
         whole: dict[str, Any] = {each.name: getattr(report, each.name) for each in fields(report)}
@@ -222,8 +220,8 @@ class Engine:
             cpu_s=self._cpu_s,
             peak_bytes=peak_bytes,
             peak_method=peak_method,
-            output=None if rows is None else str(rows.path),
-            order=job.order,
+            output=None if self._rows is None else str(self._rows.path),
+            order=self._job.order,
             costs=None
             if costs is None
             else CostsUsed(file=str(costs.path), before=costs.before, measured=costs.measured),
@@ -332,7 +330,7 @@ class _Heartbeat:
 def main() -> int:
     """Run the job that the parent sends: ``python -m todobatch.job.engine CONTROL EVENTS``."""
     parent = ParentProcess.from_arguments()
-    job = Job.from_json(parent.receive())
+    job = from_json(Job, parent.receive())
     parent.end_with_parent()
     engine = Engine(job, parent)
     code = engine.run()

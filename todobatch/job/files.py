@@ -4,7 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from todobatch.errors import StoreError, UnavailableError, UsageError
+from todobatch.errors import StoreError, UnavailableError
+from todobatch.job.output import refuse_shared
 from todobatch.job.spec import Job
 from todobatch.model import Json
 from todobatch.sources import open_source
@@ -30,7 +31,7 @@ def open_journal(job: Job) -> "Journal | None":
             place="`journal`",
             remedy="choose another `interpreter`, or run without `journal`",
         ) from error
-    _refuse_shared("journal", job.journal, {"input": job.input, "output": job.output})
+    refuse_shared("journal", job.journal, {"input": job.input, "output": job.output})
     return Journal(job.journal, _identity(job))
 
 
@@ -44,19 +45,9 @@ def open_costs(job: Job) -> "Costs | None":
     from todobatch.coordinator.costs import Costs
 
     used = {"input": job.input, "output": job.output, "journal": job.journal}
-    _refuse_shared("costs", job.costs, used)
+    refuse_shared("costs", job.costs, used)
     path = Path(job.costs).resolve()  # a task may change the working folder
     return Costs(path, batch_size=job.tasks_a_batch)
-
-
-def _refuse_shared(parameter: str, name: str, used: dict[str, str | None]) -> None:
-    for other, path in used.items():
-        if path is not None and Path(path).resolve() == Path(name).resolve():
-            raise UsageError(
-                f"the file is also the {other}",
-                place=f"`{parameter}` {name}",
-                remedy=f"name a file that is not the {other}",
-            )
 
 
 def _identity(job: Job) -> dict[str, Json]:

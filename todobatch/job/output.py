@@ -4,13 +4,18 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, sleep
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
+from todobatch.coordinator.ranges import Ranges
 from todobatch.errors import StoreError, UsageError
 from todobatch.files import sync_folder
+from todobatch.ipc.decoding import from_json, within
 from todobatch.model import Batch, Json, ProcessingResult
 from todobatch.units import Seconds
 
@@ -22,6 +27,15 @@ WAIT_FOR_LOCK_S: Seconds = 3.0
 LOCK_POLL_S: Seconds = 0.05
 TAIL_BYTES = 4096
 """The journal holds a digest of this many bytes at the end of the file."""
+_TASK = re.compile(rb'{"task": (\d{1,18}), ')
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What the journal knows of the file: see `RowFile.mark`."""
+
+    bytes: Annotated[int, within(0, 2**62)]
+    tail: str
 
 
 def open_rows(name: str, source: str | None, journal: "Journal | None") -> "RowFile":
@@ -34,12 +48,8 @@ def open_rows(name: str, source: str | None, journal: "Journal | None") -> "RowF
         raise UsageError(
             "it is a folder", place=f"`output` {name}", remedy="name a file in that folder"
         )
-    if source is not None and Path(source).exists() and path == Path(source).resolve():
-        raise UsageError(
-            "the file is also the input",
-            place=f"`output` {name}",
-            remedy="name a file that is not the input",
-        )
+    if source is not None and Path(source).exists():
+        refuse_shared("output", name, {"input": source})
     if journal is not None and path.exists() and not path.is_file():
         raise UsageError(
             "rows cannot be removed from it when the job is resumed",
@@ -47,6 +57,17 @@ def open_rows(name: str, source: str | None, journal: "Journal | None") -> "RowF
             remedy="with `journal`, name a regular file",
         )
     return RowFile(path, journal)
+
+
+def refuse_shared(parameter: str, name: str, used: Mapping[str, str | None]) -> None:
+    """Raise UsageError for a file that the job also uses for something else."""
+    for other, path in used.items():
+        if path is not None and Path(path).resolve() == Path(name).resolve():
+            raise UsageError(
+                f"the file is also the {other}",
+                place=f"`{parameter}` {name}",
+                remedy=f"name a file that is not the {other}",
+            )
 
 
 class RowFile:
@@ -209,16 +230,36 @@ class RowFile:
     def _resume(self, mark: dict[str, Any]) -> None:
         """Remove the rows that the journal does not know, and continue after the others."""
         size = self._file.seek(0, os.SEEK_END)
-        self._bytes = int(mark["bytes"])
+        try:
+            known = from_json(_Mark, mark)
+        except UsageError as error:
+            raise self._other_rows("the journal is damaged") from error
+        self._bytes = known.bytes
         self._file.seek(max(self._bytes - TAIL_BYTES, 0))
         self._tail = self._file.read(min(self._bytes, TAIL_BYTES))
-        if size < self._bytes or hashlib.sha256(self._tail).hexdigest() != mark["tail"]:
+        if size < self._bytes or hashlib.sha256(self._tail).hexdigest() != known.tail:
             raise self._other_rows("its content differs")
         if self._placed and size != self._bytes:
             raise self._other_rows("it has further rows")
+        self._check_rows()
         if size > self._bytes:
             self._file.truncate(self._bytes)
         self._file.seek(self._bytes)
+
+    def _check_rows(self) -> None:
+        """Refuse rows of batches that are not done, else their tasks would have two rows."""
+        journal = self._journal
+        if journal is None or not isinstance(size := journal.job.get("batch size"), int):
+            return
+        seen = Ranges()
+        self._file.seek(0)
+        while self._file.tell() < self._bytes:
+            row = _TASK.match(self._file.readline())
+            if row is None or int(row[1]) // size not in journal.before or int(row[1]) in seen:
+                raise self._other_rows("it holds rows of other tasks")
+            seen.add(int(row[1]))
+        if len(seen) != journal.saved_tasks:
+            raise self._other_rows("it holds rows of other tasks")
 
     def _other_rows(self, cause: str) -> StoreError:
         return StoreError(

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from todobatch import runtime
 from todobatch.coordinator.options import (
@@ -16,7 +16,7 @@ from todobatch.coordinator.options import (
 from todobatch.errors import UsageError
 from todobatch.executors.base import Placement
 from todobatch.executors.stats import Resize, WorkerStats
-from todobatch.ipc.decoding import from_json, to_json
+from todobatch.ipc.decoding import to_json
 from todobatch.model import BatchReport
 from todobatch.units import Bytes, Seconds
 
@@ -71,16 +71,6 @@ class Job:
         """Return the number of tasks in a full batch."""
         return DEFAULT_BATCH_SIZE if self.batch_size is None else self.batch_size
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the job as `from_json` reads it."""
-        record: dict[str, Any] = to_json(self)
-        return record
-
-    @classmethod
-    def from_json(cls, data: Any) -> Self:
-        """Make a job from JSON. Raises UsageError for unknown fields and wrong types."""
-        return from_json(cls, data)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostsUsed:
@@ -123,19 +113,9 @@ class JobReport(BatchReport):
     journal_s: Seconds
     """The seconds spent on saving the journal."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as `from_json` reads it."""
-        record: dict[str, Any] = to_json(self)
-        return record
-
-    @classmethod
-    def from_json(cls, data: Any) -> Self:
-        """Make a report from JSON. Raises UsageError for unknown fields and wrong types."""
-        return from_json(cls, data)
-
     def document(self) -> dict[str, Any]:
         """Return the report as `to_json` does, with the efficiency of each worker added."""
-        record = self.to_json()
+        record: dict[str, Any] = to_json(self)
         for each, stats in zip(record["worker_stats"], self.worker_stats, strict=True):
             each["efficiency"] = stats.efficiency
         return record

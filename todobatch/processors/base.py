@@ -154,7 +154,7 @@ class TaskBatchProcessor(ABC):
             tasks_processed=len(done),
             duration=perf_counter() - started,
             success=not failures,
-            error=_summary(self.processor_id, batch, failures) if failures else None,
+            error=name_failures(self.processor_id, batch, failures) if failures else None,
             batch=batch.index,
             tasks=len(batch.tasks),
             started=started,
@@ -252,7 +252,8 @@ def _failure(batch: Batch, offset: int, error: BaseException) -> TaskFailure:
     return TaskFailure(batch.first + offset, title, describe_exception(error))
 
 
-def _summary(processor_id: str, batch: Batch, failures: Sequence[TaskFailure]) -> str:
+def name_failures(processor_id: str, batch: Batch, failures: Sequence[TaskFailure]) -> str:
+    """Return the error of a batch in which these tasks failed; it names the first of them."""
     named = "; ".join(
         f"task {f.task} {f.title!r}: {f.error}" for f in failures[:FAILURES_IN_MESSAGE]
     )

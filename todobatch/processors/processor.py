@@ -19,7 +19,8 @@ def urgency_milli(task: Task, today: dt.date) -> int:
     """
     if task.done:
         return 0
-    urgency = _priority_part(task.priority)
+    # From 6.0 for priority 1, in equal steps down to 0.6 for priority 10.
+    urgency = 0.6 * (11 - min(max(task.priority, 1), 10))
     if task.due is not None:
         urgency += 12.0 * _due_part((today - task.due).days)
     if task.projects:
@@ -30,11 +31,6 @@ def urgency_milli(task: Task, today: dt.date) -> int:
     if task.status == "waiting":
         urgency -= 3.0
     return round(urgency * MILLI)
-
-
-def _priority_part(priority: int) -> float:
-    """Return 6.0 for priority 1, falling in equal steps to 0.6 for priority 10."""
-    return 0.6 * (11 - min(max(priority, 1), 10))
 
 
 def _due_part(days_over: int) -> float:

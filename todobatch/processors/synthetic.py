@@ -50,6 +50,7 @@ class Pipeline(TaskBatchProcessor):
         self._validator = TaskValidator(today=self.today)
         self._processor = TaskProcessor(today=self.today)
         self._reporter = TaskReporter(today=self.today)
+        self._all = (self._validator, self._processor, self._reporter)
 
     def process_task(self, task: Task) -> Json:
         """Return the rows of the three processors for one task."""
@@ -77,19 +78,11 @@ class Pipeline(TaskBatchProcessor):
         """Merge each processor's aggregate by its own rule."""
         if not a or not b:
             return dict(a or b)
-        return {
-            "validate": self._validator.merge(a["validate"], b["validate"]),
-            "process": self._processor.merge(a["process"], b["process"]),
-            "report": self._reporter.merge(a["report"], b["report"]),
-        }
+        return {each.name: each.merge(a[each.name], b[each.name]) for each in self._all}
 
     def finish(self, partial: Mapping[str, Any]) -> dict[str, Any]:
         """Finish each processor's aggregate."""
-        return {
-            "validate": self._validator.finish(partial.get("validate", {})),
-            "process": self._processor.finish(partial.get("process", {})),
-            "report": self._reporter.finish(partial.get("report", {})),
-        }
+        return {each.name: each.finish(partial.get(each.name, {})) for each in self._all}
 
 
 class Example8(TaskBatchProcessor):
@@ -238,12 +231,8 @@ class Payload(TaskBatchProcessor):
 
     def merge(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
         """Add counts and checksums, and drop the pages."""
-        a, b = self.finish(a), self.finish(b)
-        return {
-            "pages": a["pages"] + b["pages"],
-            "characters": a["characters"] + b["characters"],
-            "check": (a["check"] + b["check"]) % (1 << 32),
-        }
+        merged = merge_counts(self.finish(a), self.finish(b))
+        return merged | {"check": merged["check"] % (1 << 32)}
 
     def finish(self, partial: Mapping[str, Any]) -> dict[str, Any]:
         """Return the pages, the characters, and the sum of the batches' CRC-32 modulo 2**32."""

@@ -1,15 +1,15 @@
 """`TaskValidator`: lists what is wrong with each task."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, cast
 
-from todobatch.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, Json, Task
+from todobatch.model import HIGHEST_PRIORITY, LOWEST_PRIORITY, STATUSES, Json, Task
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.processors.recurrence import next_due
 
-STATUSES = frozenset({"pending", "waiting", "overdue", "completed"})
-"""The valid values of `Task.status`."""
 LONGEST_TITLE = 500
 """A title may have at most this many characters."""
 HORIZON_YEARS = 50
@@ -69,24 +69,13 @@ class TaskValidator(TaskBatchProcessor):
     def summarise(self, tasks: Sequence[Task], rows: Sequence[Json]) -> Mapping[str, Json]:
         """Count valid tasks (``sound``), the others (``unsound``), and each problem."""
         del tasks
-        counts: dict[str, Json] = {}
-        unsound = 0
-        for row in rows:
-            assert isinstance(row, list)
-            unsound += bool(row)
-            for problem in row:
-                assert isinstance(problem, str)
-                seen = counts.get(problem, 0)
-                assert isinstance(seen, int)
-                counts[problem] = seen + 1
+        problems = cast(Sequence[list[str]], rows)
+        unsound = sum(map(bool, problems))
+        counts: dict[str, Json] = {**Counter(chain.from_iterable(problems))}
         return {"sound": len(rows) - unsound, "unsound": unsound, "problems": counts}
 
     def finish(self, partial: Mapping[str, Any]) -> dict[str, Any]:
         """Return the counts, with the most frequent problem first."""
         problems = partial.get("problems", {})
         ordered = dict(sorted(problems.items(), key=lambda item: (-item[1], item[0])))
-        return {
-            "sound": partial.get("sound", 0),
-            "unsound": partial.get("unsound", 0),
-            "problems": ordered,
-        }
+        return {**{key: partial.get(key, 0) for key in ("sound", "unsound")}, "problems": ordered}

@@ -17,10 +17,11 @@ import selectors
 import subprocess
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from todobatch.errors import UnavailableError, UsageError
 from todobatch.model import Batch, Json, ProcessingResult, Task
@@ -56,9 +57,8 @@ class Http(TaskBatchProcessor):
             self.address = parse_address(named)
         else:
             server = OwnServer()
-            weakref.finalize(
-                self, server.stop
-            )  # runs when the object is collected or the process exits
+            # It runs when the object is collected, or when the process exits.
+            weakref.finalize(self, server.stop)
             self.address = server.address
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -68,45 +68,23 @@ class Http(TaskBatchProcessor):
 
     def process_task(self, task: Task) -> Json:
         """Send one title to the server, over the batch's connection if there is one."""
-        client = _blocking.get()
-        if client is not None:
+        with _client(_blocking, BlockingClient, self.address) as client:
             return _row(client.ask(_body(task)))
-        alone = BlockingClient(self.address)
-        try:
-            return _row(alone.ask(_body(task)))
-        finally:
-            alone.close()
 
     async def process_task_async(self, task: Task) -> Json:
         """Send one title to the server, and await the answer."""
-        client = _awaiting.get()
-        if client is not None:
+        with _client(_awaiting, AwaitingClient, self.address) as client:
             return _row(await client.ask(_body(task)))
-        alone = AwaitingClient(self.address)
-        try:
-            return _row(await alone.ask(_body(task)))
-        finally:
-            alone.close()
 
     def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
         """Process a batch over one connection."""
-        client = BlockingClient(self.address)
-        token = _blocking.set(client)
-        try:
+        with _client(_blocking, BlockingClient, self.address):
             return super().process_batch(tasks)
-        finally:
-            _blocking.reset(token)
-            client.close()
 
     async def process_batch_async(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
         """Process a batch over one connection."""
-        client = AwaitingClient(self.address)
-        token = _awaiting.set(client)
-        try:
+        with _client(_awaiting, AwaitingClient, self.address):
             return await super().process_batch_async(tasks)
-        finally:
-            _awaiting.reset(token)
-            client.close()
 
 
 class BlockingClient:
@@ -178,6 +156,23 @@ class AwaitingClient:
 # The connection of the present batch, one for each thread and each task of an event loop.
 _blocking: ContextVar[BlockingClient | None] = ContextVar("_blocking", default=None)
 _awaiting: ContextVar[AwaitingClient | None] = ContextVar("_awaiting", default=None)
+_Client = TypeVar("_Client", BlockingClient, AwaitingClient)
+
+
+@contextmanager
+def _client(
+    of_batch: ContextVar[_Client | None], kind: type[_Client], address: Address
+) -> Iterator[_Client]:
+    """Provide the batch's connection. If there is none, open one that is it until this ends."""
+    if (client := of_batch.get()) is not None:
+        yield client
+        return
+    with closing(kind(address)) as client:
+        token = of_batch.set(client)
+        try:
+            yield client
+        finally:
+            of_batch.reset(token)
 
 
 class OwnServer:
@@ -208,11 +203,6 @@ class OwnServer:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             ready = selector.select(START_TIMEOUT_S)
         return self._process.stdout.readline().decode() if ready else ""
-
-    @property
-    def pid(self) -> int:
-        """The process id of the server."""
-        return self._process.pid
 
     def stop(self) -> None:
         """End the server and wait for it; does nothing in a fork of the process that started it."""

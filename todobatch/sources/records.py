@@ -31,6 +31,7 @@ def task_from(values: Mapping[str, object]) -> Task:
     given = {name: values[name] for name in NAMES if not _is_blank(values.get(name))}
     if "title" not in given:
         raise FieldError("there is no title", f"give a title; all names are {', '.join(NAMES)}")
+    recurrence = _text(given["recurrence"], "recurrence") if "recurrence" in given else None
     done, status = _state(given.get("done"), given.get("status"))
     return Task(
         title=parse_title(_text(given["title"], "title")),
@@ -41,7 +42,7 @@ def task_from(values: Mapping[str, object]) -> Task:
         completed=_date(given, "completed"),
         projects=_words(given.get("projects", ()), "projects"),
         contexts=_words(given.get("contexts", ()), "contexts"),
-        recurrence=_recurrence(given.get("recurrence")),
+        recurrence=recurrence and parse_recurrence(recurrence),
         status=status,
     )
 
@@ -73,10 +74,6 @@ def _words(value: object, what: str) -> tuple[str, ...]:
         )
     words = (parse_text(_text(item, f"item of {what}"), what) for item in value)
     return tuple(word for word in words if word)
-
-
-def _recurrence(value: object) -> str | None:
-    return None if value is None else parse_recurrence(_text(value, "recurrence"))
 
 
 def _state(done: object, status: object) -> tuple[bool, str]:

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import os
-import stat
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -99,6 +98,9 @@ def open_source(
     exist, is a folder or may not be read.
     """
     path = Path(path)
+    # Unlike `Path.is_dir`, it is false for a name that is too long.
+    if not _is_stdin(path) and os.path.isdir(path):  # noqa: PTH112
+        raise InputError("it is a folder", place=str(path), remedy="name a file in that folder")
     fmt = _format_of(path, format)
     if not _is_stdin(path):
         _check(path)
@@ -134,11 +136,9 @@ def _formats() -> str:
 def _check(path: Path) -> None:
     """Check the path without opening it, because opening it would drain a pipe."""
     try:
-        mode = path.stat().st_mode
+        path.stat()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _unreadable(path, error) from error
-    if stat.S_ISDIR(mode):
-        raise InputError("it is a folder", place=str(path), remedy="name a file in that folder")
     if not os.access(path, os.R_OK):
         raise InputError(
             "the file may not be read",

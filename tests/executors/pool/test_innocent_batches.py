@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from todobatch import Task, TaskBatchProcessor, runtime
-from todobatch.coordinator import Hooks, Recovery, run_batches
+from todobatch import Hooks, Recovery, Task, TaskBatchProcessor, run_batches, runtime
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import get, processes
 from todobatch.model import Batch, Json, ProcessingResult

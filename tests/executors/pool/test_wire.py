@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from todobatch.coordinator import batched
+from todobatch import batched
 from todobatch.executors.pool import wire
 from todobatch.executors.worker import Worker
 from todobatch.model import Batch, Part, Task

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tests.lab.compare.test_compare import QUICK, invoke, significant
 from todobatch.cli.views.compare import as_text
 from todobatch.errors import StoreError, UsageError
 from todobatch.lab.compare.compare import compare
-from todobatch.lab.compare.inputs import read_measurements
+from todobatch.lab.compare.inputs import LARGEST, read_measurements
 
 
 def suite(values: Mapping[str, list[list[float]]], **metadata: Any) -> dict[str, Any]:
@@ -140,3 +141,42 @@ def test_a_name_cannot_steer_the_terminal(tmp_path: Path) -> None:
     text = as_text(compare(read_measurements(path), read_measurements(path)), unfold=True)
     assert "\x1b" not in text
     assert r"sort\x1b[2J\n" in text
+
+
+def test_what_is_large_or_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.json.gz"
+    with gzip.open(bomb, "wb", compresslevel=1) as file:
+        for _ in range(LARGEST // 1_000_000 + 1):
+            file.write(b" " * 1_000_000)
+    large, fifo, zero = tmp_path / "large.json", tmp_path / "fifo.json", tmp_path / "zero.json"
+    large.touch()
+    os.truncate(large, LARGEST + 1)
+    os.mkfifo(fifo)
+    zero.symlink_to("/dev/zero")
+    for path, why in (
+        (bomb, r"more than 64\.0 MB once it is decompressed"),
+        (large, "larger than 64,000,000 bytes"),
+        (fifo, "not a regular file"),
+        (zero, "not a regular file"),
+    ):
+        with pytest.raises(StoreError, match=why):
+            read_measurements(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 200_000 + b"]" * 200_000,
+        b'{"version": "1.0", "benchmarks": [], "metadata": 5}',
+        b'{"version": 1.0, "benchmarks": []}',
+        (NAMED % "[1e999]").encode(),
+        (NAMED % "[1e12]").encode(),
+        (NAMED % "[true]").encode(),
+        (NAMED % ('[1.0], "x": ' + "9" * 5_000)).encode(),
+    ],
+)
+def test_values_without_sense_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "it.json"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="not a pyperf file"):
+        read_measurements(path)

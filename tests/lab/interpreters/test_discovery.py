@@ -109,6 +109,13 @@ def test_a_program_that_is_not_python_is_recognised_by_its_output(put: Put) -> N
         find(str(path))
 
 
+def test_a_program_that_prints_its_arguments_is_not_quoted(put: Put) -> None:
+    path = put("python3.99", '#!/bin/sh\necho "$0: no such file: $*" >&2\nexit 2\n')
+    with pytest.raises(InterpreterMissingError) as no:
+        find(str(path))
+    assert no.value.cause == "it is not a Python interpreter"
+
+
 def test_a_python_that_is_too_old_says_so(put: Put) -> None:
     path = put("old", '#!/bin/sh\necho \'{"too_old": "3.8.2"}\'\n')
     with pytest.raises(

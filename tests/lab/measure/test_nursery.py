@@ -107,7 +107,7 @@ def test_a_nursery_that_dies_during_a_sample_costs_that_one(
 
 
 def test_a_dead_nursery_says_the_same_each_time(python314: Interpreter) -> None:
-    nursery = Nursery(python314, worker_environment(python314), "side")
+    nursery = Nursery(python314, worker_environment(python314), "turns")
     child = nursery.child()
     (process,) = [each for each in _nurseries() if each.pid == nursery.pid]
     process.kill()

@@ -114,7 +114,9 @@ def test_progress_reports_block_sample_and_time_left(tmp_path: Path) -> None:
     seen: list[Upcoming] = []
     with create_run(tmp_path / "run", meta(blocks=2)) as opened:
         list(schedule.run(opened, Scripted(lambda _: None), seen.append))
-    assert [each.taken for each in seen] == list(range(2 * len(CELLS)))
+    places = [(each.slot.block, each.index, each.cells) for each in seen]
+    count = len(CELLS)
+    assert places == [(block, index, count) for block in range(2) for index in range(count)]
     assert seen[0].left_s != seen[0].left_s  # nothing is known yet
     assert seen[1].left_s == pytest.approx(11.0)
     assert seen[-1].left_s == pytest.approx(1.0)

@@ -222,7 +222,7 @@ def test_the_command_for_people(sums: str, run_todobatch: RunTodobatch) -> None:
         (["--executors", "magic"], "magic"),
         (["--budget", "0"], "0.0 s is not a valid budget"),
         (["--target", "x"], "not a percentage"),
-        (["--format", "xml"], "'xml' is not one of"),
+        (["--format", "xml"], "--format takes text or json, not 'xml'"),
         (["--input", "missing.txt"], "missing.txt"),
     ],
 )

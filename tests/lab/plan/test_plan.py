@@ -9,15 +9,15 @@ from todobatch.errors import UsageError
 from todobatch.executors import EXECUTORS
 from todobatch.lab.measure import schedule
 from todobatch.lab.measure.calibrate import choose
-from todobatch.lab.plan.cells import Choice, Draft, draft
-from todobatch.lab.store.schema import Cell
+from todobatch.lab.plan.cells import Choice, draft
+from todobatch.lab.store.schema import Cell, Plan
 from todobatch.processors import WORKLOADS
 
 NOTHING_MISSING: dict[str, str | None] = dict.fromkeys(EXECUTORS)
 BOTH = {"3.14": NOTHING_MISSING, "3.14t": NOTHING_MISSING}
 
 
-def drafted(**choice: object) -> Draft:
+def drafted(**choice: object) -> Plan:
     return draft(Choice(**choice), BOTH)  # type: ignore[arg-type]
 
 

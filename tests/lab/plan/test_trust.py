@@ -10,11 +10,11 @@ import pytest
 
 from tests.conftest import RunTodobatch
 from tests.tools.made_up import FACTS, SEQ, meta, sample, write_run
-from todobatch.errors import UsageError
+from todobatch.errors import InterpreterMissingError, UsageError
+from todobatch.lab.measure import bench
 from todobatch.lab.plan.trust import executables, strangers
+from todobatch.lab.progress import Silent
 from todobatch.lab.store.schema import Cell, RunMeta
-
-Stranger = Callable[[str, str], Path]
 
 
 def run_with(*, workload: str = "example8", interpreter: str = "3.14") -> RunMeta:
@@ -80,31 +80,38 @@ def test_a_link_to_an_own_interpreter_is_not_run_itself(tmp_path: Path) -> None:
     assert Path(chosen).samefile(sys.executable)
 
 
-@pytest.mark.parametrize("option", ["--resume", "--like"])
+@pytest.mark.parametrize("use", [bench.resume, bench.begin_like])
 @pytest.mark.parametrize("what", ["interpreter", "workload"])
 def test_bench_executes_nothing_of_a_strangers_folder(
-    run_todobatch: RunTodobatch, tmp_path: Path, leaves_a_mark: Path, option: str, what: str
+    tmp_path: Path, leaves_a_mark: Path, use: Callable[..., object], what: str
 ) -> None:
-    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')\n")
-    name = "./x/python" if what == "interpreter" else "evil:run"
-    folder = write_run(tmp_path / "run", run_with(**{what: name}), [])
+    names = {"interpreter": str(leaves_a_mark), "workload": "evil:run"}
+    folder = write_run(tmp_path / "run", run_with(**{what: names[what]}), [])
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    done = run_todobatch("bench", option, folder, cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert f"{what} '{name}'" in done.stderr
-    assert "add --trust" in done.stderr
-    assert leaves_a_mark.exists()
+    with pytest.raises(UsageError, match=f"would execute {what} '"):
+        use(folder, Silent())
     assert not (tmp_path / "mark").exists()
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_with_trust_it_is_executed(
+def test_the_command_names_what_it_would_execute_and_the_remedy(
     run_todobatch: RunTodobatch, tmp_path: Path, leaves_a_mark: Path
 ) -> None:
     del leaves_a_mark
-    folder = write_run(tmp_path / "run", run_with(interpreter="./x/python"), [])
-    done = run_todobatch("bench", "--resume", folder, "--trust", cwd=tmp_path)
-    assert done.returncode == 4, done.stderr  # it is not an interpreter
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')\n")
+    run = run_with(interpreter="./x/python", workload="evil:run")
+    folder = write_run(tmp_path / "run", run, [])
+    done = run_todobatch("bench", "--resume", folder, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "would execute workload 'evil:run', interpreter './x/python'" in done.stderr
+    assert "add --trust" in done.stderr
+    assert not (tmp_path / "mark").exists()
+
+
+def test_with_trust_it_is_executed(tmp_path: Path, leaves_a_mark: Path) -> None:
+    folder = write_run(tmp_path / "run", run_with(interpreter=str(leaves_a_mark)), [])
+    with pytest.raises(InterpreterMissingError, match="it is not Python"):
+        bench.resume(folder, Silent(), trust=True)
     assert (tmp_path / "mark").exists()
 
 
@@ -129,7 +136,7 @@ def test_reading_a_run_executes_nothing(
 def test_a_resumed_run_does_not_import_from_the_folder(
     run_todobatch: RunTodobatch, tmp_path: Path, python314: object
 ) -> None:
-    from todobatch.lab.plan.changes import publishable
+    from todobatch.lab.plan.conditions import publishable
     from todobatch.lab.store import machine
 
     run = replace(

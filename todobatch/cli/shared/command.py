@@ -3,21 +3,35 @@
 import re
 from typing import Any
 
+import typer
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from todobatch.cli.shared.errors import in_options
-from todobatch.errors import TodobatchError
+from todobatch.errors import TodobatchError, UsageError
 from todobatch.units import show_text
+
+_KINDS = {"integer": "a whole number", "number": "a number"}
+"""What a value must be, by a word of Typer's error."""
 
 
 class Command(TyperCommand):
     """A command whose help groups its options, and whose errors name them."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the arguments. An error about one of them is shown as text, whatever it contains."""
+        """Read the arguments. Raises UsageError for a value that its option does not take."""
+        given = list(args)
         try:
             return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            wanted = _wanted(error.message)
+            if wanted is None or error.param is None:
+                error.message = show_text(error.message)
+                raise
+            name = error.param.name or ""
+            values, _, _ = self.make_parser(ctx).parse_args(given)
+            cause = in_options(f"`{name}` takes {wanted}", self.params)
+            raise UsageError(f"{cause}, not {values.get(name)!r}") from None
         except TyperException as error:
             error.message = show_text(error.message)
             raise
@@ -54,3 +68,11 @@ class Command(TyperCommand):
         if (options := groups.pop("Options", None)) is not None:  # --help, and what has no group
             groups["Options"] = options
         return groups
+
+
+def _wanted(message: str) -> str | None:
+    """Return what an option takes, from Typer's error about a value: its choices, or a number."""
+    if found := re.search(r"is not one of (.+?)\.?$", message):
+        *others, last = found[1].replace("'", "").split(", ")
+        return f"{', '.join(others)} or {last}"
+    return next((kind for word, kind in _KINDS.items() if word in message), None)

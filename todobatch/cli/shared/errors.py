@@ -7,7 +7,7 @@ command that was invoked.
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 ALIASES = {
     "backoff_s": ("backoff",),
@@ -30,14 +30,6 @@ ALIASES = {
 _QUOTED = re.compile(r"`([a-z][a-z_]*)(?:=([^`]*))?`")
 
 
-class _Spelling(NamedTuple):
-    """How a parameter is written on the command line."""
-
-    on: str
-    off: str
-    """What turns a flag off; empty where there is no such option."""
-
-
 def in_options(text: str, parameters: Sequence[Any]) -> str:
     """Replace each backticked parameter in `text` by its option; leave other words as they are.
 
@@ -48,28 +40,28 @@ def in_options(text: str, parameters: Sequence[Any]) -> str:
 
     def option(found: re.Match[str]) -> str:
         name, value = found[1], found[2]
-        spelling = next((known[n] for n in (name, *ALIASES.get(name, ())) if n in known), None)
-        if spelling is None:
+        on, off = next((known[n] for n in (name, *ALIASES.get(name, ())) if n in known), ("", ""))
+        if not on:
             return found[0]
         if value is None or value == "True":
-            return spelling.on
-        if value == "False" and spelling.off:
-            return spelling.off
+            return on
+        if value == "False" and off:
+            return off
         if value in {"None", "False"}:
-            return f"no {spelling.on}"
+            return f"no {on}"
         plain = value.strip("\"'")
-        return f"{spelling.on} {plain}" if spelling.on.startswith("-") else plain
+        return f"{on} {plain}" if on.startswith("-") else plain
 
     return _QUOTED.sub(option, text)
 
 
-def _spellings(parameters: Sequence[Any]) -> dict[str, _Spelling]:
-    """Return how each parameter is written: as its long option, or as an argument's name."""
+def _spellings(parameters: Sequence[Any]) -> dict[str, tuple[str, str]]:
+    """Return how each parameter is written, as long option or argument, and what turns it off."""
     found = {}
     for each in parameters:
         name = each.name.rstrip("_")
         on = max(each.opts, key=len)
         if not on.startswith("-"):
             on = (each.metavar or name.upper()).strip("[]")
-        found[name] = _Spelling(on, max(each.secondary_opts, key=len, default=""))
+        found[name] = on, max(each.secondary_opts, key=len, default="")
     return found

@@ -3,50 +3,48 @@
 import math
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from todobatch.errors import UsageError
 
-WHAT, DATA, HOW_LONG, RECOVERY, OUTPUT = (
-    "What to run", "Data", "How long", "Faults and recovery", "Output",
-)  # fmt: skip
-"""Headings of groups of options in ``--help``."""
 
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=OUTPUT)
-]
+def _group(heading: str) -> Callable[[str, str], Any]:
+    """Return a function that makes the options of a group, by its heading in ``--help``."""
+
+    def option(usage: str, text: str) -> Any:
+        """Make an option from its names and metavar, such as ``-o --output FILE``, and its help.
+
+        Without a name it has that of the function's parameter.
+        """
+        words = usage.split()
+        flags = [word for word in words if word.startswith("-")]
+        metavar = " ".join(words[len(flags) :]) or None
+        return typer.Option(*flags, metavar=metavar, help=text, rich_help_panel=heading)
+
+    return option
+
+
+WHAT, DATA, HOW_LONG = _group("What to run"), _group("Data"), _group("How long")
+RECOVERY, OUTPUT, OTHER = _group("Faults and recovery"), _group("Output"), _group("Options")
+
+Json = Annotated[bool, OUTPUT("--json", "Print one JSON document.")]
 InputFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--input", metavar="FILE", help="Your own tasks. Default: generated tasks.",
-        show_default=False, rich_help_panel=DATA,
-    ),
-]  # fmt: skip
+    Path | None, DATA("--input FILE", "Your own tasks. Default: generated tasks.")
+]
 InputFormat = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME", help="Format of the input. Default: by the file's name.",
-        show_default=False, rich_help_panel=DATA,
-    ),
-]  # fmt: skip
+    str | None, DATA("NAME", "Format of the input. Default: by the file's name.")
+]
 Seed = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N", help="Fix generated tasks and the order of samples. Default: a random number.",
-        show_default=False, rich_help_panel=DATA,
-    ),
-]  # fmt: skip
+    int | None, DATA("N", "Fix generated tasks and the order of samples. Default: a random number.")
+]
 FailOnSlower = Annotated[
     str | None,
-    typer.Option(
-        metavar="LIMIT",
-        help="Exit with code 3 if B is significantly slower than this allows, such as 3%.",
-        show_default=False, rich_help_panel=OUTPUT,
-    ),
-]  # fmt: skip
+    OUTPUT("LIMIT", "Exit with code 3 if B is significantly slower than this allows, such as 3%."),
+]
 
 
 def names(text: str | None, option: str) -> tuple[str, ...] | None:
@@ -74,19 +72,32 @@ def whole_numbers(text: str | None, option: str) -> tuple[int, ...] | None:
         ) from error
 
 
-def share_of(text: str, option: str) -> float:
-    """Read ``'3%'``, ``'3 %'`` or ``'0.03'`` as a fraction of one. Raises UsageError."""
+def share_of(text: str, option: str, *, below_one: bool = False) -> float:
+    """Read ``'3%'``, ``'3 %'`` or ``'0.03'`` as a fraction of one, with `below_one` below 100 %.
+
+    Raises UsageError.
+    """
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text, re.ASCII)
-    limit = math.nan
-    if found:
-        limit = float(found[1]) / 100 if found[2] else float(found[1])
-    if not found or not math.isfinite(limit) or (not found[2] and limit >= 1):
+    limit = float(found[1]) / (100 if found[2] else 1) if found else math.inf
+    if not found or math.isinf(limit) or (not found[2] and limit >= 1):
         raise UsageError(
             f"{text!r} is not a percentage",
             place=option,
             remedy="give 0 or more, such as 3% or 0.03",
         )
+    if below_one and limit >= 1:
+        raise UsageError(
+            f"{text!r} is 100% or more", place=option, remedy="write less than 100%, such as 3%"
+        )
     return limit
+
+
+def check_format(file: Path | None, format_name: str | None, option: str) -> None:
+    """Raise UsageError for a format without a file."""
+    if file is None and format_name is not None:
+        raise UsageError(
+            "generated tasks have no format", place=option, remedy="leave it out, or name a file"
+        )
 
 
 def import_from_current_folder() -> None:

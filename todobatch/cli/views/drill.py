@@ -19,7 +19,7 @@ def show(found: Drill, screen: Console | None = None) -> None:
     screen = screen or console.output(least_width=LEAST_WIDTH)
     console.line(
         screen,
-        f"todobatch drill: Python {found.python}, GIL {'on' if found.gil else 'off'}, "
+        f"todobatch drill: Python {found.python}, GIL {'on' if found.gil_enabled else 'off'}, "
         f"{found.cpus} CPUs; {found.tasks} tasks in batches of {found.batch_size}, "
         f"{found.workers} workers, {found.retries} retries, a deadline of {found.deadline_s:g} s "
         f"where the executor has deadlines; {show_seconds(found.seconds)} in all",

@@ -17,15 +17,14 @@ gives exactly one result, but may run more than once.
 
 import selectors
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter
 
-from todobatch.errors import TodobatchError
 from todobatch.executors.pool import wire
 from todobatch.executors.pool.page import Page
 from todobatch.executors.pool.supervise import WITHOUT_DEADLINE, Supervisor
 from todobatch.executors.pool.transport import FROM_WORKER, READY, TO_WORKER
-from todobatch.executors.pool.worker import STUCK_S, Host, Message, PoolWorker
+from todobatch.executors.pool.worker import STUCK_S, Message, PoolWorker
 from todobatch.executors.stats import WorkerStats, add_stats
 from todobatch.model import Batch, Fault, ProcessingResult, describe_exception
 from todobatch.processors.base import failed_result
@@ -50,25 +49,14 @@ _ANY_OF_THEM = {Page.UNPICKLING, Page.PICKLING}
 class Pool:
     """The workers of one `Executor.open`. Call the pool to run batches, in one thread at a time.
 
-    `processor_id` names the processor in failed results. For the other arguments see `Supervisor`.
+    `processor_id` names the processor in failed results.
     """
 
-    def __init__(
-        self,
-        start_host: Callable[[int | None], Host],
-        workers: int,
-        cpus: Sequence[int],
-        processor_id: str,
-        did_not_start: Callable[[str], TodobatchError],
-        deadline_s: Seconds | None = None,
-    ) -> None:
-        self._supervisor = Supervisor(start_host, workers, cpus, did_not_start, deadline_s)
-        self.stop = self._supervisor.stop
-        self._workers = self._supervisor.workers
-        self._selector = self._supervisor.selector
-        self._size = workers
+    def __init__(self, supervisor: Supervisor, processor_id: str) -> None:
+        self._supervisor = supervisor
+        self._workers = supervisor.workers
+        self._selector = supervisor.selector
         self._processor_id = processor_id
-        self._deadline = deadline_s
         # Shared by all sockets, because `recv` would allocate as much memory for each call.
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._batch_bytes = 1.0
@@ -111,13 +99,14 @@ class Pool:
         self._stats_by_worker.clear()
         for worker in self._workers:
             worker.busy = 0.0
-        if len(self._workers) < self._size:
+        if len(self._workers) < self._supervisor.size:
             self.start()
         try:
             while True:
                 self._dispatch(feed)
                 if not self._finished:
-                    if self._exhausted and not self._requeued and self._nothing_in_flight():
+                    in_flight = any(worker.messages for worker in self._workers)
+                    if self._exhausted and not self._requeued and not in_flight:
                         break
                     self._wait(self._until_next_check())
                     self._supervisor.kill_overdue()
@@ -135,9 +124,6 @@ class Pool:
         """Read the input again if it had ended and has more by now; see `Executor.open`."""
         if self._exhausted and self._feed_error is None and self._due_in() == 0.0:
             self._exhausted = False
-
-    def _nothing_in_flight(self) -> bool:
-        return not any(worker.messages for worker in self._workers)
 
     def _abandon(self) -> None:
         """Withdraw all that waits when a run ends early, and ignore what is in flight."""
@@ -162,11 +148,10 @@ class Pool:
             if worker.queued() >= depth:
                 return
             batches = self._next_batches(feed)
-            if not batches:
-                if not self._rebalance(ready):
-                    return
-                continue
-            self._pack_and_send(worker, batches)
+            if batches:
+                self._pack_and_send(worker, batches)
+            elif not self._rebalance(ready):
+                return
 
     def _next_batches(self, feed: Iterator[Batch]) -> list[Batch]:
         """Return the batches of the next message; none at the end of the input."""
@@ -216,16 +201,14 @@ class Pool:
         for idle in [worker for worker in ready if not worker.queued()]:
             longest = max(self._workers, key=PoolWorker.queued)
             message = longest.withdraw() if longest.queued() > 1 else None
-            if message is None:
-                return self._withdraw_rest()
-            self._send(idle, message)
-        return False
-
-    def _withdraw_rest(self) -> bool:
-        for worker in sorted(self._workers, key=PoolWorker.remaining, reverse=True):
-            if rest := worker.withdraw_rest(self._batch_s):
-                self._requeued.extend(rest)
-                return True
+            if message is not None:
+                self._send(idle, message)
+                continue
+            for worker in sorted(self._workers, key=PoolWorker.remaining, reverse=True):
+                if rest := worker.withdraw_rest(self._batch_s):
+                    self._requeued.extend(rest)
+                    return True
+            break
         return False
 
     def _flush(self, worker: PoolWorker) -> None:
@@ -384,7 +367,8 @@ class Pool:
         cause = f"its worker {ending}"
         if worker.overdue:
             (accepted, running), fault = worker.overdue, "deadline"
-            cause = f"it ran longer than its deadline of {self._deadline:g} s, and was stopped"
+            limit_s = self._supervisor.deadline_s
+            cause = f"it ran longer than its deadline of {limit_s:g} s, and was stopped"
         kept: list[list[Batch]] = []
         for number, message in worker.messages.items():
             left = message.batches[message.done :]

@@ -16,7 +16,6 @@ import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import IO
 
 from todobatch.units import Seconds
 
@@ -50,13 +49,12 @@ class Page:
     @contextmanager
     def lock(self, *, blocking: bool = True) -> Iterator[bool]:
         """Hold the lock; yields false when it is held elsewhere and `blocking` is false."""
-        if held := self._acquire(blocking=blocking):
-            try:
-                yield held
-            finally:
-                self._release()
-        else:
+        held = self._acquire(blocking=blocking)
+        try:
             yield held
+        finally:
+            if held:
+                self._release()
 
     def _acquire(self, *, blocking: bool) -> bool:
         if self._token is not None:
@@ -154,9 +152,3 @@ def _is_readable(descriptor: int) -> bool:
     poll = select.poll()  # select(2) accepts descriptors below 1,024 only
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))
-
-
-def reserve(file: IO[bytes]) -> None:
-    """Write a page's file in full, so that a full disk raises an error instead of a crash later."""
-    file.write(bytes(Page.SIZE))
-    file.flush()

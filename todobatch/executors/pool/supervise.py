@@ -8,8 +8,6 @@ Only the caller's thread uses the classes here, so nothing needs a lock.
 """
 
 import atexit
-import errno
-import os
 import selectors
 import time
 from collections.abc import Callable, Sequence
@@ -36,13 +34,6 @@ WITHOUT_DEADLINE = {Page.IDLE, Page.SENDING}
 """Steps of a worker that do not count towards its deadline."""
 
 
-def remedy_for(cause: str, otherwise: str) -> str:
-    """Return `otherwise`, or another remedy if the cause is too many open files."""
-    if os.strerror(errno.EMFILE) in cause or os.strerror(errno.ENFILE) in cause:
-        return "use fewer workers, or raise the limit on open files (ulimit -n)"
-    return otherwise
-
-
 class Supervisor:
     """Keeps the workers of one pool alive.
 
@@ -60,10 +51,10 @@ class Supervisor:
         deadline_s: Seconds | None = None,
     ) -> None:
         self._start_host = start_host
-        self._size = workers
+        self.size = workers
         self._cpus = cpus
         self._did_not_start = did_not_start
-        self._deadline = deadline_s
+        self.deadline_s = deadline_s
         self.selector = selectors.DefaultSelector()
         self.workers: list[PoolWorker] = []
         self._failed_starts = 0
@@ -76,7 +67,7 @@ class Supervisor:
     def start(self) -> bool:
         """Start missing workers; returns whether some are missing or not ready."""
         self._failed_starts, self._cause = 0, ""
-        while len(self.workers) < self._size and not self._failed_starts:
+        while len(self.workers) < self.size and not self._failed_starts:
             self._add_worker()
         return self.starting()
 
@@ -119,19 +110,17 @@ class Supervisor:
         if host.sentinel is not None:
             self.selector.register(host.sentinel, selectors.EVENT_READ, worker)
         atexit.unregister(self.stop)
-        atexit.register(
-            self.stop
-        )  # runs before multiprocessing's own handler, which would wait without end
+        # It runs before multiprocessing's own handler, which would wait without end.
+        atexit.register(self.stop)
 
     def next_check(self, now: Seconds) -> Seconds | None:
         """Return when a start or a batch may be late, on the clock of `now`; None for never."""
         times = [worker.started + START_TIMEOUT_S for worker in self.workers if not worker.ready]
-        if self._deadline is not None:
-            times.append(now + self._deadline)
-            for worker in self.workers:
-                _, running, since = worker.page.running()
-                if running not in WITHOUT_DEADLINE and not worker.overdue:
-                    times.append(since + self._deadline)
+        if self.deadline_s is not None:
+            times.append(now + self.deadline_s)
+            steps = [worker.page.running() for worker in self.workers if not worker.overdue]
+            begun = [since for _, running, since in steps if running not in WITHOUT_DEADLINE]
+            times += [since + self.deadline_s for since in begun]
         return min(times, default=None)
 
     def kill_overdue(self) -> None:
@@ -144,12 +133,12 @@ class Supervisor:
                     self._cause = f"it was not ready after {START_TIMEOUT_S:g} s"
                     if not worker.host.kill():
                         hanging.append(worker)
-            elif self._deadline is not None:
+            elif self.deadline_s is not None:
                 accepted, running, since = worker.page.running()
                 if (
                     running not in WITHOUT_DEADLINE
                     and not worker.overdue
-                    and now - since > self._deadline
+                    and now - since > self.deadline_s
                 ):
                     worker.overdue = (accepted, running)
                     worker.host.kill()
@@ -176,7 +165,7 @@ class Supervisor:
     def stop(self) -> None:
         """End all workers. A process gets up to `END_GRACE_S` to finish its batch."""
         atexit.unregister(self.stop)
-        grace = END_GRACE_S if self._deadline is None else min(END_GRACE_S, self._deadline)
+        grace = END_GRACE_S if self.deadline_s is None else min(END_GRACE_S, self.deadline_s)
         end = perf_counter() + grace
         try:
             for worker in self.workers:

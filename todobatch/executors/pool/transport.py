@@ -76,12 +76,7 @@ def serve(
 
 
 def _process_message(
-    link: socket.socket,
-    page: Page,
-    worker: Worker,
-    number: int,
-    data: memoryview,
-    sent: Seconds,
+    link: socket.socket, page: Page, worker: Worker, number: int, data: memoryview, sent: Seconds
 ) -> None:
     """Process the batches of a message, and send the results of short batches together."""
     begun = perf_counter()
@@ -98,8 +93,7 @@ def _process_message(
         now = page.begin(place) if place == 1 else page.begin_next(number, place)
         if now is None:
             if results:
-                done = batches[first : place - 1]
-                _send_results(link, page, worker, number, first, done, results)
+                _send_results(link, page, worker, number, first, batches, results)
             return
         queue = now - sent - unpickling
         try:
@@ -109,7 +103,7 @@ def _process_message(
             result = failed_result(worker.processor.processor_id, batch, cause)
         results.append(result)
         if place == len(batches) or perf_counter() - flushed > FLUSH_S:
-            _send_results(link, page, worker, number, first, batches[first:place], results)
+            _send_results(link, page, worker, number, first, batches, results)
             first, flushed = place, perf_counter()
             results.clear()
 
@@ -123,17 +117,16 @@ def _send_results(
     batches: list[Batch],
     results: list[ProcessingResult],
 ) -> None:
-    """Pickle and send results; one that cannot be pickled is replaced by a failed one."""
+    """Pickle and send the results of the batches of a message from number `first` on.
+
+    A result that cannot be pickled is replaced by a failed one.
+    """
     begun = page.begin(Page.PICKLING)
     try:
         data = wire.pack_results(results)
     except Exception:
-        data = wire.pack_results(
-            [
-                _picklable(worker, batch, result)
-                for batch, result in zip(batches, results, strict=True)
-            ]
-        )
+        pairs = zip(batches[first:], results, strict=False)  # later batches have no result yet
+        data = wire.pack_results([_picklable(worker, *pair) for pair in pairs])
     page.begin(Page.SENDING)
     _send(link, number, first, first + len(results), data, perf_counter() - begun)
 

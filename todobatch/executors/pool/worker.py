@@ -4,11 +4,15 @@ Only the caller's thread uses the classes here. The worker's own records are on 
 """
 
 import math
+import os
 import socket
+import tempfile
 from abc import ABC, abstractmethod
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import ClassVar
 
 from todobatch.executors.pool.page import Page
 from todobatch.executors.stats import WorkerStats
@@ -25,8 +29,13 @@ MOST_UNACCEPTED = Page.NUMBER_OF_FLAGS - 4
 
 
 class Host(ABC):
-    """The process or subinterpreter in which a worker runs, as its pool sees it."""
+    """The process or subinterpreter in which a worker runs, as its pool sees it.
 
+    Making a host starts it. For the arguments see `PoolExecutor.start_host`.
+    """
+
+    in_this_process: ClassVar[bool] = False
+    """Whether the worker shares this process; `Page` then needs a lock of another kind."""
     link: socket.socket
     """The caller's end of the worker's socket."""
     page: Page
@@ -34,6 +43,32 @@ class Host(ABC):
     """The worker's name in results, from when it is ready."""
     sentinel: int | None = None
     """A descriptor that becomes readable at the host's end. If None, the socket's end shows it."""
+
+    def __init__(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> None:
+        # The block closes what is open when a step fails, such as when no descriptors are left.
+        with ExitStack() as opened:
+            file = opened.enter_context(tempfile.TemporaryFile())
+            file.write(bytes(Page.SIZE))  # in full, so that a full disk is an error and no crash
+            file.flush()
+            self._token = os.pipe() if self.in_this_process else None
+            for end in self._token or ():
+                opened.callback(os.close, end)
+            if self._token is not None:
+                os.write(self._token[1], b".")
+            self.page = Page(file.fileno(), self._token)
+            opened.callback(self.page.close)
+            self.link, worker_link = socket.socketpair()
+            opened.enter_context(self.link)
+            opened.enter_context(worker_link)
+            self.link.setblocking(False)
+            self._start(worker_link, file.fileno(), processor, cpu, keep_rows=keep_rows)
+            self._opened = opened.pop_all()
+
+    @abstractmethod
+    def _start(
+        self, link: socket.socket, file: int, processor: bytes, cpu: int | None, *, keep_rows: bool
+    ) -> None:
+        """Start the host; `link` is its end of the socket, `file` the page's descriptor."""
 
     @abstractmethod
     def kill(self) -> bool:

@@ -74,7 +74,12 @@ def compare(a: Measurements, b: Measurements, *, force: bool = False) -> RunComp
     Raises UsageError if one is a run folder and the other a pyperf file, or if they have nothing in
     common. Without `force` it also raises UsageError if machine, interpreters or plan differ.
     """
-    _refuse_two_kinds(a, b)
+    if a.kind != b.kind:
+        raise UsageError(
+            f"A is a {a.kind} and B is a {b.kind}",
+            place=f"{a.label} and {b.label}",
+            remedy="name the pyperf file in the run folder, such as RUN/pyperf/3.14.json",
+        )
     common = [name for name in a.series if name in b.series]
     if not common:
         raise UsageError(
@@ -124,16 +129,6 @@ def pairs_of(a: Series, b: Series) -> list[tuple[Point, Point]]:
     return close if 2 * len(close) > len(same) else []
 
 
-def _refuse_two_kinds(a: Measurements, b: Measurements) -> None:
-    if a.kind == b.kind:
-        return
-    raise UsageError(
-        f"A is a {a.kind} and B is a {b.kind}",
-        place=f"{a.label} and {b.label}",
-        remedy="name the pyperf file in the run folder, such as RUN/pyperf/3.14.json",
-    )
-
-
 def _rows(
     a: Measurements, b: Measurements, contrasts: Mapping[str, Contrast], *, slower_is_more: bool
 ) -> tuple[Row, ...]:
@@ -166,11 +161,10 @@ def _wall(a: Measurements, b: Measurements, name: str) -> Contrast:
         return Paired(tuple(math.log(y.wall_s / x.wall_s) for x, y in pairs))
     if _computes(mine, others) and _has_controls(a, mine) and _has_controls(b, others):
         return Unpaired(_without_drift(a, mine), _without_drift(b, others), "welch with controls")
-    return Unpaired(_logs(mine), _logs(others))
-
-
-def _logs(series: Series) -> tuple[float, ...]:
-    return tuple(math.log(point.wall_s) for point in series.points)
+    return Unpaired(
+        tuple(math.log(point.wall_s) for point in mine.points),
+        tuple(math.log(point.wall_s) for point in others.points),
+    )
 
 
 def _computes(a: Series, b: Series) -> bool:
@@ -198,12 +192,16 @@ def _efficiencies(a: Measurements, b: Measurements, common: Sequence[str]) -> di
         if cell is None or cell.workers < 2:
             continue
         mine, others = _log_efficiencies(a, cell), _log_efficiencies(b, cell)
-        if mine and others:
-            contrasts[name] = _efficiency(mine, others, pairs_of(a.series[name], b.series[name]))
+        blocks = [x.block for x, _ in pairs_of(a.series[name], b.series[name])]
+        both = [block for block in blocks if block in mine and block in others]
+        if both:
+            contrasts[name] = Paired(tuple(others[block] - mine[block] for block in both))
+        elif mine and others:
+            contrasts[name] = Unpaired(tuple(mine.values()), tuple(others.values()))
     return contrasts
 
 
-def _log_efficiencies(measured: Measurements, cell: Cell) -> dict[int, float]:
+def _log_efficiencies(measured: Measurements, cell: Cell) -> dict[int | None, float]:
     """Return log(speed-up ÷ min(workers, CPUs)) for each block, free of the machine's drift.
 
     Source: Hennessy and Patterson, "Computer Architecture", who divide by the number of processors.
@@ -217,14 +215,6 @@ def _log_efficiencies(measured: Measurements, cell: Cell) -> dict[int, float]:
         block: math.log(bases[block].wall_s / mine[block].wall_s) - could
         for block in sorted(mine.keys() & bases.keys())
     }
-
-
-def _efficiency(
-    a: Mapping[int, float], b: Mapping[int, float], pairs: Sequence[tuple[Point, Point]]
-) -> Contrast:
-    blocks = [x.block for x, _ in pairs if x.block is not None]
-    logs = tuple(b[block] - a[block] for block in blocks if block in a and block in b)
-    return Paired(logs) if logs else Unpaired(tuple(a.values()), tuple(b.values()))
 
 
 def _by_block(series: Series) -> dict[int, Point]:

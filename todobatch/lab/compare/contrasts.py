@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-import numpy as np
-from scipy import stats
-
-from todobatch.lab.stats.estimate import CONFIDENCE, geometric_mean, p_value, verdict_of
+from todobatch.lab.stats.estimate import (
+    CONFIDENCE,
+    StudentT,
+    geometric_mean,
+    p_value,
+    student,
+    verdict_of,
+)
 from todobatch.lab.stats.holm import holm_levels
 from todobatch.lab.store.schema import Estimate, Verdict
 
@@ -54,40 +58,21 @@ class Unpaired:
 
         The bounds are NaN if a group has a single value.
         """
-        mean = self._mean()
-        error, freedom = self._error()
-        half = 0.0 if error == 0 else error * float(stats.t.ppf((1 + confidence) / 2, freedom))
-        try:
-            return Estimate(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
-        except OverflowError:
-            return Estimate(math.exp(mean), 0.0, math.inf)
+        return self._difference().ratio(confidence)
 
     def p_value(self) -> float:
         """Return the two-sided p value for a ratio of 1; 1 if a group has a single value."""
-        mean = self._mean()
-        error, freedom = self._error()
-        if math.isnan(error):
-            return 1.0
-        if error == 0:
-            return 0.0 if mean else 1.0
-        return 2 * float(stats.t.sf(abs(mean) / error, freedom))
+        return self._difference().p_value()
 
-    def _mean(self) -> float:
-        return math.fsum(self.b) / len(self.b) - math.fsum(self.a) / len(self.a)
-
-    def _error(self) -> tuple[float, float]:
-        """Return the standard error of the difference, and its degrees of freedom."""
-        if min(len(self.a), len(self.b)) < 2:
-            return math.nan, math.nan
-        parts = [
-            (float(np.var(group, ddof=1)) / len(group), len(group)) for group in (self.a, self.b)
-        ]
-        total = math.fsum(part for part, _ in parts)
-        if total == 0:
-            return 0.0, math.inf
-        # Shares of the total are squared, because squares of tiny variances would underflow.
-        freedom = 1 / math.fsum((part / total) ** 2 / (count - 1) for part, count in parts)
-        return math.sqrt(total), freedom
+    def _difference(self) -> StudentT:
+        """Return the difference of the means, B - A."""
+        a, b = student(self.a), student(self.b)
+        error = math.hypot(a.error, b.error)
+        if not error > 0:
+            return StudentT(b.mean - a.mean, error, math.inf)
+        # Shares of the error are squared, because squares of tiny variances would underflow.
+        freedom = 1 / math.fsum((each.error / error) ** 4 / each.freedom for each in (a, b))
+        return StudentT(b.mean - a.mean, error, freedom)
 
 
 Contrast: TypeAlias = Paired | Unpaired

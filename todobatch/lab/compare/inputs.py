@@ -13,17 +13,23 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from todobatch.errors import StoreError
+from todobatch.errors import StoreError, UsageError
+from todobatch.files import read_regular
+from todobatch.ipc.decoding import Only, from_json
 from todobatch.lab.stats.estimate import CLOCK_TICK, good_samples
 from todobatch.lab.stats.verdict import cpus_of
 from todobatch.lab.store.folder import Run, load_run
 from todobatch.lab.store.schema import Cell, Control, Sample, WorkloadShape
-from todobatch.units import Ratio, Seconds, show_bytes, show_count
+from todobatch.units import Bytes, Ratio, Seconds, show_bytes, show_count
+
+LARGEST: Bytes = 64_000_000
+"""A larger pyperf file is refused, also when it is larger once it is decompressed."""
 
 MACHINE_FACTS = (
     *("cpu_model", "cpus", "cpus_available", "cpu_quota", "os", "kernel", "architecture"),
@@ -83,6 +89,31 @@ class Measurements:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What is read of a run in a pyperf file, one process; there is more in it."""
+
+    values: tuple[float, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Benchmark:
+    """What is read of a benchmark in a pyperf file."""
+
+    runs: Annotated[list[_Run], Only(len, "at least one run")]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Suite:
+    """What is read of a pyperf file."""
+
+    version: Annotated[str, Only(lambda text: text.startswith("1."), "the format 1.0")]
+    benchmarks: list[_Benchmark]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
 def read_measurements(path: Path) -> Measurements:
     """Read a run folder or a pyperf file. Raises StoreError for anything else, or a damaged one."""
     if path.is_dir():
@@ -106,7 +137,11 @@ def measurements_of_run(run: Run, path: Path | None = None) -> Measurements:
             cell,
             tuple(_point(samples[block]) for block in sorted(samples)),
             {
-                **_interpreter_facts(cell.interpreter, meta.interpreters.get(cell.interpreter, {})),
+                **_known(
+                    f"interpreter {cell.interpreter}",
+                    INTERPRETER_FACTS,
+                    meta.interpreters.get(cell.interpreter, {}),
+                ),
                 **_shape_facts(shapes.get(cell.workload)),
             },
         )
@@ -171,10 +206,6 @@ def _memory(machine: Mapping[str, Any]) -> dict[str, str]:
     return {"machine memory": show_bytes(size)} if size else {}
 
 
-def _interpreter_facts(interpreter: str, facts: Mapping[str, Any]) -> dict[str, str]:
-    return _known(f"interpreter {interpreter}", INTERPRETER_FACTS, facts)
-
-
 def _shape_facts(shape: WorkloadShape | None) -> dict[str, str]:
     if shape is None:
         return {}
@@ -202,10 +233,11 @@ def _read_pyperf(path: Path) -> Measurements:
     """Read the format that pyperf has written since 1.0 (pyperf._bench.BenchmarkSuite)."""
     raw = _json(path)
     try:
-        if not str(raw["version"]).startswith("1."):
-            raise ValueError(f"its format is {raw['version']!r} instead of 1.0")  # noqa: TRY301
-        series, others = _benchmarks(raw)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        series, others = _benchmarks(from_json(_Suite, raw, loose=True))
+    except UsageError as error:
+        what = f"{error.place}: {error.cause}".replace("`", "'").replace("_Suite", "file")
+        raise _not_pyperf(path, what) from error
+    except (LookupError, TypeError, ValueError) as error:
         raise _not_pyperf(path, repr(error)) from error
     processes = sum(len(each.points) for each in series.values())
     notes = (f"not compared, because they are not times: {', '.join(others)}",) if others else ()
@@ -223,13 +255,17 @@ def _read_pyperf(path: Path) -> Measurements:
 
 def _json(path: Path) -> Any:
     try:
-        data = path.read_bytes()
+        data = read_regular(path, most=LARGEST)
         if data.startswith(b"\x1f\x8b"):  # pyperf writes *.json.gz too
-            data = gzip.decompress(data)
+            data = gzip.GzipFile(fileobj=BytesIO(data)).read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise StoreError(
-            f"cannot be read: {error}", place=str(path), remedy="make it readable, or copy it again"
+            f"cannot be read: {getattr(error, 'strerror', None) or error}",
+            place=str(path),
+            remedy="make it readable, or copy it again",
         ) from error
+    if len(data) > LARGEST:
+        raise _not_pyperf(path, f"it has more than {show_bytes(LARGEST)} once it is decompressed")
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -244,21 +280,21 @@ def _not_pyperf(path: Path, what: str) -> StoreError:
     )
 
 
-def _benchmarks(raw: Mapping[str, Any]) -> tuple[dict[str, Series], list[str]]:
+def _benchmarks(suite: _Suite) -> tuple[dict[str, Series], list[str]]:
     """Return the series of every benchmark that measures time, and the names of the others."""
     series: dict[str, Series] = {}
     others = []
-    for benchmark in raw["benchmarks"]:
-        shared = {**raw.get("metadata", {}), **benchmark.get("metadata", {})}
-        runs = [(run, {**shared, **run.get("metadata", {})}) for run in benchmark["runs"]]
+    for benchmark in suite.benchmarks:
+        shared = {**suite.metadata, **benchmark.metadata}
+        runs = [(run.values, {**shared, **run.metadata}) for run in benchmark.runs]
         name = str(runs[0][1]["name"])
         if name in series or name in others:
-            raise ValueError(f"benchmark {name!r} occurs twice")
+            raise ValueError(f"benchmark {name[:200]!r} occurs twice")
         if runs[0][1].get("unit", "second") != "second":
             others.append(name)
             continue
         # A run without values only calibrated the number of loops.
-        timed = [(run["values"], metadata) for run, metadata in runs if run.get("values")]
+        timed = [(values, metadata) for values, metadata in runs if values]
         points = tuple(_pyperf_point(values, metadata) for values, metadata in timed)
         if points:
             facts = _pyperf_facts(name, [metadata for _, metadata in timed])
@@ -266,20 +302,20 @@ def _benchmarks(raw: Mapping[str, Any]) -> tuple[dict[str, Series], list[str]]:
     return series, others
 
 
-def _pyperf_point(values: Iterable[float], metadata: Mapping[str, Any]) -> Point:
+def _pyperf_point(values: Sequence[float], metadata: Mapping[str, Any]) -> Point:
     """Return all values of a process as one point, because they share its memory layout.
 
     Source: Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013.
     """
-    logs = [math.log(value) for value in values]
-    if not all(map(math.isfinite, logs)):
-        raise ValueError("a value is not a number")
+    duration = float(metadata.get("duration", 0.0))
+    if not all(1e-15 <= value <= 1e9 for value in (*values, duration or 1.0)):
+        raise ValueError("a time is not a number of seconds above 0")
     block = metadata.get("todobatch_block")
     return Point(
-        wall_s=math.exp(math.fsum(logs) / len(logs)),
+        wall_s=math.exp(math.fsum(map(math.log, values)) / len(values)),
         block=block if isinstance(block, int) else None,
         started_s=_posix(metadata.get("date")),
-        process_s=float(metadata.get("duration", 0.0)),
+        process_s=duration,
     )
 
 

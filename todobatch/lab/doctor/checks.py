@@ -9,7 +9,7 @@ user name or an absolute path.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from todobatch.lab.doctor.system import Facts
@@ -46,7 +46,9 @@ class Finding:
 
 def examine(facts: Facts) -> list[Finding]:
     """Run all checks; one finding each, in the order of `CHECKS`."""
-    return [check(facts) for check in CHECKS]
+    findings = [check(facts) for check in CHECKS]
+    # An interpreter may be named by its path, which must not be published.
+    return [replace(each, seen=machine.without_folders(each.seen)) for each in findings]
 
 
 def as_dictionaries(findings: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -57,21 +59,16 @@ def as_dictionaries(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 def check_load(facts: Facts) -> Finding:
     """Check whether other programs used the CPUs before anything was measured."""
     load, pressure = facts.before.load, facts.before.pressure
-    if load is None and pressure is None:
-        return _unknown("load of others")
     parts = []
     if load is not None:
         parts.append(f"load average {load:.2f} on {show_count(facts.cpus_available, 'CPU')}")
     if pressure is not None:
         parts.append(f"threads waited for a CPU in {show_percent(pressure)} of the last 10 s")
-    seen = "; ".join(parts)
     busy = (load or 0.0) > BUSY * facts.cpus_available or (pressure or 0.0) > BUSY
-    if not busy:
-        return Finding("load of others", "ok", seen)
-    return Finding(
+    return _finding(
         "load of others",
-        "warning",
-        seen,
+        busy if parts else None,
+        "; ".join(parts),
         "Other programs share the CPUs with the samples. Times are longer and intervals wider, "
         "most of all for approaches that use all CPUs.",
         "find the programs with `top` and end them, or wait a minute (the average lags behind)",
@@ -80,15 +77,11 @@ def check_load(facts: Facts) -> Finding:
 
 def check_governor(facts: Facts) -> Finding:
     """Check whether the CPUs change their clock with the load."""
-    if facts.governors is None:
-        return _unknown("frequency scaling")
-    seen = f"governor {', '.join(facts.governors)}"
-    if facts.governors == ("performance",):
-        return Finding("frequency scaling", "ok", seen)
-    return Finding(
+    governors = facts.governors
+    return _finding(
         "frequency scaling",
-        "warning",
-        seen,
+        None if governors is None else governors != ("performance",),
+        f"governor {', '.join(governors or ())}",
         "The clock rises slowly with the load. Short samples run at a lower clock than long ones, "
         "and sequential samples at another clock than parallel ones.",
         "sudo cpupower frequency-set -g performance",
@@ -97,18 +90,15 @@ def check_governor(facts: Facts) -> Finding:
 
 def check_turbo(facts: Facts) -> Finding:
     """Check whether a single busy CPU may run at a higher clock than many."""
-    if facts.turbo is None:
-        return _unknown("turbo")
-    if not facts.turbo:
-        return Finding("turbo", "ok", "off")
-    return Finding(
+    return _finding(
         "turbo",
-        "note",
-        "on",
+        facts.turbo,
+        "on" if facts.turbo else "off",
         "A single busy CPU may run at a higher clock than many. Sequential samples gain from it, "
         "so speed-ups are smaller. A real job sees the same.",
         "to compare at one clock: sudo cpupower set --turbo-boost 0, or turn it off in the "
         "firmware",
+        severity="note",
     )
 
 
@@ -117,7 +107,7 @@ def check_steal(facts: Facts) -> Finding:
     ticks = _increase(facts, "ticks")
     stolen = _increase(facts, "stolen")
     if not ticks or stolen is None:
-        return _unknown("steal time")
+        return Finding("steal time", "note", UNKNOWN)
     if facts.virtualised and not facts.after.stolen:
         return Finding(
             "steal time", "note", "none since boot; the hypervisor may not report steal time"
@@ -140,7 +130,7 @@ def check_quota(facts: Facts) -> Finding:
     """Check whether a control group limits the CPU time of this process."""
     throttled = _increase(facts, "throttled")
     if facts.quota is None:
-        return _unknown("CPU quota")
+        return Finding("CPU quota", "note", UNKNOWN)
     seen = "none" if math.isinf(facts.quota) else f"{facts.quota:g} CPUs"
     if throttled:
         seen += f"; it stopped this process {throttled} times during the check"
@@ -181,16 +171,15 @@ def check_cpus(facts: Facts) -> Finding:
 
 def check_affinity(facts: Facts) -> Finding:
     """Check whether this process may use only some of the machine's CPUs."""
-    if facts.cpus is None:
-        return _unknown("affinity")
-    if facts.cpus_available >= facts.cpus:
-        return Finding("affinity", "ok", f"all {facts.cpus} CPUs of the machine")
-    return Finding(
+    few = None if facts.cpus is None else facts.cpus_available < facts.cpus
+    some = f"{facts.cpus_available} of the machine's {facts.cpus} CPUs"
+    return _finding(
         "affinity",
-        "note",
-        f"{facts.cpus_available} of the machine's {facts.cpus} CPUs",
+        few,
+        some if few else f"all {facts.cpus} CPUs of the machine",
         "All samples run on these CPUs. Other programs may use them too, or their sibling threads.",
         "to use all CPUs, start without taskset and without docker run --cpuset-cpus",
+        severity="note",
     )
 
 
@@ -198,7 +187,7 @@ def check_swap(facts: Facts) -> Finding:
     """Check whether memory is swapped to disk."""
     moved = _increase(facts, "swapped")
     if facts.swap_used is None and moved is None:
-        return _unknown("swap")
+        return Finding("swap", "note", UNKNOWN)
     remedy = "end the programs that use the memory, then: sudo swapoff -a"
     if moved:
         return Finding(
@@ -223,7 +212,7 @@ def check_heat(facts: Facts) -> Finding:
     """Check whether the CPUs slow themselves down because they are hot."""
     slowed = _increase(facts, "overheated")
     if slowed is None and facts.hottest_c is None:
-        return _unknown("thermal throttling")
+        return Finding("thermal throttling", "note", UNKNOWN)
     degrees = "" if facts.hottest_c is None else f"hottest sensor {facts.hottest_c:.0f} °C"
     if slowed or (facts.hottest_c is not None and facts.hottest_c >= HOT_C):
         times = f"the CPUs slowed down {slowed} times during the check" if slowed else ""
@@ -270,14 +259,10 @@ def check_virtualisation(facts: Facts) -> Finding:
 
 def check_power(facts: Facts) -> Finding:
     """Check whether the machine runs on a battery."""
-    if facts.on_battery is None:
-        return _unknown("power")
-    if not facts.on_battery:
-        return Finding("power", "ok", "not on a battery")
-    return Finding(
+    return _finding(
         "power",
-        "warning",
-        "on a battery",
+        facts.on_battery,
+        "on a battery" if facts.on_battery else "not on a battery",
         "The system saves power: the CPUs are slower, and slow down further with the charge.",
         "plug the machine in",
     )
@@ -295,37 +280,39 @@ def check_builds(facts: Facts) -> Finding:
     first, *others = facts.interpreters
     unlike = [each for other in others for each in differences(first, other)]
     if debug:
-        return _builds(
+        return Finding(
+            "builds",
             "warning",
             f"debug builds: {', '.join(debug)}",
             "Debug builds are slow in their own way. Nothing measured on them holds for a release.",
             "use release builds: todobatch interpreters install",
         )
     if unlike:
-        return _builds(
+        return Finding(
+            "builds",
             "warning",
             f"built with different options: {'; '.join(unlike)}",
             "A comparison of the two also compares how they were built.",
             _optimise(facts),
         )
     if missing:
-        return _builds(
-            "warning", f"not found: {missing}", "Missing interpreters cannot be compared.", install
+        return Finding(
+            "builds",
+            "warning",
+            f"not found: {missing}",
+            "Missing interpreters cannot be compared.",
+            install,
         )
     if plain:
-        return _builds(
+        return Finding(
+            "builds",
             "note",
             f"alike, but without profile-guided optimisation: {', '.join(plain)}",
             "Ratios hold for such builds. Most people run optimised builds, which are faster.",
             _optimise(facts),
         )
     names = ", ".join(each.spec for each in facts.interpreters)
-    return _builds("ok", f"{names}: alike, with profile-guided optimisation")
-
-
-def _builds(severity: Severity, seen: str, effect: str = "", remedy: str = "") -> Finding:
-    # An interpreter may be named by its path, which must not be published.
-    return Finding("builds", severity, machine.without_folders(seen), effect, remedy)
+    return Finding("builds", "ok", f"{names}: alike, with profile-guided optimisation")
 
 
 def _optimise(facts: Facts) -> str:
@@ -353,8 +340,19 @@ CHECKS: tuple[Callable[[Facts], Finding], ...] = (
 )
 
 
-def _unknown(name: str) -> Finding:
-    return Finding(name, "note", UNKNOWN)
+def _finding(
+    name: str,
+    trouble: bool | None,
+    seen: str,
+    effect: str,
+    remedy: str,
+    *,
+    severity: Severity = "warning",
+) -> Finding:
+    """Return a finding: with effect and remedy if there is `trouble`; None means unknown."""
+    if trouble is None:
+        return Finding(name, "note", UNKNOWN)
+    return Finding(name, severity, seen, effect, remedy) if trouble else Finding(name, "ok", seen)
 
 
 def _increase(facts: Facts, counter: str) -> int | None:

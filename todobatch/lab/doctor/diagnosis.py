@@ -41,13 +41,7 @@ class Diagnosis:
 
     def as_json(self) -> str:
         """Return one JSON document: ``machine``, ``findings``, ``noise`` and ``interrupted``."""
-        document = {
-            "machine": self.machine,
-            "findings": checks.as_dictionaries(self.findings),
-            "noise": None if self.noise is None else asdict(self.noise),
-            "interrupted": self.interrupted,
-        }
-        return json.dumps(document, indent=1, allow_nan=False)
+        return json.dumps(asdict(self), indent=1, allow_nan=False)
 
 
 def diagnose(progress: Progress, *, seconds: Seconds, measure: bool) -> Diagnosis:

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 from scipy import optimize, stats
 
-from todobatch.errors import MeasurementError
 from todobatch.lab.doctor.checks import Finding
-from todobatch.lab.measure.sample import Sampler, Slot
+from todobatch.lab.measure.calibrate import measure
+from todobatch.lab.measure.sample import Sampler
 from todobatch.lab.plan.cells import SEQUENTIAL
 from todobatch.lab.stats.estimate import geometric_mean
-from todobatch.lab.store.schema import Cell, Estimate, Sample, WorkloadShape
+from todobatch.lab.store.schema import Cell, Estimate, WorkloadShape
 from todobatch.units import Ratio, Seconds
 
 NAME = "A/A run"
@@ -95,7 +95,7 @@ def measure_pairs(
     count, longest = 0, 0.0
     while count < LEAST_PAIRS or time.monotonic() + longest <= end:
         begun = time.monotonic()
-        first, second = (_sample(sampler, cell, shape, count).wall_s for _ in range(2))
+        first, second = (measure(sampler, cell, shape, count).wall_s for _ in range(2))
         total = time.monotonic() - begun
         a, b = (first, second) if draw.random() < 0.5 else (second, first)
         yield Pair(a, b, total)
@@ -183,19 +183,7 @@ def _detectable(spread: float, pair_s: Seconds, seconds: Seconds) -> Detectable:
 
 def _shape(sampler: Sampler, cell: Cell) -> WorkloadShape:
     """Return the size of a sample that takes about `SAMPLE_S` seconds."""
-    first = _sample(sampler, cell, WorkloadShape(cell.workload, BATCHES, FIRST_TASKS // BATCHES))
+    first = measure(sampler, cell, WorkloadShape(cell.workload, BATCHES, FIRST_TASKS // BATCHES))
     # CPU time is used, because a busy machine makes wall time longer.
     tasks = min(MOST_TASKS, max(BATCHES, SAMPLE_S / max(first.cpu_s, 1e-3) * first.tasks))
     return WorkloadShape(cell.workload, BATCHES, round(tasks / BATCHES))
-
-
-def _sample(sampler: Sampler, cell: Cell, shape: WorkloadShape, block: int = -1) -> Sample:
-    sample = sampler.take(Slot(block, 0, cell), shape, number=-1)
-    if sample.void is not None:
-        raise MeasurementError(
-            sample.void,
-            place=f"{cell.workload} on {cell.interpreter}, sequential",
-            remedy="find out why it fails with: "
-            f"todobatch run --generate 100 --workload {cell.workload} --executor sequential",
-        )
-    return sample

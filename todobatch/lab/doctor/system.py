@@ -8,6 +8,7 @@ Whatever the system does not report is None.
 """
 
 import math
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,21 +68,20 @@ class Facts:
 
 def take_snapshot(root: Path = Path("/")) -> Snapshot:
     """Read all counters; this takes a few milliseconds. `root` contains ``proc`` and ``sys``."""
-    ticks, stolen = _cpu_times(read_or_none(root / "proc/stat"))
-    vmstat = read_or_none(root / "proc/vmstat")
+    proc = root / "proc"
+    times = _numbers(r"\Acpu" + 8 * r" +(\d+)", proc / "stat")  # user time includes guest time
+    pressure = _number(r"some avg10=(\S+)", proc / "pressure/cpu")
+    stats = [folder / "cpu.stat" for folder in cgroup.folders(root)]
     heat = _cpu_files(root, "thermal_throttle/core_throttle_count")
     return Snapshot(
         at=time.monotonic(),
-        load=_number(_word(read_or_none(root / "proc/loadavg"), 0)),
-        pressure=_pressure(read_or_none(root / "proc/pressure/cpu")),
-        ticks=ticks,
-        stolen=stolen,
-        throttled=_sum(
-            _counter(read_or_none(folder / "cpu.stat"), "nr_throttled")
-            for folder in cgroup.folders(root)
-        ),
-        swapped=_sum(_counter(vmstat, name) for name in ("pswpin", "pswpout")),
-        overheated=_sum(_whole(read_or_none(path)) for path in heat),
+        load=_number(r"(\S+)", proc / "loadavg"),
+        pressure=None if pressure is None else pressure / 100,
+        ticks=_sum(times),
+        stolen=_sum(times[7:]),
+        throttled=_sum(_number(r"nr_throttled (\d+)", each) for each in stats),
+        swapped=_sum(_number(rf"^{name} (\d+)", proc / "vmstat") for name in ("pswpin", "pswpout")),
+        overheated=_sum(_number(r"(\d+)", each) for each in heat),
     )
 
 
@@ -104,7 +104,7 @@ def gather(
         governors=tuple(sorted({each for each in governors if each})) or None,
         turbo=described["turbo"],
         quota=_quota(root),
-        swap_used=_swap_used(read_or_none(root / "proc/meminfo")),
+        swap_used=_swap_used(root / "proc/meminfo"),
         hottest_c=_hottest(root),
         on_battery=_on_battery(root),
         interpreters=tuple(interpreters),
@@ -116,53 +116,23 @@ def _cpu_files(root: Path, name: str) -> list[Path]:
     return sorted((root / "sys/devices/system/cpu").glob(f"cpu[0-9]*/{name}"))
 
 
-def _word(text: str | None, place: int) -> str | None:
-    words = (text or "").split()
-    return words[place] if place < len(words) else None
-
-
-def _number(word: str | None) -> float | None:
+def _numbers(pattern: str, path: Path) -> list[float]:
+    """Return the numbers in the groups of a pattern that is searched in a file; empty if none."""
+    found = re.search(pattern, read_or_none(path) or "", re.MULTILINE)
     try:
-        return None if word is None else float(word)
+        return [float(group) for group in found.groups()] if found else []
     except ValueError:
-        return None
+        return []
 
 
-def _whole(word: str | None) -> int | None:
-    number = _number(word)
-    return None if number is None else int(number)
+def _number(pattern: str, path: Path) -> float | None:
+    return next(iter(_numbers(pattern, path)), None)
 
 
-def _sum(values: Iterable[int | None]) -> int | None:
+def _sum(values: Iterable[float | None]) -> int | None:
     """Return the sum of the known values; None when none is known."""
     known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
-def _counter(text: str | None, name: str) -> int | None:
-    """Return a number from a file that has one name and one number per line."""
-    for line in (text or "").splitlines():
-        if line.startswith(f"{name} "):
-            return _whole(_word(line, 1))
-    return None
-
-
-def _cpu_times(stat: str | None) -> tuple[int | None, int | None]:
-    """Return the ticks of all CPUs and the stolen ones. User time includes guest time."""
-    words = (stat or "").partition("\n")[0].split()
-    if len(words) < 9 or words[0] != "cpu":
-        return None, None
-    ticks = [int(word) for word in words[1:9]]
-    return sum(ticks), ticks[7]
-
-
-def _pressure(text: str | None) -> Ratio | None:
-    """Return 0.2474 for ``some avg10=24.74 …`` (the kernel's Documentation/accounting/psi.rst)."""
-    for word in (text or "").partition("\n")[0].split():
-        if word.startswith("avg10="):
-            percent = _number(word.removeprefix("avg10="))
-            return None if percent is None else percent / 100
-    return None
+    return int(sum(known)) if known else None
 
 
 def _quota(root: Path) -> float | None:
@@ -173,14 +143,14 @@ def _quota(root: Path) -> float | None:
     return math.inf if quota is None else quota
 
 
-def _swap_used(meminfo: str | None) -> Bytes | None:
-    total, free = (_counter(meminfo, f"Swap{name}:") for name in ("Total", "Free"))
-    return None if total is None or free is None else (total - free) * 1024
+def _swap_used(meminfo: Path) -> Bytes | None:
+    total, free = (_number(rf"^Swap{name}: +(\d+)", meminfo) for name in ("Total", "Free"))
+    return None if total is None or free is None else int(total - free) * 1024
 
 
 def _hottest(root: Path) -> float | None:
     zones = (root / "sys/class/thermal").glob("thermal_zone*/temp")
-    degrees = [_number(read_or_none(path)) for path in zones]
+    degrees = (_number(r"(\S+)", path) for path in zones)
     return max((each / 1000 for each in degrees if each is not None), default=None)
 
 

@@ -31,6 +31,7 @@ from todobatch.lab.drill.record import Record
 from todobatch.lab.drill.rows import Drill, Row, row_of
 from todobatch.lab.interpreters import Interpreter, worker_environment
 from todobatch.lab.interpreters.support import PEER_REQUIREMENTS, support_folder
+from todobatch.lab.plan.cells import check_number
 from todobatch.lab.store.machine import without_folders
 from todobatch.units import Seconds
 
@@ -47,7 +48,6 @@ PER_CPU = 2
 MOST_SIDE_BY_SIDE = 4
 HAVE_FORK_SERVERS = frozenset({"processes", "wrapped-processes"})
 """Our executors with a fork server. Whether a peer has one shows when the fault strikes."""
-DEFAULT_LIMITS = Limits()
 PEER_ENTRIES: Mapping[str, str] = MappingProxyType(
     {each.name: f"todobatch.child.peers:{each.entry}" for each in PEERS.values()}
 )
@@ -74,12 +74,7 @@ def drill(
     """
     names = _known(executors, [*OWN, *(PEERS if peers or executors else ())], "executors")
     struck_by = _known(faults, list(FAULTS), "faults")
-    if not LEAST_TASKS <= tasks <= MOST_TASKS:
-        raise UsageError(
-            f"{tasks} is out of range",
-            place="`tasks`",
-            remedy=f"pass a number from {LEAST_TASKS} to {MOST_TASKS}",
-        )
+    check_number(tasks, LEAST_TASKS, MOST_TASKS, "`tasks`")
     begun = time.monotonic()
     environment = worker_environment(interpreter)
     missing = _add_peers(environment, interpreter) if any(n in PEERS for n in names) else ""
@@ -88,7 +83,7 @@ def drill(
     return Drill(
         interpreter=interpreter.spec,
         python=interpreter.facts["version"],
-        gil=interpreter.facts["gil_enabled"],
+        gil_enabled=interpreter.facts["gil_enabled"],
         cpus=runtime.cpus_available(),
         workers=WORKERS,
         batch_size=BATCH_SIZE,
@@ -96,7 +91,7 @@ def drill(
         retries=RETRIES,
         tasks=tasks,
         rows=tuple(_side_by_side(driller, pairs, on_progress)),
-        seconds=time.monotonic() - begun,
+        seconds=round(time.monotonic() - begun, 3),
     )
 
 
@@ -125,7 +120,7 @@ class Driller:
     peers: Mapping[str, str] = field(default_factory=lambda: PEER_ENTRIES)
     missing: str = ""
     """Why the peers could not be installed; empty if they were."""
-    limits: Limits = DEFAULT_LIMITS
+    limits: Limits = field(default_factory=Limits)
 
     def run(self, executor: str, fault: Fault) -> Row:
         """Run an executor with a fault, and return the row."""

@@ -19,12 +19,8 @@ from todobatch.lab.interpreters import Interpreter
 from todobatch.lab.store.machine import without_folders
 from todobatch.units import Seconds
 
-LIMIT_S: Seconds = 40.0
-"""The longest lifetime of a process."""
-QUIET_S: Seconds = 4.0
-"""The longest silence of a process after its first report."""
 QUIET_PATIENT_S: Seconds = 15.0
-"""`QUIET_S` for an executor that isolates the fault; it may run a hanging task again."""
+"""`Limits.quiet_s` for an executor that isolates the fault; it may run a hanging task again."""
 POLL_S: Seconds = 0.02
 _PREFIX = re.compile(r"^todobatch: error: (executor \w+: )?")
 
@@ -33,9 +29,9 @@ _PREFIX = re.compile(r"^todobatch: error: (executor \w+: )?")
 class Limits:
     """The times after which a process counts as hanging."""
 
-    whole_s: Seconds = LIMIT_S
+    whole_s: Seconds = 40.0
     """The longest lifetime of the process."""
-    quiet_s: Seconds = QUIET_S
+    quiet_s: Seconds = 4.0
     """The longest silence of the process after its first report."""
 
 
@@ -65,7 +61,7 @@ def start_drill(stage: Stage, job: DrillJob) -> ChildProcess:
     """Start the process that runs a drill job."""
     command = [stage.interpreter.executable, "-m", "todobatch.child.drill"]
     process = ChildProcess.start(command, stage.environment, folder=Path(job.folder))
-    process.send(job.to_json())
+    process.send(job)
     return process
 
 
@@ -96,7 +92,10 @@ def follow(
         if now - begun > limits.whole_s:
             record.end("hung", f"it had not ended after {limits.whole_s:g} s and was killed")
             return
-        since = last if record.settled else _struck_since(folder, last)
+        since: Seconds | None = last
+        if not record.settled:  # the silence begins with the fault
+            struck = None if folder is None else struck_at(folder)
+            since = None if struck is None else max(struck, last)
         if since is not None and now - since > limits.quiet_s:
             record.end("hung", f"no result came back for {limits.quiet_s:g} s, and it was killed")
             return
@@ -115,9 +114,3 @@ def set_end(record: Record, process: ChildProcess) -> None:
     last = without_folders(printed.rpartition("\n")[2]).strip()
     kind: End = "unavailable" if code == EXIT_UNAVAILABLE else "broke"
     record.end(kind, _PREFIX.sub("", last) or f"exit code {code}")
-
-
-def _struck_since(folder: Path | None, last: Seconds) -> Seconds | None:
-    """Return the time since when silence counts after the fault; None before the fault."""
-    struck = None if folder is None else struck_at(folder)
-    return None if struck is None else max(struck, last)

@@ -73,7 +73,7 @@ class Drill:
 
     interpreter: str
     python: str
-    gil: bool
+    gil_enabled: bool
     cpus: int
     workers: int
     batch_size: int
@@ -90,20 +90,8 @@ class Drill:
 
     def as_json(self) -> str:
         """Return one document: `rows` has all rows, `failed` names those whose claim failed."""
-        document = {
-            "schema": SCHEMA,
-            "interpreter": self.interpreter,
-            "python": self.python,
-            "gil_enabled": self.gil,
-            "cpus": self.cpus,
-            "workers": self.workers,
-            "batch_size": self.batch_size,
-            "deadline_s": self.deadline_s,
-            "retries": self.retries,
-            "seconds": round(self.seconds, 3),
-            "failed": [f"{row.executor}/{row.fault}" for row in self.failed],
-            "rows": [asdict(row) for row in self.rows],
-        }
+        failed = [f"{row.executor}/{row.fault}" for row in self.failed]
+        document = {"schema": SCHEMA, "failed": failed, **asdict(self)}
         return json.dumps(document, indent=1, allow_nan=False)
 
 
@@ -112,15 +100,12 @@ def isolates(capabilities: Capabilities, fault: Fault) -> bool:
 
     Every executor isolates exceptions, and the journal belongs to the coordinator, which all share.
     """
-    if fault.needs == "crashes":
-        return capabilities.isolates_crashes
-    if fault.needs == "deadline":
-        return capabilities.enforces_deadlines
-    return True
+    own = {"crashes": capabilities.isolates_crashes, "deadline": capabilities.enforces_deadlines}
+    return own.get(fault.needs, True)
 
 
 def row_of(record: Record, job: DrillJob, *, claims: bool, seconds: Seconds) -> Row:
-    """Return the row of a record, in which every task of the job is looked up.
+    """Return the row of a record, which counts every task of the job.
 
     `claims` says whether the executor claims to isolate the fault, `seconds` how long it took.
     """

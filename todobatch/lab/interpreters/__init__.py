@@ -2,7 +2,6 @@
 
 from todobatch.lab.interpreters.cache import cache_dir
 from todobatch.lab.interpreters.discovery import (
-    Broken,
     Interpreter,
     Survey,
     differences,
@@ -18,7 +17,6 @@ __all__ = [
     "DEFAULT_INTERPRETERS",
     "PINS",
     "SPECS",
-    "Broken",
     "Interpreter",
     "Survey",
     "cache_dir",

@@ -251,9 +251,7 @@ def _trim(target: Target, made: Path) -> None:
 
 
 def _prove(target: Target, made: Path) -> None:
-    executable = target.executable(made)
-    wrong = "it is missing" if not executable.is_file() else check(target, executable)
-    if wrong:
+    if wrong := check(target, target.executable(made)):
         raise BuildError(f"the interpreter that was built cannot be used: {wrong}")
 
 

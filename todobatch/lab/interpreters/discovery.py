@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from todobatch.errors import InterpreterMissingError
 from todobatch.lab.interpreters.cache import cache_dir
@@ -93,10 +93,12 @@ def find(spec: str) -> Interpreter:
     for interpreter in found.working:
         if interpreter.spec == spec:
             return interpreter
+    install = "todobatch interpreters install"
+    others = f"`{install}` gets {', '.join(SPECS)}"
     raise InterpreterMissingError(
         _why_missing(spec, [*found.broken, *found.misnamed]),
         place=f"interpreter {spec}",
-        remedy=_remedy(spec),
+        remedy=f"{install} {spec}" if spec in SPECS else f"install it and name its path; {others}",
     )
 
 
@@ -130,9 +132,10 @@ def differences(a: Interpreter, b: Interpreter) -> list[str]:
     """Return the differences of two builds, besides the GIL, that make a comparison misleading."""
     found = []
     for label, key in _COMPARED.items():
-        ours, theirs = (cast("dict[str, object]", one.facts)[key] for one in (a, b))
+        values = (cast("dict[str, Any]", one.facts)[key] for one in (a, b))
+        ours, theirs = ({True: "yes", False: "no"}.get(value, value) for value in values)
         if ours != theirs:
-            found.append(f"{label}: {_show(ours)} ({a.spec}), {_show(theirs)} ({b.spec})")
+            found.append(f"{label}: {ours} ({a.spec}), {theirs} ({b.spec})")
     return found
 
 
@@ -166,23 +169,19 @@ def look_for(specs: Iterable[str]) -> Survey:
     candidates = list(dict.fromkeys(_candidates(specs)))
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="prove") as pool:
         answers = list(pool.map(_answer, candidates))
+    proved = [answer for answer in answers if isinstance(answer, tuple)]
     working: dict[tuple[str, int, int], Interpreter] = {}
-    for answer in answers:
-        if isinstance(answer, tuple):
-            interpreter, prefix = answer
-            # One file may have several names. A virtual environment has a prefix of its own.
-            file = interpreter.executable.stat()
-            place = (os.path.realpath(prefix), file.st_dev, file.st_ino)
-            known = working.get(place)
-            if known is None or preference(interpreter) < preference(known):
-                working[place] = interpreter
+    for interpreter, prefix in sorted(proved, key=lambda each: preference(each[0])):
+        # One file may have several names. A virtual environment has a prefix of its own.
+        file = interpreter.executable.stat()
+        working.setdefault((os.path.realpath(prefix), file.st_dev, file.st_ino), interpreter)
     broken = [answer for answer in answers if isinstance(answer, Broken)]
     misnamed = [
         Broken(candidate.executable, candidate.origin, f"it is {answer[0].facts['version']}")
         for candidate, answer in zip(candidates, answers, strict=True)
         if isinstance(answer, tuple) and not is_named_for(candidate.executable.name, answer[0].spec)
     ]
-    return Survey(sorted(working.values(), key=preference), broken, misnamed)
+    return Survey(list(working.values()), broken, misnamed)
 
 
 def _candidates(specs: Iterable[str]) -> Iterator[_Candidate]:
@@ -266,15 +265,3 @@ def _why_missing(spec: str, unfit: Sequence[Broken]) -> str:
     if not reasons:
         return f"there is no python{spec} in {where}"
     return f"no python{spec} in {where} works: {'; '.join(reasons)}"
-
-
-def _remedy(spec: str) -> str:
-    if spec in SPECS:
-        return f"todobatch interpreters install {spec}"
-    return f"install it and name its path; `todobatch interpreters install` gets {', '.join(SPECS)}"
-
-
-def _show(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)

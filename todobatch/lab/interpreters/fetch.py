@@ -1,8 +1,6 @@
 """Download a source archive from the first source whose file has the pinned checksum."""
 
 import hashlib
-import shutil
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +9,7 @@ from pathlib import Path
 
 from todobatch.errors import BuildError
 from todobatch.lab.interpreters import cache
+from todobatch.lab.interpreters.proof import run_bounded
 from todobatch.lab.interpreters.specs import Pin
 from todobatch.lab.progress import Progress
 from todobatch.units import Seconds
@@ -95,35 +94,27 @@ def _download_first(pin: Pin, sources: Sequence[Source], fresh: Path, progress: 
 
 def _try(address: str, pin: Pin, fresh: Path, text: str, progress: Progress) -> str | None:
     """Download from one address; return what was wrong, or None for the pinned file."""
+    # The addresses are ours or apt's own; file: ones are local mirrors.
+    request = urllib.request.Request(address, headers={"User-Agent": "todobatch"})  # noqa: S310
     try:
-        got = _download(address, fresh, text, progress)
+        with (
+            urllib.request.urlopen(request, timeout=SOCKET_TIMEOUT_S) as answer,  # noqa: S310
+            fresh.open("wb") as file,
+        ):
+            size = answer.headers.get("Content-Length")
+            progress.step(text, 0, float(size) if size else None)
+            while chunk := answer.read(_CHUNK):
+                file.write(chunk)
+                progress.step(text, file.tell(), float(size) if size else None)
     except urllib.error.HTTPError as error:
         return f"it answered {error.code} {error.reason}"
     except urllib.error.URLError as error:
         return f"it could not be reached: {error.reason}"
     except OSError as error:  # a timeout, or a connection that was lost
         return f"the download was interrupted: {error}"
-    if got != pin.sha256:
+    if (got := _sha256(fresh)) != pin.sha256:
         return f"it gave another file: sha256 is {got}, pinned is {pin.sha256}"
     return None
-
-
-def _download(address: str, fresh: Path, text: str, progress: Progress) -> str:
-    """Save the file at an address, and return its sha256."""
-    digest = hashlib.sha256()
-    # The addresses are ours or apt's own; file: ones are local mirrors.
-    request = urllib.request.Request(address, headers={"User-Agent": "todobatch"})  # noqa: S310
-    with (
-        urllib.request.urlopen(request, timeout=SOCKET_TIMEOUT_S) as answer,  # noqa: S310
-        fresh.open("wb") as file,
-    ):
-        size = answer.headers.get("Content-Length")
-        progress.step(text, 0, float(size) if size else None)
-        while chunk := answer.read(_CHUNK):
-            file.write(chunk)
-            digest.update(chunk)
-            progress.step(text, file.tell(), float(size) if size else None)
-    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:
@@ -133,15 +124,6 @@ def _sha256(path: Path) -> str:
 
 def _mirrors() -> list[str]:
     """Return the base addresses of the mirrors that apt is set to."""
-    if shutil.which("apt-get") is None:
-        return []
-    done = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"],
-        check=False,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=30,
-    )
-    sites = dict.fromkeys(done.stdout.split())
+    listing = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
+    sites = dict.fromkeys(run_bounded(listing, 30.0)[1].split())  # none without apt
     return [site for site in sites if site.startswith(("http://", "https://", "file:/"))]

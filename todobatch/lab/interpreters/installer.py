@@ -1,7 +1,6 @@
 """Install an interpreter: uv's download first, and from source where that does not work."""
 
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from todobatch.errors import UsageError
 from todobatch.lab.interpreters import build, cache, fetch, toolchain
 from todobatch.lab.interpreters.build import Target
 from todobatch.lab.interpreters.discovery import Interpreter, uv_executable
-from todobatch.lab.interpreters.proof import prove
+from todobatch.lab.interpreters.proof import prove, run_bounded
 from todobatch.lab.interpreters.specs import PINS, SPECS, Pin, check_spec
 from todobatch.lab.progress import Progress, Silent
 from todobatch.units import Seconds
@@ -43,11 +42,13 @@ def install(
     other = f"another todobatch is installing {target.name}: waiting for it"
     with cache.lock(target.name, waiting=lambda: progress.message(other)):
         cache.remove_stale(target.name)  # an install that was killed leaves its files
-        executable = (
-            _installed(target, progress)
-            or (_from_uv(target, progress) if prebuilt else None)
-            or _from_source(target, progress, sources)
-        )
+        executable = _installed(target, progress)
+        if executable is None and prebuilt:
+            executable = _from_uv(target, progress)
+        if executable is None:
+            toolchain.ensure(progress)
+            archive = fetch.fetch(target.pin, progress, sources)
+            executable = build.build(target, archive, progress)
     return Interpreter(spec, executable, prove(executable).facts, "cache")
 
 
@@ -108,27 +109,9 @@ def _from_uv(target: Target, progress: Progress) -> Path | None:
 def _run_uv(command: list[str], folder: Path) -> str | None:
     """Run uv; return what went wrong, or None."""
     env = {**os.environ, **_UV_NETWORK, "UV_PYTHON_INSTALL_DIR": str(folder), "NO_COLOR": "1"}
-    try:
-        done = subprocess.run(
-            command,
-            env=env,
-            check=False,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=_UV_TOTAL_S,
-        )
-    except subprocess.TimeoutExpired:
-        return f"it did not finish within {_UV_TOTAL_S:g} s"
-    if done.returncode == 0:
+    status, _, printed = run_bounded(command, _UV_TOTAL_S, env=env)
+    if status == 0:
         return None
     # uv prints a chain of causes; the last is the innermost.
-    printed = done.stderr.split("\n")
-    causes = [line.strip() for line in printed if line.strip()] or [f"exit code {done.returncode}"]
-    return causes[-1].removeprefix("cause: ").removeprefix("error: ")
-
-
-def _from_source(target: Target, progress: Progress, sources: Sequence[fetch.Source]) -> Path:
-    toolchain.ensure(progress)
-    archive = fetch.fetch(target.pin, progress, sources)
-    return build.build(target, archive, progress)
+    causes = [line.strip() for line in printed.split("\n") if line.strip()]
+    return (causes or [f"exit code {status}"])[-1].removeprefix("cause: ").removeprefix("error: ")

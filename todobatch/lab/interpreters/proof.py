@@ -5,7 +5,7 @@ A name on PATH proves nothing: a shim can exist and not run, and ``python3.14`` 
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,16 +20,17 @@ PROOF_TIMEOUT_S: Seconds = 20.0
 NEEDED_MODULES = ("zlib", "_ctypes", "_hashlib", "_interpreters", "_sqlite3", "_ssl")
 """Modules that an installed interpreter must have. A build without headers lacks some of them."""
 
+_VERSION_CHECK = "sys.version_info < (3, 11)"
 # This loads runtime.py by its path, so todobatch need not be installed there.
-_PROOF = """
+_PROOF = f"""
 import json, sys
-if sys.version_info < (3, 11):
-    print(json.dumps({"too_old": "%d.%d.%d" % sys.version_info[:3]}))
+if {_VERSION_CHECK}:
+    print(json.dumps({{"too_old": "%d.%d.%d" % sys.version_info[:3]}}))
     sys.exit()
 import importlib.util, runpy
 facts = runpy.run_path(sys.argv[1])["facts"]()
 missing = [name for name in sys.argv[2:] if importlib.util.find_spec(name) is None]
-print(json.dumps({"facts": facts, "prefix": sys.prefix, "missing": missing}))
+print(json.dumps({{"facts": facts, "prefix": sys.prefix, "missing": missing}}))
 """
 
 
@@ -54,6 +55,8 @@ def prove(executable: Path, *, timeout_s: Seconds = PROOF_TIMEOUT_S) -> Proof:
     """
     command = [str(executable), "-I", "-c", _PROOF, runtime.__file__, *NEEDED_MODULES]
     status, out, err = run_bounded(command, timeout_s)
+    if _VERSION_CHECK in err:  # a program that prints its arguments, as `ls` does
+        raise NotAnInterpreterError("it is not a Python interpreter")
     if status != 0:
         raise NotAnInterpreterError(f"it does not run: {_one_line(err) or f'exit code {status}'}")
     try:
@@ -67,16 +70,23 @@ def prove(executable: Path, *, timeout_s: Seconds = PROOF_TIMEOUT_S) -> Proof:
     return Proof(answer["facts"], answer["prefix"], tuple(answer["missing"]))
 
 
-def run_bounded(command: Sequence[str], timeout_s: Seconds) -> tuple[int, str, str]:
+def run_bounded(
+    command: Sequence[str],
+    timeout_s: Seconds | None,
+    *,
+    env: Mapping[str, str] | None = None,
+    stdin: str = "",
+) -> tuple[int, str, str]:
     """Run a command and return its exit code, standard output and standard error.
 
     After `timeout_s` it is killed with all its children, and the code is 124; a command that cannot
-    be started has 127.
+    be started has 127. `env` is its whole environment, by default that of this process.
     """
     try:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            env=env,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -88,12 +98,13 @@ def run_bounded(command: Sequence[str], timeout_s: Seconds) -> tuple[int, str, s
         return 127, "", error.strerror or str(error)
     with process:
         try:
-            out, err = process.communicate(timeout=timeout_s)
-        except BaseException as error:
+            out, err = process.communicate(stdin, timeout_s)
+        except subprocess.TimeoutExpired as error:
             end_group(process.pid)
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
-            return 124, "", f"no answer within {timeout_s:g} s"
+            return 124, "", f"no answer within {error.timeout:g} s"
+        except BaseException:
+            end_group(process.pid)
+            raise
     return process.returncode, out, err
 
 

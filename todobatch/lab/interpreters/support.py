@@ -12,7 +12,6 @@ in this order:
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -22,14 +21,12 @@ import todobatch
 from todobatch.errors import BuildError, UsageError
 from todobatch.lab.interpreters import cache
 from todobatch.lab.interpreters.discovery import Interpreter, uv_executable
+from todobatch.lab.interpreters.proof import run_bounded
 from todobatch.lab.interpreters.specs import version_numbers
 
 REQUIREMENTS = Path(__file__).with_name("worker-requirements.txt")
 PEER_REQUIREMENTS = REQUIREMENTS.parents[1] / "drill" / "peers-requirements.txt"
 """The pools of other projects that `todobatch drill` compares with."""
-
-REENABLE_GIL = ("hiredis",)
-"""Extensions that turn the GIL back on. redis-py imports hiredis when it is installed."""
 
 # These variables would give another interpreter the wrong standard library or name.
 _MISLEADING = ("PYTHONHOME", "PYTHONEXECUTABLE", "PYTHONPLATLIBDIR", "__PYVENV_LAUNCHER__")
@@ -110,22 +107,15 @@ def _key(interpreter: Interpreter, requirements: Path) -> str:
 
 
 def _install(interpreter: Interpreter, to: Path, requirements: Path) -> None:
+    env = {k: v for k, v in os.environ.items() if k not in {*_MISLEADING, "PYTHON_GIL"}}
     failures = []
     for name, command in _installers(interpreter):
         shutil.rmtree(to, ignore_errors=True)
         where = ["--target", str(to), "--require-hashes", "-r", str(requirements)]
-        done = subprocess.run(
-            [*command, *where],
-            check=False,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            env={k: v for k, v in os.environ.items() if k not in {*_MISLEADING, "PYTHON_GIL"}},
-        )
-        if done.returncode == 0:
+        status, _, printed = run_bounded([*command, *where], None, env=env)
+        if status == 0:
             return
-        failures.append(f"{name}: {' '.join(done.stderr.split())[-600:]}")
+        failures.append(f"{name}: {' '.join(printed.split())[-600:]}")
     raise BuildError(
         f"the dependencies could not be installed ({'; '.join(failures) or 'no installer'})",
         place=f"{requirements.name} for {interpreter.executable}",
@@ -140,36 +130,30 @@ def _installers(interpreter: Interpreter) -> Iterator[tuple[str, list[str]]]:
     if uv is not None:
         yield "uv", [uv, "pip", "install", "--quiet", "--no-progress", "--python", python]
     pip = [sys.executable, "-m", "pip"]
-    if subprocess.run([*pip, "--version"], check=False, capture_output=True).returncode == 0:
+    if run_bounded([*pip, "--version"], None)[0] == 0:
         yield "pip", [*pip, "--python", python, "install", "--quiet", "--no-input"]
 
 
 def _prove(interpreter: Interpreter, packages: Path, requirements: Path = REQUIREMENTS) -> None:
     """Check that they import, and that a free-threaded build's GIL stays off with them loaded."""
     place = f"{requirements.name} for {interpreter.executable}"
-    for name in REENABLE_GIL:
-        if (packages / name).exists():
-            raise BuildError(
-                f"{name} was installed too, and importing it turns the GIL back on",
-                place=place,
-                remedy=f"remove {name} from {requirements.name}",
-            )
+    if (packages / "hiredis").exists():  # redis-py imports it when it is installed
+        raise BuildError(
+            "hiredis was installed too, and importing it turns the GIL back on",
+            place=place,
+            remedy=f"remove hiredis from {requirements.name}",
+        )
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    done = subprocess.run(
-        [str(interpreter.executable), "-c", _PROOF, *_IMPORTS.get(requirements, ())],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**env, "PYTHONPATH": str(packages)},
-    )
-    printed = " ".join(done.stderr.split())[-600:]
-    if done.returncode != 0:
+    command = [str(interpreter.executable), "-c", _PROOF, *_IMPORTS.get(requirements, ())]
+    status, answer, printed = run_bounded(command, None, env={**env, "PYTHONPATH": str(packages)})
+    printed = " ".join(printed.split())[-600:]
+    if status != 0:
         raise BuildError(
             f"the dependencies cannot be imported: {printed}",
             place=place,
             remedy="use an interpreter for which these packages have wheels",
         )
-    if interpreter.facts["free_threaded_build"] and done.stdout.strip() != "off":
+    if interpreter.facts["free_threaded_build"] and answer.strip() != "off":
         raise BuildError(
             f"a dependency turned the GIL back on: {printed}",
             place=place,

@@ -6,11 +6,11 @@ A header is found by compiling an `#include` of it, with the compiler and flags 
 import os
 import shlex
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from todobatch.errors import BuildError
+from todobatch.lab.interpreters.proof import run_bounded
 from todobatch.lab.progress import Progress
 
 
@@ -122,15 +122,7 @@ def _compiler() -> list[str] | None:
 def _compiles(compiler: list[str], header: str) -> bool:
     # readline's header uses FILE without including the header that declares it.
     source = f"#include <stdio.h>\n#include <{header}>\n"
-    done = subprocess.run(
-        [*compiler, "-fsyntax-only", "-x", "c", "-"],
-        input=source,
-        text=True,
-        check=False,
-        capture_output=True,
-        timeout=60,
-    )
-    return done.returncode == 0
+    return run_bounded([*compiler, "-fsyntax-only", "-x", "c", "-"], 60.0, stdin=source)[0] == 0
 
 
 def _may_install() -> bool:
@@ -144,20 +136,8 @@ def _may_install() -> bool:
 def _apt_install(packages: list[str], progress: Progress) -> None:
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     progress.step(f"{' '.join(install[:2])} {' '.join(packages)}")
-    if _apt(install) == 0:
-        return
-    # A fresh machine has no package lists yet, or old ones.
-    _apt(["apt-get", "update"])
-    _apt(install)
-
-
-def _apt(command: list[str]) -> int:
-    done = subprocess.run(
-        command,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        timeout=900,
-    )
-    return done.returncode
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    if run_bounded(install, 900.0, env=env)[0] != 0:
+        # A fresh machine has no package lists yet, or old ones.
+        for command in (["apt-get", "update"], install):
+            run_bounded(command, 900.0, env=env)

@@ -9,6 +9,8 @@ import datetime as dt
 import math
 import time
 from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -23,9 +25,8 @@ from todobatch.lab.measure.calibrate import calibrate
 from todobatch.lab.measure.sample import Sampler
 from todobatch.lab.plan import trust as trusting
 from todobatch.lab.plan.available import availability, find_interpreters, labelled
-from todobatch.lab.plan.cells import Choice, Draft, draft
-from todobatch.lab.plan.changes import changes, publishable
-from todobatch.lab.plan.source import changes_of, inspect_file
+from todobatch.lab.plan.cells import Choice, draft
+from todobatch.lab.plan.conditions import changes, changes_of, inspect_file, publishable
 from todobatch.lab.progress import Progress
 from todobatch.lab.store import machine, pyperf_files
 from todobatch.lab.store.folder import Run, load_run
@@ -72,7 +73,7 @@ def begin(
     drafted = draft(choice, available, source=source)
     folder = output or _new_folder(drafted.mode)
     _announce(drafted, interpreters, folder, progress)
-    plan = _calibrated(drafted, interpreters, progress)
+    plan = _calibrated(drafted, choice.batch_size, interpreters, progress)
     return begun.measure(folder, plan, interpreters, progress)
 
 
@@ -200,25 +201,28 @@ def _measure(
 
 
 def _calibrated(
-    drafted: Draft, interpreters: Mapping[str, Interpreter], progress: Progress
+    drafted: Plan,
+    batch_size: int | None,
+    interpreters: Mapping[str, Interpreter],
+    progress: Progress,
 ) -> Plan:
-    sampler = Sampler(interpreters, drafted.source, drafted.today, timeout_s=CALIBRATION_TIMEOUT_S)
+    source = cast(TaskSource, drafted.source)
     shapes = []
-    try:
-        for workload in drafted.workloads:
-            shape = calibrate(sampler, drafted, workload)
+    with closing(
+        Sampler(interpreters, source, drafted.today, timeout_s=CALIBRATION_TIMEOUT_S)
+    ) as sampler:
+        for workload in dict.fromkeys(cell.workload for cell in drafted.cells):
+            shape = calibrate(sampler, drafted, workload, batch_size)
             progress.message(
                 f"{workload}: {shape.batches} batches of {shape.batch_size} tasks a sample, "
                 f"{show_seconds(shape.calibrated_s)} in sequence"
             )
             shapes.append(shape)
-    finally:
-        sampler.close()
-    return drafted.plan(shapes)
+    return replace(drafted, shapes=tuple(shapes))
 
 
 def _announce(
-    drafted: Draft, interpreters: Mapping[str, Interpreter], folder: Path, progress: Progress
+    drafted: Plan, interpreters: Mapping[str, Interpreter], folder: Path, progress: Progress
 ) -> None:
     what = f"{len(drafted.cells)} cells, at most {drafted.blocks} blocks"
     limit = f", at most {drafted.budget_s:.0f} s" if drafted.budget_s else ""

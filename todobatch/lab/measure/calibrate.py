@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from todobatch.errors import MeasurementError
 from todobatch.lab.measure.sample import Sampler, Slot
-from todobatch.lab.plan.cells import SEQUENTIAL, Draft
-from todobatch.lab.store.schema import Cell, Sample, WorkloadShape
+from todobatch.lab.plan.cells import SEQUENTIAL
+from todobatch.lab.store.schema import Cell, Plan, Sample, WorkloadShape
 from todobatch.processors import WORKLOADS
 from todobatch.units import Seconds
 
@@ -33,16 +33,16 @@ PROBE_S: Seconds = 0.1
 """A first measurement at least this long is precise enough to choose the size."""
 
 
-def calibrate(sampler: Sampler, draft: Draft, workload: str) -> WorkloadShape:
+def calibrate(sampler: Sampler, plan: Plan, workload: str, batch_size: int | None) -> WorkloadShape:
     """Return the number and size of a sample's batches, and the digest that each sample must give.
 
     Measures two or three short sequential runs and one of the chosen size. Raises MeasurementError
-    when the workload does not run: there is nothing to compare then.
+    when the workload does not run: there is nothing to compare then. With `batch_size` None the
+    size of a batch is chosen too.
     """
-    cell = next(c for c in draft.cells if c.workload == workload and c.executor == SEQUENTIAL)
-    size = draft.batch_size
-    shape = choose(workload, _seconds_a_task(sampler, cell, size), size)
-    reference = _measure(sampler, cell, shape)
+    cell = next(c for c in plan.cells if c.workload == workload and c.executor == SEQUENTIAL)
+    shape = choose(workload, _seconds_a_task(sampler, cell, batch_size), batch_size)
+    reference = measure(sampler, cell, shape)
     return replace(shape, calibrated_s=round(reference.wall_s, 6), digest=reference.digest)
 
 
@@ -80,7 +80,7 @@ def _seconds_a_task(sampler: Sampler, cell: Cell, batch_size: int | None) -> Sec
     while True:
         tasks = min(tasks, most)
         size = min(tasks, batch_size or DOCUMENT_BATCH)
-        sample = _measure(sampler, cell, WorkloadShape(cell.workload, -(-tasks // size), size))
+        sample = measure(sampler, cell, WorkloadShape(cell.workload, -(-tasks // size), size))
         # Computing is sized by CPU time, which a busy machine does not stretch.
         took_s = sample.cpu_s if _kind(cell.workload) == "cpu" else sample.wall_s
         if took_s >= PROBE_S / 2 or tasks == most:
@@ -88,8 +88,9 @@ def _seconds_a_task(sampler: Sampler, cell: Cell, batch_size: int | None) -> Sec
         tasks *= max(2, min(100, round(PROBE_S / max(took_s, 1e-6))))
 
 
-def _measure(sampler: Sampler, cell: Cell, shape: WorkloadShape) -> Sample:
-    sample = sampler.take(Slot(-1, 0, cell), shape, number=-1)
+def measure(sampler: Sampler, cell: Cell, shape: WorkloadShape, block: int = -1) -> Sample:
+    """Return a sample that belongs to no run. Raises MeasurementError for a void one."""
+    sample = sampler.take(Slot(block, 0, cell), shape, number=-1)
     if sample.void is None:
         return sample
     raise MeasurementError(

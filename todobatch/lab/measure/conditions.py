@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from todobatch.coordinator.ranges import Ranges
+from todobatch.files import read_or_none
 from todobatch.units import Seconds
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -47,27 +49,22 @@ def _frequencies() -> str:
 def _temperatures() -> str:
     """Return the temperatures of Intel's sensors, such as ``coretemp:Core 0=45 C``."""
     return ", ".join(
-        f"coretemp:{_read(label).strip()}={float(_read(value)) / 1000:.0f} C"
+        f"coretemp:{_read(label)}={float(_read(value)) / 1000:.0f} C"
         for name in sorted(SENSORS.glob("*/name"))
         if _read(name).startswith("coretemp")
         for label in sorted(name.parent.glob("temp*_label"))
-        if _read(value := label.with_name(label.name.replace("label", "input"))).strip()
+        if _read(value := label.with_name(label.name.replace("label", "input")))
     )
 
 
 def _ranges(numbers: list[int]) -> str:
     """Return sorted numbers in pyperf's short form: ``0-3,8``."""
-    runs: list[list[int]] = []
+    ranges = Ranges()
     for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
+        ranges.add(number)
+    pairs = ((start, end - 1) for start, end in ranges.pairs())
+    return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in pairs)
 
 
 def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""
+    return read_or_none(path) or ""

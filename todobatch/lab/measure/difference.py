@@ -79,16 +79,12 @@ def beyond(logs: Sequence[float], limit: Ratio) -> bool | None:
     return math.log(ratio_of(logs).estimate) < at
 
 
-def decided(
-    logs: Sequence[float], *, target: Ratio, limit: Ratio | None, stop_at_verdict: bool
-) -> bool:
+def decided(logs: Sequence[float], *, target: Ratio, limit: Ratio | None) -> bool:
     """Return whether enough blocks were measured.
 
-    With a `limit`, `beyond` must be decided, and confirmed by further blocks. Without one, the
-    interval must be within ± `target`; with `stop_at_verdict`, a verdict is enough too.
+    With a `limit`, `beyond` must be decided, and confirmed by further blocks. Without one, there
+    must be a verdict, or the interval must be within ± `target`.
     """
     if limit is not None:
         return beyond(logs[: -evidence.CONFIRMING], limit) is not None
-    if stop_at_verdict and evidence.settled(logs, LEVEL, target):
-        return True
-    return evidence.precise(logs, target)
+    return evidence.settled(logs, LEVEL, target) or evidence.precise(logs, target)

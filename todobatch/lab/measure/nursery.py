@@ -41,7 +41,7 @@ class Nursery:
         self,
         interpreter: Interpreter,
         environment: Mapping[str, str],
-        role: Literal["sample", "side"] = "sample",
+        role: Literal["sample", "turns"] = "sample",
     ) -> None:
         """Start the process. Its children run `todobatch.child.sample` or `todobatch.child.turns`.
 

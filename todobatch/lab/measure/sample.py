@@ -10,18 +10,26 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from todobatch.child.sample import SampleSpec
 from todobatch.child.tasks import TaskSource
 from todobatch.errors import MeasurementError
 from todobatch.executors.base import Placement
-from todobatch.ipc.child_process import Event
 from todobatch.lab.interpreters import Interpreter, worker_environment
 from todobatch.lab.measure.conditions import conditions
 from todobatch.lab.measure.nursery import END_TIMEOUT_S, Nursery, explain_end
 from todobatch.lab.store.schema import SCHEMA, Cell, Sample, WorkloadShape
 from todobatch.units import Seconds
+
+UNREPORTED: Mapping[str, Any] = MappingProxyType({
+    "wall_s": math.nan, "cpu_s": math.nan, "pool_start_s": math.nan, "peak_bytes": 0,
+    "peak_method": "", "tasks": 0, "failed": 0, "batches": 0, "digest": "",
+    "voluntary_switches": None, "involuntary_switches": None, "cpu_quota": [],
+    "worker_totals": [], "spans": [],
+})  # fmt: skip
+"""What a process reports for its sample, with the values of a sample without a report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,6 @@ class Sampler:
         observed, failure = self._observe(slot, shape)
         process_s = round(time.monotonic() - begun, 6)
         interpreter = self.interpreters[slot.cell.interpreter]
-        wall_s = observed.get("wall_s", math.nan)
         return Sample(
             schema=SCHEMA,
             number=number,
@@ -72,55 +79,45 @@ class Sampler:
             interpreter=slot.cell.interpreter,
             executor=slot.cell.executor,
             workers=slot.cell.workers,
-            gil_enabled=_any_gil(observed) if observed else interpreter.facts["gil_enabled"],
-            wall_s=wall_s,
-            cpu_s=observed.get("cpu_s", math.nan),
-            pool_start_s=observed.get("pool_start_s", math.nan),
-            peak_bytes=observed.get("peak_bytes", 0),
-            peak_method=observed.get("peak_method", ""),
-            tasks=observed.get("tasks", 0),
-            failed=observed.get("failed", 0),
-            batches=observed.get("batches", 0),
-            digest=observed.get("digest", ""),
+            gil_enabled=interpreter.facts["gil_enabled"] if failure else _any_gil(observed),
             started=started.isoformat(timespec="milliseconds"),
             process_s=process_s,
             load_1m=round(load, 2),
-            voluntary_switches=observed.get("voluntary_switches"),
-            involuntary_switches=observed.get("involuntary_switches"),
-            cpu_quota=observed.get("cpu_quota", []),
-            worker_totals=observed.get("worker_totals", []),
-            spans=observed.get("spans", []),
-            pyperf=conditions(started, process_s, wall_s) if observed else {},
+            pyperf={} if failure else conditions(started, process_s, observed["wall_s"]),
             void=failure or why_void(observed, interpreter, shape),
+            **{name: observed[name] for name in UNREPORTED},
         )
 
-    def _observe(self, slot: Slot, shape: WorkloadShape) -> tuple[Event, str | None]:
-        """Run one sample's process to its end, and return its report or why there is none."""
+    def _observe(self, slot: Slot, shape: WorkloadShape) -> tuple[Mapping[str, Any], str | None]:
+        """Run one sample's process to its end, and return its report.
+
+        Without a report, returns `UNREPORTED` and why there is none.
+        """
         cell = slot.cell
-        spec: SampleSpec = {
-            "workload": cell.workload,
-            "executor": cell.executor,
-            "workers": cell.workers,
-            "batches": shape.batches,
-            "batch_size": shape.batch_size,
-            "source": self.source,
-            "today": self.today,
-            "placement": slot.placement,
-        }
+        spec = SampleSpec(
+            workload=cell.workload,
+            executor=cell.executor,
+            workers=cell.workers,
+            batches=shape.batches,
+            batch_size=shape.batch_size,
+            source=self.source,
+            today=dt.date.fromisoformat(self.today),
+            placement=slot.placement,
+        )
         try:
             with self._nursery(cell.interpreter, slot.block).child() as child:
                 child.send(spec)
                 observed = child.next_event(self.timeout_s)
                 child.wait(END_TIMEOUT_S)
         except TimeoutError:
-            return {}, f"it took longer than {self.timeout_s:.0f} s and was ended"
+            return UNREPORTED, f"it took longer than {self.timeout_s:.0f} s and was ended"
         except MeasurementError as error:  # the next sample gets a new nursery
             if gone := self._nurseries.pop((slot.block, cell.interpreter), None):
                 gone.close()
-            return {}, error.cause
+            return UNREPORTED, error.cause
         # A process that hangs after it has sent everything is killed, but its sample counts.
         if observed is None or (child.returncode and not child.was_killed):
-            return {}, f"its process {explain_end(child)}"
+            return UNREPORTED, f"its process {explain_end(child)}"
         return observed, None
 
     def _nursery(self, interpreter: str, block: int) -> Nursery:

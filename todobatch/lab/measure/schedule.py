@@ -12,6 +12,7 @@ speed-ups. The verdicts stay valid under such stopping: `todobatch.lab.stats.evi
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -41,11 +42,8 @@ class Upcoming:
     """The number of samples in this block."""
     index: int
     """The number of the sample within the block, from 0."""
-    taken: int
-    """The number of samples that the run has so far."""
     left_s: Seconds
     """The time that is left at most; NaN before the first sample."""
-    attempt: int = 1
 
 
 def order(plan: Plan, block: int) -> list[Cell]:
@@ -80,13 +78,8 @@ def missing(plan: Plan, samples: Sequence[Sample], block: int) -> list[Slot]:
 
     A cell whose attempts in one block were all void is given up: later blocks leave it out.
     """
-    attempts: dict[tuple[int, Cell], int] = {}
-    valid: set[tuple[int, Cell]] = set()
-    for sample in samples:
-        key = (sample.block, sample.cell)
-        attempts[key] = attempts.get(key, 0) + 1
-        if sample.void is None:
-            valid.add(key)
+    attempts = Counter((sample.block, sample.cell) for sample in samples)
+    valid = {(sample.block, sample.cell) for sample in samples if sample.void is None}
     given_up = {
         (at, cell)
         for (at, cell), count in attempts.items()
@@ -136,11 +129,11 @@ def run(
             if block and clock.overdrawn():
                 return
             attempts = sum(s.block == block and s.cell == slot.cell for s in writer.samples)
-            for attempt in range(attempts + 1, ATTEMPTS + 1):
+            for _ in range(attempts, ATTEMPTS):
                 left = clock.left(slots, index, plan.blocks - block - 1)
-                taken = len(writer.samples)
-                on_upcoming(Upcoming(slot, plan.blocks, len(slots), index, taken, left, attempt))
-                sample = sampler.take(slot, shapes[slot.cell.workload], number=taken)
+                on_upcoming(Upcoming(slot, plan.blocks, len(slots), index, left))
+                number = len(writer.samples)
+                sample = sampler.take(slot, shapes[slot.cell.workload], number=number)
                 writer.append(sample)
                 clock.add(sample)
                 yield sample

@@ -83,7 +83,9 @@ class Side:
         try:
             seen = self._child.next_event(timeout_s)
         except TimeoutError:
-            raise self._too_slow(timeout_s) from None
+            cause = f"{'a turn' if self._warm else 'warming up'} took longer than {timeout_s:.0f} s"
+            printed = shorten(self._child.printed)
+            raise self._error(f"{cause}: {printed}" if printed else cause) from None
         if seen is None:
             self._child.wait(END_TIMEOUT_S)
             raise self._error(f"its process {explain_end(self._child)}")
@@ -93,11 +95,6 @@ class Side:
         if turn.gil and self._interpreter.facts["free_threaded_build"]:
             raise self._error("the GIL was on in a free-threaded interpreter")
         return turn
-
-    def _too_slow(self, timeout_s: Seconds) -> MeasurementError:
-        cause = f"{'a turn' if self._warm else 'warming up'} took longer than {timeout_s:.0f} s"
-        printed = shorten(self._child.printed)
-        return self._error(f"{cause}: {printed}" if printed else cause)
 
     def _error(self, cause: str) -> MeasurementError:
         return MeasurementError(

@@ -13,11 +13,12 @@ its ratio is one observation, however many rounds it has. Verdicts rest on block
 whether B is faster than A as soon as that can be known.
 """
 
+import datetime as dt
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -33,7 +34,7 @@ from todobatch.lab.measure.nursery import Nursery
 from todobatch.lab.measure.side import Side, open_side
 from todobatch.lab.plan.available import availability
 from todobatch.lab.plan.cells import check_workers
-from todobatch.lab.plan.source import inspect_file
+from todobatch.lab.plan.conditions import inspect_file
 from todobatch.lab.progress import Progress
 from todobatch.lab.stats import evidence
 from todobatch.lab.stats.estimate import ratio_of
@@ -75,12 +76,8 @@ class Versus:
     target: Ratio = TARGET
     budget_s: Seconds = BUDGET_S
     blocks: int = MOST_BLOCKS
-    environments: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
-    """Environment variables that A's and B's processes get besides the usual ones."""
     batch_size: int | None = None
     """Tasks of a batch. None: a turn has one batch with one worker, else four for each worker."""
-    decide: bool = True
-    """Whether to stop as soon as there is a verdict, before the target or the budget."""
     limit: Ratio | None = None
     """If set, the comparison ends when it is decided whether B is slower by more than this."""
 
@@ -100,30 +97,25 @@ class Versus:
         while True:
             blocks.append(self._block(len(blocks), shape, rounds))
             logs = [block.log_ratio for block in blocks]
-            found = self._difference(blocks, logs, shape, time.monotonic() - begun)
+            found = Difference(
+                a=self.a,
+                b=self.b,
+                tasks=math.prod(shape),
+                seed=self.seed,
+                blocks=tuple(blocks),
+                ratio=ratio_of([-each for each in logs]),
+                verdict=evidence.verdict(logs, LEVEL),
+                beyond_limit=None if self.limit is None else beyond(logs, self.limit),
+                took_s=time.monotonic() - begun,
+            )
             on_block(found)
             spent = time.monotonic() - begun
             if (
-                decided(logs, target=self.target, limit=self.limit, stop_at_verdict=self.decide)
+                decided(logs, target=self.target, limit=self.limit)
                 or len(blocks) >= self.blocks
                 or spent + blocks[-1].took_s > self.budget_s
             ):
                 return found
-
-    def _difference(
-        self, blocks: Sequence[Block], logs: Sequence[float], shape: Shape, took_s: Seconds
-    ) -> Difference:
-        return Difference(
-            a=self.a,
-            b=self.b,
-            tasks=math.prod(shape),
-            seed=self.seed,
-            blocks=tuple(blocks),
-            ratio=ratio_of([-each for each in logs]),
-            verdict=evidence.verdict(logs, LEVEL),
-            beyond_limit=None if self.limit is None else beyond(logs, self.limit),
-            took_s=took_s,
-        )
 
     def _calibrate(self) -> tuple[Shape, Seconds]:
         """Return the size of a turn, and how long the slower side takes for it."""
@@ -188,36 +180,31 @@ class Versus:
 
     @contextmanager
     def _nurseries(self) -> Iterator[dict[str, Nursery]]:
-        nurseries: dict[str, Nursery] = {}
-        try:
-            for spec in {self.a.interpreter: None, self.b.interpreter: None}:
+        with ExitStack() as opened:
+            nurseries = {}
+            for spec in dict.fromkeys((self.a.interpreter, self.b.interpreter)):
                 found = self.interpreters[spec]
-                nurseries[spec] = Nursery(found, worker_environment(found), "side")
+                nursery = Nursery(found, worker_environment(found), "turns")
+                nurseries[spec] = opened.enter_context(closing(nursery))
             yield nurseries
-        finally:
-            for nursery in nurseries.values():
-                nursery.close()
 
-    @contextmanager
     def _side(
         self, nurseries: Mapping[str, Nursery], which: int, shape: Shape, cpu: int | None
-    ) -> Iterator[Side]:
+    ) -> AbstractContextManager[Side]:
         """Start a side; side 0 is A, side 1 is B."""
         cell = (self.a, self.b)[which]
-        spec: SideSpec = {
-            "workload": cell.workload,
-            "executor": cell.executor,
-            "workers": cell.workers,
-            "batches": shape[0],
-            "batch_size": shape[1],
-            "source": self.source,
-            "today": self.today,
-            "cpu": cpu,
-            "environment": dict(self.environments[which]),
-        }
+        spec = SideSpec(
+            workload=cell.workload,
+            executor=cell.executor,
+            workers=cell.workers,
+            batches=shape[0],
+            batch_size=shape[1],
+            source=self.source,
+            today=dt.date.fromisoformat(self.today),
+            cpu=cpu,
+        )
         interpreter = self.interpreters[cell.interpreter]
-        with open_side(nurseries[cell.interpreter], spec, cell, interpreter) as side:
-            yield side
+        return open_side(nurseries[cell.interpreter], spec, cell, interpreter)
 
 
 def prepare(

@@ -1,7 +1,6 @@
 """Find the interpreters of a run, compare their builds, and ask which executors they support."""
 
 import json
-import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
@@ -14,6 +13,7 @@ from todobatch.lab.interpreters import (
     find_all,
     worker_environment,
 )
+from todobatch.lab.interpreters.proof import run_bounded
 from todobatch.lab.progress import Progress
 from todobatch.lab.store import machine
 from todobatch.units import Seconds
@@ -22,13 +22,8 @@ PROBE_TIMEOUT_S: Seconds = 60.0
 
 
 def labelled(specs: Iterable[str]) -> dict[str, str]:
-    """Return each spec with its ``~`` expanded, by the name that a run folder gives it."""
-    return {
-        machine.portable(Path(spec)) if "/" in spec else spec: (
-            str(Path(spec).expanduser()) if "/" in spec else spec
-        )
-        for spec in specs
-    }
+    """Return each spec by the name that a run folder gives it."""
+    return {machine.portable(Path(spec)) if "/" in spec else spec: spec for spec in specs}
 
 
 def find_interpreters(asked: Mapping[str, str], progress: Progress) -> dict[str, Interpreter]:
@@ -39,8 +34,13 @@ def find_interpreters(asked: Mapping[str, str], progress: Progress) -> dict[str,
     """
     try:
         found = dict(zip(asked, find_all(list(asked.values())), strict=True))
-    except InterpreterMissingError:
-        _report_all_missing(asked.values(), progress)
+    except InterpreterMissingError as raised:
+        for spec in asked.values():
+            try:
+                find(spec)
+            except InterpreterMissingError as error:
+                if str(error) != str(raised):
+                    progress.message(f"also missing: {error}")
         raise
     first, *others = found.values()
     for other in others:
@@ -58,31 +58,14 @@ def availability(interpreter: Interpreter) -> dict[str, str | None]:
         "import json, todobatch.executors as e;"
         "print(json.dumps({name: each.available() for name, each in e.EXECUTORS.items()}))"
     )
-    try:
-        done = subprocess.run(
-            [str(interpreter.executable), "-c", code],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=PROBE_TIMEOUT_S,
-            env=worker_environment(interpreter),
-        )
-        return cast(dict[str, str | None], json.loads(done.stdout))
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        printed = str(getattr(error, "stderr", "") or error).strip().splitlines()
-        raise InterpreterMissingError(
-            f"it cannot run todobatch: {''.join(printed[-1:])}",
-            place=f"interpreter {interpreter.spec}",
-            remedy="todobatch needs Python 3.11 or later; name another one in `interpreters`",
-        ) from error
-
-
-def _report_all_missing(specs: Iterable[str], progress: Progress) -> None:
-    missing = []
-    for spec in specs:
-        try:
-            find(spec)
-        except InterpreterMissingError as error:
-            missing.append(error)
-    for each in missing[1:]:  # the first is raised
-        progress.message(f"also missing: {each}")
+    command = [str(interpreter.executable), "-c", code]
+    status, answer, printed = run_bounded(
+        command, PROBE_TIMEOUT_S, env=worker_environment(interpreter)
+    )
+    if status == 0:
+        return cast(dict[str, str | None], json.loads(answer.strip().rpartition("\n")[2]))
+    raise InterpreterMissingError(
+        f"it cannot run todobatch: {''.join(printed.strip().splitlines()[-1:])}",
+        place=f"interpreter {interpreter.spec}",
+        remedy="todobatch needs Python 3.11 or later; name another one in `interpreters`",
+    )

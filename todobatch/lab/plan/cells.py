@@ -1,19 +1,19 @@
 """Which cells a run measures: those of a mode (quick, full) or of the user's own choice.
 
-The result is a `Draft`. `calibrate` gives each workload the size of its samples, then it is a plan.
+The result is a plan without shapes: `calibrate` finds the size of each workload's samples.
 """
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
+from math import inf
 
 from todobatch import runtime
 from todobatch.child.tasks import TaskSource
 from todobatch.errors import UsageError
 from todobatch.executors import EXECUTORS, get
 from todobatch.executors.base import MAX_WORKERS
-from todobatch.lab.store.schema import Cell, Plan, WorkloadShape
+from todobatch.lab.store.schema import Cell, Plan
 from todobatch.processors import WORKLOADS, resolve
 from todobatch.units import Ratio, Seconds
 
@@ -24,8 +24,6 @@ DEFAULT_BLOCKS = 40
 TARGET: Ratio = 0.02
 """By default a run ends once the possible winners are known to ± this share."""
 
-_T = TypeVar("_T")
-
 
 @dataclass(frozen=True, slots=True)
 class Mode:
@@ -35,18 +33,15 @@ class Mode:
     workloads: tuple[str, ...]
     executors: tuple[str, ...]
     workers: tuple[int, ...]
-    blocks: int
     budget_s: Seconds
 
 
 # Workers up to the number of CPUs, at most 16, so that a larger machine is used too. A block takes
 # about 30 s on 2 CPUs; the budget keeps start, calibration and verdict within 3 minutes.
 _QUICK_WORKERS = tuple(sorted({2, 4, min(max(runtime.cpus_available(), 2), 16)}))
-QUICK = Mode(
-    "quick", ("example8", "io-wait"), tuple(EXECUTORS), _QUICK_WORKERS, DEFAULT_BLOCKS, 150.0
-)
-FULL = Mode("full", tuple(WORKLOADS), tuple(EXECUTORS), (1, 2, 4, 8), DEFAULT_BLOCKS, 3600.0)
-CUSTOM = Mode("custom", ("example8",), tuple(EXECUTORS), (1, 2, 4, 8), DEFAULT_BLOCKS, 600.0)
+QUICK = Mode("quick", ("example8", "io-wait"), tuple(EXECUTORS), _QUICK_WORKERS, 150.0)
+FULL = Mode("full", tuple(WORKLOADS), tuple(EXECUTORS), (1, 2, 4, 8), 3600.0)
+CUSTOM = Mode("custom", ("example8",), tuple(EXECUTORS), (1, 2, 4, 8), 600.0)
 MODES: Mapping[str, Mode] = {mode.name: mode for mode in (QUICK, FULL, CUSTOM)}
 
 # Cells that quick mode leaves out to save time, because the answer is known.
@@ -83,54 +78,22 @@ class Choice:
         return default if self.mode is None else MODES[self.mode]
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A plan in which the size of the samples is still missing."""
-
-    mode: str
-    seed: int
-    today: str
-    blocks: int
-    budget_s: Seconds
-    cells: tuple[Cell, ...]
-    source: TaskSource
-    left_out: tuple[tuple[str, str], ...]
-    target: Ratio = TARGET
-    batch_size: int | None = None
-    workloads: tuple[str, ...] = field(default=())
-
-    def plan(self, shapes: Sequence[WorkloadShape]) -> Plan:
-        """Return the finished plan; `shapes` has the size of each workload's samples."""
-        return Plan(
-            mode=self.mode,
-            seed=self.seed,
-            today=self.today,
-            blocks=self.blocks,
-            budget_s=self.budget_s,
-            cells=self.cells,
-            shapes=tuple(shapes),
-            source=dict(self.source),
-            left_out=self.left_out,
-            target=self.target,
-        )
-
-
 def draft(
     choice: Choice,
     available: Mapping[str, Mapping[str, str | None]],
     *,
     source: TaskSource | None = None,
-) -> Draft:
-    """Return the draft of a run for a choice.
+) -> Plan:
+    """Return the plan of a run for a choice, still without the shapes of its samples.
 
     `available` has for each interpreter and executor None, or the reason why it cannot work there.
     Such cells are left out, with the reason. Sequential is always measured, because speed-ups are
     relative to it. Raises UsageError for an unknown name and for a number out of range.
     """
     mode = choice.resolved_mode()
-    workloads = _distinct(choice.workloads or mode.workloads)
-    executors = _distinct(choice.executors or mode.executors)
-    workers = _distinct(choice.workers or mode.workers)
+    workloads = tuple(dict.fromkeys(choice.workloads or mode.workloads))
+    executors = tuple(dict.fromkeys(choice.executors or mode.executors))
+    workers = tuple(dict.fromkeys(choice.workers or mode.workers))
     _check(workloads, executors, workers, choice)
     seed = random.SystemRandom().randrange(2**32) if choice.seed is None else choice.seed
     left_out = list(_left_out(mode, choice, workloads, executors, available))
@@ -139,30 +102,24 @@ def draft(
         Cell(workload, interpreter, executor, count)
         for workload in workloads
         for interpreter in available
-        for executor in _distinct((SEQUENTIAL, *executors))
+        for executor in dict.fromkeys((SEQUENTIAL, *executors))
         for count in ((1,) if executor == SEQUENTIAL else workers)
         if f"{executor} on {interpreter}" not in absent and f"{executor} × {workload}" not in absent
     )
-    return Draft(
+    # 0 means no limit, as when the user chose the number of blocks.
+    budget_s = mode.budget_s if choice.blocks is None or mode is QUICK else 0.0
+    return Plan(
         mode=mode.name,
         seed=seed,
         today=runtime.today().isoformat(),
-        blocks=mode.blocks if choice.blocks is None else choice.blocks,
-        budget_s=_budget(choice, mode),
+        blocks=DEFAULT_BLOCKS if choice.blocks is None else choice.blocks,
+        budget_s=budget_s if choice.budget_s is None else choice.budget_s,
         cells=cells,
-        source={"kind": "generator", "seed": seed} if source is None else source,
+        shapes=(),
+        source=dict(source or {"kind": "generator", "seed": seed}),
         left_out=tuple(left_out),
         target=TARGET if choice.target is None else choice.target,
-        batch_size=choice.batch_size,
-        workloads=workloads,
     )
-
-
-def _budget(choice: Choice, mode: Mode) -> Seconds:
-    """Return the budget in seconds; 0 for no limit, as when the user chose the blocks."""
-    if choice.budget_s is not None:
-        return choice.budget_s
-    return mode.budget_s if choice.blocks is None or mode is QUICK else 0.0
 
 
 def _left_out(
@@ -196,14 +153,14 @@ def _check(
         (choice.seed, 0, 2**63, "`seed`"),
     ):
         if value is not None:
-            _check_number(value, least, most, parameter)
+            check_number(value, least, most, parameter)
     if choice.target is not None and not 0 <= choice.target < 1:
         raise UsageError(
             f"{choice.target:.4g} is not a valid target",
             place="`target`",
             remedy="pass a fraction from 0 up to 1, such as 2%; 0 measures all cells in all blocks",
         )
-    if choice.budget_s is not None and not choice.budget_s > 0:
+    if choice.budget_s is not None and not 0 < choice.budget_s < inf:
         raise UsageError(
             f"{choice.budget_s} s is not a valid budget",
             place="`budget_s`",
@@ -215,17 +172,14 @@ def check_workers(workers: Iterable[int]) -> None:
     """Raise UsageError for a number of workers that cannot be started."""
     hint = f"; this machine has {runtime.cpus_available()} CPUs"
     for count in workers:
-        _check_number(count, 1, MAX_WORKERS, "`workers`", hint)
+        check_number(count, 1, MAX_WORKERS, "`workers`", hint)
 
 
-def _check_number(value: int, least: int, most: int, parameter: str, hint: str = "") -> None:
+def check_number(value: int, least: int, most: int, parameter: str, hint: str = "") -> None:
+    """Raise UsageError for a number that is not from `least` to `most`."""
     if not least <= value <= most:
         raise UsageError(
             f"{value} is out of range",
             place=parameter,
             remedy=f"pass a number from {least} to {most}{hint}",
         )
-
-
-def _distinct(values: Sequence[_T]) -> tuple[_T, ...]:
-    return tuple(dict.fromkeys(values))

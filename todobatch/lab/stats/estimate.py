@@ -18,10 +18,11 @@ docs/explanation/statistics.md explains the method and its limits.
 """
 
 import math
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Literal, TypeAlias
+from operator import attrgetter
+from typing import TypeAlias
 
 import numpy as np
 from scipy import stats
@@ -96,37 +97,26 @@ def geometric_mean(logs: Sequence[float], confidence: float = CONFIDENCE) -> Est
     The bounds are NaN for fewer than two values. Source: Student (1908), half-width
     t(1 - a/2, n - 1) · s ÷ sqrt(n).
     """
-    centre, half = _mean_and_half_width(logs, confidence)
-    return Estimate(math.exp(centre), math.exp(centre - half), _exp(centre + half))
-
-
-def _exp(logarithm: float) -> float:
-    """Return e to this power, or infinity where a float overflows."""
-    return math.inf if logarithm > _MOST else math.exp(logarithm)
-
-
-_MOST = math.log(sys.float_info.max)
+    return student(logs).ratio(confidence)
 
 
 def mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     """Return the geometric mean of values with its interval; the arithmetic mean if one is zero."""
     if all(value > 0 for value in values):
         return geometric_mean([math.log(value) for value in values], confidence)
-    centre, half = _mean_and_half_width(values, confidence)
-    return Estimate(centre, centre - half, centre + half)
+    found = student(values)
+    half = found.half_width(confidence)
+    return Estimate(found.mean, found.mean - half, found.mean + half)
 
 
 def log_ratios(
     mine: Mapping[int, Sample],
     others: Mapping[int, Sample],
-    figure: Literal["wall_s", "cpu_s"] = "wall_s",
+    figure: Callable[[Sample], Seconds] = attrgetter("wall_s"),
 ) -> list[float]:
     """Return log(`others` ÷ `mine`) of a figure, for each block with a valid sample of both."""
     return [
-        math.log(
-            max(getattr(others[block], figure), CLOCK_TICK)
-            / max(getattr(mine[block], figure), CLOCK_TICK)
-        )
+        math.log(max(figure(others[block]), CLOCK_TICK) / max(figure(mine[block]), CLOCK_TICK))
         for block in sorted(mine.keys() & others.keys())
     ]
 
@@ -153,22 +143,45 @@ def p_value(logs: Sequence[float]) -> float:
     It is valid only if the number of blocks was fixed beforehand. `evidence.p_value` is valid
     however often the data are looked at. Source: Student (1908).
     """
-    if len(logs) < 2:
-        return 1.0
-    centre = math.fsum(logs) / len(logs)
-    error = _standard_error(logs)
-    if error == 0:
-        return 0.0 if centre else 1.0
-    return 2 * float(stats.t.sf(abs(centre) / error, len(logs) - 1))
+    return student(logs).p_value() if logs else 1.0
 
 
-def _mean_and_half_width(values: Sequence[float], confidence: float) -> tuple[float, float]:
-    centre = math.fsum(values) / len(values)
-    if len(values) < 2:
-        return centre, math.nan
-    quantile = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1))
-    return centre, quantile * _standard_error(values)
+@dataclass(frozen=True, slots=True)
+class StudentT:
+    """A mean and its standard error, for Student's t with `freedom` degrees of freedom."""
+
+    mean: float
+    error: float
+    """The standard error of the mean; NaN if it is unknown."""
+    freedom: float
+
+    def half_width(self, confidence: float) -> float:
+        """Return half the width of the interval of the mean."""
+        if self.error == 0:
+            return 0.0
+        return self.error * float(stats.t.ppf((1 + confidence) / 2, self.freedom))
+
+    def ratio(self, confidence: float) -> Estimate:
+        """Return e to the mean, with its interval; the upper bound is infinite if it overflows."""
+        half = self.half_width(confidence)
+        try:
+            high = math.exp(self.mean + half)
+        except OverflowError:
+            high = math.inf
+        return Estimate(math.exp(self.mean), math.exp(self.mean - half), high)
+
+    def p_value(self) -> float:
+        """Return the two-sided p value for a mean of 0; 1 if the standard error is unknown."""
+        if math.isnan(self.error):
+            return 1.0
+        if self.error == 0:
+            return 0.0 if self.mean else 1.0
+        return 2 * float(stats.t.sf(abs(self.mean) / self.error, self.freedom))
 
 
-def _standard_error(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1)) / math.sqrt(len(values))
+def student(values: Sequence[float]) -> StudentT:
+    """Return the mean of values with its standard error, which is unknown for a single value."""
+    mean, n = math.fsum(values) / len(values), len(values)
+    if n < 2:
+        return StudentT(mean, math.nan, math.nan)
+    return StudentT(mean, float(np.std(values, ddof=1)) / math.sqrt(n), n - 1)

@@ -4,12 +4,13 @@ Each cause is one function that looks at the measurements and returns a phrase o
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from todobatch.lab.stats.estimate import GoodSamples, log_ratios, ratio_of
-from todobatch.lab.store.schema import Cell, CellSummary, Comparison, Estimate
-from todobatch.units import show_count, show_percent, show_ratio, show_seconds
+from todobatch.lab.store.schema import Cell, CellSummary, Comparison, Estimate, Sample
+from todobatch.units import Seconds, show_count, show_percent, show_ratio, show_seconds
 
 GIL_THREADS = {"threads (GIL)", "stealing (GIL)", "elastic (GIL)"}
 COMPUTES = 0.7
@@ -44,12 +45,15 @@ class Analysis:
                 return each
         return None
 
-    def ratio(self, top: Cell, bottom: Cell, figure: str = "wall_s") -> Estimate | None:
-        """Return `top`'s `figure` ÷ `bottom`'s, paired by block; None without a common block."""
-        logs = log_ratios(
-            self.good[bottom], self.good[top], "cpu_s" if figure == "cpu_s" else "wall_s"
-        )
-        return ratio_of(logs) if logs else None
+    def ratio(
+        self, top: Cell, bottom: Cell, figure: Callable[[Sample], Seconds]
+    ) -> Estimate | None:
+        """Return `top`'s `figure` ÷ `bottom`'s, paired by block.
+
+        None without a common block, and when the ratio is not worth saying (`WORTH_SAYING`).
+        """
+        logs = log_ratios(self.good[bottom], self.good[top], figure)
+        return ratio if logs and (ratio := ratio_of(logs)).low > WORTH_SAYING else None
 
     def best_of_each_approach(self) -> list[CellSummary]:
         """Return the fastest cell of every other approach on every interpreter."""
@@ -179,8 +183,8 @@ def _copying(analysis: Analysis, loser: CellSummary) -> str | None:
     base = analysis.sequential(loser.cell.interpreter)
     if base is None or loser.cell.workers < 2:
         return None
-    ratio = analysis.ratio(loser.cell, base.cell, "cpu_s")
-    if ratio is None or not ratio.low > WORTH_SAYING:
+    ratio = analysis.ratio(loser.cell, base.cell, attrgetter("cpu_s"))
+    if ratio is None:
         return None
     more = f"{show_ratio(ratio.estimate)} the CPU time of sequential"
     if loser.cell.executor in {"processes", "interpreters"}:
@@ -202,8 +206,8 @@ def _interpreter(analysis: Analysis, loser: CellSummary) -> str | None:
     bests = analysis.sequential(analysis.best.cell.interpreter)
     if mine is None or bests is None or mine is bests or not _computes(analysis, loser):
         return None
-    ratio = analysis.ratio(mine.cell, bests.cell)
-    if ratio is None or not ratio.low > WORTH_SAYING:
+    ratio = analysis.ratio(mine.cell, bests.cell, attrgetter("wall_s"))
+    if ratio is None:
         return None
     return (
         f"its interpreter: a sequential run on {mine.cell.interpreter} takes "
@@ -221,14 +225,7 @@ def _start_up(loser: CellSummary) -> str | None:
     )
 
 
-_CAUSES = (
-    _one_at_a_time,
-    _gil,
-    _waiting,
-    _copying,
-    _idle_cpus,
-    _interpreter,
-)
+_CAUSES = (_one_at_a_time, _gil, _waiting, _copying, _idle_cpus, _interpreter)
 
 
 def _with_start_up(analysis: Analysis) -> tuple[str, str] | None:
@@ -237,15 +234,8 @@ def _with_start_up(analysis: Analysis) -> tuple[str, str] | None:
     best = analysis.best
     if approach_of(first) == approach_of(best):
         return None
-    mine, others = analysis.good[first.cell], analysis.good[best.cell]
-    logs = [
-        math.log(
-            (others[block].wall_s + others[block].pool_start_s)
-            / (mine[block].wall_s + mine[block].pool_start_s)
-        )
-        for block in sorted(mine.keys() & others.keys())
-    ]
-    if not logs or not (ratio := ratio_of(logs)).low > WORTH_SAYING:
+    ratio = analysis.ratio(best.cell, first.cell, lambda each: each.wall_s + each.pool_start_s)
+    if ratio is None:
         return None
     text = (
         f"{name(first)} is fastest with {show_seconds(_cold(first))}; {name(best)} takes "

@@ -1,6 +1,7 @@
 """Summarise the cells of a run, compare them, and find the fastest approach of each workload."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,13 +45,10 @@ def approach(executor: str, *, gil_enabled: bool) -> str:
 def summarise(run: Run) -> list[CellSummary]:
     """Summarise every cell that has a good sample, in the plan's order."""
     good = good_samples(run)
-    voids: dict[Cell, int] = {}
-    for sample in run.samples:
-        if sample.void is not None:
-            voids[sample.cell] = voids.get(sample.cell, 0) + 1
+    voids = Counter(sample.cell for sample in run.samples if sample.void is not None)
     cpus = cpus_of(run)
     planned = dict.fromkeys((*run.meta.plan.cells, *good))
-    return [_summary(good, cell, voids.get(cell, 0), cpus) for cell in planned if good.get(cell)]
+    return [_summary(good, cell, voids[cell], cpus) for cell in planned if good.get(cell)]
 
 
 def cpus_of(run: Run) -> int:

@@ -9,24 +9,17 @@ FIFOs and devices are refused.
 
 import errno
 import json
-import math
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from todobatch.errors import NewerSchemaError, StoreError
+from todobatch.errors import NewerSchemaError, StoreError, UsageError
 from todobatch.files import UnfitFileError, open_regular
-from todobatch.lab.store.schema import (
-    SCHEMA,
-    Cell,
-    Control,
-    Plan,
-    RunMeta,
-    Sample,
-    WorkloadShape,
-)
+from todobatch.ipc.decoding import from_json
+from todobatch.lab.store.schema import SCHEMA, Control, RunMeta, Sample
+from todobatch.lab.store.validity import judged, why_inconsistent
 from todobatch.units import Bytes, show_bytes
 
 META = "run.json"
@@ -37,10 +30,7 @@ LARGEST: Mapping[str, Bytes] = {META: 16_000_000, SAMPLES: 1_000_000_000, CONTRO
 LONGEST_LINE: Bytes = 16_000_000
 """A file with a longer line is damaged."""
 
-_SECONDS = ("wall_s", "cpu_s", "pool_start_s", "process_s", "load_1m")
-"""Fields of a sample that are null in the file when they were not measured."""
-
-_T = TypeVar("_T")
+_Record = TypeVar("_Record", RunMeta, Sample, Control)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +47,10 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Lines(Generic[_T]):
+class Lines(Generic[_Record]):
     """The records of a file with one a line."""
 
-    records: list[_T]
+    records: list[_Record]
     size: Bytes
     """The file's length without an incomplete last line."""
     torn: bool
@@ -68,9 +58,12 @@ class Lines(Generic[_T]):
 
 
 def load_run(folder: Path) -> Run:
-    """Read a run folder. Raises StoreError if it has no run or is damaged, and NewerSchemaError."""
+    """Read a run folder. Raises StoreError if it has no run or is damaged, and NewerSchemaError.
+
+    A sample that makes no sense in this run is void, with the reason.
+    """
     meta = read_meta(folder)
-    samples, controls = read_samples(folder), read_controls(folder)
+    samples, controls = read_samples(folder, meta), read_controls(folder)
     return Run(meta, samples.records, folder, torn=samples.torn, controls=tuple(controls.records))
 
 
@@ -100,36 +93,33 @@ def read_meta(folder: Path) -> RunMeta:
     path = folder / META
     try:
         with open(open_inside(folder, META), "rb") as file:
-            raw: Any = json.load(file)
+            meta = _record(RunMeta, file.read(), path, "")
     except FileNotFoundError as error:
         raise StoreError(
             f"this is not a run folder: it has no {META}",
             place=str(folder),
             remedy="name a folder that todobatch bench wrote",
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _damaged(path, f"not JSON ({error})") from error
-    if not isinstance(raw, dict):
-        raise _damaged(path, "not a JSON object")
-    _check_schema(raw, path)
-    try:
-        return _meta(raw)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(path, f"a field is missing or has the wrong type ({error!r})") from error
+    if why := why_inconsistent(meta):
+        raise _damaged(path, why)
+    return meta
 
 
-def read_samples(folder: Path) -> Lines[Sample]:
-    """Read `samples.jsonl`. Raises StoreError and NewerSchemaError."""
+def read_samples(folder: Path, meta: RunMeta) -> Lines[Sample]:
+    """Read `samples.jsonl` of the run `meta`. Raises StoreError and NewerSchemaError."""
     try:
-        return _read_lines(folder, SAMPLES, _sample)
+        lines = _read_lines(folder, SAMPLES, Sample)
     except FileNotFoundError as error:
         raise unusable(folder / SAMPLES, "cannot be opened", error) from error
+    return Lines(judged(meta, lines.records), lines.size, lines.torn)
 
 
 def read_controls(folder: Path) -> Lines[Control]:
     """Read `controls.jsonl`, which old runs do not have. Raises StoreError and NewerSchemaError."""
     try:
-        return _read_lines(folder, CONTROLS, lambda raw: Control(**_known(Control, raw)))
+        return _read_lines(folder, CONTROLS, Control)
     except FileNotFoundError:
         return Lines([], 0, torn=False)
 
@@ -158,65 +148,55 @@ def unusable(path: Path, cause: str, error: OSError, more: str = "") -> StoreErr
     return StoreError(f"{cause}: {error.strerror}", place=str(path), remedy=remedy + more)
 
 
-def _read_lines(folder: Path, name: str, make: Callable[[dict[str, Any]], _T]) -> Lines[_T]:
+def _read_lines(folder: Path, name: str, kind: type[_Record]) -> Lines[_Record]:
     path = folder / name
-    records: list[_T] = []
+    records: list[_Record] = []
     good = 0
     with open(open_inside(folder, name), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), start=1):
             if len(line) == LONGEST_LINE:
                 raise _damaged(path, f"line {number} is longer than {show_bytes(LONGEST_LINE)}")
+            if not line.endswith(b"\n"):
+                break
             try:
-                if not line.endswith(b"\n"):
-                    break
-                raw = json.loads(line)
-                _check_schema(raw, path)
-                records.append(make(raw))
-            except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+                records.append(_record(kind, line, path, f"line {number}: "))
+            except ValueError as error:
                 if not file.peek(1):  # a power cut can leave a line without its content
                     break
-                raise _damaged(path, f"line {number}: {error!r}") from error
+                raise _damaged(path, f"line {number}: {error}") from error
             good += len(line)
     return Lines(records, good, torn=good < size)
 
 
-def _check_schema(raw: Mapping[str, Any], path: Path) -> None:
-    found = raw["schema"] if isinstance(raw.get("schema"), int) else 0
+def _record(kind: type[_Record], text: bytes, path: Path, where: str) -> _Record:
+    """Read one record. Raises ValueError for text that is not JSON, else StoreError."""
+    try:
+        raw = json.loads(text, parse_constant=_refuse)
+        _check_schema(raw, path)
+        return from_json(kind, raw, loose=True)
+    except RecursionError as error:
+        raise _damaged(path, f"{where}it is nested too deep") from error
+    except UsageError as error:
+        field = error.place.removeprefix(kind.__name__).lstrip(".")
+        what = f"{where}{field}{': ' if field else ''}{error.cause}"
+        raise _damaged(path, what.replace("`", "'")) from error
+
+
+def _refuse(constant: str) -> float:
+    raise UsageError(f"{constant} is not a number in JSON")
+
+
+def _check_schema(raw: Any, path: Path) -> None:
+    found = raw.get("schema") if isinstance(raw, dict) else None
+    if type(found) is not int or found < 1:
+        raise UsageError("it has no schema version")
     if found > SCHEMA:
         raise NewerSchemaError(
             f"written in schema {found}; this todobatch reads schemas up to {SCHEMA}",
             place=str(path),
             remedy="upgrade todobatch, or use the version that wrote it",
         )
-    if found < 1:
-        raise _damaged(path, "it has no schema version")
-
-
-def _meta(raw: Mapping[str, Any]) -> RunMeta:
-    plan = dict(raw["plan"])
-    plan["cells"] = tuple(Cell(**_known(Cell, cell)) for cell in plan["cells"])
-    plan["shapes"] = tuple(
-        WorkloadShape(**_known(WorkloadShape, shape)) for shape in plan["shapes"]
-    )
-    plan["left_out"] = tuple((what, why) for what, why in plan.get("left_out", ()))
-    values = _known(RunMeta, raw)
-    return RunMeta(
-        **{**values, "plan": Plan(**_known(Plan, plan)), "resumed": tuple(raw.get("resumed", ()))}
-    )
-
-
-def _sample(raw: Mapping[str, Any]) -> Sample:
-    values = _known(Sample, raw)
-    for name in _SECONDS:
-        values[name] = math.nan if values[name] is None else float(values[name])
-    return Sample(**values)
-
-
-def _known(kind: Any, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that this version knows, because a later one may have added some."""
-    names = {f.name for f in fields(kind)}
-    return {name: value for name, value in raw.items() if name in names}
 
 
 def _damaged(path: Path, what: str) -> StoreError:

@@ -7,11 +7,10 @@ samples.jsonl each time. Void samples are left out.
 
 import errno
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-from todobatch.files import UnfitFileError, write_atomically
+from todobatch.files import UnfitFileError, short_name, write_atomically
 from todobatch.lab.stats.estimate import good_samples
 from todobatch.lab.store.folder import Run, unusable
 from todobatch.lab.store.schema import Cell, Sample
@@ -34,7 +33,7 @@ def write(run: Run, folder: Path) -> list[Path]:
                 for cell in sorted(cells)
             ],
         }
-        path = folder / "pyperf" / f"{file_name(interpreter)}.json"
+        path = folder / "pyperf" / f"{short_name(interpreter)}.json"
         try:
             path.parent.mkdir(exist_ok=True)
             if path.parent.is_symlink():
@@ -46,11 +45,6 @@ def write(run: Run, folder: Path) -> list[Path]:
             raise unusable(path, cause, error, more) from error
         paths.append(path)
     return paths
-
-
-def file_name(interpreter: str) -> str:
-    """Return an interpreter's name with ``-`` for characters that a file name cannot have."""
-    return re.sub(r"[^\w.+-]+", "-", interpreter).strip("-.")
 
 
 def _shared(run: Run, interpreter: str) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def open_run(folder: Path, check: Callable[[RunMeta], object] = lambda _: None) 
     check(meta)
     file = _open_locked(folder)
     try:
-        samples, controls = read_samples(folder), read_controls(folder)
+        samples, controls = read_samples(folder, meta), read_controls(folder)
         if samples.torn:
             os.ftruncate(file, samples.size)
             os.fsync(file)

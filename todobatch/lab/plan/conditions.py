@@ -1,4 +1,4 @@
-"""The tasks of a run: read once before anything is measured, and compared when it is resumed."""
+"""What a run depends on: its tasks, interpreters and machine. A run is not resumed with others."""
 
 import datetime as dt
 import hashlib
@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from todobatch.child.tasks import TaskSource, count
+import todobatch
+from todobatch.child.tasks import TaskSource
 from todobatch.errors import BrokenLineError, EmptyInputError, InputError
 from todobatch.files import open_regular
+from todobatch.lab.interpreters import Interpreter
 from todobatch.lab.progress import Progress
 from todobatch.lab.store import machine
+from todobatch.lab.store.schema import RunMeta
 from todobatch.sources import open_source
 
 SKIPPED_SHOWN = 10
+MACHINE = ("cpu_model", "cpus_available", "memory_bytes")
+"""Properties of the machine that must not change between sessions of a run."""
 
 
 def inspect_file(
@@ -34,7 +39,7 @@ def inspect_file(
             remedy="put its content into a file and name that",
         )
     broken: list[BrokenLineError] = []
-    tasks = count(open_source(path, format=format, today=today).read(broken.append))
+    tasks = sum(1 for _ in open_source(path, format=format, today=today).read(broken.append))
     for error in broken[:SKIPPED_SHOWN]:
         progress.message(f"skipped: {error}")
     if len(broken) > SKIPPED_SHOWN:
@@ -66,3 +71,30 @@ def changes_of(source: Mapping[str, Any]) -> list[str]:
     except OSError as error:
         return [f"{path} cannot be read: {error.strerror}"]
     return [] if now == source["sha256"] else [f"{path} has changed"]
+
+
+def changes(meta: RunMeta, interpreters: Mapping[str, Interpreter]) -> list[str]:
+    """Return what has changed since a run began: interpreters, machine, todobatch or tasks."""
+    now = machine.describe()
+    found = [
+        f"{label}: {name} was {before.get(name)!r} and is {after!r}"
+        for label, before in meta.interpreters.items()
+        for name, after in publishable(interpreters[label]).items()
+        if before.get(name) != after and name != "executable"  # the file's name says nothing
+    ]
+    found += [
+        f"machine: {name} was {meta.machine.get(name)!r} and is {now[name]!r}"
+        for name in MACHINE
+        if meta.machine.get(name) != now[name]
+    ]
+    if meta.todobatch_version != todobatch.__version__:
+        found.append(f"todobatch was {meta.todobatch_version} and is {todobatch.__version__}")
+    return found + changes_of(meta.plan.source)
+
+
+def publishable(interpreter: Interpreter) -> dict[str, Any]:
+    """Return an interpreter's facts for run.json, without paths of this machine."""
+    facts: dict[str, Any] = dict(interpreter.facts)
+    facts["executable"] = Path(facts["executable"]).name
+    facts["config_args"] = machine.without_paths(facts["config_args"])
+    return facts

@@ -1,0 +1,64 @@
+"""What `processes` and `interpreters` share: an executor with a pool of workers behind sockets."""
+
+import errno
+import os
+import pickle
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import ClassVar
+
+from todobatch.errors import ExecutorUnavailableError
+from todobatch.executors.base import BatchRunner, Executor, Opening
+from todobatch.executors.pool import wire
+from todobatch.executors.pool.dispatch import Pool
+from todobatch.executors.pool.supervise import Supervisor
+from todobatch.executors.pool.worker import Host
+from todobatch.model import describe_exception
+
+
+class PoolExecutor(Executor):
+    """Pickles the processor, and sends batches to workers in hosts that a subclass starts."""
+
+    places = True
+    host_name: ClassVar[str]
+    """What a host is called in errors."""
+    start_remedy: ClassVar[str]
+    """What to do when a worker does not start."""
+
+    @abstractmethod
+    def start_host(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> Host:
+        """Start a host whose worker unpickles the processor and stays on the CPU (None: any)."""
+
+    @contextmanager
+    def start(self, opening: Opening) -> Iterator[BatchRunner]:
+        """Start the workers, and end them after the block."""
+        try:
+            pickled = pickle.dumps(opening.processor, wire.PROTOCOL)
+        except Exception as error:
+            raise self.did_not_start(describe_exception(error)) from error
+        supervisor = Supervisor(
+            partial(self.start_host, pickled, keep_rows=opening.keep_rows),
+            opening.workers,
+            self.cpus_to_use(),
+            self.did_not_start,
+            opening.deadline_s,
+        )
+        pool = Pool(supervisor, opening.processor.processor_id)
+        try:
+            pool.start()
+            yield pool
+        finally:
+            supervisor.stop()
+
+    def did_not_start(self, cause: str) -> ExecutorUnavailableError:
+        """Return the error to raise when workers do not start; the remedy fits the cause."""
+        no_files = os.strerror(errno.EMFILE) in cause or os.strerror(errno.ENFILE) in cause
+        return ExecutorUnavailableError(
+            f"a {self.host_name} did not start: {cause}",
+            place=f"executor {self.name}",
+            remedy="use fewer workers, or raise the limit on open files (ulimit -n)"
+            if no_files
+            else self.start_remedy,
+        )

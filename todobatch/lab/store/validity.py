@@ -1,0 +1,68 @@
+"""Decide whether what a run folder says makes sense: its plan, and each of its samples."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from todobatch.lab.store.schema import Cell, RunMeta, Sample, WorkloadShape
+
+MOST_TASKS = 10_000_000
+"""The most tasks of a sample, because all of them are in memory."""
+
+
+def why_inconsistent(meta: RunMeta) -> str | None:
+    """Return why a plan cannot be measured or shown; None for one that can."""
+    plan = meta.plan
+    shapes = {shape.workload for shape in plan.shapes}
+    for number, cell in enumerate(plan.cells):
+        if cell.workload not in shapes:
+            return f"plan.cells[{number}].workload: it has no shape"
+        if cell.interpreter not in meta.interpreters:
+            return f"plan.cells[{number}].interpreter: it is not among the interpreters"
+    for number, shape in enumerate(plan.shapes):
+        if shape.batches * shape.batch_size > MOST_TASKS:
+            return f"plan.shapes[{number}]: it has more than {MOST_TASKS:,} tasks"
+    source = plan.source
+    if source["kind"] == "file" and not {"path", "sha256"} <= source.keys():
+        return "plan.source: it has no path or no sha256"
+    return None
+
+
+def judged(meta: RunMeta, samples: Iterable[Sample]) -> list[Sample]:
+    """Return the samples; those that make no sense in this run are void, with the reason."""
+    shapes = {shape.workload: shape for shape in meta.plan.shapes}
+    planned = set(meta.plan.cells)
+    valid: set[tuple[int, Cell]] = set()
+    found = []
+    for sample in samples:
+        why = sample.void
+        if why is None and (sample.cell not in planned or sample.block >= meta.plan.blocks):
+            why = "it is not in the plan"
+        if why is None:
+            facts = meta.interpreters[sample.interpreter]
+            why = _why_void(sample, shapes[sample.workload], facts)
+        if why is None and (sample.block, sample.cell) in valid:
+            why = "its block has a valid sample of this cell already"
+        if why is None:
+            valid.add((sample.block, sample.cell))
+        found.append(sample if why == sample.void else replace(sample, void=why))
+    return found
+
+
+def _why_void(sample: Sample, shape: WorkloadShape, facts: Mapping[str, Any]) -> str | None:
+    if any(map(math.isnan, (sample.wall_s, sample.cpu_s, sample.pool_start_s, sample.process_s))):
+        return "its times are missing"
+    workers = sample.worker_totals
+    gil = sample.gil_enabled or any(w.get("gil_before") or w.get("gil_after") for w in workers)
+    if facts["free_threaded_build"] and gil:
+        return "the GIL was on in a free-threaded interpreter"
+    if not facts["free_threaded_build"] and not gil:
+        return "the GIL was off in an interpreter that has one"
+    if sample.failed:
+        return f"{sample.failed} tasks failed"
+    if (sample.batches, sample.tasks) != (shape.batches, shape.batches * shape.batch_size):
+        return f"it has {sample.tasks} tasks in {sample.batches} batches, unlike the plan"
+    if shape.digest and sample.digest != shape.digest:
+        return "its output differs from that of sequential"
+    return None
