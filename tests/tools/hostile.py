@@ -96,7 +96,6 @@ def run() -> tuple[RunMeta, list[Sample]]:
         shapes=tuple(replace(meta.plan.shapes[0], workload=w) for w in WORKLOADS),
         left_out=tuple((next(texts), next(texts)) for _ in range(5)),
         mode="quick",
-        today=next(texts),
     )
     interpreters = {
         names[spec]: facts | {"version": next(texts), "compiler": next(texts), "config_args": text}
@@ -112,7 +111,6 @@ def run() -> tuple[RunMeta, list[Sample]]:
         | {"cpu_model": ALL[2], "load": [7.7, 1.0, 1.0]},
         interpreters=interpreters,
         git={"commit": next(texts) * 3, "dirty": True},
-        started=next(texts),
         doctor=[
             {
                 "name": next(texts),
