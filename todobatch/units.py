@@ -9,6 +9,9 @@ Seconds: TypeAlias = float
 Bytes: TypeAlias = int
 Ratio: TypeAlias = float
 
+MOST_SECONDS = 1_000_000_000
+"""No limit of time may be longer: some system calls take no larger number."""
+
 _SPACES = frozenset("\u00a0\u1680\u202f\u205f\u3000") | frozenset(map(chr, range(0x2000, 0x200B)))
 """Spaces that `str.isprintable` counts as unprintable, although they only leave room."""
 

@@ -71,7 +71,7 @@ Trust = Annotated[
 ]
 
 
-def bench(
+def bench(  # long: each option is a parameter
     quick: Quick = False,
     full: Full = False,
     workloads: Workloads = None,

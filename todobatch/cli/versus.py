@@ -37,7 +37,7 @@ Target = Annotated[
 Format = Annotated[Literal["text", "json"], OUTPUT("--format", "How to print the verdict.")]
 
 
-def versus(
+def versus(  # long: each option is a parameter
     a: A,
     b: B,
     executors: Executors = "sequential",
