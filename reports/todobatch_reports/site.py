@@ -23,13 +23,14 @@ import yaml
 
 from todobatch.errors import EXIT_STORE, StoreError, TodobatchError, UsageError
 from todobatch.lab.store.folder import META, SAMPLES, Run, load_run, newest_run
+from todobatch.units import show_text
 from todobatch_reports import pages
 from todobatch_reports.charts import Chart
 from todobatch_reports.frames import Figures
 from todobatch_reports.markup import script_value
 from todobatch_reports.policy import protect
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
 """Characters that begin a formula in a spreadsheet, or that it skips before one."""
 ASSETS = Path(__file__).parent / "assets"
 REPORT = Path("report")
@@ -117,8 +118,7 @@ def _write_data(figures: Figures, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     cells = figures.cells.drop(columns=["anchor", "label"])
     for name, frame in (("samples.csv", figures.samples), ("cells.csv", cells)):
-        # A text may have half of a surrogate pair, which no file can hold.
-        frame.map(_no_formula).to_csv(folder / name, index=False, errors="backslashreplace")
+        frame.map(_no_formula).to_csv(folder / name, index=False)
     if figures.run.folder is not None:
         for name in (META, SAMPLES):
             shutil.copyfile(figures.run.folder / name, folder / name)
@@ -126,7 +126,10 @@ def _write_data(figures: Figures, folder: Path) -> None:
 
 def _no_formula(value: object) -> object:
     """Put a quote before a text that a spreadsheet would run as a formula; keep numbers."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    text = show_text(value)  # pandas does not quote a carriage return, which would end the row
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def _config_of_report_alone() -> dict[str, Any]:

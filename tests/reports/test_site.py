@@ -1,6 +1,7 @@
 """The site as files: links, data, configuration, and what is refused."""
 
 import csv
+import itertools
 import json
 from dataclasses import replace
 from html import unescape
@@ -11,6 +12,7 @@ import pytest
 
 from tests.tools import made_up
 from tests.tools.check_links import Page, broken_links
+from todobatch.cli.views import show
 from todobatch.errors import StoreError, UsageError
 from todobatch.lab.store.folder import Run
 from todobatch.units import show_percent, show_ratio
@@ -102,6 +104,35 @@ def test_the_data_is_the_runs_own(site_folder: Path, run: Run, run_folder: Path)
     with open(data / "samples.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["wall_s"]) for row in rows] == [s.wall_s for s in run.samples]
+
+
+def test_no_text_in_a_download_is_a_formula(run: Run, tmp_path: Path) -> None:
+    texts = ("=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "plain")
+    samples = [
+        replace(sample, peak_method=text, load_1m=-0.5)
+        for sample, text in zip(run.samples, itertools.cycle(texts), strict=False)
+    ]
+    site.write_pages(Run(run.meta, samples), tmp_path / "docs", alone=True)
+    with open(tmp_path / "docs/data/samples.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["peak_method"] for row in rows} == {
+        "'=1+1", "'+1", "'-1+1", "'@SUM(A1)", "'\t=1", r"\r=1", "'=1", "plain",
+    }  # fmt: skip
+    assert {row["load_1m"] for row in rows} == {"-0.5"}
+
+
+def test_the_dashboard_says_what_show_says_of_a_busy_machine(run: Run) -> None:
+    machine = {**run.meta.machine, "load": [7.7, 1.0, 1.0]}
+    doctor = [{"name": "governor", "severity": "warning", "seen": "powersave"}]
+    busy = Run(replace(run.meta, machine=machine, doctor=doctor), run.samples)
+    page = unescape(pages.make(Figures.of(busy)).texts["index.md"])
+    box, _, _ = page.partition("</div>")
+    assert "The machine was busy at the start (load 7.7 on 2 CPUs)" in box
+    assert "Doctor: governor: powersave" in box
+    for note in show.notes(busy):
+        if not note.startswith("  "):
+            assert note.rstrip(":") in page
+    assert "Read the figures with care" not in pages.make(Figures.of(run)).texts["index.md"]
 
 
 def test_a_folder_that_is_not_a_site_of_ours_is_left_alone(
