@@ -238,10 +238,18 @@ class BatchReport(_ByFields):
         )
 
 
+LONGEST_ERROR = 2_000
+"""An error's description is cut after this many characters."""
 MAX_FAILURES_KEPT = 100
 """A report keeps at most this many failures, errors and tasks set aside."""
 
 
 def describe_exception(error: BaseException) -> str:
-    """Return the type and message of an exception on one line."""
-    return " ".join("".join(traceback.format_exception_only(error)).split())
+    """Return the type and message of an exception on one line.
+
+    It is cut after `LONGEST_ERROR` characters, and then gives their number.
+    """
+    text = " ".join("".join(traceback.format_exception_only(error)).split())
+    if len(text) <= LONGEST_ERROR:
+        return text
+    return f"{text[:LONGEST_ERROR]}… (cut from {len(text):,} characters)"

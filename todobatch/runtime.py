@@ -7,8 +7,9 @@ import signal
 import sys
 import sysconfig
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
-from typing import TypedDict
+from typing import NoReturn, TypedDict
 
 _PR_SET_PDEATHSIG = 1
 
@@ -53,6 +54,38 @@ def cpus_allowed() -> tuple[int, ...]:
 def stay_on(cpu: int) -> None:
     """Pin the calling thread, and threads that it starts later, to one CPU."""
     os.sched_setaffinity(0, {cpu})
+
+
+forks = 0
+"""How many forks lie between the start of the program and this process."""
+
+
+def _count_fork() -> None:
+    global forks  # noqa: PLW0603 - a fork copies one thread only, so nobody else writes it
+    forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
+
+def end_forked_child(error: BaseException | None = None) -> NoReturn:
+    """End this process, which a task has forked and which has left the task by `error` or return.
+
+    It would otherwise go on as a second worker, and deliver results twice.
+    """
+    code: object = 0
+    if isinstance(error, SystemExit):
+        code = error.code
+    elif error is not None:
+        import traceback  # it takes milliseconds, and few tasks fork
+
+        code = 1
+        traceback.print_exception(error)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # closed or full: there is nobody to tell
+            stream.flush()
+    os._exit(code if isinstance(code, int) else code is not None)
 
 
 def end_with_parent() -> bool:

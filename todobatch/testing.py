@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from todobatch.executors import BatchRunner, Capabilities, Executor, WorkerStats
-from todobatch.executors.base import Opening
+from todobatch.executors.base import Opening, UntilError
 from todobatch.executors.stats import CountedResults, CountedRunner
 from todobatch.model import Batch, Fault, ProcessingResult
 from todobatch.processors.base import failed_result
@@ -83,7 +83,7 @@ class _Script:
         self._kinds: list[Fault | None] = ["crashed", "deadline", None]
 
     def run(self, batches: Iterable[Batch]) -> CountedResults:
-        feed, more = iter(batches), True
+        feed, more = UntilError(iter(batches)), True
         held: list[Batch] = []
         busy: Seconds = 0.0
         first = perf_counter()
@@ -100,6 +100,8 @@ class _Script:
                 busy += perf_counter() - begun
                 if result is not None:
                     yield result
+        if feed.error is not None:
+            raise feed.error
         return (WorkerStats(self._worker.label, busy, perf_counter() - first - busy),)
 
     def _run_one(self, batch: Batch) -> ProcessingResult | None:

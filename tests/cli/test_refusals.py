@@ -42,7 +42,7 @@ def test_what_is_missing_or_unknown_is_still_named(run_todobatch: RunTodobatch) 
     ("arguments", "code", "part"),
     [
         ("--deadline 1 -e threads", 2, "--deadline: the executor threads cannot keep a deadline"),
-        ("--deadline 0 -e processes", 2, "--deadline: 0.0 seconds cannot be a deadline"),
+        ("--deadline 0 -e processes", 2, "--deadline: 0.0 seconds cannot be a limit"),
         ("--deadline nan -e processes", 2, "--deadline: nan seconds cannot be a limit"),
         ("--deadline inf -e processes", 2, "--deadline: inf seconds cannot be a limit"),
         ("--no-progress inf", 2, "--no-progress: inf seconds cannot be a limit"),

@@ -160,3 +160,16 @@ def test_a_file_of_costs_that_does_not_fit_is_refused(
         done = run_todobatch("run", "todo.txt", *arguments, cwd=project)
         assert (done.returncode, part in done.stderr) == (code, True), done.stderr
         assert (project / "c.json").read_text() == kept
+
+
+def test_a_module_in_the_current_folder_does_not_replace_one_of_the_standard_library(
+    run_todobatch: RunTodobatch, project: Path
+) -> None:
+    for name in ("random", "json", "decimal", "queue", "psutil"):
+        (project / f"{name}.py").write_text("raise RuntimeError('not the real one')\n")
+    for executor in ("threads", "processes"):
+        done = run_todobatch("run", "todo.txt", "-w", "mine:shout", "-e", executor, cwd=project)
+        assert "not the real one" not in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.returncode in {0, 1}, done.stderr
+    assert run_todobatch("interpreters", cwd=project).returncode == 0

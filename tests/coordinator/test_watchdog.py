@@ -5,12 +5,15 @@ import re
 import threading
 from collections.abc import Iterator
 from time import perf_counter
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from tests.coordinator.made_up import named
 from tests.tools.flaky import Flaky
 from todobatch import Hooks, Recovery, Task, run_batches
+from todobatch.coordinator import watchdog
 from todobatch.coordinator.drive import workers_left
 from todobatch.coordinator.recovery import Feed
 from todobatch.errors import NoProgressError, StoreError
@@ -42,6 +45,23 @@ def test_no_progress_is_an_error_that_names_the_batches_in_flight_and_the_remedy
     assert int(found[1]) in range(0, 40, 5)
     assert "executor threads" in text
     assert '`executor="processes"`' in text
+
+
+def test_time_for_which_the_process_was_stopped_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(watchdog, "perf_counter", lambda: now[0])
+    feed = cast("Feed", SimpleNamespace(progress_at=100.0, in_flight=lambda: [(None, 100.0)]))
+    dog = watchdog.Watchdog(2.0)
+
+    def is_stuck_after(seconds: float) -> bool:
+        now[0] += seconds
+        return dog.is_stuck(feed)
+
+    assert not any(is_stuck_after(0.25) for _ in range(4))
+    assert not is_stuck_after(30.0)  # as in a container that is paused
+    assert [is_stuck_after(0.25) for _ in range(4)] == [False, False, False, True]
 
 
 def test_a_batch_is_in_flight_from_when_it_was_read_not_from_when_it_was_awaited() -> None:

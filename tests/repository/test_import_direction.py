@@ -1,8 +1,8 @@
 """The direction of imports that docs and design promise, read from the source with `ast`.
 
-    units, errors, files -> runtime, cgroup, model -> ipc -> sources, processors, collectors, probe
-      -> executors -> coordinator -> todobatch, testing -> child, job -> lab -> todobatch_reports
-      -> cli
+    units, errors, files -> runtime, cgroup, model -> ipc
+      -> sources, processors, collectors, probe -> executors -> coordinator -> todobatch, testing
+      -> child, job -> lab -> todobatch_reports -> cli
 
 A module may import from its own room and from rooms further left.
 """

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from queue import Empty, SimpleQueue
@@ -39,7 +40,7 @@ from todobatch.coordinator.order import in_order
 from todobatch.coordinator.parts import PartSizes
 from todobatch.coordinator.recovery import Feed, Settled
 from todobatch.coordinator.tally import Tally
-from todobatch.coordinator.watchdog import is_stuck, list_in_flight, no_progress
+from todobatch.coordinator.watchdog import Watchdog, list_in_flight, no_progress
 from todobatch.errors import NoProgressError
 from todobatch.executors import (
     BatchRunner,
@@ -208,6 +209,7 @@ class _Run:
     def follow(self, driven: "Generator[Settled] | _Pump", feed: Feed, times: "_Times") -> None:
         """Record each settled batch; in between, save the journal and check the progress."""
         journal, limit_s = self.journal, self.recovery.watchdog_s
+        watchdog = None if limit_s is None else Watchdog(limit_s)
         with closing(driven):
             for settled in driven:
                 if settled is not None:
@@ -215,8 +217,8 @@ class _Run:
                     times.noted = perf_counter()
                 if journal is not None and journal.due():
                     journal.save(self.tally.state())
-                if settled is None and limit_s is not None and is_stuck(feed, limit_s):
-                    raise self.stuck(feed, limit_s)
+                if settled is None and watchdog is not None and watchdog.is_stuck(feed):
+                    raise self.stuck(feed, watchdog.limit_s)
         if journal is not None and journal.phase == "running":
             journal.save(self.tally.state())
 
@@ -292,7 +294,9 @@ class _Pump:
         self._queue: SimpleQueue[Settled | BaseException | None] = SimpleQueue()
         self._room = threading.Semaphore(MOST_QUEUED)
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name=f"{THREADS_NAME}pump", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name=f"{THREADS_NAME}pump", daemon=True
+        )  # workers get copies of the caller's context
         self._thread.start()
 
     def __iter__(self) -> "_Pump":

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf, isfinite
 from typing import TYPE_CHECKING, Literal
 
 from todobatch.errors import UsageError
 from todobatch.model import Batch, ProcessingResult
-from todobatch.units import Seconds
+from todobatch.units import MOST_SECONDS, Seconds
 
 if TYPE_CHECKING:
     from todobatch.coordinator.recovery import Feed
@@ -48,26 +47,21 @@ class Recovery:
                 place="`retries`",
                 remedy="give 0 or more",
             )
-        if not 0 <= self.backoff_s < inf:
+        if not 0 <= self.backoff_s <= MOST_SECONDS:
             raise UsageError(
                 f"the backoff cannot be {self.backoff_s} seconds",
                 place="`backoff_s`",
-                remedy="give 0 seconds or more",
+                remedy=f"give 0 to {MOST_SECONDS:,} seconds",
             )
         for name in ("deadline_s", "watchdog_s"):
             limit = getattr(self, name)
-            if limit is not None and not isfinite(limit):
+            if limit is not None and not 0 < limit <= MOST_SECONDS:
                 raise UsageError(
                     f"{limit} seconds cannot be a limit",
                     place=f"`{name}`",
-                    remedy="give a number above 0, or leave it out to run without a limit",
+                    remedy=f"give a number above 0 and up to {MOST_SECONDS:,}, or leave it out to "
+                    "run without a limit",
                 )
-        if self.watchdog_s is not None and not self.watchdog_s > 0:
-            raise UsageError(
-                f"the watchdog cannot wait {self.watchdog_s} seconds",
-                place="`watchdog_s`",
-                remedy="give more than 0 seconds, or leave it out to wait without a limit",
-            )
 
 
 @dataclass(frozen=True, slots=True)

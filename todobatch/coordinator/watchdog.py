@@ -11,10 +11,37 @@ NAMED_IN_FLIGHT = 8
 """An error names at most this many batches in flight."""
 
 
-def is_stuck(feed: Feed, limit_s: Seconds) -> bool:
-    """Return whether batches are in flight and none has come back for `limit_s` seconds."""
-    flights = feed.in_flight()
-    return bool(flights) and perf_counter() - max(feed.progress_at, flights[0][1]) >= limit_s
+PAUSED_S: Seconds = 1.0
+"""Checks that lie further apart than this show that this process was stopped in between."""
+
+
+class Watchdog:
+    """Detects that no batch has come back for `limit_s` seconds, which this process has run.
+
+    One thread calls `is_stuck`, several times a second while no result comes.
+    """
+
+    def __init__(self, limit_s: Seconds) -> None:
+        self.limit_s = limit_s
+        self._checked_at = perf_counter()
+        self._since = 0.0
+        """When the present time without progress began."""
+        self._paused_s: Seconds = 0.0
+        """For how long this process did not run since then."""
+
+    def is_stuck(self, feed: Feed) -> bool:
+        """Return whether batches are in flight and none has come back for the limit."""
+        now = perf_counter()
+        pause, self._checked_at = now - self._checked_at, now
+        flights = feed.in_flight()
+        if not flights:
+            return False
+        since = max(feed.progress_at, flights[0][1])
+        if since != self._since:
+            self._since, self._paused_s = since, 0.0
+        if pause > PAUSED_S:
+            self._paused_s += min(pause, now - since)
+        return now - since - self._paused_s >= self.limit_s
 
 
 def list_in_flight(feed: Feed) -> str:

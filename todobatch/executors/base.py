@@ -12,19 +12,20 @@ a time reads the iterable. Leaving the `with` block ends the workers.
 """
 
 import os
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias, cast
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError, UsageError
 from todobatch.executors.worker import Worker
 from todobatch.model import Batch, ProcessingResult
 from todobatch.processors.base import TaskBatchProcessor
-from todobatch.units import Seconds
+from todobatch.units import MOST_SECONDS, Seconds
 
 MAX_WORKERS = 1_000
 """The largest number of workers that an executor starts."""
@@ -135,6 +136,7 @@ class Executor(ABC):
         """Return None if the executor works on this interpreter, otherwise why it does not."""
         return None
 
+    @contextmanager
     def open(
         self,
         processor: TaskBatchProcessor,
@@ -142,13 +144,14 @@ class Executor(ABC):
         *,
         keep_rows: bool = False,
         deadline_s: Seconds | None = None,
-    ) -> AbstractContextManager[BatchRunner]:
+    ) -> Iterator[BatchRunner]:
         """Start `workers` workers for the processor; use as a context manager.
 
         The context manager gives a `BatchRunner`, which may be called several times, one call after
-        the other. `keep_rows` leaves each task's row in the results; otherwise rows stay in the
-        worker. A batch that runs longer than `deadline_s` seconds is stopped, its worker is
-        replaced, and its result has the fault ``"deadline"``.
+        the other. A run that is unfinished at the end of the block is ended. `keep_rows` leaves
+        each task's row in the results; otherwise rows stay in the worker. A batch that runs longer
+        than `deadline_s` seconds is stopped, its worker is replaced, and its result has the fault
+        ``"deadline"``.
 
         An iterable of batches may have a method `due_in`. When the iterable has ended, it returns
         the seconds until more batches may come, or None. An executor may then read the iterable
@@ -156,10 +159,16 @@ class Executor(ABC):
 
         Raises ExecutorUnavailableError when the executor does not work here or a worker does not
         start. Raises UsageError for a number of workers outside 1 to `MAX_WORKERS`. It also does so
-        for a deadline that is not above 0 or that the executor cannot keep.
+        for a deadline that is not above 0 or that the executor cannot keep, and for a run that
+        begins before another has ended or after the block.
         """
         self.check(workers, deadline_s)
-        return self.start(Opening(processor, workers, keep_rows, deadline_s))
+        with self.start(Opening(processor, workers, keep_rows, deadline_s)) as run:
+            opened = _Opened(run, self.name)
+            try:
+                yield opened
+            finally:
+                opened.close()
 
     @abstractmethod
     def start(self, opening: Opening) -> AbstractContextManager[BatchRunner]:
@@ -189,11 +198,12 @@ class Executor(ABC):
                 place="`deadline_s`",
                 remedy='choose `executor="processes"`, whose workers can be killed and replaced',
             )
-        if deadline_s is not None and not deadline_s > 0:
+        if deadline_s is not None and not 0 < deadline_s <= MOST_SECONDS:
             raise UsageError(
                 f"{deadline_s} seconds cannot be a deadline",
                 place="`deadline_s`",
-                remedy="give a number above 0, or leave it out to run without a deadline",
+                remedy=f"give a number above 0 and up to {MOST_SECONDS:,}, or leave it out to run "
+                "without a deadline",
             )
         if not 1 <= workers <= MAX_WORKERS:
             raise UsageError(
@@ -208,3 +218,83 @@ class Executor(ABC):
                 place=f"executor {self.name}",
                 remedy="choose another `executor`, or run on another `interpreter`",
             )
+
+
+class UntilError(Iterator[Batch]):
+    """An input that ends where it raises, so that the batches in flight come back first."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+        self.error: Exception | None = None
+        """What the input raised; raise it when all batches have come back."""
+
+    def __next__(self) -> Batch:
+        try:
+            return next(self._batches)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self.error = error
+            raise StopIteration from error
+
+
+class _Opened:
+    """The `BatchRunner` of an open executor: it allows one run at a time, and none after the end.
+
+    `_lock` guards `_busy` and `_closed`. The thread that runs batches owns `_results`.
+    """
+
+    def __init__(self, run: BatchRunner, name: str) -> None:
+        self._run = run
+        self._name = name
+        self._lock = threading.Lock()
+        self._busy = self._closed = False
+        self._results: Generator[ProcessingResult] | None = None
+
+    @property
+    def stats(self) -> Any:
+        """What `stats_of` returns."""
+        return getattr(self._run, "stats", ())
+
+    @property
+    def resizes(self) -> Any:
+        """What `resizes_of` returns."""
+        return getattr(self._run, "resizes", ())
+
+    def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
+        """Run the batches, and yield a result for each; see `Executor.open`."""
+        with self._lock:
+            if self._closed or self._busy:
+                raise self._refusal()
+            self._busy = True
+        try:
+            self._results = cast("Generator[ProcessingResult]", self._run(batches))
+            yield from self._results
+            if self._closed:  # `close` has ended the run
+                raise self._refusal()
+        finally:
+            self._results = None
+            self._busy = False
+
+    def close(self) -> None:
+        """End an unfinished run: the batches in flight finish, and their results are dropped."""
+        with self._lock:
+            self._closed = True
+            unfinished = self._results
+        if unfinished is not None:
+            with suppress(ValueError):  # another thread is in it, and will find its end
+                unfinished.close()
+
+    def _refusal(self) -> UsageError:
+        if self._closed:
+            return UsageError(
+                "the executor is closed",
+                place=f"executor {self._name}",
+                remedy="read all results inside the `with` block of `open`",
+            )
+        return UsageError(
+            "the executor runs other batches at present",
+            place=f"executor {self._name}",
+            remedy="read all results of the first run, or close its iterator; or open a second "
+            "executor",
+        )

@@ -2,19 +2,22 @@
 
     batches ──► worker coroutine 1..n ──► finished (list) ──► caller
 
-The loop runs only while the caller waits for a result, so threads share nothing. A processor that
-never awaits runs as it does in `sequential`.
+The loop runs only while the caller waits for a result, so threads share nothing. A processor
+without an asynchronous method runs outside the loop, as in `sequential`. So it may call
+`asyncio.run`.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
 
 from todobatch import runtime
+from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening
 from todobatch.executors.stats import CountedResults, CountedRunner, WorkerStats
-from todobatch.executors.worker import Worker
+from todobatch.executors.worker import Worker, own_context
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import failed_result
 from todobatch.units import Seconds
@@ -32,19 +35,26 @@ class Coroutines(Executor):
     def start(self, opening: Opening) -> Iterator[BatchRunner]:
         """Start the event loop, which ends with the block; each run starts its own coroutines."""
         crew = [opening.worker(f"coroutine-{n + 1}", "coroutine") for n in range(opening.workers)]
+        if not opening.processor.awaits:
+            yield CountedRunner(partial(_run_plainly, crew))
+            return
+        _refuse_inside_a_loop()
         with asyncio.Runner() as runner:
 
             def run(batches: Iterable[Batch]) -> CountedResults:
                 loop = runner.get_loop()
                 one_pass = _Pass(iter(batches))
                 begun = perf_counter()
-                tasks = [loop.create_task(one_pass.work(each)) for each in crew]
+                tasks = [
+                    loop.create_task(one_pass.work(each), context=own_context()) for each in crew
+                ]
                 try:
                     while finished := runner.run(one_pass.wait()):
                         yield from finished
                     for task in tasks:
                         task.result()  # raises the input's error, if there is one
                 finally:
+                    one_pass.closing = True
                     for task in tasks:
                         task.cancel()
                     runner.run(_gather(tasks))
@@ -56,6 +66,36 @@ class Coroutines(Executor):
                 )
 
             yield CountedRunner(run)
+
+
+def _run_plainly(crew: Sequence[Worker], batches: Iterable[Batch]) -> CountedResults:
+    """Run the batches by turns on the workers, without an event loop."""
+    busy = [0.0] * len(crew)
+    contexts = [own_context() for _ in crew]
+    first = perf_counter()
+    for number, batch in enumerate(batches):
+        share = number % len(crew)
+        begun = perf_counter()
+        result = contexts[share].run(crew[share].work, batch)
+        busy[share] += perf_counter() - begun
+        yield result
+    wall = perf_counter() - first
+    return tuple(
+        WorkerStats(each.label, its, max(wall - its, 0.0))
+        for each, its in zip(crew, busy, strict=True)
+    )
+
+
+def _refuse_inside_a_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise ExecutorUnavailableError(
+        "this thread runs an event loop already",
+        place="executor coroutines",
+        remedy="run the batches in another thread: `await asyncio.to_thread(run_batches, …)`",
+    )
 
 
 async def _gather(tasks: list[asyncio.Task[Seconds]]) -> None:
@@ -70,6 +110,8 @@ class _Pass:
         self._finished: list[ProcessingResult] = []
         self._changed = asyncio.Event()
         self._working = 0
+        self.closing = False
+        """Whether the workers are cancelled. Other cancellations come from a batch."""
 
     async def work(self, worker: Worker) -> Seconds:
         """Process batches until the input ends, and return the seconds spent on them."""
@@ -78,12 +120,12 @@ class _Pass:
         try:
             for batch in self._feed:
                 begun = perf_counter()
-                result = await _process(worker, batch)
+                result = await self._process(worker, batch)
                 busy += perf_counter() - begun
                 # `_finished` is read after the await, because `wait` replaces the list meanwhile.
                 self._finished.append(result)
                 self._changed.set()
-                await asyncio.sleep(0)  # let other workers run even if no batch awaits
+                await self._let_others_run()
         finally:
             self._working -= 1
             self._changed.set()
@@ -98,15 +140,30 @@ class _Pass:
         finished, self._finished = self._finished, []
         return finished
 
+    async def _let_others_run(self) -> None:
+        """Switch to other workers, even if no batch awaits."""
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self._keep_working()
 
-async def _process(worker: Worker, batch: Batch) -> ProcessingResult:
-    processor = worker.processor
-    gil_before = runtime.gil_enabled()
-    try:
-        result = await processor.process_batch_async(batch)
-    except (Exception, SystemExit, asyncio.CancelledError) as error:
+    def _keep_working(self) -> None:
+        """Undo a cancellation, which a batch caused; raise it again if the run ends."""
+        if self.closing:
+            raise  # noqa: PLE0704 - it is called while the error is handled
         me = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and me is not None and me.cancelling():
-            raise  # the worker was cancelled; the batch did not raise this
-        result = failed_result(processor.processor_id, batch, describe_exception(error))
-    return worker.sign(batch, result, gil_before)
+        assert me is not None
+        me.uncancel()
+
+    async def _process(self, worker: Worker, batch: Batch) -> ProcessingResult:
+        processor = worker.processor
+        gil_before = runtime.gil_enabled()
+        try:
+            result = await processor.process_batch_async(batch)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                self._keep_working()
+            result = failed_result(processor.processor_id, batch, describe_exception(error))
+        return worker.sign(batch, result, gil_before)

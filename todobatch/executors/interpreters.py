@@ -17,12 +17,12 @@ import importlib
 import socket
 import sys
 import threading
-from collections.abc import Sequence
 
 from todobatch import runtime
 from todobatch.executors.base import THREADS_NAME, Capabilities
 from todobatch.executors.pool.executor import PoolExecutor
 from todobatch.executors.pool.page import Page
+from todobatch.executors.pool.surroundings import Surroundings
 from todobatch.executors.pool.transport import serve
 from todobatch.executors.pool.worker import Host
 from todobatch.model import describe_exception
@@ -123,7 +123,7 @@ class _Interpreter(Host):
                     file,
                     self._token,
                     processor,
-                    tuple(sys.path),
+                    Surroundings.for_interpreter(),
                     keep_rows=keep_rows,
                 )
             finally:
@@ -143,7 +143,7 @@ def _serve(
     file: int,
     token: tuple[int, int],
     processor: bytes,
-    path: Sequence[str],
+    surroundings: Surroundings,
     *,
     keep_rows: bool,
 ) -> None:
@@ -152,7 +152,7 @@ def _serve(
     try:
         page = Page(file, token)
         label = f"interpreter-{me.id}"
-        serve(end, page, processor, path, label, "interpreter", keep_rows=keep_rows)
+        serve(end, page, processor, surroundings, label, "interpreter", keep_rows=keep_rows)
         page.close()
     finally:
         end.detach()

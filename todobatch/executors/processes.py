@@ -15,21 +15,26 @@ import multiprocessing as mp
 import os
 import signal
 import socket
-import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
+from multiprocessing.util import Finalize
 from typing import Any
 
 from todobatch import runtime
-from todobatch.executors.base import Capabilities
+from todobatch.errors import ExecutorUnavailableError
+from todobatch.executors.base import BatchRunner, Capabilities, Opening
 from todobatch.executors.pool.executor import PoolExecutor
 from todobatch.executors.pool.page import Page
 from todobatch.executors.pool.supervise import END_GRACE_S
+from todobatch.executors.pool.surroundings import Surroundings
 from todobatch.executors.pool.transport import serve
 from todobatch.executors.pool.worker import Host
+from todobatch.files import TemporaryFolder
 
 
 class Processes(PoolExecutor):
@@ -49,6 +54,20 @@ class Processes(PoolExecutor):
         "defined in __main__) and must pickle"
     )
 
+    @contextmanager
+    def start(self, opening: Opening) -> Iterator[BatchRunner]:
+        """Start the processes. Raises ExecutorUnavailableError in a daemonic process."""
+        if mp.current_process().daemon:
+            raise ExecutorUnavailableError(
+                "this is a daemonic process of multiprocessing, which may not start processes",
+                place="executor processes",
+                remedy='choose `executor="threads"` or `executor="interpreters"`, or start this '
+                "process with `daemon=False`",
+            )
+        _use_own_folder()
+        with super().start(opening) as run:
+            yield run
+
     def start_host(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> Host:
         """Start a process."""
         return _Process(processor, cpu, keep_rows=keep_rows)
@@ -63,7 +82,7 @@ class _Process(Host):
         context = fork_server_context()
         self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
             target=_serve,
-            args=(link, _Descriptor(file), processor, [*sys.path], cpu),
+            args=(link, _Descriptor(file), processor, Surroundings.for_process(), cpu),
             kwargs={"start_method": context.get_start_method(), "keep_rows": keep_rows},
         )
         self._process.start()
@@ -95,6 +114,15 @@ def fork_server_context() -> BaseContext:
     return mp.get_context("forkserver" if "forkserver" in methods else "spawn")
 
 
+def _use_own_folder() -> None:
+    """Give multiprocessing a folder for its sockets that is swept if this process is killed."""
+    config = mp.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
+    if config.get("tempdir") is None:
+        folder = TemporaryFolder("processes")
+        config["tempdir"] = str(folder.path)
+        Finalize(None, folder.remove, exitpriority=-100)  # as multiprocessing does
+
+
 class _Descriptor:
     """Carries an open descriptor to a process that is being started, by pickling."""
 
@@ -114,19 +142,26 @@ def _serve(
     link: socket.socket,
     file: int,
     processor: bytes,
-    path: list[str],
+    surroundings: Surroundings,
     cpu: int | None,
     *,
     start_method: str,
     keep_rows: bool,
 ) -> None:
     """Run a worker process; `file` is the descriptor of its page, sent as a `_Descriptor`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator
+    # Ctrl-C is for the coordinator. Programs that a task starts do not inherit a handler.
+    signal.signal(signal.SIGINT, _ignore)
     _end_with_parent(start_method)
     if cpu is not None:
         runtime.stay_on(cpu)
     label = f"process-{os.getpid()}"
-    serve(link, Page(file), processor, path, label, start_method, keep_rows=keep_rows)
+    for descriptor in (link.fileno(), file):  # as they came, programs of a task would inherit them
+        os.set_inheritable(descriptor, False)
+    serve(link, Page(file), processor, surroundings, label, start_method, keep_rows=keep_rows)
+
+
+def _ignore(number: int, frame: object) -> None:
+    """Do nothing about a signal."""
 
 
 def _end_with_parent(start_method: str) -> None:

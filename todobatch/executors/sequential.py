@@ -6,6 +6,7 @@ from time import perf_counter
 
 from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening
 from todobatch.executors.stats import CountedResults, CountedRunner, WorkerStats
+from todobatch.executors.worker import own_context
 from todobatch.model import Batch
 
 
@@ -21,13 +22,14 @@ class Sequential(Executor):
     def start(self, opening: Opening) -> Iterator[BatchRunner]:
         """Start nothing, because the caller's thread is the worker."""
         worker = opening.worker("main", "main")
+        context = own_context()
 
         def run(batches: Iterable[Batch]) -> CountedResults:
             busy = 0.0
             first = perf_counter()
             for batch in batches:
                 begun = perf_counter()
-                result = worker.work(batch)
+                result = context.run(worker.work, batch)
                 busy += perf_counter() - begun
                 yield result
             return (WorkerStats(worker.label, busy, perf_counter() - first - busy),)

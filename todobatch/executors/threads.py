@@ -29,7 +29,7 @@ from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening
 from todobatch.executors.stats import Resize, WorkerStats
-from todobatch.executors.worker import Worker
+from todobatch.executors.worker import Worker, own_context
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.units import Seconds
 
@@ -186,7 +186,12 @@ class _Crew:
         self._trouble: BaseException | None = None
         """What the latest thread raised that could not start."""
         self._threads = [
-            threading.Thread(target=self._serve, args=(n,), name=f"todobatch-{n + 1}", daemon=True)
+            threading.Thread(
+                target=own_context().run,
+                args=(self._serve, n),
+                name=f"todobatch-{n + 1}",
+                daemon=True,
+            )
             for n in numbers
         ]
 

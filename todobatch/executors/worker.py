@@ -1,7 +1,9 @@
 """The worker's side of every executor: it runs a batch and records what the worker saw."""
 
 import os
+import sys
 import threading
+from contextvars import Context, copy_context
 
 from todobatch import runtime
 from todobatch.model import Batch, Part, ProcessingResult, WorkerSeen, describe_exception
@@ -39,10 +41,18 @@ class Worker:
         try:
             result = self.processor.process_batch(batch)
         except BaseException as error:  # a batch must never end its worker
+            self._leave_if_forked(error)
             if _is_interrupt(error):
                 raise
             result = failed_result(self.processor.processor_id, batch, describe_exception(error))
+        if self._own:
+            self._leave_if_forked()
         return self.sign(batch, result, gil_before, queue_s, deserialise_s)
+
+    def _leave_if_forked(self, error: BaseException | None = None) -> None:
+        """End a process that a user's `process_batch` has forked; see `end_forked_child`."""
+        if os.getpid() != self._pid:
+            runtime.end_forked_child(error)
 
     def sign(
         self,
@@ -91,9 +101,20 @@ class Worker:
         )
 
 
+def own_context() -> Context:
+    """Return a copy of this thread's context, with a decimal context that no other worker shares.
+
+    Threads begin with an empty context, or share that of their parent: it depends on the build.
+    """
+    context = copy_context()
+    if decimal := sys.modules.get("decimal"):
+        context.run(lambda: decimal.setcontext(decimal.getcontext().copy()))
+    return context
+
+
 def _is_interrupt(error: BaseException) -> bool:
     """Return whether the error must reach the caller, such as a Ctrl-C in the main thread."""
     return (
-        isinstance(error, KeyboardInterrupt | GeneratorExit)
+        isinstance(error, KeyboardInterrupt)
         and threading.current_thread() is threading.main_thread()
     )

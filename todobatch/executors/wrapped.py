@@ -18,13 +18,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from concurrent.futures import Executor as AnyPool
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from queue import SimpleQueue
 from time import perf_counter
 
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening
+from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening, UntilError
 from todobatch.executors.stats import CountedResults, CountedRunner, WorkerStats, add_stats
-from todobatch.executors.worker import Worker
+from todobatch.executors.worker import Worker, own_context
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.units import Seconds
@@ -73,11 +74,12 @@ class Wrapped(Executor):
         pool = self._start(workers)
 
         def submit(batch: Batch) -> "Future[ProcessingResult]":
-            return pool.submit(_work, os.getpid(), sent, batch, keep_rows)
+            context = None if self.capabilities.needs_pickling else own_context()
+            return pool.submit(_work, os.getpid(), sent, batch, keep_rows, context)
 
         def run(batches: Iterable[Batch]) -> CountedResults:
             nonlocal pool
-            feed = iter(batches)
+            feed = UntilError(iter(batches))
             window = IN_FLIGHT_PER_WORKER * workers
             busy: defaultdict[str, Seconds] = defaultdict(float)
             begun = perf_counter()
@@ -87,6 +89,8 @@ class Wrapped(Executor):
                     yield failed_result(processor.processor_id, batch, cause, fault="crashed")
                 _shut_down(pool)
                 pool = self._start(workers)
+            if feed.error is not None:
+                raise feed.error
             return _stats(busy, perf_counter() - begun)
 
         try:
@@ -177,7 +181,11 @@ def _run(
 
 
 def _work(
-    caller: int, sent: TaskBatchProcessor | bytes, batch: Batch, keep_rows: bool
+    caller: int,
+    sent: TaskBatchProcessor | bytes,
+    batch: Batch,
+    keep_rows: bool,
+    context: Context | None,
 ) -> ProcessingResult:
     """Process a batch in a worker of the pool; `caller` is the process id of the caller."""
     processor = pickle.loads(sent) if isinstance(sent, bytes) else sent  # noqa: S301 - our own
@@ -187,4 +195,5 @@ def _work(
         import multiprocessing
 
         label, method = f"process-{os.getpid()}", multiprocessing.get_start_method()
-    return Worker(processor, label, method, keep_rows=keep_rows).work(batch)
+    work = Worker(processor, label, method, keep_rows=keep_rows).work
+    return work(batch) if context is None else context.run(work, batch)

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Self
 
 _CHUNK = 65_536
@@ -28,8 +29,15 @@ class ParentProcess:
 
     @classmethod
     def from_arguments(cls) -> Self:
-        """Return the parent of a process that `ChildProcess.start` started."""
+        """Return the parent of a process that `ChildProcess.start` started.
+
+        Unless PYTHONSAFEPATH is set, let modules be imported from the working folder. It comes
+        last, because a user may have a ``random.py``.
+        """
         control, events = map(int, sys.argv[-2:])
+        if not os.environ.get("PYTHONSAFEPATH"):
+            with suppress(OSError):  # the folder has been removed
+                sys.path.append(str(Path.cwd()))
         return cls(control, events)
 
     @classmethod

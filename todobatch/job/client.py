@@ -42,7 +42,7 @@ def run_job(
     a failed job, NoProgressError for a process that no longer responds, and MeasurementError for
     one that ended without a report.
     """
-    command = [executable, "-m", "todobatch.job.engine"]
+    command = [executable, "-P", "-m", "todobatch.job.engine"]
     with ChildProcess.start(command, environment, output="show", hold_interrupt=True) as process:
         process.send(job)
         last, interrupted = _follow(process, on_event, _silence_limit(job))

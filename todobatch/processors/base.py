@@ -70,6 +70,15 @@ class TaskBatchProcessor(ABC):
         self.processor_id = self.name if processor_id is None else str(processor_id)
         self.today = today or runtime.today()
 
+    @property
+    def awaits(self) -> bool:
+        """Whether the processor has an asynchronous method of its own, which may await."""
+        mine, base = type(self), TaskBatchProcessor
+        return (
+            mine.process_task_async is not base.process_task_async
+            or mine.process_batch_async is not base.process_batch_async
+        )
+
     @abstractmethod
     def process_task(self, task: Task) -> Json:
         """Process one task and return a JSON value. If it raises, only this task fails."""
@@ -101,12 +110,19 @@ class TaskBatchProcessor(ABC):
         rows: list[Json] = []
         failures: list[TaskFailure] = []
         process = self.process_task
+        forks = runtime.forks
         for offset, task in enumerate(batch.tasks):
             try:
                 rows.append(process(task))
-            except TASK_ERRORS as error:
+            except KeyboardInterrupt:  # a Ctrl-C ends the run, not the task
+                raise
+            except BaseException as error:
+                if runtime.forks != forks:
+                    runtime.end_forked_child(error)
                 rows.append(None)
                 failures.append(_failure(batch, offset, error))
+            if runtime.forks != forks:
+                runtime.end_forked_child()
         return self.result_of(batch, rows, failures, started)
 
     async def process_task_async(self, task: Task) -> Json:
@@ -120,12 +136,17 @@ class TaskBatchProcessor(ABC):
         rows: list[Json] = []
         failures: list[TaskFailure] = []
         process: Callable[[Task], Coroutine[Any, Any, Json]] = self.process_task_async
+        forks = runtime.forks
         for offset, task in enumerate(batch.tasks):
             try:
                 rows.append(await process(task))
-            except TASK_ERRORS as error:
+            except (*TASK_ERRORS, BaseExceptionGroup) as error:
+                if runtime.forks != forks:
+                    runtime.end_forked_child(error)
                 rows.append(None)
                 failures.append(_failure(batch, offset, error))
+            if runtime.forks != forks:
+                runtime.end_forked_child()
         return self.result_of(batch, rows, failures, started)
 
     def result_of(

@@ -293,6 +293,11 @@ class FunctionProcessor(TaskBatchProcessor):
             return asyncio.run(self.process_batch_async(tasks))
         return super().process_batch(tasks)
 
+    @property
+    def awaits(self) -> bool:
+        """Whether the function is an ``async def``."""
+        return self._awaits
+
     async def process_task_async(self, task: Task) -> Json:
         """Call the function, and await its result if it is an ``async def``."""
         result = self._function(task)

@@ -103,4 +103,4 @@ def check_format(file: Path | None, format_name: str | None, option: str) -> Non
 def import_from_current_folder() -> None:
     """Add the current folder to the import path, for a user's own workload."""
     if "" not in sys.path:
-        sys.path.insert(0, "")
+        sys.path.append("")  # after the standard library: a user may have a random.py

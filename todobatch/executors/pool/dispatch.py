@@ -22,7 +22,7 @@ from time import perf_counter
 
 from todobatch.executors.pool import wire
 from todobatch.executors.pool.page import Page
-from todobatch.executors.pool.supervise import WITHOUT_DEADLINE, Supervisor
+from todobatch.executors.pool.supervise import Supervisor
 from todobatch.executors.pool.transport import FROM_WORKER, READY, TO_WORKER
 from todobatch.executors.pool.worker import STUCK_S, Message, PoolWorker
 from todobatch.executors.stats import WorkerStats, add_stats
@@ -39,10 +39,12 @@ MESSAGE_BYTES = 1_000_000
 which the system clears first: that is several times slower than memory that is used again."""
 QUEUED = 3
 """A worker has at most this many messages in flight, or one fewer where batches are long."""
+LONGEST_WAIT_S: Seconds = 3600.0
+"""A wait lasts at most this long, because the system takes no timeout of months."""
 READ_BYTES = 1 << 18
 """The caller reads at most this many bytes from a socket at once."""
 
-_ANY_OF_THEM = {Page.UNPICKLING, Page.PICKLING}
+_ANY_OF_THEM = {Page.UNPICKLING, Page.PICKLING, Page.SENDING}
 """If a worker dies in one of these steps, any batch of its message may be the cause."""
 
 
@@ -113,7 +115,9 @@ class Pool:
                     self._ask_for_more()
                     self._dispatch(feed)  # workers run on while the caller handles the results
                 finished, self._finished = self._finished, []
+                left = perf_counter()
                 yield from finished
+                self._supervisor.note_pause(left)
                 self._ask_for_more()
             if self._feed_error is not None:
                 raise self._feed_error
@@ -177,6 +181,7 @@ class Pool:
                 batches.append(batch)
                 if perf_counter() - begun > MESSAGE_S:
                     break  # the input is slow: do not wait for more batches
+        self._supervisor.note_pause(begun)
         return batches
 
     def _pack_and_send(self, worker: PoolWorker, batches: list[Batch]) -> None:
@@ -217,6 +222,7 @@ class Pool:
         try:
             while outbox:
                 sent = worker.link.sendmsg([*outbox][:16])
+                worker.heard = perf_counter()
                 while outbox and sent >= len(outbox[0]):
                     sent -= len(outbox.popleft())
                 if sent:
@@ -255,7 +261,7 @@ class Pool:
                 times.append(now + due)  # 0: a batch waits for a worker with room
             if idle and any(worker.holds_back() for worker in self._workers):
                 times.append(now + STUCK_S)
-        return max(min(times) - now, 0.0) + 0.001 if times else None
+        return min(max(min(times) - now, 0.0) + 0.001, LONGEST_WAIT_S) if times else None
 
     # One function, because each further call would cost time for each message.
     def _receive(  # noqa: C901
@@ -265,6 +271,7 @@ class Pool:
         is_open = True
         try:
             while got := worker.link.recv_into(worker.unfilled or self._buffer):
+                worker.heard = perf_counter()
                 if worker.unfilled:
                     worker.unfilled = worker.unfilled[got:] or None  # None lets the inbox grow
                 else:
@@ -361,7 +368,7 @@ class Pool:
 
     def _requeue_all_but_the_culprit(self, worker: PoolWorker, ending: str) -> None:
         accepted, running, since = worker.page.running()
-        if running not in WITHOUT_DEADLINE:
+        if running not in {Page.IDLE, Page.SENDING}:
             worker.busy += perf_counter() - since
         fault: Fault = "crashed"
         cause = f"its worker {ending}"
@@ -369,16 +376,23 @@ class Pool:
             (accepted, running), fault = worker.overdue, "deadline"
             limit_s = self._supervisor.deadline_s
             cause = f"it ran longer than its deadline of {limit_s:g} s, and was stopped"
+            if running in {Page.IDLE, Page.SENDING}:
+                cause = f"its worker did not respond for {limit_s:g} s, and was stopped"
         kept: list[list[Batch]] = []
+        is_charged = False
         for number, message in worker.messages.items():
             left = message.batches[message.done :]
+            culprit = running - 1 - message.done
             if number == accepted and running in _ANY_OF_THEM:
                 self._isolate(left, cause, fault)
+                is_charged = True
                 continue
-            culprit = running - 1 - message.done
             if number == accepted and 0 <= culprit < len(left):
                 self._fail(left.pop(culprit), cause, fault)
+                is_charged = True
             if left:
                 kept.append(left)
         worker.messages.clear()
+        if kept and not is_charged:  # otherwise a batch that ends each worker would run for ever
+            self._isolate(kept.pop(0), cause, fault)
         self._requeued.extendleft(reversed(kept))

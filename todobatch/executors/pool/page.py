@@ -35,9 +35,8 @@ class Page:
     message records whether it was withdrawn."""
     NUMBER_OF_FLAGS = 64
     IDLE, UNPICKLING, SENDING, PICKLING = 0, -1, -2, -3
-    """Values of `RUNNING`; a positive value is the batch's place in the message, from 1. Sending
-    has no deadline, because it may wait for the caller, and a death then fails no batch. In
-    unpickling and pickling, any batch of the message may be the cause."""
+    """Values of `RUNNING`; a positive value is the batch's place in the message, from 1. In
+    unpickling, pickling and sending, any batch of the message may be the cause of a death."""
 
     def __init__(self, file: int, token: tuple[int, int] | None = None) -> None:
         self._file = file

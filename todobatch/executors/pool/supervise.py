@@ -15,10 +15,9 @@ from multiprocessing.connection import wait
 from time import perf_counter
 
 from todobatch.errors import TodobatchError
-from todobatch.executors.pool.page import Page
 from todobatch.executors.pool.worker import Host, PoolWorker
 from todobatch.model import describe_exception
-from todobatch.units import Seconds
+from todobatch.units import Ratio, Seconds
 
 START_TIMEOUT_S: Seconds = 60.0
 """A worker that is not ready after this many seconds is killed."""
@@ -27,11 +26,10 @@ START_ATTEMPTS = 3
 that the system refuses to start is also tried this many times."""
 RETRY_START_S: Seconds = 0.05
 """The pause before the second attempt to start a worker; each further pause is twice as long."""
+LONG_PAUSE: Ratio = 0.1
+"""A pause of the caller longer than this share of the deadline does not count towards it."""
 END_GRACE_S: Seconds = 5.0
 """When a pool is closed, a worker is killed if its batch takes longer than this many seconds."""
-
-WITHOUT_DEADLINE = {Page.IDLE, Page.SENDING}
-"""Steps of a worker that do not count towards its deadline."""
 
 
 class Supervisor:
@@ -57,6 +55,8 @@ class Supervisor:
         self.deadline_s = deadline_s
         self.selector = selectors.DefaultSelector()
         self.workers: list[PoolWorker] = []
+        self.attended = 0.0
+        """When the caller, after a long pause, began to handle messages again."""
         self._failed_starts = 0
         """Workers in a row that did not become ready."""
         self._cause = ""
@@ -113,14 +113,22 @@ class Supervisor:
         # It runs before multiprocessing's own handler, which would wait without end.
         atexit.register(self.stop)
 
+    def note_pause(self, left: Seconds) -> None:
+        """Let deadlines of waiting workers begin anew if the caller was away for long.
+
+        `left` is when it left, to handle results or to read the input.
+        """
+        now = perf_counter()
+        if self.deadline_s is not None and now - left > LONG_PAUSE * self.deadline_s:
+            self.attended = now
+
     def next_check(self, now: Seconds) -> Seconds | None:
         """Return when a start or a batch may be late, on the clock of `now`; None for never."""
         times = [worker.started + START_TIMEOUT_S for worker in self.workers if not worker.ready]
         if self.deadline_s is not None:
             times.append(now + self.deadline_s)
-            steps = [worker.page.running() for worker in self.workers if not worker.overdue]
-            begun = [since for _, running, since in steps if running not in WITHOUT_DEADLINE]
-            times += [since + self.deadline_s for since in begun]
+            begun = [each.step_began(self.attended) for each in self.workers if not each.overdue]
+            times += [since + self.deadline_s for since in begun if since is not None]
         return min(times, default=None)
 
     def kill_overdue(self) -> None:
@@ -133,13 +141,10 @@ class Supervisor:
                     self._cause = f"it was not ready after {START_TIMEOUT_S:g} s"
                     if not worker.host.kill():
                         hanging.append(worker)
-            elif self.deadline_s is not None:
-                accepted, running, since = worker.page.running()
-                if (
-                    running not in WITHOUT_DEADLINE
-                    and not worker.overdue
-                    and now - since > self.deadline_s
-                ):
+            elif self.deadline_s is not None and not worker.overdue:
+                accepted, running, _ = worker.page.running()
+                since = worker.step_began(self.attended)
+                if since is not None and now - since > self.deadline_s:
                     worker.overdue = (accepted, running)
                     worker.host.kill()
         for worker in hanging:  # another worker would hang as well

@@ -10,12 +10,11 @@ is one thread. It shares only the socket and the page with its caller; see `page
 import pickle
 import socket
 import struct
-import sys
-from collections.abc import Sequence
 from time import perf_counter
 
 from todobatch.executors.pool import wire
 from todobatch.executors.pool.page import Page
+from todobatch.executors.pool.surroundings import Surroundings
 from todobatch.executors.worker import Worker
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import failed_result
@@ -40,7 +39,7 @@ def serve(
     link: socket.socket,
     page: Page,
     processor: bytes,
-    path: Sequence[str],
+    surroundings: Surroundings,
     label: str,
     start_method: str,
     *,
@@ -49,10 +48,10 @@ def serve(
     """Run a worker from its start to its end: report ready, then answer messages.
 
     `link` is the worker's end of the socket; the worker ends when the caller closes the other end.
-    `processor` is the pickled processor and `path` the caller's `sys.path`.
+    `processor` is the pickled processor.
     """
     try:
-        sys.path[:] = path  # unpickling the processor may import modules from there
+        surroundings.apply()
         loaded = pickle.loads(processor)  # noqa: S301 - our own
         worker = Worker(loaded, label, start_method, keep_rows=keep_rows)
     except BaseException as error:

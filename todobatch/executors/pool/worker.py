@@ -125,6 +125,21 @@ class PoolWorker:
     """Message and place of the batch that overran its deadline, if the worker was killed for it."""
     busy: Seconds = 0.0
     """Seconds that the worker spent on batches in the present run."""
+    heard: Seconds = 0.0
+    """When bytes last went through the socket, in either direction."""
+
+    def step_began(self, attended: Seconds) -> Seconds | None:
+        """Return when the worker's deadline began to count, or None when it has nothing to do.
+
+        Where a worker waits for its caller, it is the latest of: the step's begin, the last bytes,
+        and `attended`, the end of the caller's last long pause.
+        """
+        _, running, since = self.page.running()
+        if running not in {Page.IDLE, Page.SENDING}:
+            return since
+        if running == Page.IDLE and not self.messages:
+            return None
+        return max(since, self.heard, attended)
 
     def queued(self) -> int:
         """The number of messages in flight."""

@@ -59,7 +59,7 @@ def run_once(stage: Stage, job: DrillJob, limits: Limits) -> Record:
 
 def start_drill(stage: Stage, job: DrillJob) -> ChildProcess:
     """Start the process that runs a drill job."""
-    command = [stage.interpreter.executable, "-m", "todobatch.child.drill"]
+    command = [stage.interpreter.executable, "-P", "-m", "todobatch.child.drill"]
     process = ChildProcess.start(command, stage.environment, folder=Path(job.folder))
     process.send(job)
     return process

@@ -5,8 +5,10 @@ in this order:
 
 1. a folder of the cache with psutil and pytodotxt for its ABI, pinned with hashes;
 2. a folder of the cache that holds only a link to the running todobatch's package;
-3. the current directory, where the user's own modules are;
-4. the PYTHONPATH of this process.
+3. the PYTHONPATH of this process.
+
+The user's own modules are imported from the current folder, which comes after the standard library:
+see `todobatch.ipc.parent_process`.
 """
 
 import hashlib
@@ -68,9 +70,7 @@ def worker_environment(
         _check_gil(value, interpreter)
         env["PYTHON_GIL"] = value
     paths = [str(support_folder(interpreter)), str(_own_package())]
-    if own_code:
-        paths.append(str(Path.cwd()))
-    else:
+    if not own_code:
         env["PYTHONSAFEPATH"] = "1"
     earlier = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
     env["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*paths, *earlier]))
@@ -144,7 +144,7 @@ def _prove(interpreter: Interpreter, packages: Path, requirements: Path = REQUIR
             remedy=f"remove hiredis from {requirements.name}",
         )
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    command = [str(interpreter.executable), "-c", _PROOF, *_IMPORTS.get(requirements, ())]
+    command = [str(interpreter.executable), "-P", "-c", _PROOF, *_IMPORTS.get(requirements, ())]
     status, answer, printed = run_bounded(command, None, env={**env, "PYTHONPATH": str(packages)})
     printed = " ".join(printed.split())[-600:]
     if status != 0:

@@ -51,7 +51,7 @@ class Nursery:
         self._failure: MeasurementError | None = None
         """Why it cannot fork: it has ended, or one of its answers was not read."""
         self._process = ChildProcess.start(
-            [interpreter.executable, "-m", "todobatch.child.nursery", role], environment
+            [interpreter.executable, "-P", "-m", "todobatch.child.nursery", role], environment
         )
         self.pid = self._process.pid
         self.close = weakref.finalize(self, self._process.close, START_TIMEOUT_S)

@@ -58,7 +58,7 @@ def availability(interpreter: Interpreter) -> dict[str, str | None]:
         "import json, todobatch.executors as e;"
         "print(json.dumps({name: each.available() for name, each in e.EXECUTORS.items()}))"
     )
-    command = [str(interpreter.executable), "-c", code]
+    command = [str(interpreter.executable), "-P", "-c", code]
     status, answer, printed = run_bounded(
         command, PROBE_TIMEOUT_S, env=worker_environment(interpreter)
     )
