@@ -1,4 +1,4 @@
-"""Types that name the unit of a number, and functions that show numbers as text.
+"""Types that name the unit of a number, and functions that show numbers and text to people.
 
 Numbers are plain floats and ints in SI units everywhere else.
 """
@@ -11,6 +11,9 @@ Ratio: TypeAlias = float
 
 MOST_SECONDS = 1_000_000_000
 """No limit of time may be longer: some system calls take no larger number."""
+
+_SPACES = frozenset("\u00a0\u1680\u202f\u205f\u3000") | frozenset(map(chr, range(0x2000, 0x200B)))
+"""Spaces that `str.isprintable` counts as unprintable, although they only leave room."""
 
 
 def show_seconds(seconds: Seconds) -> str:
@@ -42,6 +45,23 @@ def show_count(number: int, one: str, many: str = "") -> str:
 def show_percent(fraction: float) -> str:
     """Show a fraction of one as a percentage: ``0.934`` -> ``'93 %'``."""
     return f"{fraction * 100:.0f} %"
+
+
+def show_text(text: str, *, keep: str = "\n\t") -> str:
+    r"""Show text that may come from anybody: ``'\x1b[2J'`` is shown in five visible characters.
+
+    Escaped as in Python's literals are control characters, which a terminal obeys; characters
+    without a width, which hide; and those that change the direction of the text around them.
+    The characters in `keep` stay as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each
+        if each.isprintable() or each in keep or each in _SPACES
+        else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
 
 
 def _three_digits(value: float) -> str:

@@ -8,11 +8,11 @@ from typing import Any, Self
 
 import pandas as pd
 
-from todobatch.files import short_name
 from todobatch.lab.stats import verdict
 from todobatch.lab.stats.estimate import good_samples
 from todobatch.lab.store.folder import Run
 from todobatch.lab.store.schema import Cell, CellSummary, Estimate, RunMeta, Sample, Winner
+from todobatch_reports.markup import address
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def interpreter_name(spec: str, facts: Mapping[str, Any]) -> str:
 
 def anchor(cell: Cell) -> str:
     """Return the id of a cell's row on the data page: ``'cell-example8-3.14t-threads-2'``."""
-    names = (cell.workload, cell.interpreter, cell.executor, str(cell.workers))
-    return "-".join(("cell", *(short_name(name, "A-Za-z0-9.-") for name in names)))
+    parts = (cell.workload, cell.interpreter, cell.executor, str(cell.workers))
+    return "-".join(("cell", *map(address, parts)))
 
 
 PHASES = ("queue_s", "deserialise_s", "serialise_s", "return_s")

@@ -3,16 +3,14 @@
 ::
 
     pages + assets + data ─► docs/report ─► mkdocs ─► site ─► out
-                                                (inline scripts become files)
+                              (inline scripts become files; the report's pages get a policy)
 
 ``python -m todobatch_reports.site`` builds the site of this checkout from its newest run. It is
 what ``make site`` calls.
 """
 
 import argparse
-import hashlib
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -25,10 +23,15 @@ import yaml
 
 from todobatch.errors import EXIT_STORE, StoreError, TodobatchError, UsageError
 from todobatch.lab.store.folder import META, SAMPLES, Run, load_run, newest_run
+from todobatch.units import show_text
 from todobatch_reports import pages
-from todobatch_reports.charts import Chart, as_json
+from todobatch_reports.charts import Chart
 from todobatch_reports.frames import Figures
+from todobatch_reports.markup import script_value
+from todobatch_reports.policy import protect
 
+FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
+"""Characters that begin a formula in a spreadsheet, or that it skips before one."""
 ASSETS = Path(__file__).parent / "assets"
 REPORT = Path("report")
 """The folder within the docs that holds the report's pages."""
@@ -58,7 +61,8 @@ def build(run_folder: Path, out: Path, *, docs: Path | None = None, strict: bool
             check_replaceable(docs / REPORT)
             _replace(work / "docs", docs / REPORT)
         _run_mkdocs(config, work / "site", strict=strict)
-        move_scripts_into_files(work / "site")
+        report = work / "site" / ("" if docs is None else REPORT)
+        protect(work / "site", report, work / "site" / OURS)
         _replace(work / "site", out)
     return dashboard
 
@@ -106,17 +110,26 @@ def write_pages(run: Run, folder: Path, *, alone: bool) -> None:
 
 def _chart_script(chart: Chart) -> str:
     # This is a script because a page that was opened from a disk cannot load JSON.
-    sizes = f'{{"wide":{as_json(chart.wide)},"narrow":{as_json(chart.narrow)}}}'
-    return f'(globalThis.todobatchCharts ??= {{}})["{chart.name}"] = {sizes};\n'
+    sizes = script_value({"wide": chart.wide.vega, "narrow": chart.narrow.vega})
+    return f"(globalThis.todobatchCharts ??= {{}})[{script_value(chart.name)}] = {sizes};\n"
 
 
 def _write_data(figures: Figures, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    figures.samples.to_csv(folder / "samples.csv", index=False)
-    figures.cells.drop(columns=["anchor", "label"]).to_csv(folder / "cells.csv", index=False)
+    cells = figures.cells.drop(columns=["anchor", "label"])
+    for name, frame in (("samples.csv", figures.samples), ("cells.csv", cells)):
+        frame.map(_no_formula).to_csv(folder / name, index=False)
     if figures.run.folder is not None:
         for name in (META, SAMPLES):
             shutil.copyfile(figures.run.folder / name, folder / name)
+
+
+def _no_formula(value: object) -> object:
+    """Put a quote before a text that a spreadsheet would run as a formula; keep numbers."""
+    if not isinstance(value, str):
+        return value
+    text = show_text(value)  # pandas does not quote a carriage return, which would end the row
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def _config_of_report_alone() -> dict[str, Any]:
@@ -162,28 +175,6 @@ def _run_mkdocs(config: Path, site: Path, *, strict: bool) -> None:
         )
     if messages:
         print(messages, file=sys.stderr)
-
-
-INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
-
-
-def move_scripts_into_files(site: Path) -> None:
-    """Move the theme's inline scripts into files, so that ``script-src 'self'`` is enough.
-
-    Data blocks (``<script type=…>``) are not run and stay. Scripts run in the same order as before.
-    """
-    folder = site / OURS / "inline"
-    folder.mkdir(parents=True, exist_ok=True)
-    for page in site.rglob("*.html"):
-        up = os.path.relpath(folder, page.parent).replace(os.sep, "/")
-
-        def moved(found: re.Match[str], up: str = up) -> str:
-            code = found[1]
-            name = f"{hashlib.sha256(code.encode()).hexdigest()[:12]}.js"
-            (folder / name).write_text(code, "utf-8")
-            return f'<script src="{up}/{name}"></script>'
-
-        page.write_text(INLINE_SCRIPT.sub(moved, page.read_text("utf-8")), "utf-8")
 
 
 def check_replaceable(out: Path) -> None:

@@ -3,13 +3,20 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from markupsafe import Markup, escape
-
 from todobatch.lab.store.schema import Cell, CellSummary, Estimate
 from todobatch.units import show_ratio
 from todobatch_reports.frames import anchor
+from todobatch_reports.markup import Html
 
 NONE = "–"
+KINDS = {"n": Html(' class="tb-n"'), "w": Html(' class="tb-w"')}
+TH = Html('<th scope="row"{kind}>{value}</th>')
+TD = Html("<td{kind}>{value}</td>")
+TABLE = Html(
+    '<div class="tb-scroll" data-search-exclude role="region" tabindex="0" aria-label="{caption}">'
+    '<table class="tb-table{stacks}"><caption>{caption}</caption>'
+    "<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+)
 VERDICTS = {"equivalent": "indistinguishable, within 2 %", "inconclusive": "inconclusive"}
 
 
@@ -27,9 +34,9 @@ def with_interval(estimate: Estimate, show: Callable[[float], str]) -> str:
     return f"{show(estimate.estimate)} (95 % interval {interval(estimate, show)})"
 
 
-def link(cell: Cell, text: str) -> Markup:
+def link(cell: Cell, text: str) -> Html:
     """Return `text` as a link to the cell's row on the data page."""
-    return Markup('<a href="data.html#{}">{}</a>').format(anchor(cell), text)
+    return Html('<a href="data.html#{}">{}</a>').format(anchor(cell), text)
 
 
 def gil(*, enabled: bool) -> str:
@@ -56,35 +63,26 @@ def table(
     ids: Sequence[str] = (),
     marks: Sequence[str] = (),
     stacks: bool = False,
-) -> Markup:
+) -> Html:
     """Return a table as HTML, in a box that scrolls where the table is wider than the page.
 
     `kinds` has one letter a column: ``n`` is a number, set to the right; ``w`` is text that wraps.
     `ids` are the rows' ids in the page. `marks` colours rows: ``'best'``, ``'tied'`` or none.
     With `stacks`, the cells of a row are stacked on a phone.
     """
-    kinds = kinds.ljust(len(heads), ".")
-    classes = [f' class="tb-{kind}"' if kind in "nw" else "" for kind in kinds]
-    head = "".join(
-        f'<th scope="col"{kind}>{escape(name)}</th>'
-        for name, kind in zip(heads, classes, strict=True)
-    )
+    classes = [KINDS.get(kind, Html("")) for kind in kinds.ljust(len(heads), ".")]
+    head = Html("").join(map(Html('<th scope="col"{}>{}</th>').format, classes, heads))
     body = []
     for place, row in enumerate(rows):
-        cells = [
-            f'<th scope="row"{kind}>{escape(value)}</th>'
-            if column == 0
-            else f"<td{kind}>{escape(value)}</td>"
+        cells = Html("").join(
+            (TD if column else TH).format(kind=kind, value=value)
             for column, (value, kind) in enumerate(zip(row, classes, strict=True))
-        ]
-        name = f' id="{escape(ids[place])}"' if ids else ""
-        mark = f' class="tb-{marks[place]}"' if marks and marks[place] else ""
-        body.append(f"<tr{name}{mark}>{''.join(cells)}</tr>")
-    return Markup(  # noqa: S704 - every value in it has been escaped above
-        f'<div class="tb-scroll" data-search-exclude role="region" tabindex="0" '
-        f'aria-label="{escape(caption)}"><table class="tb-table{" tb-stack" * stacks}">'
-        f"<caption>{escape(caption)}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+        )
+        name = Html(' id="{}"').format(ids[place]) if ids else ""
+        mark = Html(' class="tb-{}"').format(marks[place]) if marks and marks[place] else ""
+        body.append(Html("<tr{}{}>{}</tr>").format(name, mark, cells))
+    return TABLE.format(
+        caption=caption, head=head, body=Html("").join(body), stacks=" tb-stack" * stacks
     )
 
 

@@ -100,7 +100,9 @@ def _swap(holder: Any, key: Any, whole: list[Any], dice: random.Random) -> None:
 def _shift(holder: Any, key: Any, _whole: list[Any], dice: random.Random) -> None:
     value = holder[key]
     if isinstance(value, int | float):
-        holder[key] = dice.choice((value + 1, value - 1, -value, value * 10, value / 7, str(value)))
+        holder[key] = dice.choice(
+            (value + 1, value - 1, -value, value * 10, value // 7, str(value))
+        )
     elif isinstance(value, str):
         holder[key] = dice.choice(
             (value[1:], value * 2, value.upper(), value + "\u202e", f" {value}")

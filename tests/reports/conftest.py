@@ -1,8 +1,10 @@
 """One made-up run and the site built from it, shared by the tests of the report."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.tools import made_up
 from todobatch.lab.store.folder import Run, load_run
@@ -34,3 +36,13 @@ def site_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     out = tmp_path_factory.mktemp("sites") / "site"
     site.build(run_folder, out, strict=True)
     return out
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Path) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        # playwright gives each launch a fresh profile of its own.
+        launched = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield launched
+        launched.close()

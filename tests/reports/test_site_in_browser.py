@@ -3,17 +3,16 @@
 Without a browser these tests fail and say how to get one; they are never skipped.
 """
 
-import functools
-import http.server
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page
+
+from tests.reports.visits import Visit, served, shown_panel, wake
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -23,63 +22,11 @@ Look = tuple[tuple[int, int], Literal["light", "dark"]]
 DESKTOP, PHONE = (1280, 900), (375, 740)
 
 
-class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves the files of the site, and allows only scripts from them."""
-
-    def end_headers(self) -> None:
-        self.send_header("Content-Security-Policy", "script-src 'self'")
-        super().end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Suppress the log of the server."""
-
-
 @pytest.fixture(scope="module")
 def origin(site_folder: Path) -> Iterator[str]:
-    handler = functools.partial(Handler, directory=site_folder.parent)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        # The site lies in a sub-folder of its server: nothing in it may count on being at the root.
-        yield f"http://127.0.0.1:{server.server_port}/{site_folder.name}"
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: Path) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        # playwright gives each launch a fresh profile of its own.
-        launched = playwright.chromium.launch(executable_path=chromium, args=flags)
-        yield launched
-        launched.close()
-
-
-class Visit:
-    """A page with its messages and requests."""
-
-    def __init__(self, context: BrowserContext, origin: str) -> None:
-        self.origin = origin
-        self.page: Page = context.new_page()
-        self.messages: list[str] = []
-        self.asked: list[str] = []
-        self.page.on(
-            "console", lambda message: self.messages.append(f"{message.type}: {message.text}")
-        )
-        self.page.on("pageerror", lambda error: self.messages.append(f"pageerror: {error}"))
-        self.page.on("request", self._note)
-
-    def _note(self, request: Request) -> None:
-        self.asked.append(request.url)
-
-    def open(self, name: str) -> Page:
-        self.page.goto(f"{self.origin}/{name}.html", wait_until="load")
-        return self.page
-
-    @property
-    def asked_elsewhere(self) -> list[str]:
-        return [url for url in self.asked if not url.startswith((self.origin, "data:", "blob:"))]
+    # The site lies in a sub-folder of its server: nothing in it may count on being at the root.
+    with served(site_folder.parent, Content_Security_Policy="script-src 'self'") as server:
+        yield f"{server}/{site_folder.name}"
 
 
 @pytest.fixture
@@ -100,19 +47,6 @@ EVERY_LOOK = pytest.mark.parametrize(
     indirect=True,
     ids=["desktop-light", "desktop-dark", "phone-light", "phone-dark"],
 )
-
-
-def shown_panel(chart: Locator) -> Locator:
-    return chart.locator(":scope > .tb-wide, :scope > .tb-narrow").locator("visible=true")
-
-
-def wake(page: Page, name: str) -> Locator:
-    """Hover over a chart and wait until it is live; gives the panel that is shown."""
-    panel = shown_panel(page.locator(f"[data-chart='{name}']"))
-    panel.scroll_into_view_if_needed()
-    panel.hover()
-    page.locator(f"[data-chart='{name}'] [data-live=yes]").wait_for()
-    return panel
 
 
 @EVERY_LOOK

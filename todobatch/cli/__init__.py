@@ -12,6 +12,7 @@ from todobatch.errors import (
     ExtraMissingError,
     TodobatchError,
 )
+from todobatch.units import show_text
 
 
 def main() -> None:
@@ -23,18 +24,22 @@ def main() -> None:
     except SystemExit as leaving:  # how Typer ends, whatever the outcome
         sys.exit(_flushed(leaving.code))
     except TodobatchError as error:
-        print(f"todobatch: error: {error}", file=sys.stderr)
+        _complain(f"error: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("todobatch: interrupted", file=sys.stderr)
+        _complain("interrupted")
         sys.exit(EXIT_INTERRUPTED)
     except OSError as error:
-        print(f"todobatch: error: {error}", file=sys.stderr)
+        _complain(f"error: {error}")
         sys.exit(EXIT_STORE)
     except Exception:
-        traceback.print_exc()
-        print("todobatch: this is a bug: please report it with the trace above", file=sys.stderr)
+        print(show_text(traceback.format_exc()), file=sys.stderr, end="")
+        _complain("this is a bug: please report it with the trace above")
         sys.exit(EXIT_BUG)
+
+
+def _complain(text: str) -> None:
+    print(show_text(f"todobatch: {text}"), file=sys.stderr)
 
 
 def _prepare_streams() -> None:
@@ -63,7 +68,7 @@ def _flushed(code: str | int | None) -> str | int | None:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # not again at exit
         if not isinstance(error, BrokenPipeError):  # that reader has what it wanted
-            print(f"todobatch: error: standard output: {error.strerror}", file=sys.stderr)
+            _complain(f"error: standard output: {error.strerror}")
             return EXIT_STORE
     return code
 

@@ -11,6 +11,7 @@ from todobatch.cli.interpreters import app as interpreters
 from todobatch.cli.report import report
 from todobatch.cli.run import run
 from todobatch.cli.shared.command import Command
+from todobatch.cli.shared.echo import echo
 from todobatch.cli.show import show
 from todobatch.cli.versus import versus
 
@@ -26,7 +27,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"todobatch {__version__}")
+        echo(f"todobatch {__version__}")
         raise typer.Exit
 
 

@@ -4,9 +4,8 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from todobatch.cli.shared import options
+from todobatch.cli.shared.echo import echo
 from todobatch.cli.shared.options import DATA, HOW_LONG, OUTPUT, WHAT
 from todobatch.errors import MeasurementError, UsageError
 
@@ -133,11 +132,11 @@ def bench(  # long: each option is a parameter
         saved = f"Stopped; {stopped.samples} samples are saved."
         command = f"todobatch bench --resume {quote(str(stopped.folder))}"
         command += " --trust" * stopped.needs_trust
-        typer.echo(f"{saved} Resume with:\n  {command}", err=True)
+        echo(f"{saved} Resume with:\n  {command}", err=True)
         raise
-    typer.echo()
+    echo()
     show.show(run)
-    typer.echo(f"\nRun folder: {run.folder}")
+    echo(f"\nRun folder: {run.folder}")
     _refuse_unmeasured(run)
 
 

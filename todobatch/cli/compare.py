@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from todobatch.cli.shared.echo import echo
 from todobatch.cli.shared.options import OTHER, OUTPUT, FailOnSlower, share_of
 from todobatch.errors import EXIT_GATE, UsageError
 
@@ -60,14 +61,14 @@ def compare(
         option = f"--fail-on-efficiency-drop {fail_on_efficiency_drop}"
         gates.append(gate_on_efficiency(outcome, *drop, option))
     if output_format == "json":
-        typer.echo(view.as_json(outcome, gates))
+        echo(view.as_json(outcome, gates))
     else:
         show = view.as_markdown if output_format == "markdown" else view.as_text
-        typer.echo(show(outcome, gates, unfold=all_))
+        echo(show(outcome, gates, unfold=all_))
     failed = [gate for gate in gates if gate.failed]
     if output_format != "text":  # where the document goes to a file, the log says it too
         for gate in failed:
-            typer.echo(f"todobatch: {view.sentence(gate)}", err=True)
+            echo(f"todobatch: {view.sentence(gate)}", err=True)
     if failed:
         raise typer.Exit(EXIT_GATE)
 

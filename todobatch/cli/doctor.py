@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from todobatch.cli.shared.echo import echo
 from todobatch.cli.shared.options import OTHER, OUTPUT, Json
 from todobatch.errors import EXIT_GATE, EXIT_INTERRUPTED, UsageError
+from todobatch.units import show_text
 
 NARROWEST, WIDEST = 60, 100
 COLOURS = {"warning": "yellow", "note": "cyan", "ok": "green"}
@@ -41,13 +43,14 @@ def doctor(
     with Display() as display:
         found = diagnose(display, seconds=seconds, measure=not no_measure)
     if as_json:
-        typer.echo(found.as_json())
+        echo(found.as_json())
     else:
         columns = shutil.get_terminal_size((80, 24)).columns
         for line in as_lines(found, min(max(columns, NARROWEST), WIDEST)):
-            word = line.partition(" ")[0]
+            text = show_text(line, keep="")
+            word = text.partition(" ")[0]
             shown = typer.style(word, fg=COLOURS.get(word), bold=word in COLOURS)
-            typer.echo(shown + line.removeprefix(word))
+            typer.echo(shown + text.removeprefix(word))
     if found.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if strict and found.has_warning:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from todobatch.cli.shared.echo import echo
 from todobatch.cli.shared.job_options import Interpreter
 from todobatch.cli.shared.options import WHAT, Json, names
 from todobatch.errors import EXIT_GATE
@@ -52,7 +53,7 @@ def drill(
             tasks=tasks,
         )
     if as_json:
-        typer.echo(found.as_json())
+        echo(found.as_json())
     else:
         view.show(found)
     if found.failed:

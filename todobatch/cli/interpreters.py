@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from todobatch.cli.shared.command import Command
+from todobatch.cli.shared.echo import echo
 from todobatch.cli.shared.options import OTHER, Json
 from todobatch.errors import InterpreterMissingError
 
@@ -43,9 +44,9 @@ def list_(as_json: Json = False) -> None:
 
     found = survey()
     if as_json:
-        typer.echo(view.as_json(found))
+        echo(view.as_json(found))
     else:
-        typer.echo("\n".join(view.lines(found)))
+        echo("\n".join(view.lines(found)))
 
 
 @app.command(cls=Command, epilog="Example: todobatch interpreters install 3.14 3.14t")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from todobatch.cli.shared.echo import echo
 from todobatch.cli.shared.options import OTHER, OUTPUT
 from todobatch.errors import ExtraMissingError
 
@@ -32,4 +33,4 @@ def report(
             remedy="install its extras; in a checkout: pip install '.[lab,reports]' ./reports",
         ) from error
     index = site.build(run, output, docs=docs, strict=strict or docs is None)
-    typer.echo(index)
+    echo(str(index))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from todobatch.cli.shared.echo import echo
 from todobatch.cli.shared.options import OTHER, Json
 
 RunFolder = Annotated[
@@ -21,6 +22,6 @@ def show(run: RunFolder = None, workload: Workload = None, as_json: Json = False
 
     found = load_run(newest_run(Path("results")) if run is None else run)
     if as_json:
-        typer.echo(view.as_json(found, workload=workload))
+        echo(view.as_json(found, workload=workload))
     else:
         view.show(found, workload=workload)

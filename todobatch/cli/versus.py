@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from todobatch.cli.shared import options
+from todobatch.cli.shared.echo import echo
 from todobatch.cli.shared.options import HOW_LONG, OUTPUT, WHAT
 from todobatch.errors import EXIT_GATE, UsageError
 
@@ -92,11 +93,11 @@ def versus(  # long: each option is a parameter
         )
         outcome = _run(prepared, progress)
     if output_format == "json":
-        typer.echo(json.dumps(outcome.as_json()))
+        echo(json.dumps(outcome.as_json()))
     else:
-        typer.echo("\n".join(view.lines(outcome)))
+        echo("\n".join(view.lines(outcome)))
     if outcome.beyond_limit:
-        typer.echo(f"todobatch: B is slower by more than {fail_on_slower}", err=True)
+        echo(f"todobatch: B is slower by more than {fail_on_slower}", err=True)
         raise typer.Exit(EXIT_GATE)
 
 

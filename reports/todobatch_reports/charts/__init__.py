@@ -5,7 +5,7 @@ chart is drawn wide and narrow, so that its text has the same size on a desktop 
 stylesheet shows the one that fits.
 """
 
-from todobatch_reports.charts.drawing import Chart, Drawing, as_json, make
+from todobatch_reports.charts.drawing import Chart, Drawing, make
 from todobatch_reports.charts.memory import memory
 from todobatch_reports.charts.scaling import scaling
 from todobatch_reports.charts.speedups import speedups
@@ -16,7 +16,6 @@ __all__ = [
     "MOST_BARS",
     "Chart",
     "Drawing",
-    "as_json",
     "colour_of",
     "joined",
     "make",

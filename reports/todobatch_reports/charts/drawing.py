@@ -1,6 +1,5 @@
 """Render a chart in both sizes."""
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +8,12 @@ from typing import Any, Literal, TypeAlias
 import altair as alt
 import vl_convert
 
+from todobatch_reports.markup import shown
+
 Size = Literal["wide", "narrow"]
 Draw: TypeAlias = Callable[[Size], alt.TopLevelMixin]
 VEGA_LITE = "6.4"
+TAG = re.compile(r"<[^>]+>")
 # The chart has a text alternative, so its hundreds of marks need no roles.
 MARK_ROLE = re.compile(r' (?:role|aria-[a-z]+)="[^"]*"')
 # Two decimals of a pixel are enough, and halve the page.
@@ -47,16 +49,16 @@ def make(name: str, title: str, alternative: str, draw: Draw, *, note: str = "")
 
 def render(chart: alt.TopLevelMixin) -> Drawing:
     """Compile and draw one chart."""
-    vega: dict[str, Any] = vl_convert.vegalite_to_vega(chart.to_dict(), vl_version=VEGA_LITE)
-    svg = LONG_FRACTION.sub(r"\1", MARK_ROLE.sub("", vl_convert.vega_to_svg(vega)))
+    lite = shown(chart.to_dict())
+    vega: dict[str, Any] = vl_convert.vegalite_to_vega(lite, vl_version=VEGA_LITE)
+    svg = TAG.sub(_shorter, vl_convert.vega_to_svg(vega))
     head = svg[: svg.index(">")]
     return Drawing(svg, vega, _attribute(head, "width"), _attribute(head, "height"))
 
 
+def _shorter(tag: re.Match[str]) -> str:
+    return LONG_FRACTION.sub(r"\1", MARK_ROLE.sub("", tag[0]))
+
+
 def _attribute(tag: str, name: str) -> int:
     return round(float(tag.partition(f' {name}="')[2].partition('"')[0]))
-
-
-def as_json(drawing: Drawing) -> str:
-    """Return the Vega specification as JSON that cannot end the script element around it."""
-    return json.dumps(drawing.vega, separators=(",", ":")).replace("<", "\\u003c")

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from markupsafe import Markup
-
 from todobatch.lab.store.schema import CellSummary
 from todobatch.units import show_bytes, show_percent, show_seconds
 from todobatch_reports import charts, tables
 from todobatch_reports.frames import Figures, lines
-from todobatch_reports.pages.base import Pages, slug
+from todobatch_reports.markup import Html, address
+from todobatch_reports.pages.base import Pages
 
 
 def context(figures: Figures, pages: Pages) -> dict[str, Any]:
@@ -23,7 +22,7 @@ def _section(figures: Figures, pages: Pages, workload: str) -> dict[str, Any]:
     chart = None
     if lines(cells):
         chart = pages.draw(
-            f"{slug(workload)}-speedups",
+            f"{address(workload)}-speedups",
             f"Speed-up on {workload}",
             f"Speed-up of each approach on {workload} with its 95 % interval. "
             f"{winner.sentence} All figures are in the tables on this page.",
@@ -45,7 +44,7 @@ def _section(figures: Figures, pages: Pages, workload: str) -> dict[str, Any]:
     }
 
 
-def _comparison(figures: Figures, cells: Sequence[CellSummary], caption: str) -> Markup:
+def _comparison(figures: Figures, cells: Sequence[CellSummary], caption: str) -> Html:
     """Return the table of approaches, fastest first."""
     ranked = figures.best_first(cells)
     heads = (

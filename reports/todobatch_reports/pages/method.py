@@ -5,14 +5,13 @@ from importlib import metadata
 from operator import itemgetter
 from typing import Any
 
-from markupsafe import Markup
-
 import todobatch
 from todobatch.lab.stats import estimate
 from todobatch.lab.store.schema import CellSummary
 from todobatch.units import show_bytes
 from todobatch_reports import tables
 from todobatch_reports.frames import Figures, spread
+from todobatch_reports.markup import Html
 from todobatch_reports.pages.base import Pages, stresses
 
 BUILT_WITH = ("pandas", "scipy", "altair", "vl-convert-python", "mkdocs-material")
@@ -109,7 +108,7 @@ def _spreads(figures: Figures) -> Iterator[tuple[CellSummary, float]]:
             yield summary, spread([sample.wall_s for sample in samples])
 
 
-def _spread_table(figures: Figures) -> Markup | None:
+def _spread_table(figures: Figures) -> Html | None:
     rows = [
         (
             s.cell.workload,
@@ -134,7 +133,7 @@ def _drift(figures: Figures) -> float | None:
     return float(by_block.max() / by_block.min() - 1) if len(by_block) > 1 else None
 
 
-def _void_table(figures: Figures) -> Markup | None:
+def _void_table(figures: Figures) -> Html | None:
     rows = [(s.number, s.cell.key, s.void) for s in figures.run.samples if s.void is not None]
     heads = ("Sample", "Cell", "Reason")
     return tables.table("Void samples", heads, rows, kinds="n.w") if rows else None

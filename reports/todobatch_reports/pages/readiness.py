@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from markupsafe import Markup
-
 from todobatch.units import show_bytes, show_count, show_percent, show_seconds
 from todobatch_reports import charts, readiness, tables
 from todobatch_reports.frames import Figures
+from todobatch_reports.markup import Html
 from todobatch_reports.pages.base import Pages
 
 MARKS = {"met": "✓", "not met": "✗", "inconclusive": "?", "not measured": "–"}
@@ -41,13 +40,13 @@ def context(figures: Figures, pages: Pages) -> dict[str, Any]:
     }
 
 
-def _checklist(points: list[readiness.Point]) -> Markup:
-    state = Markup('<span class="tb-state tb-{}">{} {}</span>')
+def _checklist(points: list[readiness.Point]) -> Html:
+    state = Html('<span class="tb-state tb-{}">{} {}</span>')
     rows = [
         (
             point.question,
             state.format(point.state.replace(" ", "-"), MARKS[point.state], point.state),
-            Markup(" ").join(
+            Html(" ").join(
                 [point.evidence, *(tables.link(cell, cell.key) for cell in point.cells[:3])]
             ),
         )
@@ -57,7 +56,7 @@ def _checklist(points: list[readiness.Point]) -> Markup:
     return tables.table("Readiness checklist", heads, rows, kinds="w.w", stacks=True)
 
 
-def _memory_chart(figures: Figures, pages: Pages) -> Markup:
+def _memory_chart(figures: Figures, pages: Pages) -> Html:
     workload = figures.workloads[0]
     workers = show_count(readiness.chosen_workers(figures, workload), "worker")
     return pages.draw(
@@ -70,7 +69,7 @@ def _memory_chart(figures: Figures, pages: Pages) -> Markup:
     )
 
 
-def _resources(figures: Figures, workload: str) -> Markup:
+def _resources(figures: Figures, workload: str) -> Html:
     tasks = next(s.tasks for s in figures.run.samples if s.void is None and s.workload == workload)
     heads = (
         "Approach", "Workers", "Peak memory", "95 % interval", "CPU in use", "CPU a task",

@@ -4,14 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from markupsafe import Markup
-
 from todobatch.lab.store.schema import CellSummary, Sample
 from todobatch.units import show_count, show_percent, show_ratio, show_seconds
 from todobatch_reports import charts, readiness, scaling, tables
 from todobatch_reports.charts.scaling import Measure
 from todobatch_reports.frames import PHASES, Figures, lines, span_frame
-from todobatch_reports.pages.base import Pages, slug
+from todobatch_reports.markup import Html, address
+from todobatch_reports.pages.base import Pages
 
 Profiled = tuple[CellSummary, Sample]
 
@@ -38,10 +37,10 @@ def _section(figures: Figures, pages: Pages, workload: str) -> dict[str, Any]:
     }
 
 
-def _chart(figures: Figures, pages: Pages, workload: str, measure: Measure) -> Markup:
+def _chart(figures: Figures, pages: Pages, workload: str, measure: Measure) -> Html:
     name = "Speed-up" if measure == "speedup" else "Efficiency"
     return pages.draw(
-        f"{slug(workload)}-{measure}",
+        f"{address(workload)}-{measure}",
         f"{name} on {workload}",
         f"{name} of each approach on {workload} by number of workers, against the ideal. "
         "The same figures are in the table below it.",
@@ -50,7 +49,7 @@ def _chart(figures: Figures, pages: Pages, workload: str, measure: Measure) -> M
     )
 
 
-def _figures_table(figures: Figures, workload: str, found: list[list[CellSummary]]) -> Markup:
+def _figures_table(figures: Figures, workload: str, found: list[list[CellSummary]]) -> Html:
     heads = (
         "Approach", "Workers", "Speed-up", "95 % interval", "Efficiency", "95 % interval",
         "Samples",
@@ -72,7 +71,7 @@ def _figures_table(figures: Figures, workload: str, found: list[list[CellSummary
     return tables.table(caption, heads, rows, kinds=".nnnnnn")
 
 
-def _amdahl_table(figures: Figures, workload: str, found: list[list[CellSummary]]) -> Markup | None:
+def _amdahl_table(figures: Figures, workload: str, found: list[list[CellSummary]]) -> Html | None:
     rows = []
     frame = figures.samples
     frame = frame[(frame["workload"] == workload) & (frame["void"] == "")]
@@ -100,7 +99,7 @@ def _amdahl_table(figures: Figures, workload: str, found: list[list[CellSummary]
     return tables.table(caption, heads, rows, kinds=".nnnnn") if rows else None
 
 
-def _steps_table(figures: Figures, workload: str, steps: list[list[scaling.Step]]) -> Markup | None:
+def _steps_table(figures: Figures, workload: str, steps: list[list[scaling.Step]]) -> Html | None:
     heads = ("Approach", "Workers", "Speed gained", "95 % interval", "Verdict", "")
     rows = [
         (
@@ -166,7 +165,7 @@ def _profile(figures: Figures, pages: Pages, workload: str) -> dict[str, Any] | 
         return None
     shown = [profiled[0], profiled[-1]]
     chart = pages.draw(
-        f"{slug(workload)}-timeline",
+        f"{address(workload)}-timeline",
         f"When each worker ran a batch of {workload}",
         f"Timeline of the workers of two samples of {workload}. The table below it gives busy "
         "time, idle time and load imbalance.",
@@ -181,7 +180,7 @@ def _profile(figures: Figures, pages: Pages, workload: str) -> dict[str, Any] | 
     }
 
 
-def _balance_table(figures: Figures, workload: str, shown: Sequence[Profiled]) -> Markup:
+def _balance_table(figures: Figures, workload: str, shown: Sequence[Profiled]) -> Html:
     heads = (
         "Approach", "Time", "Busy, by worker", "Batches, by worker", "Idle", "Imbalance",
         "Slowest batch", "Last to end", "After the last batch",
@@ -204,7 +203,7 @@ def _balance_table(figures: Figures, workload: str, shown: Sequence[Profiled]) -
     return tables.table(f"{workload}: how busy the workers were", heads, rows, kinds=".n..nnn.n")
 
 
-def _phases_table(figures: Figures, workload: str, shown: Sequence[Profiled]) -> Markup | None:
+def _phases_table(figures: Figures, workload: str, shown: Sequence[Profiled]) -> Html | None:
     """Return the mean time of each phase of a batch; None if the run did not record phases."""
     rows = []
     for summary, sample in shown:

@@ -5,9 +5,11 @@ from typing import Any
 
 import typer
 from typer.core import TyperCommand
+from typer.exceptions import TyperException
 
 from todobatch.cli.shared.errors import in_options
 from todobatch.errors import TodobatchError, UsageError
+from todobatch.units import show_text
 
 _KINDS = {"integer": "a whole number", "number": "a number"}
 """What a value must be, by a word of Typer's error."""
@@ -24,11 +26,15 @@ class Command(TyperCommand):
         except typer.BadParameter as error:
             wanted = _wanted(error.message)
             if wanted is None or error.param is None:
+                error.message = show_text(error.message)
                 raise
             name = error.param.name or ""
             values, _, _ = self.make_parser(ctx).parse_args(given)
             cause = in_options(f"`{name}` takes {wanted}", self.params)
             raise UsageError(f"{cause}, not {values.get(name)!r}") from None
+        except TyperException as error:
+            error.message = show_text(error.message)
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. Its errors name options (``--retries``), not parameters."""

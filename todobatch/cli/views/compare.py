@@ -10,6 +10,7 @@ from todobatch.lab.compare.compare import Row, RunComparison
 from todobatch.lab.compare.contrasts import Method
 from todobatch.lab.compare.gates import Gate
 from todobatch.lab.store.schema import Estimate
+from todobatch.units import show_text
 
 MARKDOWN_LIMIT = 60_000
 """The most characters of a comment; GitHub accepts 65,536."""
@@ -220,8 +221,8 @@ def _list(names: Sequence[str], named: int | None) -> str:
 
 
 def _clean(text: str) -> str:
-    """Replace each character that a terminal would execute, and each line end, by ``?``."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    """Put the text on one line, with what a terminal would obey shown escaped."""
+    return show_text(text, keep="")
 
 
 def _cut(text: str) -> str:
@@ -229,12 +230,23 @@ def _cut(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Format the text as Markdown code, so that nothing in it is markup or ends a column."""
-    return f"`{_cut(_clean(text)).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
+    """Mark it as code, so that nothing in it is markup or ends a column."""
+    code = _cut(_clean(text)).replace("|", "\\|")
+    longest = max(map(len, re.findall("`+", code)), default=0)
+    fence, gap = "`" * (longest + 1), " " * (longest > 0 or not code.strip())
+    return f"{fence}{gap}{code}{gap}{fence}"
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>|~])", r"\\\1", _clean(text)[: NAMED * LONGEST])
+    """Escape what is markup, and break what GitHub links by itself: names, numbers, addresses."""
+    most = NAMED * LONGEST
+    text = _clean(text)[:most]
+    while True:
+        plain = re.sub(r"([\\`*_{}\[\]<>|~!&])", r"\\\1", text)
+        broken = re.sub(r"(?<=[@#:])(?=\S)|(?<=www)(?=\.)", "<!-- -->", plain)
+        if len(broken) <= 2 * most:
+            return broken
+        text = text[: len(text) // 2]
 
 
 def _row(what: What, row: Row) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """Everything that commands print goes through here: messages, progress, lines and tables.
 
-Results go to standard output, all else to standard error. Text is shown as it stands: markup, emoji
-codes and control characters in a name of the user's own have no effect.
+Results go to standard output, all else to standard error. A name may come from anybody, so markup
+and emoji codes in it have no effect, and `show_text` escapes what a terminal would obey.
 """
 
 import time
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import Progress as Bar
@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from todobatch.units import Seconds, show_percent
+from todobatch.units import Seconds, show_percent, show_text
 
 LOG_EVERY_S: Seconds = 15.0
 """In a log, a step that takes longer than this gets a line of its progress this often."""
@@ -36,13 +36,17 @@ def output(*, stderr: bool = False, least_width: int = LEAST_WIDTH) -> Console:
 
 def line(console: Console, text: str = "", style: str | None = None) -> None:
     """Print a line, wrapped at words on a terminal and left whole in a pipe."""
-    shown = Text(printable(text), style=style or "")
+    shown = Text(show_text(text), style=style or "")
     console.print(shown, soft_wrap=not console.is_terminal)
 
 
-def printable(text: str) -> str:
-    """Replace each character that a terminal would execute by ``?``; line ends stay."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+class _Table(Table):
+    """A table whose cells are text on one line, whatever they contain."""
+
+    def add_row(self, *cells: Any, style: Any = None, end_section: bool = False) -> None:
+        """Add a row of texts."""
+        shown = [Text(show_text(str(cell), keep="")) for cell in cells]
+        super().add_row(*shown, style=style, end_section=end_section)
 
 
 def table(
@@ -52,8 +56,9 @@ def table(
 
     `gap` is the number of spaces between two columns.
     """
-    made = Table(
-        title=title, title_justify="left", title_style="bold", header_style="bold", box=None,
+    shown = None if title is None else Text(show_text(title, keep=""))
+    made = _Table(
+        title=shown, title_justify="left", title_style="bold", header_style="bold", box=None,
         pad_edge=False, padding=(0, gap, 0, 0),
     )  # fmt: skip
     for number, heading in enumerate(headings):
@@ -118,7 +123,10 @@ class Display:
             bar.add_task("", total=None, share=None, detail="")
             bar.start()
         bar.update(
-            bar.task_ids[0], description=printable(text), share=share, detail=printable(detail)
+            bar.task_ids[0],
+            description=show_text(text, keep=""),
+            share=share,
+            detail=show_text(detail, keep=""),
         )
 
     def _log(self, text: str, share: float | None, detail: str) -> None:

@@ -10,15 +10,14 @@ from rich.table import Table
 
 from todobatch.cli.views import console
 from todobatch.errors import UsageError
-from todobatch.lab.measure.sample import worked
+from todobatch.lab.notes import notes as notes_of
 from todobatch.lab.stats.reasons import show_interval
-from todobatch.lab.stats.verdict import cpus_of, summarise, undecided, winners
+from todobatch.lab.stats.verdict import cpus_of, summarise, winners
 from todobatch.lab.store.folder import Run
 from todobatch.lab.store.schema import CellSummary, Estimate, Sample, Winner
 from todobatch.units import show_bytes, show_percent, show_seconds
 
-VOIDS_SHOWN = 10
-BUSY = 0.5  # of its CPUs in use by others before the first sample
+DETAILS_SHOWN = 10
 
 
 def show(run: Run, *, workload: str | None = None, screen: Console | None = None) -> None:
@@ -60,68 +59,13 @@ def as_json(run: Run, *, workload: str | None = None) -> str:
 
 
 def notes(run: Run, workload: str | None = None) -> Iterator[str]:
-    """Yield what a reader must know beside the figures."""
-    names = set(_chosen(run, workload))
-    plan = run.meta.plan
-    samples = [each for each in run.samples if each.workload in names]
-    if plan.mode == "quick":
-        yield "This was a quick run: intervals are wide. For more: todobatch bench --full"
-    if run.meta.ended is None:
-        folder = run.folder or run.meta.run_id
-        yield f"Unfinished. Resume it with: todobatch bench --resume {folder}"
-    if run.torn:
-        yield "The last line of samples.jsonl is incomplete and was left out."
-    busy = (load := _load_before(run)) > BUSY * cpus_of(run)
-    if busy:
-        yield (
-            f"The machine was busy at the start (load {load:.1f} on {cpus_of(run)} CPUs), so "
-            "intervals are wider and CPU figures lower."
-        )
-    yield from _doubts(run, samples)
-    yield from _warnings(run, but="load of others" if busy else "")
-    voids = [each for each in samples if each.void]
-    if voids:
-        yield f"{len(voids)} of {len(samples)} samples are void and left out of all figures:"
-        yield from (f"  {_short(each)}" for each in voids[:VOIDS_SHOWN])
-        if len(voids) > VOIDS_SHOWN:
-            yield f"  and {len(voids) - VOIDS_SHOWN} more; todobatch show --json lists all"
-    else:
-        yield f"No sample is void: all {len(samples)} gave the same output and ran as asked."
-    idle = [each for each in samples if not each.void and worked(each) < each.workers]
-    if idle:
-        cells = sorted({each.cell.key for each in idle})
-        yield f"In {len(idle)} samples some workers got no batch: {', '.join(cells)}"
-    for what, why in plan.left_out:
-        yield f"Left out: {what}: {why}"
-
-
-def _doubts(run: Run, samples: Sequence[Sample]) -> Iterator[str]:
-    """Yield which targets were not reached, and how much of the time was measured."""
-    target = run.meta.plan.target
-    for workload in dict.fromkeys(each.workload for each in samples):
-        open_cells = len(undecided(run, workload, target)) - 1 if target else 0
-        if open_cells > 0:
-            yield (
-                f"{workload}: {open_cells} cells are inconclusive: neither separated from the "
-                f"fastest nor known to ± {show_percent(target)}. A larger --budget may decide it."
-            )
-    lived = sum(each.process_s for each in samples)
-    timed = sum(each.wall_s + each.pool_start_s for each in samples if not each.void)
-    if lived:
-        yield f"Of the time that all samples took, {show_percent(timed / lived)} was timed."
-
-
-def _warnings(run: Run, *, but: str = "") -> Iterator[str]:
-    """Yield the warnings that doctor had when the run began; older runs have none."""
-    for each in run.meta.doctor:
-        if each.get("severity") == "warning" and each.get("name") != but:
-            yield f"Doctor: {each.get('name')}: {each.get('seen')}"
-
-
-def _load_before(run: Run) -> float:
-    """Return the load average of the minute before the run; 0 if it is unknown."""
-    load = run.meta.machine.get("load") or [0.0]
-    return float(load[0])
+    """Yield the lines of what a reader must know beside the figures."""
+    for note in notes_of(run, _chosen(run, workload)):
+        yield f"{note.text}:" if note.details else note.text
+        yield from (f"  {line}" for line in note.details[:DETAILS_SHOWN])
+        if len(note.details) > DETAILS_SHOWN:
+            more = len(note.details) - DETAILS_SHOWN
+            yield f"  and {more} more; todobatch show --json lists all"
 
 
 def _chosen(run: Run, workload: str | None) -> list[str]:
@@ -173,12 +117,6 @@ def _speedup(each: CellSummary) -> str:
     if each.speedup is None:
         return "?"
     return "1×" if each.cell.executor == "sequential" else show_interval(each.speedup)
-
-
-def _short(sample: Sample) -> str:
-    lines = (sample.void or "").splitlines() or [""]
-    why = lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"
-    return f"block {sample.block + 1}, {sample.cell.key}: {why}"
 
 
 def _cell(each: CellSummary) -> dict[str, Any]:
