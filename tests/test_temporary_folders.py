@@ -63,5 +63,8 @@ def test_the_path_is_short_where_tmpdir_is_long(
     long.mkdir()
     monkeypatch.setenv("TMPDIR", str(long))
     monkeypatch.setattr("tempfile.tempdir", None)
-    with temporary_folder("test") as folder:
-        assert folder.parent == Path("/tmp")
+    folder = TemporaryFolder("test", short=True)
+    assert folder.path.parent == Path("/tmp")
+    folder.remove()
+    with temporary_folder("test") as there:
+        assert there.parent == long

@@ -120,12 +120,13 @@ def short_name(text: str, allowed: str = "A-Za-z0-9._+-") -> str:
 class TemporaryFolder:
     """A new folder in the system's folder for temporary files.
 
-    `purpose` is part of its name. Raises OSError if no folder can be made.
+    `purpose` is part of its name. With `short` its path is short enough for sockets in it. Raises
+    OSError if no folder can be made.
     """
 
-    def __init__(self, purpose: str) -> None:
+    def __init__(self, purpose: str, *, short: bool = False) -> None:
         home = Path(tempfile.gettempdir())
-        if len(os.fsencode(home)) > LONGEST_PATH and os.access("/tmp", os.W_OK):  # noqa: S108 - short
+        if short and len(os.fsencode(home)) > LONGEST_PATH and os.access("/tmp", os.W_OK):  # noqa: S108
             home = Path("/tmp")  # noqa: S108
         prefix = f"todobatch-{purpose}-"
         _sweep(home, prefix)

@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 import yaml
 
 from todobatch.errors import EXIT_STORE, StoreError, TodobatchError, UsageError
+from todobatch.files import temporary_folder
 from todobatch.lab.store.folder import META, SAMPLES, Run, load_run, newest_run
 from todobatch.units import show_text
 from todobatch_reports import pages
@@ -50,8 +50,7 @@ def build(run_folder: Path, out: Path, *, docs: Path | None = None, strict: bool
     """
     run = load(run_folder)
     check_replaceable(out)
-    with tempfile.TemporaryDirectory(prefix="todobatch-site-") as scratch:
-        work = Path(scratch)
+    with temporary_folder("site") as work:
         write_pages(run, work / "docs", alone=docs is None)
         if docs is None:
             config, dashboard = work / "mkdocs.yml", out / "index.html"

@@ -7,26 +7,31 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import document_of
-from tests.conftest import COMMAND, RunTodobatch
+from tests.conftest import COMMAND
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8:strict"])
-def test_what_an_encoding_lacks_is_written_as_an_escape(
-    run_todobatch: RunTodobatch, project: Path, encoding: str
-) -> None:
+def test_what_an_encoding_lacks_is_written_as_an_escape(project: Path, encoding: str) -> None:
     (project / "fails.py").write_text(
         "def fail(task):\n    raise ValueError('cannot open caf\\udce9 ⇒ Ж')\n"
     )
-    env = {"PYTHONIOENCODING": encoding}
+
+    def command(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [COMMAND, *arguments], check=False, cwd=project, capture_output=True,
+            stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONIOENCODING": encoding},
+        )  # fmt: skip
+
     run = ("run", "todo.txt", "-w", "fails:fail", "-e", "sequential")
-    done = run_todobatch(*run, "--json", cwd=project, env=env)
+    done = command(*run, "--json")
     assert done.returncode == 1, done.stderr
-    assert "cannot open caf\udce9 ⇒ Ж" in document_of(done.stdout)["failures"][0]["error"]
-    done = run_todobatch(*run, cwd=project, env=env)
+    failures = document_of(done.stdout.decode("ascii"))["failures"]
+    assert "cannot open caf\udce9 ⇒ Ж" in failures[0]["error"]
+    done = command(*run)
     assert done.returncode == 1, done.stderr
-    assert "cannot open caf" in done.stderr
-    for command in (["run", "--help"], ["interpreters"], ["doctor", "--no-measure"]):
-        assert run_todobatch(*command, cwd=project, env=env).returncode == 0
+    assert b"cannot open caf" in done.stderr
+    for arguments in (["run", "--help"], ["interpreters"], ["doctor", "--no-measure"]):
+        assert command(*arguments).returncode == 0
 
 
 def test_file_names_need_not_be_utf8(project: Path) -> None:

@@ -3,7 +3,6 @@
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ from todobatch.errors import (
     TodobatchError,
     UsageError,
 )
+from todobatch.files import temporary_folder
 
 if TYPE_CHECKING:
     from todobatch.cli.views.run import RunView
@@ -163,9 +163,9 @@ def _measure(
 
 def _run_sequentially(job: "Job", interpreter: "Interpreter", on_event: "OnEvent") -> "JobReport":
     """Run the same work without a journal, limits or costs. Raises KeyboardInterrupt."""
-    with tempfile.TemporaryDirectory(prefix="todobatch-") as folder:
+    with temporary_folder("baseline") as folder:
         # Rows are written where the job wrote them: it must be the same work.
-        output = None if job.output is None else str(Path(folder) / "rows.jsonl")
+        output = None if job.output is None else str(folder / "rows.jsonl")
         recovery = replace(job.recovery, deadline_s=None, watchdog_s=None)
         alone = replace(
             job, executor="sequential", workers=1, least_workers=None, output=output,
@@ -248,11 +248,12 @@ def _standard_input(file: Path | None) -> Iterator[str | None]:
     if file is None or (str(file) != "-" and file.is_file()):
         yield None if file is None else str(file)
         return
-    with tempfile.NamedTemporaryFile(prefix="todobatch-input-") as copy:
-        if str(file) == "-":
-            shutil.copyfileobj(sys.stdin.buffer, copy)
-        else:
-            with file.open("rb") as once:
-                shutil.copyfileobj(once, copy)
-        copy.flush()
-        yield copy.name
+    with temporary_folder("input") as folder:
+        name = folder / "copy"
+        with name.open("wb") as copy:
+            if str(file) == "-":
+                shutil.copyfileobj(sys.stdin.buffer, copy)
+            else:
+                with file.open("rb") as once:
+                    shutil.copyfileobj(once, copy)
+        yield str(name)

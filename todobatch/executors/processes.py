@@ -118,7 +118,7 @@ def _use_own_folder() -> None:
     """Give multiprocessing a folder for its sockets that is swept if this process is killed."""
     config = mp.current_process()._config  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
     if config.get("tempdir") is None:
-        folder = TemporaryFolder("processes")
+        folder = TemporaryFolder("processes", short=True)
         config["tempdir"] = str(folder.path)
         Finalize(None, folder.remove, exitpriority=-100)  # as multiprocessing does
 

@@ -11,7 +11,6 @@ asks them to kill their processes.
 """
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from todobatch.child.drill import OWN, WRAPPED, DrillJob
 from todobatch.child.faults import FAULTS, Fault
 from todobatch.child.peers import PEERS
 from todobatch.errors import BuildError, UsageError
+from todobatch.files import temporary_folder
 from todobatch.lab.drill import rows
 from todobatch.lab.drill.follow import QUIET_PATIENT_S, Limits, Stage, run_once
 from todobatch.lab.drill.killed import run_killed
@@ -128,10 +128,8 @@ class Driller:
         entry = self.peers.get(executor)
         claims = entry is None and rows.isolates(OWN[executor].capabilities, fault)
         limits = replace(self.limits, quiet_s=QUIET_PATIENT_S) if claims else self.limits
-        with tempfile.TemporaryDirectory(
-            prefix="todobatch-drill-", ignore_cleanup_errors=True
-        ) as folder:
-            job = self._job(executor, entry, fault, Path(folder))
+        with temporary_folder("drill") as folder:
+            job = self._job(executor, entry, fault, folder)
             if why := self._unavailable(executor, fault):
                 record = Record(ended="unavailable", why=why)
             else:
