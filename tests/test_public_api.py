@@ -12,6 +12,7 @@ PUBLIC = {
         "TaskReporter TaskValidator ThreadSafeResultCollector TodobatchError __version__ batched "
         "run_batch_processing_system run_batches"
     ),
+    "todobatch.coordinator.journal": "Journal saved_tasks",
     "todobatch.executors": (
         "EXECUTORS MAX_IN_FLIGHT MAX_WORKERS BatchRunner Capabilities Elastic Executor Placement "
         "Resize WorkerStats Wrapped get resizes_of stats_of"
