@@ -265,7 +265,8 @@ class Threads(Executor):
             raise ExecutorUnavailableError(
                 f"{opening.workers} threads cannot be started: {error}",
                 place=f"executor {self.name}",
-                remedy="use fewer workers, or raise the limit on processes and threads",
+                remedy="use fewer workers, or raise the limits on memory and processes "
+                "(ulimit -v, ulimit -u)",
             ) from error
         try:
             yield crew

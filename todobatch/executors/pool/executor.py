@@ -54,11 +54,21 @@ class PoolExecutor(Executor):
 
     def did_not_start(self, cause: str) -> ExecutorUnavailableError:
         """Return the error to raise when workers do not start; the remedy fits the cause."""
-        no_files = os.strerror(errno.EMFILE) in cause or os.strerror(errno.ENFILE) in cause
+        remedies = (better for part, better in _REMEDIES.items() if part in cause)
         return ExecutorUnavailableError(
             f"a {self.host_name} did not start: {cause}",
             place=f"executor {self.name}",
-            remedy="use fewer workers, or raise the limit on open files (ulimit -n)"
-            if no_files
-            else self.start_remedy,
+            remedy=next(remedies, self.start_remedy),
         )
+
+
+_NO_FILES = "use fewer workers, or raise the limit on open files (ulimit -n)"
+_NO_MEMORY = "use fewer workers, or raise the limits on memory and processes (ulimit -v, ulimit -u)"
+_REMEDIES = {
+    os.strerror(errno.EMFILE): _NO_FILES,
+    os.strerror(errno.ENFILE): _NO_FILES,
+    os.strerror(errno.ENOMEM): _NO_MEMORY,
+    "MemoryError": _NO_MEMORY,
+    "can't start new thread": _NO_MEMORY,
+}
+"""What to do, by a part of the cause."""
