@@ -15,6 +15,7 @@ from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import EXECUTORS, Executor
 from todobatch.executors.base import THREADS_NAME
 from todobatch.executors.pool.supervise import START_ATTEMPTS
+from todobatch.executors.processes import Processes
 
 POOLED = [name for name in ("interpreters", "processes") if not EXECUTORS[name].available()]
 
@@ -91,3 +92,16 @@ def test_more_workers_than_descriptors_are_an_error_and_nothing_is_left_open(
     # `ForkServer.connect_to_new_process`. Each worker is tried to be started three times.
     most = 2 * START_ATTEMPTS if pooled.name == "processes" else 0
     assert int(left_open.removesuffix(" left open")) <= most
+
+
+@pytest.mark.parametrize(
+    ("cause", "limit"),
+    [
+        ("OSError: [Errno 24] Too many open files", "ulimit -n"),
+        ("OSError: [Errno 12] Cannot allocate memory", "ulimit -v"),
+        ("RuntimeError: can't start new thread", "ulimit -u"),
+        ("it was killed (SIGKILL)", "must pickle"),
+    ],
+)
+def test_the_remedy_names_the_limit_that_was_reached(cause: str, limit: str) -> None:
+    assert limit in Processes().did_not_start(cause).remedy
