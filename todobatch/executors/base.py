@@ -290,7 +290,7 @@ class _Opened:
             return UsageError(
                 "the executor is closed",
                 place=f"executor {self._name}",
-                remedy="read all results inside the `with` block of `open`",
+                remedy="read all results before the with block of Executor.open ends",
             )
         return UsageError(
             "the executor runs other batches at present",

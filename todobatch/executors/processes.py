@@ -62,7 +62,7 @@ class Processes(PoolExecutor):
                 "this is a daemonic process of multiprocessing, which may not start processes",
                 place="executor processes",
                 remedy='choose `executor="threads"` or `executor="interpreters"`, or start this '
-                "process with `daemon=False`",
+                "process with daemon=False",
             )
         _use_own_folder()
         with super().start(opening) as run:
