@@ -26,6 +26,8 @@ Other exit codes: 0 is success. 1 is a run with failed tasks. 3 is a failed gate
 
 from typing import ClassVar
 
+from todobatch.units import show_text
+
 EXIT_OK = 0
 EXIT_TASKS_FAILED = 1
 EXIT_USAGE = 2
@@ -53,8 +55,12 @@ class TodobatchError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        text = f"{self.place}: {self.cause}" if self.place else self.cause
-        return f"{text}\n  remedy: {self.remedy}" if self.remedy else text
+        # Parts may come from a stranger's file: line breaks in them must not look like ours.
+        place, cause, remedy = (
+            show_text(part, keep="") for part in (self.place, self.cause, self.remedy)
+        )
+        text = f"{place}: {cause}" if place else cause
+        return f"{text}\n  remedy: {remedy}" if remedy else text
 
     def __reduce__(self) -> tuple[object, ...]:
         # Unpickling must not call the ``__init__`` of a subclass, which has other arguments.

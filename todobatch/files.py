@@ -65,6 +65,14 @@ def read_regular(path: Path | str, *, most: int, follow: bool = True) -> bytes:
     return data
 
 
+def expanded(path: Path | str) -> Path:
+    """Replace ``~`` by a home folder; a path of an unknown user stays as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def write_atomically(path: Path, data: bytes, *, follow: bool = True) -> None:
     """Replace a file's content: a crash leaves the old content or the new, never a mixture.
 
@@ -130,18 +138,24 @@ class TemporaryFolder:
             home = Path("/tmp")  # noqa: S108
         prefix = f"todobatch-{purpose}-"
         _sweep(home, prefix)
-        while True:
+        self.path = home
+        self._lock: int | None = None
+        while self._lock is None:  # otherwise another process swept it before it was locked
             self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=home))
-            lock = _lock(self.path)
-            if lock is not None:  # otherwise another process has swept it before it was locked
-                self._lock = lock
-                return
+            try:
+                self._lock = _lock(self.path)
+            except OSError as error:
+                if error.errno in _NO_LOCKS:
+                    return  # nobody sweeps it either
+                shutil.rmtree(self.path, ignore_errors=True)
+                raise
 
     def remove(self) -> None:
         """Remove the folder with all that is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
-        with suppress(OSError):
-            os.close(self._lock)
+        if self._lock is not None:
+            with suppress(OSError):
+                os.close(self._lock)
 
 
 @contextmanager
@@ -167,16 +181,25 @@ def _sweep(home: Path, prefix: str) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """Open and lock a folder; returns None if it is gone or another process has locked it."""
+    """Open and lock a folder; returns None if it is gone or another process has locked it.
+
+    Raises OSError if it cannot be opened or the file system has no locks.
+    """
     try:
         file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(file), folder.lstat()):
             return file
-    except OSError:
+    except (BlockingIOError, FileNotFoundError):
         pass
+    except BaseException:
+        os.close(file)
+        raise
     os.close(file)
     return None
+
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}

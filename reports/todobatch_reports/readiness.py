@@ -240,7 +240,7 @@ def memory_saving(figures: Figures, workload: str) -> str:
     cells = [s for s in side_by_side(figures, workload) if not s.gil_enabled]
     threads = [s for s in cells if s.cell.executor == "threads"]
     processes = [s for s in cells if s.cell.executor == "processes"]
-    if not threads or not processes:
+    if not threads or not processes or not processes[0].peak_bytes.estimate:
         return ""
     share = threads[0].peak_bytes.estimate / processes[0].peak_bytes.estimate
     workers = show_count(threads[0].cell.workers, "worker")

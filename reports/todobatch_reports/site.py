@@ -22,7 +22,7 @@ import yaml
 
 from todobatch.errors import EXIT_STORE, StoreError, TodobatchError, UsageError
 from todobatch.files import temporary_folder
-from todobatch.lab.store.folder import META, SAMPLES, Run, load_run, newest_run
+from todobatch.lab.store.folder import META, SAMPLES, Run, load_run, newest_run, open_inside
 from todobatch.units import show_text
 from todobatch_reports import pages
 from todobatch_reports.charts import Chart
@@ -120,7 +120,11 @@ def _write_data(figures: Figures, folder: Path) -> None:
         frame.map(_no_formula).to_csv(folder / name, index=False)
     if figures.run.folder is not None:
         for name in (META, SAMPLES):
-            shutil.copyfile(figures.run.folder / name, folder / name)
+            with (
+                open(open_inside(figures.run.folder, name), "rb") as source,
+                (folder / name).open("wb") as copy,
+            ):
+                shutil.copyfileobj(source, copy)
 
 
 def _no_formula(value: object) -> object:

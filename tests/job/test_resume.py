@@ -215,8 +215,16 @@ def _with_filler(folder: Path) -> Path:
         ),
         (["--generate", "5", "--backoff", "-1"], 2, "--backoff"),
         (["--generate", "5", "--no-progress", "0"], 2, "--no-progress"),
-        (["--generate", "5", "--order", "magic"], 2, "'magic' is not one of 'input'"),
-        (["--generate", "5", "--placement", "magic"], 2, "'magic' is not one of 'none'"),
+        (
+            ["--generate", "5", "--order", "magic"],
+            2,
+            "--order takes input, priority or longest, not 'magic'",
+        ),
+        (
+            ["--generate", "5", "--placement", "magic"],
+            2,
+            "--placement takes none or spread, not 'magic'",
+        ),
         (
             ["--generate", "5", "-e", "sequential", "--placement", "spread"],
             2,

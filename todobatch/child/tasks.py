@@ -5,11 +5,11 @@ import pickle
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
 
 from todobatch.coordinator.batching import batched
 from todobatch.errors import EmptyInputError
+from todobatch.files import expanded
 from todobatch.model import Batch, Task
 from todobatch.processors import TaskBatchProcessor, resolve
 from todobatch.sources import generate, open_source
@@ -66,7 +66,7 @@ class Load:
     def _read(self) -> Iterable[Task]:
         """Return the source's tasks once, without broken records (`inspect_file` counts them)."""
         source, today = self.source, self.today
-        if source["kind"] == "generator":
+        if source.get("kind") != "file":
             return generate(DISTINCT, seed=source.get("seed", 0), today=today)
-        path = Path(source["path"]).expanduser()
+        path = expanded(source["path"])
         return open_source(path, format=source.get("format"), today=today).read(lambda _: None)

@@ -14,6 +14,9 @@ from todobatch.errors import (
 )
 from todobatch.units import show_text
 
+LONGEST_MESSAGE = 5_000
+"""An error is cut after this many characters, because a damaged file may be quoted in it."""
+
 
 def main() -> None:
     """Run the command line, and exit with the code of the error that it raised, if any."""
@@ -39,6 +42,8 @@ def main() -> None:
 
 
 def _complain(text: str) -> None:
+    if len(text) > LONGEST_MESSAGE:
+        text = f"{text[:LONGEST_MESSAGE]}… (cut from {len(text):,} characters)"
     print(show_text(f"todobatch: {text}"), file=sys.stderr)
 
 

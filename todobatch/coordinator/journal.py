@@ -17,6 +17,7 @@ SQLite locks the file while a run has it open; the lock ends with the process.
 import datetime as dt
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ SHORTEST_S: Seconds = 0.05
 LONGEST_S: Seconds = 5.0
 WAIT_FOR_LOCK_S: Seconds = 3.0
 """Opening waits this many seconds for the lock, because a run that was just killed may hold it."""
+_HEADER = 100
+"""The bytes of the header of an SQLite file; see https://sqlite.org/fileformat2.html."""
 MAY_DIFFER = frozenset({"today", "input"})
 """Fields of a job that may differ when it is resumed; the input is compared by its content."""
 
@@ -100,6 +103,8 @@ class Journal:
             raise UsageError(
                 "it is not a regular file", place=f"`journal` {path}", remedy="name another file"
             )
+        if why := _why_unfit(self.path):
+            raise self._unusable(why)
         try:
             self._db = sqlite3.connect(self.path, timeout=WAIT_FOR_LOCK_S, isolation_level=None)
         except sqlite3.Error as error:
@@ -301,14 +306,48 @@ class Journal:
 def saved_tasks(path: Path | str) -> int | None:
     """Return how many tasks a closed journal has saved; None if it cannot be read."""
     try:
+        if _why_unfit(Path(path)):
+            return None
         db = sqlite3.connect(path, timeout=WAIT_FOR_LOCK_S)
         try:
             state = db.execute("SELECT state FROM journal").fetchone()[0]
         finally:
             db.close()
         return int((json.loads(state)["tally"] or {}).get("tasks", 0))
-    except (sqlite3.Error, LookupError, TypeError, ValueError, AttributeError, RecursionError):
+    except (
+        OSError, sqlite3.Error, LookupError, TypeError, ValueError, AttributeError, RecursionError,
+    ):  # fmt: skip
         return None
+
+
+def _why_unfit(path: Path) -> str | None:
+    """Return why SQLite must not even open a file; None for a journal and for a new file.
+
+    SQLite plays a rollback journal back when it opens a database, and deletes the file that this
+    journal names. It also changes a database of another program. Our journals have a write-ahead
+    log, so a rollback journal is ours only beside an empty file, after a kill.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEADER)
+            size = os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        head, size = b"", 0
+    except OSError:
+        return None  # SQLite says why it cannot be opened
+    rollback = Path(f"{path}-journal")
+    if os.path.lexists(rollback):
+        if head or not rollback.is_file() or rollback.is_symlink():
+            return f"there is a file {rollback.name} beside it, which todobatch does not write"
+        rollback.unlink()
+    if not head:
+        return None
+    if not head.startswith(b"SQLite format 3\0") or len(head) < _HEADER:
+        return "it is not a journal"
+    kind = int.from_bytes(head[68:72])
+    page = int.from_bytes(head[16:18])
+    new = kind == 0 and size <= (65_536 if page == 1 else page)  # its first commit is in the log
+    return None if new or kind == APPLICATION_ID else "it is a database of another program"
 
 
 def _sha256(job: str, state: str) -> str:

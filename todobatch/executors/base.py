@@ -15,7 +15,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, TypeAlias, cast
@@ -229,6 +229,8 @@ class UntilError(Iterator[Batch]):
         """What the input raised; raise it when all batches have come back."""
 
     def __next__(self) -> Batch:
+        if self.error is not None:
+            raise StopIteration
         try:
             return next(self._batches)
         except StopIteration:
@@ -236,6 +238,24 @@ class UntilError(Iterator[Batch]):
         except Exception as error:
             self.error = error
             raise StopIteration from error
+
+
+class _UntilClosed(Iterator[Batch]):
+    """An input that ends when its executor is closed."""
+
+    def __init__(self, batches: Iterable[Batch], is_closed: Callable[[], bool]) -> None:
+        self._batches = iter(batches)
+        self._is_closed = is_closed
+        self._due_in: Callable[[], Seconds | None] = getattr(batches, "due_in", lambda: None)
+
+    def __next__(self) -> Batch:
+        if self._is_closed():
+            raise StopIteration
+        return next(self._batches)
+
+    def due_in(self) -> Seconds | None:
+        """Return in how many seconds more batches may come; see `Executor.open`."""
+        return None if self._is_closed() else self._due_in()
 
 
 class _Opened:
@@ -250,6 +270,7 @@ class _Opened:
         self._lock = threading.Lock()
         self._busy = self._closed = False
         self._results: Generator[ProcessingResult] | None = None
+        self._ended = threading.Event()
 
     @property
     def stats(self) -> Any:
@@ -267,23 +288,35 @@ class _Opened:
             if self._closed or self._busy:
                 raise self._refusal()
             self._busy = True
+            self._ended.clear()
         try:
-            self._results = cast("Generator[ProcessingResult]", self._run(batches))
+            results = self._run(_UntilClosed(batches, self.is_closed))
+            self._results = cast("Generator[ProcessingResult]", results)
             yield from self._results
             if self._closed:  # `close` has ended the run
                 raise self._refusal()
         finally:
             self._results = None
             self._busy = False
+            self._ended.set()
+
+    def is_closed(self) -> bool:
+        """Return whether `close` was called."""
+        return self._closed
 
     def close(self) -> None:
-        """End an unfinished run: the batches in flight finish, and their results are dropped."""
+        """End an unfinished run: the batches in flight finish, and their results are dropped.
+
+        If another thread waits for a result at present, it gets UsageError when they have finished.
+        """
         with self._lock:
             self._closed = True
             unfinished = self._results
         if unfinished is not None:
-            with suppress(ValueError):  # another thread is in it, and will find its end
+            try:
                 unfinished.close()
+            except ValueError:  # another thread is in it, and finds the end of the input
+                self._ended.wait()
 
     def _refusal(self) -> UsageError:
         if self._closed:

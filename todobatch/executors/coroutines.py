@@ -15,9 +15,9 @@ from time import perf_counter
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
-from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening
+from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening, UntilError
 from todobatch.executors.stats import CountedResults, CountedRunner, WorkerStats
-from todobatch.executors.worker import Worker, own_context
+from todobatch.executors.worker import Worker, is_interrupt, own_context
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import failed_result
 from todobatch.units import Seconds
@@ -43,7 +43,8 @@ class Coroutines(Executor):
 
             def run(batches: Iterable[Batch]) -> CountedResults:
                 loop = runner.get_loop()
-                one_pass = _Pass(iter(batches))
+                feed = UntilError(iter(batches))
+                one_pass = _Pass(feed)
                 begun = perf_counter()
                 tasks = [
                     loop.create_task(one_pass.work(each), context=own_context()) for each in crew
@@ -52,7 +53,9 @@ class Coroutines(Executor):
                     while finished := runner.run(one_pass.wait()):
                         yield from finished
                     for task in tasks:
-                        task.result()  # raises the input's error, if there is one
+                        task.result()  # raises what a worker raised, which would be a bug
+                    if feed.error is not None:
+                        raise feed.error
                 finally:
                     one_pass.closing = True
                     for task in tasks:
@@ -125,6 +128,8 @@ class _Pass:
                 # `_finished` is read after the await, because `wait` replaces the list meanwhile.
                 self._finished.append(result)
                 self._changed.set()
+                if self.closing:  # the batch has swallowed its cancellation
+                    break
                 await self._let_others_run()
         finally:
             self._working -= 1
@@ -157,13 +162,17 @@ class _Pass:
 
     async def _process(self, worker: Worker, batch: Batch) -> ProcessingResult:
         processor = worker.processor
-        gil_before = runtime.gil_enabled()
+        gil_before, forks = runtime.gil_enabled(), runtime.forks
         try:
             result = await processor.process_batch_async(batch)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
+            if runtime.forks != forks:
+                runtime.end_forked_child(error)
+            if is_interrupt(error):
+                raise
             if isinstance(error, asyncio.CancelledError):
                 self._keep_working()
             result = failed_result(processor.processor_id, batch, describe_exception(error))
+        if runtime.forks != forks:
+            runtime.end_forked_child()
         return worker.sign(batch, result, gil_before)

@@ -42,6 +42,7 @@ class Interpreters(PoolExecutor):
     summary = "a pool of subinterpreters in one process, batches and results pickled"
     capabilities = Capabilities(needs_pickling=True, cpu_parallel=True)
     host_name = "subinterpreter"
+    surroundings = staticmethod(Surroundings.for_interpreter)
     start_remedy = (
         "use threads or processes; or make the processor picklable and importable (not in "
         "__main__), and import only modules that support subinterpreters"
@@ -54,9 +55,11 @@ class Interpreters(PoolExecutor):
         running = ".".join(map(str, sys.version_info[:2]))
         return f"InterpreterPoolExecutor needs Python 3.14; this is {running}"
 
-    def start_host(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> Host:
-        """Start a subinterpreter and its thread."""
-        return _Interpreter(processor, cpu, keep_rows=keep_rows)
+    def start_host(
+        self, processor: bytes, surroundings: Surroundings, cpu: int | None, *, keep_rows: bool
+    ) -> Host:
+        """Start a subinterpreter in a thread."""
+        return _Interpreter(processor, surroundings, cpu, keep_rows=keep_rows)
 
 
 class _Interpreter(Host):
@@ -64,13 +67,15 @@ class _Interpreter(Host):
 
     in_this_process = True
 
-    def __init__(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> None:
+    def __init__(
+        self, processor: bytes, surroundings: Surroundings, cpu: int | None, *, keep_rows: bool
+    ) -> None:
         self._error = "ended"
         self._killed = False
         self._lock = threading.Lock()
         """Guards `_ended` and `_abandoned`: whichever is set second releases what is open."""
         self._ended = self._abandoned = False
-        super().__init__(processor, cpu, keep_rows=keep_rows)
+        super().__init__(processor, surroundings, cpu, keep_rows=keep_rows)
 
     def _start(
         self, link: socket.socket, file: int, processor: bytes, cpu: int | None, *, keep_rows: bool
@@ -123,7 +128,7 @@ class _Interpreter(Host):
                     file,
                     self._token,
                     processor,
-                    Surroundings.for_interpreter(),
+                    self._surroundings,
                     keep_rows=keep_rows,
                 )
             finally:

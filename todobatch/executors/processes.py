@@ -35,6 +35,7 @@ from todobatch.executors.pool.surroundings import Surroundings
 from todobatch.executors.pool.transport import serve
 from todobatch.executors.pool.worker import Host
 from todobatch.files import TemporaryFolder
+from todobatch.model import describe_exception
 
 
 class Processes(PoolExecutor):
@@ -49,6 +50,7 @@ class Processes(PoolExecutor):
         isolates_crashes=True, enforces_deadlines=True, needs_pickling=True, cpu_parallel=True
     )
     host_name = "worker process"
+    surroundings = staticmethod(Surroundings.for_process)
     start_remedy = (
         "read what the process printed above; a processor of your own must be importable (not "
         "defined in __main__) and must pickle"
@@ -64,13 +66,18 @@ class Processes(PoolExecutor):
                 remedy='choose `executor="threads"` or `executor="interpreters"`, or start this '
                 "process with daemon=False",
             )
-        _use_own_folder()
+        try:
+            _use_own_folder()
+        except OSError as error:
+            raise self.did_not_start(describe_exception(error)) from error
         with super().start(opening) as run:
             yield run
 
-    def start_host(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> Host:
+    def start_host(
+        self, processor: bytes, surroundings: Surroundings, cpu: int | None, *, keep_rows: bool
+    ) -> Host:
         """Start a process."""
-        return _Process(processor, cpu, keep_rows=keep_rows)
+        return _Process(processor, surroundings, cpu, keep_rows=keep_rows)
 
 
 class _Process(Host):
@@ -82,7 +89,7 @@ class _Process(Host):
         context = fork_server_context()
         self._process: BaseProcess = context.Process(  # type: ignore[attr-defined]
             target=_serve,
-            args=(link, _Descriptor(file), processor, Surroundings.for_process(), cpu),
+            args=(link, _Descriptor(file), processor, self._surroundings, cpu),
             kwargs={"start_method": context.get_start_method(), "keep_rows": keep_rows},
         )
         self._process.start()

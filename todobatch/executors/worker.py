@@ -37,22 +37,18 @@ class Worker:
 
         `queue_s` and `deserialise_s` are the seconds of waiting and unpickling, for `WorkerSeen`.
         """
-        gil_before = runtime.gil_enabled()
+        gil_before, forks = runtime.gil_enabled(), runtime.forks
         try:
             result = self.processor.process_batch(batch)
         except BaseException as error:  # a batch must never end its worker
-            self._leave_if_forked(error)
-            if _is_interrupt(error):
+            if runtime.forks != forks:
+                runtime.end_forked_child(error)
+            if is_interrupt(error):
                 raise
             result = failed_result(self.processor.processor_id, batch, describe_exception(error))
-        if self._own:
-            self._leave_if_forked()
+        if runtime.forks != forks:
+            runtime.end_forked_child()
         return self.sign(batch, result, gil_before, queue_s, deserialise_s)
-
-    def _leave_if_forked(self, error: BaseException | None = None) -> None:
-        """End a process that a user's `process_batch` has forked; see `end_forked_child`."""
-        if os.getpid() != self._pid:
-            runtime.end_forked_child(error)
 
     def sign(
         self,
@@ -112,7 +108,7 @@ def own_context() -> Context:
     return context
 
 
-def _is_interrupt(error: BaseException) -> bool:
+def is_interrupt(error: BaseException) -> bool:
     """Return whether the error must reach the caller, such as a Ctrl-C in the main thread."""
     return (
         isinstance(error, KeyboardInterrupt)

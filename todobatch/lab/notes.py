@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Literal
 
 from todobatch.lab.measure.sample import worked
@@ -36,7 +37,7 @@ def notes(run: Run, workloads: Collection[str]) -> Iterator[Note]:
             "quick", "This was a quick run: intervals are wide. For more: todobatch bench --full"
         )
     if run.meta.ended is None:
-        folder = run.folder or run.meta.run_id
+        folder = quote(str(run.folder or run.meta.run_id))
         yield Note("unfinished", f"Unfinished. Resume it with: todobatch bench --resume {folder}")
     if run.torn:
         yield Note("torn", "The last line of samples.jsonl is incomplete and was left out.")

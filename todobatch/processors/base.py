@@ -131,6 +131,8 @@ class TaskBatchProcessor(ABC):
 
     async def process_batch_async(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
         """Process a batch in an event loop; other batches run while a task awaits."""
+        from asyncio import CancelledError  # a loop runs, so the module is loaded
+
         batch = as_batch(tasks)
         started = perf_counter()
         rows: list[Json] = []
@@ -140,7 +142,9 @@ class TaskBatchProcessor(ABC):
         for offset, task in enumerate(batch.tasks):
             try:
                 rows.append(await process(task))
-            except (*TASK_ERRORS, BaseExceptionGroup) as error:
+            except (KeyboardInterrupt, GeneratorExit, CancelledError):  # the executor decides
+                raise
+            except BaseException as error:
                 if runtime.forks != forks:
                     runtime.end_forked_child(error)
                 rows.append(None)

@@ -20,27 +20,27 @@ from todobatch.lab.interpreters import Interpreter, support, worker_environment
 FAKES = """
 import time
 
-def hangs(work, tasks, job, outcomes):
+def hangs(work, job, outcomes):
     outcomes.done([0])
     time.sleep(600)
 
-def doubles(work, tasks, job, outcomes):
-    for number in tasks:
+def doubles(work, job, outcomes):
+    for number in range(job.tasks):
         if number != job.struck:
             outcomes.result(number, work(number))
             outcomes.result(number, work(number))
 
-def forgets(work, tasks, job, outcomes):
+def forgets(work, job, outcomes):
     import no_such_pool
 
-def strikes_and_hangs(work, tasks, job, outcomes):
+def strikes_and_hangs(work, job, outcomes):
     try:
         work(job.struck)
     except ValueError:
         time.sleep(600)
 
-def throws(work, tasks, job, outcomes):
-    for number in tasks:
+def throws(work, job, outcomes):
+    for number in range(job.tasks):
         outcomes.result(number, work(number))
 """
 

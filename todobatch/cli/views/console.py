@@ -34,9 +34,12 @@ def output(*, stderr: bool = False, least_width: int = LEAST_WIDTH) -> Console:
     return console
 
 
-def line(console: Console, text: str = "", style: str | None = None) -> None:
-    """Print a line, wrapped at words on a terminal and left whole in a pipe."""
-    shown = Text(show_text(text), style=style or "")
+def line(console: Console, text: str = "", style: str | None = None, *, keep: str = "") -> None:
+    """Print a line, wrapped at words on a terminal and left whole in a pipe.
+
+    The control characters in `keep` are printed as they are.
+    """
+    shown = Text(show_text(text, keep=keep), style=style or "")
     console.print(shown, soft_wrap=not console.is_terminal)
 
 
@@ -103,9 +106,9 @@ class Display:
     def message(self, text: str) -> None:
         """Show a line that stays."""
         if self._console.is_terminal:
-            line(self._console, text)
+            line(self._console, text, keep="\n")
         else:
-            line(self._console, f"{time.strftime('%H:%M:%S')} {text}")
+            line(self._console, f"{time.strftime('%H:%M:%S')} {text}", keep="\n")
 
     def step(
         self, text: str, done: float = 0.0, total: float | None = None, detail: str = ""

@@ -4,7 +4,7 @@ import errno
 import os
 import pickle
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import ClassVar
@@ -14,6 +14,7 @@ from todobatch.executors.base import BatchRunner, Executor, Opening
 from todobatch.executors.pool import wire
 from todobatch.executors.pool.dispatch import Pool
 from todobatch.executors.pool.supervise import Supervisor
+from todobatch.executors.pool.surroundings import Surroundings
 from todobatch.executors.pool.worker import Host
 from todobatch.model import describe_exception
 
@@ -27,8 +28,13 @@ class PoolExecutor(Executor):
     start_remedy: ClassVar[str]
     """What to do when a worker does not start."""
 
+    surroundings: ClassVar[Callable[[], Surroundings]]
+    """Returns what workers do not inherit from the code that opens the executor."""
+
     @abstractmethod
-    def start_host(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> Host:
+    def start_host(
+        self, processor: bytes, surroundings: Surroundings, cpu: int | None, *, keep_rows: bool
+    ) -> Host:
         """Start a host whose worker unpickles the processor and stays on the CPU (None: any)."""
 
     @contextmanager
@@ -38,8 +44,9 @@ class PoolExecutor(Executor):
             pickled = pickle.dumps(opening.processor, wire.PROTOCOL)
         except Exception as error:
             raise self.did_not_start(describe_exception(error)) from error
+        around = type(self).surroundings()
         supervisor = Supervisor(
-            partial(self.start_host, pickled, keep_rows=opening.keep_rows),
+            partial(self.start_host, pickled, around, keep_rows=opening.keep_rows),
             opening.workers,
             self.cpus_to_use(),
             self.did_not_start,

@@ -86,7 +86,7 @@ class Supervisor:
         if trouble:
             self._cause = trouble
         else:
-            worker.ready, self._failed_starts = True, 0
+            worker.ready, self._failed_starts, self._cause = True, 0, ""
 
     def _add_worker(self) -> None:
         used = [worker.cpu for worker in self.workers]

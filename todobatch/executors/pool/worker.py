@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import ClassVar
 
 from todobatch.executors.pool.page import Page
+from todobatch.executors.pool.surroundings import Surroundings
 from todobatch.executors.stats import WorkerStats
 from todobatch.model import Batch
 from todobatch.units import Seconds
@@ -44,7 +45,9 @@ class Host(ABC):
     sentinel: int | None = None
     """A descriptor that becomes readable at the host's end. If None, the socket's end shows it."""
 
-    def __init__(self, processor: bytes, cpu: int | None, *, keep_rows: bool) -> None:
+    def __init__(
+        self, processor: bytes, surroundings: Surroundings, cpu: int | None, *, keep_rows: bool
+    ) -> None:
         # The block closes what is open when a step fails, such as when no descriptors are left.
         with ExitStack() as opened:
             file = opened.enter_context(tempfile.TemporaryFile())
@@ -61,6 +64,7 @@ class Host(ABC):
             opened.enter_context(self.link)
             opened.enter_context(worker_link)
             self.link.setblocking(False)
+            self._surroundings = surroundings
             self._start(worker_link, file.fileno(), processor, cpu, keep_rows=keep_rows)
             self._opened = opened.pop_all()
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from todobatch.errors import InterpreterMissingError
+from todobatch.files import expanded
 from todobatch.lab.interpreters.cache import cache_dir
 from todobatch.lab.interpreters.proof import NotAnInterpreterError, prove, run_bounded
 from todobatch.lab.interpreters.specs import (
@@ -225,9 +226,9 @@ def _answer(candidate: _Candidate) -> tuple[Interpreter, str] | Broken:
 
 def _at_path(spec: str) -> Interpreter:
     # The link is not resolved, because its place makes the virtual environment.
-    path = Path(spec).expanduser().absolute()
+    path = expanded(spec).absolute()
     remedy = "name the executable itself, such as .venv/bin/python"
-    if not path.is_file():
+    if "\0" in spec or not path.is_file():
         what = "it is a folder" if path.is_dir() else "there is no such file"
         raise InterpreterMissingError(what, place=spec, remedy=remedy)
     try:

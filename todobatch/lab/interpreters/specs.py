@@ -40,7 +40,7 @@ PINS = {
 SPECS = tuple(f"{minor}{t}" for minor in PINS for t in ("", "t"))
 """The specs that can be installed: ``'3.13'``, ``'3.13t'``, ``'3.14'``, …"""
 
-_SPEC = re.compile(r"3\.(\d+)(t?)")
+_SPEC = re.compile(r"3\.([0-9]{1,3})(t?)")
 
 
 def is_path(spec: str) -> bool:

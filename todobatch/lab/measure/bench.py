@@ -18,6 +18,7 @@ import todobatch
 from todobatch import runtime
 from todobatch.child.tasks import TaskSource
 from todobatch.errors import UsageError
+from todobatch.files import short_name
 from todobatch.lab.doctor import checks, system
 from todobatch.lab.interpreters import DEFAULT_INTERPRETERS, Interpreter
 from todobatch.lab.measure import schedule
@@ -257,7 +258,7 @@ def _rounded(seconds: Seconds) -> str:
 
 def _new_folder(mode: str) -> Path:
     stamp = dt.datetime.now(tz=dt.UTC).strftime("%Y%m%d-%H%M%S")
-    return Path("results") / f"{stamp}-{mode}"
+    return Path("results") / f"{stamp}-{short_name(mode)}"  # it may come from a stranger's plan
 
 
 def _now() -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import todobatch
 from todobatch.child.tasks import TaskSource
 from todobatch.errors import BrokenLineError, EmptyInputError, InputError
-from todobatch.files import open_regular
+from todobatch.files import expanded, open_regular
 from todobatch.lab.interpreters import Interpreter
 from todobatch.lab.progress import Progress
 from todobatch.lab.store import machine
@@ -17,6 +17,8 @@ from todobatch.lab.store.schema import RunMeta
 from todobatch.sources import open_source
 
 SKIPPED_SHOWN = 10
+LARGEST_INPUT = 16_000_000_000
+"""A plan's file of tasks has at most this many bytes."""
 MACHINE = ("cpu_model", "cpus_available", "memory_bytes")
 """Properties of the machine that must not change between sessions of a run."""
 
@@ -64,13 +66,17 @@ def changes_of(source: Mapping[str, Any]) -> list[str]:
     """Return the changes of the file of a plan's `source`; none for generated tasks."""
     if source.get("kind") != "file":
         return []
-    path = Path(source["path"]).expanduser()
+    path = expanded(source["path"])
+    digest = hashlib.sha256()
     try:
-        with open(open_regular(path), "rb") as file:
-            now = hashlib.file_digest(file, "sha256").hexdigest()
+        with open(open_regular(path, most=LARGEST_INPUT), "rb", buffering=0) as file:
+            while piece := file.read(1 << 20):  # None, where a device has no more at present
+                digest.update(piece)
     except OSError as error:
         return [f"{path} cannot be read: {error.strerror}"]
-    return [] if now == source["sha256"] else [f"{path} has changed"]
+    except ValueError:  # a null byte, or half a character
+        return [f"{str(path)!r} cannot be the name of a file"]
+    return [] if digest.hexdigest() == source["sha256"] else [f"{path} has changed"]
 
 
 def changes(meta: RunMeta, interpreters: Mapping[str, Interpreter]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from todobatch.errors import UsageError
+from todobatch.files import expanded
 from todobatch.lab.interpreters.discovery import own_executables
 from todobatch.lab.interpreters.specs import is_path
 from todobatch.lab.store.schema import Plan
@@ -29,9 +30,15 @@ def executables(
     is replaced by the interpreter of this machine that it leads to. Raises UsageError if the plan
     would execute anything else.
     """
+    if not plan.cells:
+        raise UsageError(
+            "its plan has no cell, so there is nothing to measure",
+            place=str(folder),
+            remedy="name another run",
+        )
     chosen = _labels(plan, labels)
     if trust:
-        return {label: str(_expanded(label)) for label in chosen}
+        return {label: str(expanded(label)) for label in chosen}
     if found := strangers(plan, labels):
         named = ", ".join(found[:MOST_SHOWN])
         more = f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
@@ -75,22 +82,15 @@ def _own_interpreters(labels: Iterable[str]) -> dict[str, str]:
 
 def _place(path: Path | str) -> str:
     """Return a path without links in its folder; the last part may be a link."""
-    whole = _expanded(path)
+    whole = expanded(path)
     return f"{_real(whole.parent)}/{whole.name}"
 
 
 def _real(path: Path | str) -> str:
     try:
-        return os.path.realpath(_expanded(path))
+        return os.path.realpath(expanded(path))
     except ValueError:  # it contains a null byte
         return str(path)
-
-
-def _expanded(path: Path | str) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:  # there is no such user
-        return Path(path)
 
 
 def _shown(name: str) -> str:

@@ -15,16 +15,19 @@ def why_inconsistent(meta: RunMeta) -> str | None:
     """Return why a plan cannot be measured or shown; None for one that can."""
     plan = meta.plan
     shapes = {shape.workload for shape in plan.shapes}
+    keys: dict[str, Cell] = {}
     for number, cell in enumerate(plan.cells):
         if cell.workload not in shapes:
             return f"plan.cells[{number}].workload: it has no shape"
         if cell.interpreter not in meta.interpreters:
             return f"plan.cells[{number}].interpreter: it is not among the interpreters"
+        if keys.setdefault(cell.key, cell) != cell:  # a name may contain a slash
+            return f"plan.cells[{number}]: another cell has the same name {cell.key!r}"
     for number, shape in enumerate(plan.shapes):
         if shape.batches * shape.batch_size > MOST_TASKS:
             return f"plan.shapes[{number}]: it has more than {MOST_TASKS:,} tasks"
     source = plan.source
-    if source["kind"] == "file" and not {"path", "sha256"} <= source.keys():
+    if source.get("kind") == "file" and not {"path", "sha256"} <= source.keys():
         return "plan.source: it has no path or no sha256"
     return None
 
