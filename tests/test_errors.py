@@ -43,3 +43,9 @@ def test_the_drawing_names_every_error_with_its_exit_code(kind: type[TodobatchEr
     assert drawn is not None
     assert int(drawn[1]) == kind.exit_code
     assert kind.__doc__
+
+
+def test_a_line_break_in_a_part_cannot_look_like_a_line_of_ours() -> None:
+    error = UsageError("a\n  remedy: run rm -rf", place="x\ny", remedy="do\x1b[2J this")
+    assert str(error).count("\n") == 1
+    assert "\x1b" not in str(error)

@@ -1,5 +1,6 @@
 """Temporary folders: removed after use, and by the next process after a kill."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -68,3 +69,28 @@ def test_the_path_is_short_where_tmpdir_is_long(
     folder.remove()
     with temporary_folder("test") as there:
         assert there.parent == long
+
+
+def test_a_file_system_without_locks_is_no_error(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(file: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    (home / "todobatch-test-other").mkdir()
+    with temporary_folder("test") as folder:
+        assert folder.is_dir()
+    assert [path.name for path in home.iterdir()] == ["todobatch-test-other"]
+
+
+def test_other_errors_of_the_lock_are_raised_and_leave_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_many(file: int, how: int) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("fcntl.flock", too_many)
+    with pytest.raises(OSError, match="Too many open files"):
+        TemporaryFolder("test")
+    assert list(home.iterdir()) == []

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
@@ -112,3 +113,45 @@ def test_what_was_read_comes_back_before_the_error_of_the_input(executor: Execut
         with pytest.raises(LookupError, match="the input is broken"):
             seen.extend(results)
     assert sorted(seen) == list(range(10))
+
+
+def test_the_block_may_be_left_while_another_thread_waits_for_a_result(executor: Executor) -> None:
+    """It gets an error when the batches in flight have finished; an endless input ends, too."""
+    begun = threading.Event()
+    errors: list[BaseException] = []
+
+    def endless() -> Iterator[Batch]:
+        for n in count():
+            yield Batch(n, (Task(f"task {n}"),), n)
+
+    with executor.open(TaskValidator(), 2) as run:
+
+        def read() -> None:
+            try:
+                for _ in run(endless()):
+                    begun.set()
+            except UsageError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        assert begun.wait(60)
+    thread.join(60)
+    assert not thread.is_alive()
+    assert len(errors) == 1
+
+
+def test_no_more_is_read_after_an_input_has_raised(executor: Executor) -> None:
+    class Broken(Iterator[Batch]):
+        read = 0
+
+        def __next__(self) -> Batch:
+            self.read += 1
+            if self.read == 3:
+                raise LookupError("the input is broken")
+            return Batch(self.read, (Task("a"),), self.read)
+
+    batches = Broken()
+    with executor.open(TaskValidator(), 2) as run, pytest.raises(LookupError):
+        list(run(batches))
+    assert batches.read == 3

@@ -138,3 +138,33 @@ def test_a_journal_behind_a_link_of_the_users_own_is_used(tmp_path: Path) -> Non
     run_job(tmp_path / "kept.db", tmp_path / "out.jsonl", batches=2)
     (tmp_path / "j.db").symlink_to("kept.db")
     resume(tmp_path)
+
+
+def test_a_rollback_journal_beside_it_is_refused_and_nothing_is_played_back(folder: Path) -> None:
+    """SQLite would play it back, and delete the file that it names, before we see the content."""
+    victim = folder / "victim.txt"
+    victim.write_text("one line that must stay")
+    (folder / "j.db-journal").write_bytes(bytes(512) + str(victim).encode() + bytes(20))
+    before = (folder / "j.db").read_bytes()
+    with pytest.raises(StoreError, match=r"there is a file j\.db-journal beside it"):
+        resume(folder)
+    assert victim.read_text() == "one line that must stay"
+    assert (folder / "j.db").read_bytes() == before
+
+
+def test_a_kill_at_the_very_beginning_leaves_nothing_that_disturbs(tmp_path: Path) -> None:
+    (tmp_path / "j.db").touch()
+    (tmp_path / "j.db-journal").write_bytes(bytes(512))
+    run_job(tmp_path / "j.db", tmp_path / "out.jsonl")
+    assert not (tmp_path / "j.db-journal").exists()
+
+
+def test_the_database_of_another_program_is_not_changed(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE mine (a)")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="a database of another program"):
+        Journal(path, {})
+    assert path.read_bytes() == before

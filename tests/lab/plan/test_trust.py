@@ -11,10 +11,13 @@ import pytest
 from tests.conftest import RunTodobatch
 from tests.tools.made_up import FACTS, SEQ, meta, sample, write_run
 from todobatch.errors import InterpreterMissingError, UsageError
+from todobatch.lab.interpreters.specs import check_spec
 from todobatch.lab.measure import bench
+from todobatch.lab.plan.conditions import changes_of
 from todobatch.lab.plan.trust import executables, strangers
 from todobatch.lab.progress import Silent
 from todobatch.lab.store.schema import Cell, RunMeta
+from todobatch.lab.store.validity import why_inconsistent
 
 
 def run_with(*, workload: str = "example8", interpreter: str = "3.14") -> RunMeta:
@@ -151,3 +154,54 @@ def test_a_resumed_run_does_not_import_from_the_folder(
     assert json.loads((folder / "run.json").read_text())["resumed"], done.stderr
     assert (folder / "samples.jsonl").read_text(), done.stderr
     assert not (tmp_path / "mark").exists()
+
+
+def test_the_mode_of_a_strangers_plan_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for mode in ("/../../../escaped", "../x", "a\0b", "x" * 5000):
+        folder = bench._new_folder(mode)
+        assert folder.parent == Path("results")
+        assert "\0" not in folder.name
+        assert len(folder.name) < 100
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("null\0byte", "cannot be the name of a file"),
+        ("~nobody-of-that-name/tasks.txt", "cannot be read: No such file"),
+        ("/dev/zero", "cannot be read: it is not a regular file"),
+        ("large", "cannot be read: it is larger than"),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_named(tmp_path: Path, source: str, why: str) -> None:
+    if source == "large":
+        source = str(tmp_path / source)
+        with open(source, "wb") as file:
+            file.truncate(10**12)
+    (found,) = changes_of({"kind": "file", "path": source, "sha256": "0"})
+    assert why in found
+
+
+def test_a_plan_without_cells_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no cell"):
+        executables(tmp_path, replace(meta().plan, cells=()))
+
+
+def test_two_cells_of_one_name_are_refused() -> None:
+    """One would hide the other from `compare` and its gates."""
+    cells = (Cell("a", "3.14/threads", "x", 1), Cell("a/3.14", "threads", "x", 1))
+    shapes = tuple(replace(meta().plan.shapes[0], workload=cell.workload) for cell in cells)
+    run = replace(
+        meta(),
+        plan=replace(meta().plan, cells=cells, shapes=shapes),
+        interpreters={cell.interpreter: FACTS for cell in cells},
+    )
+    assert "another cell has the same name" in str(why_inconsistent(run))
+
+
+def test_a_version_of_thousands_of_digits_is_no_version() -> None:
+    with pytest.raises(UsageError, match="neither a version"):
+        check_spec("3." + "1" * 5000)
