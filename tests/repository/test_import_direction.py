@@ -1,6 +1,6 @@
 """The direction of imports that docs and design promise, read from the source with `ast`.
 
-    units, errors, files -> runtime, cgroup, model -> ipc
+    units -> errors, files -> runtime, cgroup, model -> ipc
       -> sources, processors, collectors, probe -> executors -> coordinator -> todobatch, testing
       -> child, job -> lab -> todobatch_reports -> cli
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 
 LEFT_TO_RIGHT = (
-    ("todobatch.units", "todobatch.errors", "todobatch.files"),
+    ("todobatch.units",),
+    ("todobatch.errors", "todobatch.files"),
     ("todobatch.runtime", "todobatch.cgroup", "todobatch.model"),
     ("todobatch.ipc",),
     ("todobatch.sources", "todobatch.processors", "todobatch.collectors", "todobatch.probe"),
