@@ -25,7 +25,7 @@ KEY := $(shell { cat $(MADE_FROM); echo '$(abspath $(VENV))'; $(PYTHON3) --versi
 READY := $(VENV)/.ready-$(KEY)
 
 # The measured interpreters run all tests but these, which need the controller's libraries.
-CONTROLLER := lab cli reports repository benchmarks test_probe.py
+CONTROLLER := lab cli reports repository benchmarks fuzz test_probe.py
 TASK_PATH := tests $(CONTROLLER:%=--ignore=tests/%)
 # Each test runs in four threads at once, twice; tests/conftest.py lists the exceptions. Tests of
 # other processes are left out: threads in the test process would not stress them.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import RunTodobatch
-from tests.fuzz.formats import TITLES, run_job
+from tests.fuzz.jobs import TITLES, run_job
 from todobatch.coordinator.journal import Journal
 from todobatch.errors import StoreError, UsageError
 

@@ -15,28 +15,23 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
+from tests.fuzz.jobs import TITLES, Own, run_job
 from tests.fuzz.mutations import damaged, damaged_text, text_of
-from todobatch import Hooks, Task, run_batches
+from todobatch import Task, run_batches
 from todobatch.cli.views import show
 from todobatch.coordinator.costs import Costs
-from todobatch.coordinator.journal import Journal
-from todobatch.job.output import RowFile
 from todobatch.lab.compare.compare import compare
 from todobatch.lab.compare.inputs import measurements_of_run, read_measurements
 from todobatch.lab.plan.trust import strangers
 from todobatch.lab.store import pyperf_files
 from todobatch.lab.store.folder import CONTROLS, META, SAMPLES, Run, load_run, newest_run
 from todobatch.lab.store.writer import open_run
-from todobatch.model import Json
-from todobatch.processors import TaskBatchProcessor
 from todobatch_reports.frames import Figures, span_frame
 
 GOLDEN = Path(__file__).parents[1] / "lab" / "store" / "golden" / "schema-2"
-TITLES = ["water the ferns", "sort receipts", "call the plumber", "air the loft", "shelve books"]
 
 
 def meta(folder: Path, dice: random.Random) -> None:
@@ -110,47 +105,6 @@ FORMATS: Mapping[str, Callable[[Path, random.Random], None]] = {
     "costs": costs,
     "journal": journal,
 }
-
-
-class Own(TaskBatchProcessor):
-    """Gives back titles, and counts them."""
-
-    name = "own"
-
-    def process_task(self, task: Task) -> str:
-        return task.title
-
-    def summarise(self, tasks: Any, rows: Any) -> dict[str, Any]:
-        del tasks
-        return {"titles": len(rows)}
-
-    def merge(self, left: Any, right: Any) -> dict[str, Any]:
-        return {"titles": left["titles"] + right["titles"]}
-
-
-def run_job(path: Path, out: Path, batches: int | None = None) -> None:
-    """Run a job of three batches with a journal, up to some batch, as `todobatch run` does."""
-    about: dict[str, Json] = {
-        "workload": "own",
-        "batch size": 2,
-        "today": "2026-01-05",
-        "output": str(out),
-    }
-    with Journal(path, about) as opened:
-        rows = RowFile(out, opened)
-        try:
-            opened.mark_output = rows.mark
-            tasks = [Task(title) for title in TITLES][: None if batches is None else 2 * batches]
-            run_batches(
-                tasks, Own(), executor="sequential", batch_size=2, keep_rows=True, journal=opened,
-                hooks=Hooks(on_batch=rows.write),
-            )  # fmt: skip
-        except BaseException:
-            rows.keep_part()
-            raise
-        rows.finish(complete=batches is None)
-        if batches is None:
-            opened.advance("finished")
 
 
 def _damage_run(folder: Path, name: str, dice: random.Random) -> None:
