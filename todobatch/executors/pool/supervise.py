@@ -21,6 +21,8 @@ from todobatch.units import Ratio, Seconds
 
 START_TIMEOUT_S: Seconds = 60.0
 """A worker that is not ready after this many seconds is killed."""
+START_EACH_S: Seconds = 1.0
+"""That limit is longer by this many seconds for each worker, because all may start at once."""
 START_ATTEMPTS = 3
 """A pool stops starting workers when this many in a row died before they were ready. One worker
 that the system refuses to start is also tried this many times."""
@@ -113,6 +115,9 @@ class Supervisor:
         # It runs before multiprocessing's own handler, which would wait without end.
         atexit.register(self.stop)
 
+    def _start_limit(self) -> Seconds:
+        return START_TIMEOUT_S + START_EACH_S * len(self.workers)
+
     def note_pause(self, left: Seconds) -> None:
         """Let deadlines of waiting workers begin anew if the caller was away for long.
 
@@ -124,7 +129,9 @@ class Supervisor:
 
     def next_check(self, now: Seconds) -> Seconds | None:
         """Return when a start or a batch may be late, on the clock of `now`; None for never."""
-        times = [worker.started + START_TIMEOUT_S for worker in self.workers if not worker.ready]
+        times = [
+            worker.started + self._start_limit() for worker in self.workers if not worker.ready
+        ]
         if self.deadline_s is not None:
             times.append(now + self.deadline_s)
             begun = [each.step_began(self.attended) for each in self.workers if not each.overdue]
@@ -137,8 +144,8 @@ class Supervisor:
         hanging: list[PoolWorker] = []
         for worker in self.workers:
             if not worker.ready:
-                if now - worker.started > START_TIMEOUT_S:
-                    self._cause = f"it was not ready after {START_TIMEOUT_S:g} s"
+                if now - worker.started > self._start_limit():
+                    self._cause = f"it was not ready after {self._start_limit():g} s"
                     if not worker.host.kill():
                         hanging.append(worker)
             elif self.deadline_s is not None and not worker.overdue:
