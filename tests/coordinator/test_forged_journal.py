@@ -15,6 +15,8 @@ from tests.fuzz.jobs import TITLES, run_job
 from todobatch.coordinator.journal import Journal
 from todobatch.errors import StoreError, UsageError
 
+pytestmark = pytest.mark.thread_unsafe(reason="threads would share the folder of the fixture")
+
 
 def forge(path: Path, change: Callable[[Any], object], column: str = "state") -> None:
     """Change the journal's state or job, and seal it with a right checksum."""
