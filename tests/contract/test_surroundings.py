@@ -13,6 +13,7 @@ from todobatch.executors import EXECUTORS, Executor
 from todobatch.model import Batch, ProcessingResult, Task
 from todobatch.processors import resolve
 
+pytestmark = pytest.mark.thread_unsafe(reason="a module is loaded in the context of one thread")
 Titled = Callable[[Sequence[Sequence[str]]], list[Batch]]
 QUICK = Recovery(retries=1, backoff_s=0.01)
 
