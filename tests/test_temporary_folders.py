@@ -71,13 +71,17 @@ def test_the_path_is_short_where_tmpdir_is_long(
         assert there.parent == long
 
 
+def fail_to_lock(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fail(file: int, how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+
+
 def test_a_file_system_without_locks_is_no_error(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_locks(file: int, how: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", no_locks)
+    fail_to_lock(monkeypatch, errno.ENOLCK)
     (home / "todobatch-test-other").mkdir()
     with temporary_folder("test") as folder:
         assert folder.is_dir()
@@ -87,10 +91,7 @@ def test_a_file_system_without_locks_is_no_error(
 def test_other_errors_of_the_lock_are_raised_and_leave_nothing(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_many(file: int, how: int) -> None:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    monkeypatch.setattr("fcntl.flock", too_many)
+    fail_to_lock(monkeypatch, errno.EMFILE)
     with pytest.raises(OSError, match="Too many open files"):
         TemporaryFolder("test")
     assert list(home.iterdir()) == []

@@ -49,7 +49,7 @@ def test_a_worker_is_where_its_caller_is(
         return  # another test holds which work here
     rows(EXECUTORS["processes"], "third", "a")  # the fork server runs from now on
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TODOBATCH_TEST", "here")
+    monkeypatch.setenv("OF_THE_CALLER", "here")
     before, limit = os.umask(0o027), sys.getrecursionlimit()
     sys.setrecursionlimit(1234)
     try:

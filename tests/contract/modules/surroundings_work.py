@@ -36,7 +36,7 @@ def around(_task: Task) -> list[object]:
     """What belongs to the process or the interpreter."""
     umask = os.umask(0)
     os.umask(umask)
-    return [str(Path.cwd()), umask, os.environ.get("TODOBATCH_TEST"), sys.getrecursionlimit()]
+    return [str(Path.cwd()), umask, os.environ.get("OF_THE_CALLER"), sys.getrecursionlimit()]
 
 
 def fork(task: Task) -> int:
