@@ -97,6 +97,12 @@ def test_every_parameter_that_an_error_names_is_an_option_of_some_command() -> N
     assert unknown == set()
 
 
+def test_a_value_is_quoted_for_a_shell() -> None:
+    """A folder may have any name, and a remedy is copied into a shell."""
+    said = in_options("`resume=x; touch PWN`", COMMANDS["bench"].params)
+    assert said == "--resume 'x; touch PWN'"
+
+
 def test_every_alias_is_a_parameter_of_some_command() -> None:
     known = {each.name.rstrip("_") for command in COMMANDS.values() for each in command.params}
     assert {name for others in ALIASES.values() for name in others} <= known

@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 
 from tests.conftest import RunTodobatch
 from tests.fuzz.jobs import TITLES, run_job
-from todobatch.coordinator.journal import Journal
+from todobatch.coordinator.journal import Journal, saved_tasks
 from todobatch.errors import StoreError, UsageError
 
 pytestmark = pytest.mark.thread_unsafe(reason="threads would share the folder of the fixture")
@@ -170,3 +172,20 @@ def test_the_database_of_another_program_is_not_changed(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="a database of another program"):
         Journal(path, {})
     assert path.read_bytes() == before
+
+
+def test_a_second_look_at_an_open_journal_does_not_unlock_it(tmp_path: Path) -> None:
+    """Closing any descriptor of a file drops all locks that the process has on it (fcntl(2))."""
+    path = tmp_path / "j.db"
+    code = (
+        "import sys\nfrom todobatch.coordinator.journal import Journal\n"
+        "Journal(sys.argv[1], {'workload': 'own'})"
+    )
+    with Journal(path, {"workload": "own"}):
+        assert saved_tasks(path) is None
+        with pytest.raises(StoreError, match="another run is writing it"):
+            Journal(path, {"workload": "own"})
+        other = subprocess.run(
+            [sys.executable, "-c", code, path], check=False, capture_output=True, text=True
+        )
+    assert "another run is writing it" in other.stderr

@@ -42,8 +42,6 @@ SHORTEST_S: Seconds = 0.05
 LONGEST_S: Seconds = 5.0
 WAIT_FOR_LOCK_S: Seconds = 3.0
 """Opening waits this many seconds for the lock, because a run that was just killed may hold it."""
-_HEADER = 100
-"""The bytes of the header of an SQLite file; see https://sqlite.org/fileformat2.html."""
 MAY_DIFFER = frozenset({"today", "input"})
 """Fields of a job that may differ when it is resumed; the input is compared by its content."""
 
@@ -327,26 +325,25 @@ def _why_unfit(path: Path) -> str | None:
     journal names. It also changes a database of another program. Our journals have a write-ahead
     log, so a rollback journal is ours only beside an empty file, after a kill.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEADER)
-            size = os.fstat(file.fileno()).st_size
-    except FileNotFoundError:
-        head, size = b"", 0
-    except OSError:
-        return None  # SQLite says why it cannot be opened
+    kind, pages = 0, 0
+    if path.exists() and path.stat().st_size:
+        # SQLite itself looks, because closing a file of our own would unlock it for this process
+        # (fcntl(2)). It neither locks nor changes nor plays back a file that is called immutable.
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+        try:
+            kind = db.execute("PRAGMA application_id").fetchone()[0]
+            pages = db.execute("PRAGMA page_count").fetchone()[0]
+        except (sqlite3.Error, ValueError):  # ValueError: a damaged name in the error's text
+            return "it is not a journal, or it is damaged"
+        finally:
+            db.close()
     rollback = Path(f"{path}-journal")
     if os.path.lexists(rollback):
-        if head or not rollback.is_file() or rollback.is_symlink():
+        if pages or not rollback.is_file() or rollback.is_symlink():
             return f"there is a file {rollback.name} beside it, which todobatch does not write"
         rollback.unlink()
-    if not head:
-        return None
-    if not head.startswith(b"SQLite format 3\0") or len(head) < _HEADER:
-        return "it is not a journal"
-    kind = int.from_bytes(head[68:72])
-    page = int.from_bytes(head[16:18])
-    new = kind == 0 and size <= (65_536 if page == 1 else page)  # its first commit is in the log
+    # The first commit of a new journal may still be in its log.
+    new = kind == 0 and pages <= 1
     return None if new or kind == APPLICATION_ID else "it is a database of another program"
 
 

@@ -40,9 +40,8 @@ __all__ = [
 ]
 
 _ALL: tuple[Executor, ...] = (
-    *(Sequential(), Threads(), Stealing(), Elastic()),
-    *(Interpreters(), Processes(), Coroutines()),
-)
+    Sequential(), Threads(), Stealing(), Elastic(), Interpreters(), Processes(), Coroutines(),
+)  # fmt: skip
 
 EXECUTORS: Mapping[str, Executor] = MappingProxyType({each.name: each for each in _ALL})
 """Every executor of todobatch by its name."""

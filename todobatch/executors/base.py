@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, TypeAlias, cast
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError, UsageError
@@ -261,15 +261,18 @@ class _UntilClosed(Iterator[Batch]):
 class _Opened:
     """The `BatchRunner` of an open executor: it allows one run at a time, and none after the end.
 
-    `_lock` guards `_busy` and `_closed`. The thread that runs batches owns `_results`.
+    `_lock` guards `_closed`, `_results` and `_owner`, which change together.
     """
 
     def __init__(self, run: BatchRunner, name: str) -> None:
         self._run = run
         self._name = name
         self._lock = threading.Lock()
-        self._busy = self._closed = False
-        self._results: Generator[ProcessingResult] | None = None
+        self._closed = False
+        self._results: Iterator[ProcessingResult] | None = None
+        """The results of the unfinished run."""
+        self._owner = 0
+        """The thread that began it."""
         self._ended = threading.Event()
 
     @property
@@ -285,20 +288,19 @@ class _Opened:
     def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
         """Run the batches, and yield a result for each; see `Executor.open`."""
         with self._lock:
-            if self._closed or self._busy:
+            if self._closed or self._results is not None:
                 raise self._refusal()
-            self._busy = True
+            self._results = results = iter(self._run(_UntilClosed(batches, self.is_closed)))
+            self._owner = threading.get_ident()
             self._ended.clear()
         try:
-            results = self._run(_UntilClosed(batches, self.is_closed))
-            self._results = cast("Generator[ProcessingResult]", results)
-            yield from self._results
+            yield from results
             if self._closed:  # `close` has ended the run
                 raise self._refusal()
         finally:
-            self._results = None
-            self._busy = False
-            self._ended.set()
+            with self._lock:
+                self._results = None
+                self._ended.set()
 
     def is_closed(self) -> bool:
         """Return whether `close` was called."""
@@ -311,12 +313,13 @@ class _Opened:
         """
         with self._lock:
             self._closed = True
-            unfinished = self._results
-        if unfinished is not None:
+            unfinished, owner = self._results, self._owner
+        if isinstance(unfinished, Generator):
             try:
                 unfinished.close()
             except ValueError:  # another thread is in it, and finds the end of the input
-                self._ended.wait()
+                if owner != threading.get_ident():
+                    self._ended.wait()
 
     def _refusal(self) -> UsageError:
         if self._closed:

@@ -32,7 +32,7 @@ FAILURES_IN_MESSAGE = 3
 LONG_TEXT = 1_000
 """A digest contains the hash of a text that has at least this many characters."""
 
-# What a task may raise without ending its worker; sys.exit() raises SystemExit.
+# What a method that makes a result of rows may raise without ending its worker.
 TASK_ERRORS = (Exception, SystemExit)
 
 

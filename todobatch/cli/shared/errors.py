@@ -7,6 +7,7 @@ command that was invoked.
 
 import re
 from collections.abc import Sequence
+from shlex import quote
 from typing import Any
 
 ALIASES = {
@@ -34,7 +35,7 @@ def in_options(text: str, parameters: Sequence[Any]) -> str:
     """Replace each backticked parameter in `text` by its option; leave other words as they are.
 
     `parameters` are those of a Typer command. ``name=True`` becomes ``--name``, ``name=None``
-    becomes ``no --name``, and any other value stands after the option.
+    becomes ``no --name``. Any other value stands after the option, quoted for a shell.
     """
     known = _spellings(parameters)
 
@@ -50,7 +51,7 @@ def in_options(text: str, parameters: Sequence[Any]) -> str:
         if value in {"None", "False"}:
             return f"no {on}"
         plain = value.strip("\"'")
-        return f"{on} {plain}" if on.startswith("-") else plain
+        return f"{on} {quote(plain)}" if on.startswith("-") else plain
 
     return _QUOTED.sub(option, text)
 
