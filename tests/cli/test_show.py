@@ -79,7 +79,7 @@ def test_a_busy_machine_is_told(run: Run) -> None:
 def test_workers_that_got_nothing_are_told(run: Run) -> None:
     lazy = sample(THREADS, block=7, worker_totals=[{"worker": "w0", "batches": 8}])
     text = shown(Run(run.meta, [*run.samples, lazy]))
-    assert "In 1 samples some workers got no batch: example8/3.14/threads/2" in text
+    assert "In 1 sample some workers got no batch: example8/3.14/threads/2" in text
 
 
 def test_a_run_without_a_sample_is_shown_too(run: Run) -> None:

@@ -9,7 +9,7 @@ from todobatch.lab.measure.sample import worked
 from todobatch.lab.stats.verdict import cpus_of, undecided
 from todobatch.lab.store.folder import Run
 from todobatch.lab.store.schema import Sample
-from todobatch.units import show_percent
+from todobatch.units import show_count, show_percent
 
 BUSY = 0.5  # of its CPUs in use by others before the first sample
 
@@ -54,7 +54,7 @@ def notes(run: Run, workloads: Collection[str]) -> Iterator[Note]:
     idle = [each for each in samples if not each.void and worked(each) < each.workers]
     if idle:
         cells = sorted({each.cell.key for each in idle})
-        text = f"In {len(idle)} samples some workers got no batch: {', '.join(cells)}"
+        text = f"In {show_count(len(idle), 'sample')} some workers got no batch: {', '.join(cells)}"
         yield Note("idle", text)
     for what, why in plan.left_out:
         yield Note("left out", f"Left out: {what}: {why}")
@@ -68,8 +68,9 @@ def _doubts(run: Run, samples: Sequence[Sample]) -> Iterator[Note]:
         if open_cells > 0:
             yield Note(
                 "inconclusive",
-                f"{workload}: {open_cells} cells are inconclusive: neither separated from the "
-                f"fastest nor known to ± {show_percent(target)}. A larger --budget may decide it.",
+                f"{workload}: inconclusive for {show_count(open_cells, 'cell')}, neither separated "
+                f"from the fastest nor known to ± {show_percent(target)}. A larger --budget may "
+                "decide it.",
             )
     lived = sum(each.process_s for each in samples)
     timed = sum(each.wall_s + each.pool_start_s for each in samples if not each.void)
