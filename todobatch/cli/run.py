@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from todobatch.job.client import OnEvent
     from todobatch.job.spec import Job, JobReport
     from todobatch.lab.interpreters import Interpreter
+    from todobatch.sources import Source
 
 MOST_TASKS_A_BATCH = 1_000_000
 
@@ -66,7 +67,7 @@ def run(  # long: each option is a parameter, and each a field of the job
     from todobatch.job.spec import Job
     from todobatch.lab.interpreters import find
 
-    format_name = _check_input(file, generate, format, batch_size)
+    source = _check_input(file, generate, format, batch_size)
     least, most = _how_many(workers)
     executor = executor or ("threads" if least is None else "elastic")
     _check_executor(executor, least, most)
@@ -74,12 +75,8 @@ def run(  # long: each option is a parameter, and each a field of the job
     with _standard_input(file) as name:
         job = Job(
             input=name,
-            input_name=None
-            if file is None
-            else "standard input"
-            if str(file) == "-"
-            else str(file),
-            format=format_name,
+            input_name=None if source is None else source.file,
+            format=None if source is None else source.name,
             generate=generate,
             seed=seed,
             strict=strict,
@@ -212,8 +209,8 @@ def _end(report: dict[str, Any], interpreter: "Interpreter") -> None:
 
 def _check_input(
     file: Path | None, generate: int | None, format_name: str | None, batch_size: int | None
-) -> str | None:
-    """Refuse wrong arguments before anything is started, and return the format of the file."""
+) -> "Source | None":
+    """Refuse wrong arguments before anything is started, and return the input if it is a file."""
     if (file is None) == (generate is None):
         raise UsageError(
             "neither a file of tasks nor --generate was given" if file is None else
@@ -236,7 +233,7 @@ def _check_input(
         return None
     from todobatch.sources import open_source
 
-    return open_source(file, format=format_name).name
+    return open_source(file, format=format_name)
 
 
 @contextmanager
