@@ -156,7 +156,6 @@ def _check_plan(
             place="--like",
             remedy="leave out all options but --output and --trust, or begin a run without --like",
         )
-
     if trust and resume is None and like is None:
         raise UsageError(
             "it is about the folder of another run",

@@ -20,7 +20,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias, cast
 from todobatch.errors import InterpreterMissingError
 from todobatch.files import expanded
 from todobatch.lab.interpreters.cache import cache_dir
-from todobatch.lab.interpreters.proof import NotAnInterpreterError, prove, run_bounded
+from todobatch.lab.interpreters.commands import run_bounded
+from todobatch.lab.interpreters.proof import NotAnInterpreterError, prove
 from todobatch.lab.interpreters.specs import (
     OLDEST_FREE_THREADED,
     OLDEST_PYTHON,

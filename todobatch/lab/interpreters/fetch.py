@@ -9,7 +9,7 @@ from pathlib import Path
 
 from todobatch.errors import BuildError
 from todobatch.lab.interpreters import cache
-from todobatch.lab.interpreters.proof import run_bounded
+from todobatch.lab.interpreters.commands import run_bounded
 from todobatch.lab.interpreters.specs import Pin
 from todobatch.lab.progress import Progress
 from todobatch.units import Seconds

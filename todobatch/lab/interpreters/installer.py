@@ -7,8 +7,9 @@ from pathlib import Path
 from todobatch.errors import UsageError
 from todobatch.lab.interpreters import build, cache, fetch, toolchain
 from todobatch.lab.interpreters.build import Target
+from todobatch.lab.interpreters.commands import run_bounded
 from todobatch.lab.interpreters.discovery import Interpreter, uv_executable
-from todobatch.lab.interpreters.proof import prove, run_bounded
+from todobatch.lab.interpreters.proof import prove
 from todobatch.lab.interpreters.specs import PINS, SPECS, Pin, check_spec
 from todobatch.lab.progress import Progress, Silent
 from todobatch.units import Seconds

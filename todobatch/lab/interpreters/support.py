@@ -22,8 +22,8 @@ from pathlib import Path
 import todobatch
 from todobatch.errors import BuildError, UsageError
 from todobatch.lab.interpreters import cache
+from todobatch.lab.interpreters.commands import run_bounded
 from todobatch.lab.interpreters.discovery import Interpreter, uv_executable
-from todobatch.lab.interpreters.proof import run_bounded
 from todobatch.lab.interpreters.specs import version_numbers
 
 REQUIREMENTS = Path(__file__).with_name("worker-requirements.txt")

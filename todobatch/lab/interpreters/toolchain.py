@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from todobatch.errors import BuildError
-from todobatch.lab.interpreters.proof import run_bounded
+from todobatch.lab.interpreters.commands import run_bounded
 from todobatch.lab.progress import Progress
 
 

@@ -13,7 +13,7 @@ from todobatch.lab.interpreters import (
     find_all,
     worker_environment,
 )
-from todobatch.lab.interpreters.proof import run_bounded
+from todobatch.lab.interpreters.commands import run_bounded
 from todobatch.lab.progress import Progress
 from todobatch.lab.store import machine
 from todobatch.units import Seconds
