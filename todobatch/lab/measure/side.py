@@ -27,6 +27,8 @@ class Turn:
     """What a side reports about one turn."""
 
     wall_s: Seconds
+    cpu_s: Seconds | None
+    """None if the turn waited for anything but its CPU."""
     tasks: int
     failed: int
     error: str | None
