@@ -10,9 +10,9 @@ Each worker has one or two messages waiting, so it need not wait for the caller.
 a message, as many as make up `MESSAGE_S` of work. When a worker dies, its waiting messages go to
 others. When a worker is idle at the input's end, it gets waiting messages and batches of others.
 
-When a worker dies, its page names the batch that it was running: that batch fails. The failed result
-names the task too, unless the processor has a `process_batch` of its own. Results that the worker
-had not sent, at most `FLUSH_S` of work, are lost, and their batches run again. So a batch
+When a worker dies, its page names the batch that it was running: that batch fails. The failed
+result names the task too, unless the processor has a `process_batch` of its own. Results that the
+worker had not sent, at most `FLUSH_S` of work, are lost, and their batches run again. So a batch
 gives exactly one result, but may run more than once.
 """
 
