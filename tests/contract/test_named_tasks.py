@@ -9,6 +9,7 @@ from todobatch import Recovery, run_batches
 from todobatch.executors import EXECUTORS, Executor
 from todobatch.model import Batch, ProcessingResult, Task
 from todobatch.processors import TaskBatchProcessor
+from todobatch.processors.catalogue import resolve
 
 Titled = Callable[[Sequence[Sequence[str]]], list[Batch]]
 ISOLATING = [name for name, each in EXECUTORS.items() if each.capabilities.isolates_crashes]
@@ -56,12 +57,18 @@ def test_a_batch_of_one_task_is_named_once(isolating: Executor, titled: Titled) 
     assert str(result.error).endswith("batch 1 (tasks 1 to 1): its worker was killed (SIGKILL)")
 
 
+def test_a_plain_function_has_its_tasks_named(isolating: Executor, titled: Titled) -> None:
+    result = broken(isolating, resolve("deadly_work:handle"), titled([["a"], ["b", "kill"]]))
+    assert [failure.task for failure in result.failures] == [2]
+
+
 @pytest.mark.parametrize(
     ("processor", "title", "fault"),
     [
         (deadly_work.DeadlySummary(), "die at the end", "crashed"),
         (deadly_work.DeadlySummary(), "hang at the end", "deadline"),
         (deadly_work.OwnLoop(), "kill", "crashed"),
+        (resolve("deadly_work:handle_async"), "kill", "crashed"),
     ],
 )
 def test_outside_of_known_tasks_none_is_named(

@@ -45,3 +45,13 @@ class OwnLoop(Deadly):
 
     def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
         return super().process_batch(tasks)
+
+
+def handle(task: Task) -> Json:
+    """Do what the title says: a plain function as a workload."""
+    return Deadly().process_task(task)
+
+
+async def handle_async(task: Task) -> Json:
+    """Do what the title says: the event loop runs the whole batch."""
+    return handle(task)
