@@ -81,8 +81,7 @@ class _Flight:
     batch: Batch
     case: _Case
     halved: bool = False
-    """Whether it is split again at once when it breaks, because a batch with its tasks broke in all
-    of its runs."""
+    """Whether this is what is left of a broken batch; it is split again at once when it breaks."""
     runs: int = 0
     since: float = 0.0
 
@@ -266,11 +265,13 @@ class Feed:
         can_split = self._processor.splittable and self._processor.summary_is_safe
         if not (can_split or flight.halved or flight.runs > self._recovery.retries):
             return None
+        place = result.failures[0].task - batch.first
+        if not 0 <= place < len(batch):
+            return None
         if case.pieces is None:
             case.pieces = Pieces(batch)
         case.pieces.halved |= not can_split
-        place = result.failures[0].task - batch.first
-        return place if 0 <= place < len(batch) else None
+        return place
 
     def _single_out(self, flight: _Flight, place: int) -> None:
         """Retry the task that broke a batch alone, and run the tasks before and after it again.
@@ -282,11 +283,10 @@ class Feed:
         case = flight.case
         begin = flight.batch.first - case.batch.first
         end, place = begin + len(flight.batch), begin + place
-        halved = flight.halved or flight.runs > self._recovery.retries
         for part in ((begin, place), (place + 1, end)):
             if part[0] < part[1]:
                 others = self._part(case.batch, *part)
-                self._push(perf_counter(), _Flight(others, case, halved))
+                self._push(perf_counter(), _Flight(others, case, halved=True))
         alone = self._part(case.batch, place, place + 1)
         self._retry(_Flight(alone, case, runs=min(flight.runs, self._recovery.retries)))
 
