@@ -156,6 +156,7 @@ class ProcessingResult(_ByFields):
     """A 256-bit hash of the batch's position and output. The sum over batches is the run's digest.
     None if it is unknown: see `BatchReport`."""
     failures: tuple[TaskFailure, ...] = ()
+    """The tasks that raised. With a `fault`: the task that the worker was running, if known."""
     seen: WorkerSeen = field(default_factory=WorkerSeen)
     fault: Fault | None = None
     """Why the worker did not return a result; None when `process_batch` returned."""

@@ -29,7 +29,8 @@ class Recovery:
 
     retries: int = 2
     """A broken batch is run again up to this many times; then it is split to isolate the failing
-    tasks. A batch is broken when its worker dies, its deadline passes or it fails as a whole."""
+    tasks. A batch is broken when its worker dies, its deadline passes or it fails as a whole. If
+    the executor knows which task broke it, that task alone is run again."""
     backoff_s: Seconds = 0.05
     """The pause before the first retry. Each further pause is twice as long, up to
     `LONGEST_BACKOFF_S`. Other batches run meanwhile."""

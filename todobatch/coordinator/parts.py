@@ -10,7 +10,6 @@ from todobatch.model import (
     Batch,
     Json,
     ProcessingResult,
-    Task,
     TaskFailure,
     WorkerSeen,
     describe_exception,
@@ -21,6 +20,7 @@ from todobatch.processors.base import (
     digest_of,
     failed_result,
     name_failures,
+    task_failure,
 )
 from todobatch.units import Ratio, Seconds
 
@@ -115,9 +115,7 @@ class Pieces:
         error = result.error or "it failed without an error message"
         name = f" (tasks {part.first} to {part.first + len(part) - 1}): "
         cause = error.partition(name)[2] or error
-        for place, task in enumerate(part.tasks, start=part.first):
-            title = task.title if isinstance(task, Task) else repr(task)
-            self.set_aside.append(TaskFailure(place, title, cause))
+        self.set_aside.extend(task_failure(part, offset, cause) for offset in range(len(part)))
         self.left -= len(part)
 
     def whole(self, processor: TaskBatchProcessor) -> ProcessingResult:

@@ -6,9 +6,12 @@
          └─────────────────────────────────────────────────────────────────────┘
 
 A batch *breaks* when its worker dies, its deadline passes, or it fails as a whole with no task to
-name. It is retried up to `retries` times, and each pause is twice as long as the one before. If it
-still fails, the batch is split in half and each half is run again, until the failing tasks are
-isolated. A single task that breaks each of its `retries` + 1 runs is set aside.
+name. If the executor names the task that broke it, that task is retried alone, up to `retries`
+times. The tasks before it and after it are run again, as a part each.
+
+Otherwise the batch is retried up to `retries` times. If it still fails, it is split in half and
+each half is run again, until the failing tasks are isolated. Each pause before a retry is twice as
+long as the one before. A single task that breaks each of its runs is set aside.
 
 Batches of slow tasks are sent in parts from the start, so that all workers are busy to the end. A
 part that breaks is treated like a batch.
@@ -78,7 +81,7 @@ class _Flight:
     batch: Batch
     case: _Case
     halved: bool = False
-    """Whether this is half of a broken batch; it is split again at once when it breaks."""
+    """Whether this is what is left of a broken batch; it is split again at once when it breaks."""
     runs: int = 0
     since: float = 0.0
 
@@ -191,6 +194,9 @@ class Feed:
         case = flight.case
         case.replaced += result.fault is not None
         broken = is_broken(result)
+        if (culprit := self._culprit(flight, result)) is not None:
+            self._single_out(flight, culprit)
+            return None
         if case.pieces is not None:
             return self._settle_part(flight, case.pieces, result, broken=broken)
         if not broken:
@@ -237,13 +243,52 @@ class Feed:
 
     def _retry(self, flight: _Flight) -> None:
         flight.case.retried += 1
-        pause_s = self._recovery.backoff_s * 2.0 ** min(flight.runs - 1, 60)
+        pause_s = self._recovery.backoff_s * 2.0 ** min(max(flight.runs - 1, 0), 60)
         self._push(perf_counter() + min(pause_s, LONGEST_BACKOFF_S), flight)
 
     def _push(self, due: float, flight: _Flight) -> None:
         with self._lock:
             self._pushes += 1  # the first of those that are due at the same time comes first
             heapq.heappush(self._waiting, (due, self._pushes, flight))
+
+    def _culprit(self, flight: _Flight, result: ProcessingResult) -> int | None:
+        """Return the task to run alone from now on, by its place in the flight; None if unknown.
+
+        If the coordinator must not make a batch's result of parts, the whole batch is retried
+        first. A retry that succeeds then needs no parts.
+        """
+        batch, case = flight.batch, flight.case
+        if result.fault is None or len(result.failures) != 1 or len(batch) < 2:
+            return None
+        if not flight.halved and self._hopeless >= HOPELESS_AFTER:
+            return None
+        can_split = self._processor.splittable and self._processor.summary_is_safe
+        if not (can_split or flight.halved or flight.runs > self._recovery.retries):
+            return None
+        place = result.failures[0].task - batch.first
+        if not 0 <= place < len(batch):
+            return None
+        if case.pieces is None:
+            case.pieces = Pieces(batch)
+        case.pieces.halved |= not can_split
+        return place
+
+    def _single_out(self, flight: _Flight, place: int) -> None:
+        """Retry the task that broke a batch alone, and run the tasks before and after it again.
+
+        The runs of the batch count as the task's own, but it is run alone at least once before it
+        is set aside: a batch that is too long for its deadline has no failing task. All of this
+        counts as one retry of the batch.
+        """
+        case = flight.case
+        begin = flight.batch.first - case.batch.first
+        end, place = begin + len(flight.batch), begin + place
+        for part in ((begin, place), (place + 1, end)):
+            if part[0] < part[1]:
+                others = self._part(case.batch, *part)
+                self._push(perf_counter(), _Flight(others, case, halved=True))
+        alone = self._part(case.batch, place, place + 1)
+        self._retry(_Flight(alone, case, runs=min(flight.runs, self._recovery.retries)))
 
     def _isolate(self, flight: _Flight, result: ProcessingResult) -> Settled | None:
         """Begin to isolate the tasks that break a whole batch."""

@@ -105,13 +105,21 @@ class TaskBatchProcessor(ABC):
         A task that raises becomes a `TaskFailure` in the result, and the others are processed. If
         anything else raises, the whole batch has failed. The method itself does not raise.
         """
-        batch = as_batch(tasks)
+        return self._process_each(as_batch(tasks))
+
+    def _process_each(self, batch: Batch, progress: memoryview | None = None) -> ProcessingResult:
+        """Do what `process_batch` says; `progress[0]` is the offset of the task that is running.
+
+        Between tasks it may be that of the last one. After the last task it is -1.
+        """
         started = perf_counter()
         rows: list[Json] = []
         failures: list[TaskFailure] = []
         process = self.process_task
         forks = runtime.forks
         for offset, task in enumerate(batch.tasks):
+            if progress is not None:
+                progress[0] = offset
             try:
                 rows.append(process(task))
             except KeyboardInterrupt:  # a Ctrl-C ends the run, not the task
@@ -123,6 +131,8 @@ class TaskBatchProcessor(ABC):
                 failures.append(_failure(batch, offset, error))
             if runtime.forks != forks:
                 runtime.end_forked_child()
+        if progress is not None:
+            progress[0] = -1
         return self.result_of(batch, rows, failures, started)
 
     async def process_task_async(self, task: Task) -> Json:
@@ -222,6 +232,13 @@ def failed_result(
     )
 
 
+def task_failure(batch: Batch, offset: int, cause: str) -> TaskFailure:
+    """Return the failure of the task at `offset` in a batch; `cause` says why."""
+    task = batch.tasks[offset]
+    title = task.title if isinstance(task, Task) else repr(task)  # callers may pass anything
+    return TaskFailure(batch.first + offset, title, cause)
+
+
 def digest_of(index: int, rows: Sequence[Json], partial: Mapping[str, Any]) -> int:
     """Return the SHA-256 of a batch's position and output in canonical JSON, as a number.
 
@@ -272,9 +289,7 @@ def _name(batch: Batch) -> str:
 
 
 def _failure(batch: Batch, offset: int, error: BaseException) -> TaskFailure:
-    task = batch.tasks[offset]
-    title = task.title if isinstance(task, Task) else repr(task)  # callers may pass anything
-    return TaskFailure(batch.first + offset, title, describe_exception(error))
+    return task_failure(batch, offset, describe_exception(error))
 
 
 def name_failures(processor_id: str, batch: Batch, failures: Sequence[TaskFailure]) -> str:
