@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from todobatch.coordinator.ranges import Ranges
+from todobatch.errors import UsageError
 from todobatch.ipc.decoding import from_json, to_json, within
 from todobatch.model import Json, ProcessingResult
 
@@ -147,7 +148,7 @@ class FailedBatches:
             if row is None or _seal(batch, row[2]) != row[3]:
                 raise self._damaged(f"the failed batch {batch} is not what was saved")
             found = from_json(FailedBatch, json.loads(row[2]))
-        except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (UsageError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise self._damaged(f"the failed batch {batch} cannot be read") from error
         failed, rows = found.failed, found.rows
         wrong = found.tasks != size or row[:2] != (found.tasks, found.again)

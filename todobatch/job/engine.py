@@ -98,6 +98,8 @@ class Engine:
         gil_at_start = runtime.gil_enabled()
         signal.signal(signal.SIGINT, self._interrupt)
         signal.signal(signal.SIGTERM, self._interrupt)
+        # A child that a task forks ends at SIGTERM, as that of a plain program.
+        os.register_at_fork(after_in_child=_end_at_sigterm)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by the parent
         try:
             with (
@@ -334,6 +336,10 @@ class Engine:
             exit_code=code,
         )
         return code
+
+
+def _end_at_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _executor(job: Job) -> Executor:

@@ -137,7 +137,9 @@ class RunView:
             (
                 f"time      {show_seconds(wall)} ({rate:,.0f} tasks/s), after "
                 f"{show_seconds(report['pool_start_s'])} to start the workers"
-            ),
+            )
+            if report["resumed_tasks"] < report["tasks"]
+            else f"time      {show_seconds(wall)} in the run that finished the job",
             (
                 f"CPU       {show_percent(use)} of {self._cpus} CPUs "
                 f"({show_seconds(report['cpu_s'])} of CPU time)"
