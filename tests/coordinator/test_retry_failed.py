@@ -19,7 +19,7 @@ from todobatch.coordinator.failed_batches import failed_batch
 from todobatch.coordinator.journal import Journal
 from todobatch.coordinator.ranges import Ranges
 from todobatch.errors import StoreError, UsageError
-from todobatch.model import Batch, BatchReport, Task
+from todobatch.model import Batch, BatchReport, Json, Task
 
 BAD = {3, 4, 17, *range(30, 40), 59}
 """Tasks that fail: some in a row, a whole batch, and the last task."""
@@ -203,8 +203,8 @@ def test_a_journal_of_schema_1_is_read_and_says_that_it_cannot_retry(tmp_path: P
     assert "without `retry_failed`" in raised.value.remedy
 
 
-CODE = {"mine": "1" * 64, "helper": "2" * 64}
-CHANGED = {**CODE, "helper": "3" * 64}
+CODE: dict[str, Json] = {"mine": "1" * 64, "helper": "2" * 64}
+CHANGED: dict[str, Json] = {**CODE, "helper": "3" * 64}
 
 
 def test_changed_code_is_refused_by_name_kept_or_of_no_account(tmp_path: Path) -> None:
@@ -271,6 +271,7 @@ def test_rows_that_json_changes_are_not_kept() -> None:
     known = failed_batch(result, 10, keep_rows=True)
     assert known is not None
     assert (known.failed, known.rows, known.again) == ([1], ["a", None], 1)
-    odd = failed_batch(replace(result, rows=(("a",), None)), 10, keep_rows=True)
+    tuples: Any = (("a",), None)  # JSON has lists only
+    odd = failed_batch(replace(result, rows=tuples), 10, keep_rows=True)
     assert odd is not None
     assert (odd.rows, odd.again) == (None, 2)

@@ -215,8 +215,8 @@ class Journal:
 
     def finish(self, report: Mapping[str, Any]) -> None:
         """Commit that the job is complete, with its report as JSON. Raises StoreError."""
-        self.report, self.replaced = dict(report), False
-        self.advance("finished")
+        self.report, self.replaced, self.phase = dict(report), False, "finished"
+        self._write()
 
     def retry_failed(self) -> int:
         """Have the failed tasks of earlier runs run again; returns how many. Raises StoreError.

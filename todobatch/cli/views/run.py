@@ -54,7 +54,7 @@ class RunView:
                 show(_resumed(event))
                 if event["changed"]:
                     modules = ", ".join(event["changed"])
-                    show(f"the code of the workload has changed ({modules}): its rows are mixed")
+                    show(f"the code of the workload has changed since tasks were done: {modules}")
             case "progress":
                 done, total = event["tasks"], self._job.generate
                 self._display.step(self._step, done, total, f"{done:,} tasks done")
