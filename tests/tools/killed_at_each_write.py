@@ -36,6 +36,7 @@ JOB: dict[str, Any] = {
 
 RETRY: dict[str, Any] = JOB | {
     "workload": "tests.tools.killed_at_each_write:work",
+    "batch_size": 20,
     "recovery": JOB["recovery"] | {"retry_failed": True, "retries": 0},
 }
 
