@@ -123,6 +123,7 @@ def test_the_code_is_the_module_and_its_helpers_but_no_installed_package(
 
 @pytest.mark.timeout(300)
 @pytest.mark.slow
+@pytest.mark.thread_unsafe(reason="what it tests is in other processes")
 def test_a_kill_at_each_write_of_a_retry_loses_and_duplicates_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "tests" / "tools" / "killed_at_each_write.py", tmp_path, "retry"],

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 from todobatch import runtime
 from todobatch.collectors import ThreadSafeResultCollector
 from todobatch.coordinator.batching import as_batches, batched
-from todobatch.coordinator.failed_batches import failed_batch
 from todobatch.coordinator.options import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_EXECUTOR,
@@ -40,6 +39,7 @@ from todobatch.coordinator.options import (
 from todobatch.coordinator.order import in_order
 from todobatch.coordinator.parts import PartSizes
 from todobatch.coordinator.recovery import Feed, Settled
+from todobatch.coordinator.saved.failed_batches import failed_batch
 from todobatch.coordinator.tally import Tally
 from todobatch.coordinator.watchdog import Watchdog, list_in_flight, no_progress
 from todobatch.errors import NoProgressError
@@ -61,8 +61,8 @@ from todobatch.units import Seconds
 
 if TYPE_CHECKING:
     from todobatch.coordinator.costs import Costs
-    from todobatch.coordinator.failed_batches import FailedBatch
     from todobatch.coordinator.journal import Journal  # not at run time: it loads SQLite
+    from todobatch.coordinator.saved.failed_batches import FailedBatch
 
 TICK_S: Seconds = 0.1
 """While no result comes in, the journal and the watchdog are checked at this interval."""

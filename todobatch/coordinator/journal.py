@@ -26,19 +26,19 @@ from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any, Literal, Self
 
-from todobatch.coordinator import failed_batches
-from todobatch.coordinator.failed_batches import FailedBatch, FailedBatches
-from todobatch.coordinator.journal_file import (
+from todobatch.coordinator.ranges import Ranges
+from todobatch.coordinator.saved import failed_batches
+from todobatch.coordinator.saved.failed_batches import FailedBatch, FailedBatches
+from todobatch.coordinator.saved.journal_file import (
     APPLICATION_ID,
     WAIT_FOR_LOCK_S,
     failed,
     not_retriable,
     other_code,
+    refuse_unfit,
     saved_tasks,
     unusable,
-    why_unfit,
 )
-from todobatch.coordinator.ranges import Ranges
 from todobatch.coordinator.tally import Count, Totals, without_failed
 from todobatch.errors import NewerSchemaError, StoreError, UsageError
 from todobatch.ipc.decoding import from_json, within
@@ -129,16 +129,7 @@ class Journal:
         self._unsaved = False
         self._begun = perf_counter()
         self._next = self._begun + SHORTEST_S
-        if self.path.is_dir():
-            raise UsageError(
-                "it is a folder", place=f"`journal` {path}", remedy="name a file in that folder"
-            )
-        if self.path.exists() and not self.path.is_file():
-            raise UsageError(
-                "it is not a regular file", place=f"`journal` {path}", remedy="name another file"
-            )
-        if why := why_unfit(self.path):
-            raise self._unusable(why)
+        refuse_unfit(self.path)
         self._lock = threading.Lock()  # guards `_db`, which the reader of the input uses too
         try:
             self._db = sqlite3.connect(

@@ -25,9 +25,9 @@ from dataclasses import dataclass, replace
 from time import perf_counter, sleep
 from typing import TypeAlias
 
-from todobatch.coordinator.failed_batches import FailedBatch, ranges_of
 from todobatch.coordinator.options import DEFAULT_RECOVERY, Recovery
 from todobatch.coordinator.parts import PartSizes, Pieces, is_broken
+from todobatch.coordinator.saved.failed_batches import FailedBatch, ranges_of
 from todobatch.errors import MeasurementError
 from todobatch.model import Batch, Part, ProcessingResult, TaskFailure
 from todobatch.processors.base import TaskBatchProcessor, failed_result

@@ -31,6 +31,17 @@ def saved_tasks(path: Path | str) -> int | None:
         return None
 
 
+def refuse_unfit(path: Path) -> None:
+    """Raise UsageError or StoreError for a file that SQLite must not even open."""
+    place = f"`journal` {path}"
+    if path.is_dir():
+        raise UsageError("it is a folder", place=place, remedy="name a file in that folder")
+    if path.exists() and not path.is_file():
+        raise UsageError("it is not a regular file", place=place, remedy="name another file")
+    if why := why_unfit(path):
+        raise unusable(path, why)
+
+
 def why_unfit(path: Path) -> str | None:
     """Return why SQLite must not even open a file; None for a journal and for a new file.
 

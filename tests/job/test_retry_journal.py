@@ -14,10 +14,10 @@ from tests.coordinator.made_up import AT_ONCE, JOB, named
 from tests.coordinator.test_forged_journal import forge
 from tests.tools.flaky import Flaky
 from todobatch import Hooks, run_batches
-from todobatch.coordinator import failed_batches
-from todobatch.coordinator.failed_batches import failed_batch
 from todobatch.coordinator.journal import Journal
 from todobatch.coordinator.ranges import Ranges
+from todobatch.coordinator.saved import failed_batches
+from todobatch.coordinator.saved.failed_batches import failed_batch
 from todobatch.errors import StoreError, UsageError
 from todobatch.model import Batch, BatchReport, Json, Task
 
