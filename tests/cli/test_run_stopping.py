@@ -132,9 +132,12 @@ def test_a_child_that_a_task_forks_ends_at_sigterm(
     (project / "forks.py").write_text(
         "import os, signal\n"
         "def work(task):\n"
+        "    reader, writer = os.pipe()\n"
         "    child = os.fork()\n"
         "    if not child:\n"
+        "        os.write(writer, b'x')\n"
         "        signal.pause()\n"
+        "    os.read(reader, 1)\n"
         "    os.kill(child, signal.SIGTERM)\n"
         "    return os.WTERMSIG(os.waitpid(child, 0)[1])\n"
     )
