@@ -30,6 +30,7 @@ from typing import TypeAlias
 
 from todobatch.coordinator.options import DEFAULT_RECOVERY, Recovery
 from todobatch.coordinator.parts import PartSizes, Pieces, is_broken
+from todobatch.coordinator.saved.failed_batches import FailedBatch, ranges_of
 from todobatch.errors import MeasurementError
 from todobatch.model import Batch, Part, ProcessingResult, TaskFailure
 from todobatch.processors.base import TaskBatchProcessor, failed_result
@@ -61,6 +62,8 @@ class Settled:
     """How many times the batch, or a part of it, was run again."""
     replaced: int = 0
     """How many workers the batch killed."""
+    kept: int = 0
+    """How many of its tasks have their row from an earlier run."""
 
 
 @dataclass(slots=True, eq=False)
@@ -104,6 +107,7 @@ class Feed:
         keep_rows: bool = False,
         stop: Callable[[], bool] | None = None,
         sizes: PartSizes | None = None,
+        again: Callable[[Batch], FailedBatch | None] | None = None,
     ) -> None:
         self._fresh = fresh
         self._processor = processor
@@ -112,8 +116,10 @@ class Feed:
         self._stop = stop
         self._sizes = sizes
         """None when batches of slow tasks are not to be split."""
-        self._begun: tuple[_Case, int] | None = None
-        """A batch that is sent in parts, and how many of its tasks have been sent."""
+        self._again = again
+        """Returns what is known of a batch of which only the failed tasks run again."""
+        self._begun: tuple[_Case, list[tuple[int, int]]] | None = None
+        """A batch that is sent in parts, and the ranges of its tasks that are left to send."""
         self._lock = threading.Lock()
         self._in_flight: dict[_Key, _Flight] = {}
         self._waiting: list[tuple[float, int, _Flight]] = []
@@ -154,18 +160,28 @@ class Feed:
         batch = next(self._fresh)
         case = _Case(batch)
         sizes = self._sizes
+        earlier = None if self._again is None else self._again(batch)
+        if earlier is not None and earlier.rows is not None:
+            case.pieces = Pieces(batch)
+            case.pieces.keep(earlier.rows, earlier.failed)
+            return self._next_part(case, ranges_of(earlier.failed))
         if sizes is not None and sizes.worthwhile and sizes.size(batch, len(batch)) < len(batch):
             case.pieces = Pieces(batch)
-            return self._next_part(case, 0)
+            return self._next_part(case, [(0, len(batch))])
         return _Flight(batch, case)
 
-    def _next_part(self, case: _Case, begin: int) -> _Flight:
-        """Return the next part of a batch, which begins at the task with index `begin`."""
-        assert self._sizes is not None
-        batch = case.batch
-        end = begin + self._sizes.size(batch, len(batch) - begin)
-        self._sizes.count()
-        self._begun = (case, end) if end < len(batch) else None
+    def _next_part(self, case: _Case, left: list[tuple[int, int]]) -> _Flight:
+        """Return the next part of a batch, of which the tasks in the ranges `left` are to be sent.
+
+        A part is the beginning of the first range, or the whole if batches are not to be split.
+        """
+        batch, (begin, stop) = case.batch, left[0]
+        end = stop
+        if self._sizes is not None:
+            end = begin + self._sizes.size(batch, stop - begin)
+            self._sizes.count()
+        left = [(end, stop), *left[1:]] if end < stop else left[1:]
+        self._begun = (case, left) if left else None
         return _Flight(self._part(batch, begin, end), case)
 
     def _part(self, batch: Batch, begin: int, end: int) -> Part:
@@ -333,5 +349,5 @@ class Feed:
             result = replace(result, rows=None)
         return Settled(
             case.batch, result, tuple(pieces.results), tuple(pieces.set_aside), case.retried,
-            case.replaced,
+            case.replaced, pieces.kept,
         )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from todobatch.cli.views import console
 from todobatch.errors import TodobatchError
-from todobatch.job.spec import Job
+from todobatch.job.spec import STDOUT, Job
 from todobatch.lab.interpreters import Interpreter
 from todobatch.units import show_bytes, show_count, show_percent, show_ratio, show_seconds
 
@@ -25,7 +25,7 @@ class RunView:
         self._job = job
         self._interpreter = interpreter
         self._quiet = quiet
-        self._out = console.output()
+        self._out = console.output(stderr=job.output == STDOUT)
         self._display = console.Display(quiet=quiet)
         self._skipped: list[dict[str, Any]] = []
         self._facts: dict[str, Any] = {}
@@ -51,10 +51,10 @@ class RunView:
                     self._skipped.append(event)
                 show(f"skipped {event['file']}:{event['line']}: {event['cause']}")
             case "resumed":
-                show(
-                    f"resuming the job from its journal: {event['tasks']} tasks are done "
-                    f"(this is run {event['runs']}; due dates are compared with {event['today']})"
-                )
+                show(_resumed(event))
+                if event["changed"]:
+                    modules = ", ".join(event["changed"])
+                    show(f"the code of the workload has changed since tasks were done: {modules}")
             case "progress":
                 done, total = event["tasks"], self._job.generate
                 self._display.step(self._step, done, total, f"{done:,} tasks done")
@@ -137,7 +137,9 @@ class RunView:
             (
                 f"time      {show_seconds(wall)} ({rate:,.0f} tasks/s), after "
                 f"{show_seconds(report['pool_start_s'])} to start the workers"
-            ),
+            )
+            if report["resumed_tasks"] < report["tasks"]
+            else f"time      {show_seconds(wall)} in the run that finished the job",
             (
                 f"CPU       {show_percent(use)} of {self._cpus} CPUs "
                 f"({show_seconds(report['cpu_s'])} of CPU time)"
@@ -179,6 +181,18 @@ class RunView:
         return document
 
 
+def _resumed(event: dict[str, Any]) -> str:
+    """Return what a journal says when the job begins."""
+    if event["finished"]:
+        return f"nothing to do: all {event['tasks']} tasks of the journal are done"
+    again = show_count(event["retried"], "failed task")
+    return (
+        f"resuming the job from its journal: {event['tasks']} tasks are done"
+        + (f", {again} run again" if event["retried"] else "")
+        + f" (this is run {event['runs']}; due dates are compared with {event['today']})"
+    )
+
+
 def _more(report: dict[str, Any]) -> Iterator[str]:
     """Yield the lines that only some runs have."""
     if report["resizes"]:
@@ -217,8 +231,13 @@ def _recovery(report: dict[str, Any]) -> Iterator[str]:
             f"journal   {report['journal']}: {before} tasks done before, "
             f"{report['tasks'] - before} in this run (run {report['runs']})"
         )
+        if report["code_versions"] > 1:
+            yield f"code      the rows are those of {report['code_versions']} versions of the code"
+        if report["failed"]:
+            failed = show_count(report["failed"], "failed task")
+            yield f"failed    --retry-failed runs the {failed} again, and nothing else"
     if report["interrupted"]:
-        yield "interrupted by Ctrl-C"
+        yield "interrupted by Ctrl-C or SIGTERM"
 
 
 def _speedup(report: dict[str, Any]) -> str:
