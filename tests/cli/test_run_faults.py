@@ -90,7 +90,8 @@ def test_tasks_that_kill_or_hang_their_worker_are_found_singly_and_all_else_is_d
     assert set(aside) == {13, 31}
     assert "SIGSEGV" in aside[13]
     assert "deadline" in aside[31]
-    assert document["replaced"] >= 2 * (1 + 1 + 3)
+    searched = 2 * (1 + 1 + 3)  # what it costs to search the batch by halves
+    assert 2 * (1 + 1) <= document["replaced"] < searched
     rows = [json.loads(line) for line in (project / "out.jsonl").read_text().splitlines()]
     assert sorted(row["task"] for row in rows) == list(range(40))
     assert {row["task"]: row["error"] for row in rows if "error" in row} == aside
