@@ -58,6 +58,8 @@ class Settled:
     """How many times the batch, or a part of it, was run again."""
     replaced: int = 0
     """How many workers the batch killed."""
+    overran: int = 0
+    """How many of these overran the deadline."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +69,7 @@ class _Case:
     batch: Batch
     retried: int = 0
     replaced: int = 0
+    overran: int = 0
     pieces: Pieces | None = None
     """Set when the batch is run in parts."""
 
@@ -190,6 +193,7 @@ class Feed:
             self._sizes.learn(result)
         case = flight.case
         case.replaced += result.fault is not None
+        case.overran += result.fault == "deadline"
         broken = is_broken(result)
         if case.pieces is not None:
             return self._settle_part(flight, case.pieces, result, broken=broken)
@@ -201,7 +205,9 @@ class Feed:
             return None
         if broken and len(flight.batch):
             return self._isolate(flight, result)
-        return Settled(case.batch, result, retried=case.retried, replaced=case.replaced)
+        return Settled(
+            case.batch, result, retried=case.retried, replaced=case.replaced, overran=case.overran
+        )
 
     def missing(self) -> Iterator[ProcessingResult]:
         """Yield a failed result for each batch without a result, after a round."""
@@ -288,5 +294,5 @@ class Feed:
             result = replace(result, rows=None)
         return Settled(
             case.batch, result, tuple(pieces.results), tuple(pieces.set_aside), case.retried,
-            case.replaced,
+            case.replaced, case.overran,
         )  # fmt: skip

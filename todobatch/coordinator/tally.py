@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias
 
+from todobatch.coordinator.causes import Causes
 from todobatch.coordinator.recovery import Settled
 from todobatch.errors import UsageError
 from todobatch.executors.base import MOST_WORKERS_NAMED
 from todobatch.ipc.decoding import Only, from_json, within
 from todobatch.model import (
     MAX_FAILURES_KEPT,
+    FailureCause,
     ProcessingResult,
     TaskFailure,
     WorkerTotals,
@@ -20,7 +22,9 @@ from todobatch.model import (
 )
 from todobatch.processors.base import DIGEST_MODULUS, TaskBatchProcessor
 
-_COUNTS = ("tasks", "failed", "batches", "failed_batches", "retried", "replaced", "set_aside")
+_COUNTS = (
+    "tasks", "failed", "batches", "failed_batches", "retried", "replaced", "overran", "set_aside",
+)  # fmt: skip
 
 Count: TypeAlias = Annotated[int, within(0, 2**62)]
 _DIGEST = Only(lambda text: re.fullmatch("([0-9a-f]{64})?", text), "a digest of 64 digits")
@@ -44,6 +48,8 @@ class Totals:
     failures: tuple[TaskFailure, ...]
     set_aside_tasks: tuple[TaskFailure, ...]
     errors: tuple[str, ...]
+    overran: Count = 0
+    causes: tuple[FailureCause, ...] = ()
 
 
 class Tally:
@@ -58,13 +64,15 @@ class Tally:
         self.digest: int | None = 0
         """None when the digest of a batch is unknown."""
         self.tasks = self.failed = self.batches = self.failed_batches = 0
-        self.retried = self.replaced = self.set_aside = 0
+        self.retried = self.replaced = self.overran = self.set_aside = 0
         self._set_aside: list[TaskFailure] = []
+        self._causes = Causes()
 
     def add(self, settled: Settled) -> None:
         """Add a batch's final result. Raises UsageError when its aggregate cannot be merged."""
         self.retried += settled.retried
         self.replaced += settled.replaced
+        self.overran += settled.overran
         self.set_aside += len(settled.set_aside)
         self._set_aside.extend(settled.set_aside[: MAX_FAILURES_KEPT - len(self._set_aside)])
         for part in settled.parts:
@@ -78,6 +86,7 @@ class Tally:
             self.digest = None if added is None else added % DIGEST_MODULUS
         if not result.success:
             self.failed_batches += 1
+            self._causes.add(settled.batch.first, result)
             self._failures.extend(result.failures[: MAX_FAILURES_KEPT - len(self._failures)])
             if result.error is not None and len(self._errors) < MAX_FAILURES_KEPT:
                 self._errors.append(result.error)
@@ -93,6 +102,7 @@ class Tally:
             "result": MappingProxyType(self._finish()),
             "failures": tuple(self._failures),
             "errors": tuple(self._errors),
+            "causes": self._causes.all(),
             "set_aside_tasks": tuple(self._set_aside),
             "worker_totals": tuple(self._workers[name] for name in sorted(self._workers)),
         }
@@ -119,6 +129,7 @@ class Tally:
             "failures": [asdict(failure) for failure in self._failures],
             "set_aside_tasks": [asdict(failure) for failure in self._set_aside],
             "errors": list(self._errors),
+            "causes": [asdict(cause) for cause in self._causes.all()],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -131,6 +142,7 @@ class Tally:
         self._workers = {worker.worker: worker for worker in saved.workers}
         self._failures, self._errors = list(saved.failures), list(saved.errors)
         self._set_aside = list(saved.set_aside_tasks)
+        self._causes = Causes(saved.causes)
 
     def _finish(self) -> dict[str, Any]:
         try:

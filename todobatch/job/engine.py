@@ -120,7 +120,8 @@ class Engine:
             self._rows = open_rows(job.output, job.input, journal)
         if journal is not None:
             journal.mark_output = None if self._rows is None else self._rows.mark
-            self._done = (journal.tally or {}).get("tasks", 0)
+            totals = journal.tally or {}
+            self._done, self._failed = totals.get("tasks", 0), totals.get("failed", 0)
         report = self._process(processor, executor)
         self._finish(report)
         _check_json(report.result, processor.processor_id)
@@ -174,7 +175,10 @@ class Engine:
         self._send("hello", facts=runtime.facts(), cpus=runtime.cpus_available())
         if self._journal is not None and self._journal.runs > 1:
             today = self._today.isoformat()
-            self._send("resumed", tasks=self._done, runs=self._journal.runs, today=today)
+            self._send(
+                "resumed", tasks=self._done, failed=self._failed, runs=self._journal.runs,
+                today=today,
+            )  # fmt: skip
 
     def _measure_start(self) -> None:
         self._cpu_s = -probe.tree_cpu_seconds()
@@ -265,6 +269,7 @@ class Engine:
 
     def _fail(self, error: TodobatchError, *, code: int | None = None) -> int:
         code = error.exit_code if code is None else code
+        self._send("progress", tasks=self._done, failed=self._failed)  # the latest counts
         self._send(
             "error",
             kind=type(error).__name__,

@@ -17,12 +17,14 @@ from todobatch import runtime
 from todobatch.model import (
     Batch,
     Fault,
+    Frame,
     Json,
     Part,
     ProcessingResult,
     Task,
     TaskFailure,
     describe_exception,
+    frame_of,
 )
 
 DIGEST_MODULUS = 1 << 256
@@ -173,7 +175,7 @@ class TaskBatchProcessor(ABC):
         except TASK_ERRORS as error:
             culprit = _first_not_json(batch, rows)
             return failed_result(self.processor_id, batch, culprit or describe_exception(error),
-                                 started=started)  # fmt: skip
+                                 started=started, frame=frame_of(error))  # fmt: skip
         return ProcessingResult(
             processor_id=self.processor_id,
             tasks_processed=len(done),
@@ -202,8 +204,9 @@ def failed_result(
     *,
     started: float | None = None,
     fault: Fault | None = None,
+    frame: Frame | None = None,
 ) -> ProcessingResult:
-    """Make the result of a batch that failed as a whole; `cause` says why.
+    """Make the result of a batch that failed as a whole; `cause` says why, and `frame` where.
 
     `started` is `time.perf_counter()` when the batch began, where that is known.
     """
@@ -219,6 +222,7 @@ def failed_result(
         started=now if started is None else started,
         fault=fault,
         part=batch.number if isinstance(batch, Part) else None,
+        frame=frame,
     )
 
 
@@ -274,7 +278,7 @@ def _name(batch: Batch) -> str:
 def _failure(batch: Batch, offset: int, error: BaseException) -> TaskFailure:
     task = batch.tasks[offset]
     title = task.title if isinstance(task, Task) else repr(task)  # callers may pass anything
-    return TaskFailure(batch.first + offset, title, describe_exception(error))
+    return TaskFailure(batch.first + offset, title, describe_exception(error), frame_of(error))
 
 
 def name_failures(processor_id: str, batch: Batch, failures: Sequence[TaskFailure]) -> str:
