@@ -25,7 +25,7 @@ def test_a_failing_task_is_named_and_all_else_is_done(
     document = document_of(done.stdout)
     assert (document["tasks"], document["failed"]) == (4, 1)
     error = "RuntimeError: this one is too loud"
-    frame = {"file": str(project / "mine.py"), "line": 11, "function": "shout"}
+    frame = {"file": str(project / "mine.py"), "line": 10, "function": "shout"}
     assert document["failures"] == [{"task": 1, "title": "boom", "error": error, "frame": frame}]
     assert document["causes"] == [{"count": 1, "tasks": [1], "error": error, "frame": frame}]
     rows = [json.loads(line) for line in out.read_text().splitlines()]

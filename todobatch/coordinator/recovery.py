@@ -124,6 +124,8 @@ class Feed:
         self.stopped = False
         self.progress_at = perf_counter()
         """When the latest result came in."""
+        self.back = self.back_failed = 0
+        """How many tasks of batches without a final result have come back, and how many failed."""
 
     def __iter__(self) -> "Feed":
         return self
@@ -272,6 +274,8 @@ class Feed:
             self._retry(flight)
         elif not broken:
             pieces.add(part, result)
+            self.back += len(part)
+            self.back_failed += len(result.failures)
         elif len(part) > 1 and (flight.halved or self._hopeless < HOPELESS_AFTER):
             pieces.halved = True
             self._halve(flight)
@@ -289,6 +293,8 @@ class Feed:
 
     def _combine(self, case: _Case, pieces: Pieces) -> Settled:
         self._hopeless = 0 if pieces.results else self._hopeless + 1
+        self.back -= sum(part.tasks for part in pieces.results)
+        self.back_failed -= len(pieces.failures)
         result = pieces.whole(self._processor)
         if not self._keep_rows:
             result = replace(result, rows=None)

@@ -60,8 +60,8 @@ ALIVE_EVERY_S: Seconds = 0.5
 class Engine:
     """One job, from its description to its last event.
 
-    One thread uses it. Two others only send: the worker that reads the input, for broken records,
-    and `_Heartbeat`.
+    One thread uses it. Others only send: the worker that reads the input, for broken records,
+    `_Heartbeat`, and the one that drives the executor, for progress. This one replaces `_in_parts`.
     """
 
     def __init__(self, job: Job, parent: ParentProcess) -> None:
@@ -73,6 +73,9 @@ class Engine:
         self._skipped = 0
         self._progress_at = 0.0
         self._done = self._failed = 0
+        self._in_parts = 0, 0
+        """Tasks of incomplete batches that have come back, and how many of these failed."""
+        self._shown = 0
         self._source: Source | None = None
         self._rows: RowFile | None = None
         self._journal: Journal | None = None
@@ -153,6 +156,7 @@ class Engine:
                 recovery=job.recovery,
                 hooks=Hooks(
                     on_batch=note,
+                    on_part=self._part,
                     on_feed=begin,
                     on_ready=self._measure_start,
                     on_done=self._measure_end,
@@ -253,10 +257,22 @@ class Engine:
     def _progress(self, result: ProcessingResult) -> None:
         self._done += result.tasks
         self._failed += result.tasks - result.tasks_processed
+        self._send_progress()
+
+    def _part(self, tasks: int, failed: int) -> None:
+        self._in_parts = tasks, failed
+        self._send_progress()
+
+    def _send_progress(self) -> None:
+        """Report how many tasks are done, now and then, and never fewer than before.
+
+        A batch that is complete counts in neither sum until it is recorded.
+        """
         now = perf_counter()
-        if now - self._progress_at >= PROGRESS_EVERY_S:
-            self._progress_at = now
-            self._send("progress", tasks=self._done, failed=self._failed)
+        tasks, failed = self._in_parts
+        if now - self._progress_at >= PROGRESS_EVERY_S and self._done + tasks >= self._shown:
+            self._progress_at, self._shown = now, self._done + tasks
+            self._send("progress", tasks=self._shown, failed=self._failed + failed)
 
     def _alive(self, feed: Feed) -> None:
         self._send("alive", tasks=self._done, in_flight=list_in_flight(feed))
