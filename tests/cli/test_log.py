@@ -269,7 +269,7 @@ def test_what_is_not_shown_of_the_failures_is_counted(
     _view(project, monkeypatch)._failures(report)
     *lines, last = (line.partition(" ")[2] for line in log.getvalue().splitlines())
     assert lines == [f"failed 4 tasks ({n}, …): error {n}" for n in range(FAILURES_SHOWN)]
-    assert last == "and 420 tasks more; --json has the first 100, --output has all"
+    assert last == "and 420 more failed tasks; --json has the first 100, --output has all"
 
 
 def test_rows_of_replaced_workers_are_summed(

@@ -27,7 +27,7 @@ def test_ctrl_c_finishes_the_batches_in_flight_and_keeps_them(project: Path) -> 
             if "finishing the batches in flight" in line:
                 break
         (project / "go").touch()
-        stdout, _ = process.communicate(timeout=60)
+        stdout, rest = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
@@ -35,6 +35,9 @@ def test_ctrl_c_finishes_the_batches_in_flight_and_keeps_them(project: Path) -> 
     document = document_of(stdout)
     assert document["interrupted"] is True
     assert 0 < document["tasks"] < 1000
+    counts = f"tasks={document['tasks']} failed=0 set_aside=0"
+    end = rest.splitlines()[-1]
+    assert (end.startswith(f"finished: {counts} "), end.endswith(" exit=130")) == (True, True), rest
     part = Path(document["output"])
     assert part.name == "out.jsonl.part"
     assert len(part.read_text().splitlines()) == document["tasks"]
@@ -83,11 +86,13 @@ def test_a_second_ctrl_c_ends_a_batch_that_holds_the_gil(project: Path) -> None:
             if "finishing the batches in flight" in line:
                 break
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        _, rest = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
     assert process.returncode == 130
+    end = rest.splitlines()[-1]
+    assert (end.startswith("finished: tasks="), end.endswith(" exit=130")) == (True, True), rest
     assert not Path(f"/proc/{engine}").exists()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.coordinator.made_up import cut, named, run
 from tests.tools.flaky import Flaky
-from todobatch import Recovery, Task, run_batches
+from todobatch import Hooks, Recovery, Task, run_batches
 from todobatch.coordinator.causes import Causes
 from todobatch.coordinator.recovery import Settled
 from todobatch.coordinator.tally import Tally
@@ -104,6 +104,19 @@ def test_workers_replaced_at_the_deadline_are_counted_apart() -> None:
     assert report.set_aside == 1
     assert (report.causes[0].count, report.causes[0].tasks) == (1, (3,))
     assert 0 <= report.overran <= report.replaced
+
+
+def test_tasks_of_unfinished_batches_that_have_come_back_are_counted() -> None:
+    seen: list[tuple[int, int]] = []
+    run_batches(
+        named(20, {15}), Flaky(), executor=Scripted({"task 3": FOR_EVER}), batch_size=20,
+        recovery=Recovery(backoff_s=0.0), hooks=Hooks(on_part=lambda *pair: seen.append(pair)),
+    )  # fmt: skip
+    *before, last = seen
+    assert before == sorted(before)
+    assert before[-1][0] > 1
+    assert before[-1][1] == 1
+    assert last == (0, 0)
 
 
 @pytest.mark.parametrize("executor", ["sequential", "coroutines"])

@@ -181,9 +181,9 @@ class Display:
         if not self._log.quiet:
             self._show("message", text)
 
-    def warn(self, text: str, **facts: Any) -> None:
-        """Show a line that stays. A JSON log also gets the facts."""
-        self._show("warning", text, **facts)
+    def warn(self, text: str) -> None:
+        """Show a line that stays, even if the user wants no messages."""
+        self._show("warning", text)
 
     def fail(self, text: str, **facts: Any) -> None:
         """Show that tasks have failed. A JSON log gets the facts only."""
@@ -206,8 +206,7 @@ class Display:
         `before` of these tasks were done by earlier runs. The rate is that since the first call
         with this text.
         """
-        step = _Step(text, time.monotonic(), tasks, total, failed=failed, before=before)
-        self._begin(step)
+        self._begin(_Step(text, time.monotonic(), tasks, total, failed=failed, before=before))
 
     def _begin(self, step: _Step) -> bool:
         """Set the step; return whether it is new and lines are shown."""
@@ -264,9 +263,9 @@ class Display:
             parts = (step.text, "" if first else step.describe())
             self._show("progress", ": ".join(filter(None, parts)))
 
-    def _show(self, event: str, text: str, **facts: Any) -> None:
+    def _show(self, event: str, text: str) -> None:
         if self._log.as_json:
-            self._log.event(event, text=text, **facts)
+            self._log.event(event, text=text)
         elif self._console.is_terminal:
             line(self._console, text, keep="\n")
         else:

@@ -189,10 +189,8 @@ class RunView:
                 self._display.fail(text, **facts, **frame)
             left, lines = left - cause["count"], lines + len(texts)
         if left > 0:
-            more = "more" if lines else "failed"
-            self._display.warn(
-                f"and {show_count(left, 'task')} {more}; --json has the first 100, --output has all"
-            )
+            more = show_count(left, "more failed task")
+            self._display.warn(f"and {more}; --json has the first 100, --output has all")
 
     def _document(self, report: dict[str, Any]) -> dict[str, Any]:
         """Return the JSON document: the report, what ran it, and the broken records."""
