@@ -89,21 +89,25 @@ def test_a_log_for_machines_has_json_only(run_todobatch: RunTodobatch, project: 
     assert error["remedy"]
 
 
-def test_other_commands_have_a_log_for_machines_too(
-    run_todobatch: RunTodobatch, tmp_path: Path
-) -> None:
-    for command in (
+@pytest.mark.parametrize(
+    "arguments",
+    [
         "drill --no-peers --executors threads --faults exception --tasks 20",
         "versus validate nothing",
         "bench --workloads nothing",
-    ):
-        done = run_todobatch(*command.split(), "--log-json", cwd=tmp_path)
-        events = [json.loads(line) for line in done.stderr.splitlines()]
-        assert (events[0]["event"], events[0]["command"]) == ("started", command.split()[0])
-        assert {**events[-1], "time": "", "seconds": 0} == {
-            "time": "", "event": "finished", "command": command.split()[0], "seconds": 0,
-            "exit": done.returncode,
-        }  # fmt: skip
+    ],
+)
+def test_other_commands_have_a_log_for_machines_too(
+    run_todobatch: RunTodobatch, tmp_path: Path, arguments: str
+) -> None:
+    done = run_todobatch(*arguments.split(), "--log-json", cwd=tmp_path)
+    command = arguments.split()[0]
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (events[0]["event"], events[0]["command"]) == ("started", command)
+    assert {**events[-1], "time": "", "seconds": 0} == {
+        "time": "", "event": "finished", "command": command, "seconds": 0, "exit": done.returncode,
+    }  # fmt: skip
+    assert len(events) > 2  # the error, or the progress
 
 
 def test_quiet_drops_messages_and_keeps_warnings(
