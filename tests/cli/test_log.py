@@ -101,7 +101,7 @@ def test_other_commands_have_a_log_for_machines_too(
     run_todobatch: RunTodobatch, tmp_path: Path, arguments: str
 ) -> None:
     done = run_todobatch(*arguments.split(), "--log-json", cwd=tmp_path)
-    command = arguments.split()[0]
+    command = arguments.split(maxsplit=1)[0]
     events = [json.loads(line) for line in done.stderr.splitlines()]
     assert (events[0]["event"], events[0]["command"]) == ("started", command)
     assert {**events[-1], "time": "", "seconds": 0} == {
