@@ -1,20 +1,22 @@
-"""Running totals of a run: counts, the merged aggregate, the digest, and the first failures."""
+"""Running totals of a run: counts, the merged aggregate, the digest, the failures and causes."""
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias
 
-from todobatch.coordinator.causes import Causes
 from todobatch.coordinator.recovery import Settled
 from todobatch.errors import UsageError
 from todobatch.executors.base import MOST_WORKERS_NAMED
 from todobatch.ipc.decoding import Only, from_json, within
 from todobatch.model import (
+    MAX_CAUSES_KEPT,
     MAX_FAILURES_KEPT,
+    MAX_TASKS_NAMED,
     FailureCause,
+    Frame,
     ProcessingResult,
     TaskFailure,
     WorkerTotals,
@@ -26,6 +28,8 @@ _COUNTS = (
     "tasks", "failed", "batches", "failed_batches", "retried", "replaced", "overran", "set_aside",
 )  # fmt: skip
 
+_NUMBER = re.compile(r"\d+")
+_Key: TypeAlias = tuple[str, str, int]
 Count: TypeAlias = Annotated[int, within(0, 2**62)]
 _DIGEST = Only(lambda text: re.fullmatch("([0-9a-f]{64})?", text), "a digest of 64 digits")
 
@@ -191,3 +195,43 @@ class Tally:
             gil_after=seen.gil_after or (old is not None and old.gil_after),
             cpus=tuple(sorted(cpu.union(old.cpus if old else ()))),
         )
+
+
+class Causes:
+    """The first `MAX_CAUSES_KEPT` causes of a run's failures. Its memory does not grow further."""
+
+    def __init__(self, known: Sequence[FailureCause] = ()) -> None:
+        self._found = {_key(each.error, each.frame): each for each in known[:MAX_CAUSES_KEPT]}
+
+    def add(self, first: int, result: ProcessingResult) -> None:
+        """Add the failures of a batch whose first task has the position `first`."""
+        for failure in result.failures:
+            self._add(failure, 1)
+        # A user's own `process_batch` may report tasks as failed without naming them.
+        unnamed = result.tasks - result.tasks_processed - len(result.failures)
+        if unnamed > 0:
+            error = result.error or "it failed without an error message"
+            self._add(TaskFailure(first, "", error, result.frame), unnamed)
+
+    def all(self) -> tuple[FailureCause, ...]:
+        """Return the causes in the order in which they were found."""
+        return tuple(self._found.values())
+
+    def _add(self, failure: TaskFailure, count: int) -> None:
+        key = _key(failure.error, failure.frame)
+        old = self._found.get(key)
+        if old is None:
+            if len(self._found) < MAX_CAUSES_KEPT:
+                cause = FailureCause(count, (failure.task,), failure.error, failure.frame)
+                self._found[key] = cause
+            return
+        tasks = (*old.tasks, failure.task)[:MAX_TASKS_NAMED]
+        self._found[key] = replace(old, count=old.count + count, tasks=tasks)
+
+
+def _key(error: str, frame: Frame | None) -> _Key:
+    """Return what errors of the same cause have in common."""
+    if frame is None:  # the numbers are those of processes, batches and tasks
+        return _NUMBER.sub("#", error), "", 0
+    kind, _, _ = error.partition(":")
+    return kind, frame.file, frame.line
