@@ -24,9 +24,10 @@ def test_a_failing_task_is_named_and_all_else_is_done(
     assert done.returncode == 1, done.stderr
     document = document_of(done.stdout)
     assert (document["tasks"], document["failed"]) == (4, 1)
-    assert document["failures"] == [
-        {"task": 1, "title": "boom", "error": "RuntimeError: this one is too loud"}
-    ]
+    error = "RuntimeError: this one is too loud"
+    frame = {"file": str(project / "mine.py"), "line": 10, "function": "shout"}
+    assert document["failures"] == [{"task": 1, "title": "boom", "error": error, "frame": frame}]
+    assert document["causes"] == [{"count": 1, "tasks": [1], "error": error, "frame": frame}]
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row.get("result") for row in rows] == ["FIRST", None, "THIRD", "LAST"]
     assert "too loud" in rows[1]["error"]

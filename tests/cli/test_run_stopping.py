@@ -32,7 +32,7 @@ def test_ctrl_c_and_sigterm_finish_the_batches_in_flight_and_keep_them(
             if "finishing the batches in flight" in line:
                 break
         (project / "go").touch()
-        stdout, _ = process.communicate(timeout=60)
+        stdout, rest = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
@@ -40,6 +40,9 @@ def test_ctrl_c_and_sigterm_finish_the_batches_in_flight_and_keep_them(
     document = document_of(stdout)
     assert document["interrupted"] is True
     assert 0 < document["tasks"] < 1000
+    counts = f"tasks={document['tasks']} failed=0 set_aside=0"
+    end = rest.splitlines()[-1]
+    assert (end.startswith(f"finished: {counts} "), end.endswith(" exit=130")) == (True, True), rest
     part = Path(document["output"])
     assert part.name == "out.jsonl.part"
     assert len(part.read_text().splitlines()) == document["tasks"]
@@ -91,11 +94,13 @@ def test_a_second_signal_ends_a_batch_that_holds_the_gil(
             if "finishing the batches in flight" in line:
                 break
         process.send_signal(second)
-        process.communicate(timeout=60)
+        _, rest = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
     assert process.returncode == 130
+    end = rest.splitlines()[-1]
+    assert (end.startswith("finished: tasks="), end.endswith(" exit=130")) == (True, True), rest
     assert not Path(f"/proc/{engine}").exists()
 
 

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from todobatch.cli.shared import job_options as option
-from todobatch.cli.shared.options import InputFormat, Json, check_format
+from todobatch.cli.shared.log import start
+from todobatch.cli.shared.options import (
+    InputFormat,
+    Json,
+    LogJson,
+    Progress,
+    Quiet,
+    check_format,
+)
 from todobatch.coordinator.options import DEFAULT_RECOVERY, DEFAULT_WORKERS
 from todobatch.errors import (
     EXIT_INTERRUPTED,
@@ -60,6 +68,9 @@ def run(  # long: each option is a parameter, and each a field of the job
     retry_failed: option.RetryFailed = False,
     deadline: option.Deadline = None,
     no_progress: option.NoProgress = None,
+    progress: Progress = "auto",
+    quiet: Quiet = False,
+    log_json: LogJson = False,
 ) -> None:
     """Run a workload over tasks with one executor. Show how long it took and the speed-up.
 
@@ -72,6 +83,8 @@ def run(  # long: each option is a parameter, and each a field of the job
     from todobatch.job.spec import Job
     from todobatch.lab.interpreters import find
 
+    log = start("run", progress, quiet, log_json)
+    log.counts = {"tasks": 0, "failed": 0, "set_aside": 0}
     source = _check_input(file, generate, format, batch_size)
     _check_output(output, journal, as_json=as_json)
     least, most = _how_many(workers)
@@ -108,7 +121,7 @@ def run(  # long: each option is a parameter, and each a field of the job
         )
         by_itself = ":" not in workload and journal is None
         wants_baseline = by_itself if baseline is None else baseline
-        with RunView(job, chosen, quiet=as_json) as view:
+        with RunView(job, chosen, log) as view:
             report = _measure(job, chosen, view, wants_baseline=wants_baseline)
             view.report(report, as_json=as_json)
     _end(report, chosen)
@@ -146,11 +159,11 @@ def _measure(
 ) -> dict[str, Any]:
     """Run the job, then the same job sequentially if that is wanted and possible."""
     report = _run(job, interpreter, view.on_event).document()
+    view.done(report)
     report.update(interpreter=interpreter.spec, speedup=None, baseline_wall_s=None)
     if job.executor == "sequential":
         report.update(speedup=1.0, baseline_wall_s=report["wall_s"])
     elif wants_baseline and not report["interrupted"] and not report["resumed_tasks"]:
-        view.baseline()
         try:
             base = _run_sequentially(job, interpreter, view.on_baseline_event)
         except TodobatchError as error:  # the job itself is done: only the speed-up is missing

@@ -211,7 +211,10 @@ class _Run:
             while more:
                 began = perf_counter()
                 for result in chain(run(feed), feed.missing()):
-                    if (settled := feed.settle(result)) is not None:
+                    settled = feed.settle(result)
+                    if self.hooks.on_part is not None:
+                        self.hooks.on_part(feed.back, feed.back_failed)
+                    if settled is not None:
                         yield settled
                 times.add(run, began)
                 more = feed.another_round()

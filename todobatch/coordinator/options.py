@@ -67,12 +67,19 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """Functions that a run calls at certain moments. The calling thread calls all but `stop`."""
+    """Functions that a run calls at certain moments.
+
+    The calling thread calls all but `stop` and `on_part`.
+    """
 
     on_result: Callable[[ProcessingResult], None] | None = None
     """Called once with the final result of each batch."""
     on_batch: Callable[[Batch, ProcessingResult], None] | None = None
     """Called with each batch and its final result."""
+    on_part: Callable[[int, int], None] | None = None
+    """Called after each batch or part with two numbers: how many tasks of batches without a final
+    result have come back, and how many of these failed. The thread that drives the executor calls
+    it, which is another one with a journal or a watchdog."""
     on_feed: Callable[["Feed"], None] | None = None
     """Called with the feed before the start; any thread may call `Feed.in_flight`."""
     on_ready: Callable[[], None] | None = None

@@ -62,6 +62,8 @@ class Settled:
     """How many times the batch, or a part of it, was run again."""
     replaced: int = 0
     """How many workers the batch killed."""
+    overran: int = 0
+    """How many of these overran the deadline."""
     kept: int = 0
     """How many of its tasks have their row from an earlier run."""
 
@@ -73,6 +75,7 @@ class _Case:
     batch: Batch
     retried: int = 0
     replaced: int = 0
+    overran: int = 0
     pieces: Pieces | None = None
     """Set when the batch is run in parts."""
 
@@ -130,6 +133,8 @@ class Feed:
         self.stopped = False
         self.progress_at = perf_counter()
         """When the latest result came in."""
+        self.back = self.back_failed = 0
+        """How many tasks of batches without a final result have come back, and how many failed."""
 
     def __iter__(self) -> "Feed":
         return self
@@ -209,6 +214,7 @@ class Feed:
             self._sizes.learn(result)
         case = flight.case
         case.replaced += result.fault is not None
+        case.overran += result.fault == "deadline"
         broken = is_broken(result)
         if (culprit := self._culprit(flight, result)) is not None:
             self._single_out(flight, culprit)
@@ -223,7 +229,9 @@ class Feed:
             return None
         if broken and len(flight.batch):
             return self._isolate(flight, result)
-        return Settled(case.batch, result, retried=case.retried, replaced=case.replaced)
+        return Settled(
+            case.batch, result, retried=case.retried, replaced=case.replaced, overran=case.overran
+        )
 
     def missing(self) -> Iterator[ProcessingResult]:
         """Yield a failed result for each batch without a result, after a round."""
@@ -327,6 +335,8 @@ class Feed:
             self._retry(flight)
         elif not broken:
             pieces.add(part, result)
+            self.back += len(part)
+            self.back_failed += len(result.failures)
         elif len(part) > 1 and (flight.halved or self._hopeless < HOPELESS_AFTER):
             pieces.halved = True
             self._halve(flight)
@@ -344,10 +354,12 @@ class Feed:
 
     def _combine(self, case: _Case, pieces: Pieces) -> Settled:
         self._hopeless = 0 if pieces.results else self._hopeless + 1
+        self.back -= sum(part.tasks for part in pieces.results)
+        self.back_failed -= len(pieces.failures)
         result = pieces.whole(self._processor)
         if not self._keep_rows:
             result = replace(result, rows=None)
         return Settled(
             case.batch, result, tuple(pieces.results), tuple(pieces.set_aside), case.retried,
-            case.replaced, pieces.kept,
+            case.replaced, case.overran, pieces.kept,
         )  # fmt: skip

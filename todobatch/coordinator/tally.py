@@ -1,10 +1,10 @@
-"""Running totals of a run: counts, the merged aggregate, the digest, and the first failures."""
+"""Running totals of a run: counts, the merged aggregate, the digest, the failures and causes."""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias
 
@@ -13,7 +13,11 @@ from todobatch.errors import UsageError
 from todobatch.executors.base import MOST_WORKERS_NAMED
 from todobatch.ipc.decoding import Only, from_json, within
 from todobatch.model import (
+    MAX_CAUSES_KEPT,
     MAX_FAILURES_KEPT,
+    MAX_TASKS_NAMED,
+    FailureCause,
+    Frame,
     ProcessingResult,
     TaskFailure,
     WorkerTotals,
@@ -21,8 +25,12 @@ from todobatch.model import (
 )
 from todobatch.processors.base import DIGEST_MODULUS, TaskBatchProcessor
 
-_COUNTS = ("tasks", "failed", "batches", "failed_batches", "retried", "replaced", "set_aside")
+_COUNTS = (
+    "tasks", "failed", "batches", "failed_batches", "retried", "replaced", "overran", "set_aside",
+)  # fmt: skip
 
+_NUMBER = re.compile(r"\d+")
+_Key: TypeAlias = tuple[str, str, int]
 Count: TypeAlias = Annotated[int, within(0, 2**62)]
 _DIGEST = Only(lambda text: re.fullmatch("([0-9a-f]{64})?", text), "a digest of 64 digits")
 
@@ -49,6 +57,8 @@ class Totals:
     failures: tuple[TaskFailure, ...]
     set_aside_tasks: tuple[TaskFailure, ...]
     errors: tuple[str, ...]
+    overran: Count = 0
+    causes: tuple[FailureCause, ...] = ()
 
 
 @dataclass(slots=True)
@@ -76,13 +86,15 @@ class Tally:
         self._failures: list[TaskFailure] = []
         self._errors: list[str] = []
         self.tasks = self.failed = self.batches = self.failed_batches = 0
-        self.retried = self.replaced = self.set_aside = 0
+        self.retried = self.replaced = self.overran = self.set_aside = 0
         self._set_aside: list[TaskFailure] = []
+        self._causes = Causes()
 
     def add(self, settled: Settled) -> None:
         """Add a batch's final result. Raises UsageError when its aggregate cannot be merged."""
         self.retried += settled.retried
         self.replaced += settled.replaced
+        self.overran += settled.overran
         self.set_aside += len(settled.set_aside)
         self._set_aside.extend(settled.set_aside[: MAX_FAILURES_KEPT - len(self._set_aside)])
         for part in settled.parts:
@@ -95,6 +107,7 @@ class Tally:
         total.digest = _added(total.digest, result.digest)
         if not result.success:
             self.failed_batches += 1
+            self._causes.add(settled.batch.first, result)
             self._failures.extend(result.failures[: MAX_FAILURES_KEPT - len(self._failures)])
             if result.error is not None and len(self._errors) < MAX_FAILURES_KEPT:
                 self._errors.append(result.error)
@@ -114,6 +127,7 @@ class Tally:
             "result": MappingProxyType(self._finish(whole.partial)),
             "failures": tuple(self._failures),
             "errors": tuple(self._errors),
+            "causes": self._causes.all(),
             "set_aside_tasks": tuple(self._set_aside),
             "worker_totals": tuple(self._workers[name] for name in sorted(self._workers)),
         }
@@ -143,6 +157,7 @@ class Tally:
             "failures": [asdict(failure) for failure in self._failures],
             "set_aside_tasks": [asdict(failure) for failure in self._set_aside],
             "errors": list(self._errors),
+            "causes": [asdict(cause) for cause in self._causes.all()],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -155,6 +170,7 @@ class Tally:
         self._workers = {worker.worker: worker for worker in saved.workers}
         self._failures, self._errors = list(saved.failures), list(saved.errors)
         self._set_aside = list(saved.set_aside_tasks)
+        self._causes = Causes(saved.causes)
 
     def _finish(self, partial: dict[str, Any] | None) -> dict[str, Any]:
         try:
@@ -214,7 +230,7 @@ def without_failed(state: Mapping[str, Any], batches: int, tasks: int) -> dict[s
         **dict.fromkeys(("failed", "failed_batches", "set_aside"), 0),
         "failed_digest": _Sum().state(),
         "failed_partial": None,
-        **{name: [] for name in ("failures", "set_aside_tasks", "errors")},
+        **{name: [] for name in ("failures", "set_aside_tasks", "errors", "causes")},
     }
 
 
@@ -224,3 +240,43 @@ def _added(a: int | None, b: int | None) -> int | None:
 
 def _number(digest: str) -> int | None:
     return int(digest, 16) if digest else None
+
+
+class Causes:
+    """The first `MAX_CAUSES_KEPT` causes of a run's failures. Its memory does not grow further."""
+
+    def __init__(self, known: Sequence[FailureCause] = ()) -> None:
+        self._found = {_key(each.error, each.frame): each for each in known[:MAX_CAUSES_KEPT]}
+
+    def add(self, first: int, result: ProcessingResult) -> None:
+        """Add the failures of a batch whose first task has the position `first`."""
+        for failure in result.failures:
+            self._add(failure, 1)
+        # A user's own `process_batch` may report tasks as failed without naming them.
+        unnamed = result.tasks - result.tasks_processed - len(result.failures)
+        if unnamed > 0:
+            error = result.error or "it failed without an error message"
+            self._add(TaskFailure(first, "", error, result.frame), unnamed)
+
+    def all(self) -> tuple[FailureCause, ...]:
+        """Return the causes in the order in which they were found."""
+        return tuple(self._found.values())
+
+    def _add(self, failure: TaskFailure, count: int) -> None:
+        key = _key(failure.error, failure.frame)
+        old = self._found.get(key)
+        if old is None:
+            if len(self._found) < MAX_CAUSES_KEPT:
+                cause = FailureCause(count, (failure.task,), failure.error, failure.frame)
+                self._found[key] = cause
+            return
+        tasks = (*old.tasks, failure.task)[:MAX_TASKS_NAMED]
+        self._found[key] = replace(old, count=old.count + count, tasks=tasks)
+
+
+def _key(error: str, frame: Frame | None) -> _Key:
+    """Return what errors of the same cause have in common."""
+    if frame is None:  # the numbers are those of processes, batches and tasks
+        return _NUMBER.sub("#", error), "", 0
+    kind, _, _ = error.partition(":")
+    return kind, frame.file, frame.line

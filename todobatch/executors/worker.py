@@ -6,7 +6,14 @@ import threading
 from contextvars import Context, copy_context
 
 from todobatch import runtime
-from todobatch.model import Batch, Part, ProcessingResult, WorkerSeen, describe_exception
+from todobatch.model import (
+    Batch,
+    Part,
+    ProcessingResult,
+    WorkerSeen,
+    describe_exception,
+    frame_of,
+)
 from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.processors.own import has_its_own_results, what_is_wrong
 from todobatch.units import Seconds
@@ -58,7 +65,9 @@ class Worker:
                 runtime.end_forked_child(error)
             if is_interrupt(error):
                 raise
-            result = failed_result(self.processor.processor_id, batch, describe_exception(error))
+            result = failed_result(
+                self.processor.processor_id, batch, describe_exception(error), frame=frame_of(error)
+            )
         if runtime.forks != forks:
             runtime.end_forked_child()
         return self.sign(batch, result, gil_before, queue_s, deserialise_s)
@@ -107,6 +116,7 @@ class Worker:
             result.failures,
             seen,
             part=number,
+            frame=result.frame,
         )
 
 

@@ -66,8 +66,8 @@ PROGRESS_EVERY_S: Seconds = 0.1
 class Engine:
     """One job, from its description to its last event.
 
-    One thread uses it. Two others only send: the worker that reads the input, for broken records,
-    and `Heartbeat`.
+    One thread uses it. Others only send: the worker that reads the input, for broken records,
+    `Heartbeat`, and the one that drives the executor, for progress. This one replaces `_in_parts`.
     """
 
     def __init__(self, job: Job, parent: ParentProcess) -> None:
@@ -84,6 +84,9 @@ class Engine:
         """The first broken records, as the events that were sent."""
         self._progress_at = 0.0
         self._done = self._failed = 0
+        self._in_parts = 0, 0
+        """Tasks of incomplete batches that have come back, and how many of these failed."""
+        self._shown = 0
         self._source: Source | None = None
         self._rows: RowFile | None = None
         self._journal: Journal | None = None
@@ -137,11 +140,13 @@ class Engine:
             )  # fmt: skip
         if journal is not None:
             journal.mark_output = None if self._rows is None else self._rows.mark
-            if job.recovery.retry_failed and journal.tally and journal.tally["failed"]:
+            totals = journal.tally or {}
+            self._done, self._failed = totals.get("tasks", 0), totals.get("failed", 0)
+            if job.recovery.retry_failed and self._failed:
                 self._retry(journal)
+                self._done, self._failed = (journal.tally or {}).get("tasks", 0), 0
             elif (earlier := self._finished(journal)) is not None:
                 return earlier
-            self._done = (journal.tally or {}).get("tasks", 0)
         report = self._process(processor, executor)
         self._place(report)
         _check_json(report.result, processor.processor_id)
@@ -201,6 +206,7 @@ class Engine:
                 recovery=job.recovery,
                 hooks=Hooks(
                     on_batch=note,
+                    on_part=self._part,
                     on_feed=begin,
                     on_ready=self._measure_start,
                     on_done=self._measure_end,
@@ -221,16 +227,13 @@ class Engine:
     def _greet(self) -> None:
         """Say which interpreter begins the job, once all arguments have been accepted."""
         self._send("hello", facts=runtime.facts(), cpus=runtime.cpus_available())
-        if self._journal is not None and self._journal.runs > 1:
+        if (journal := self._journal) is not None and journal.runs > 1:
             self._send(
-                "resumed",
-                tasks=self._journal.saved_tasks + self._journal.failed.kept_tasks,
-                runs=self._journal.runs,
+                "resumed", tasks=journal.saved_tasks + journal.failed.kept_tasks,
+                failed=self._failed, retried=self._retried, changed=journal.changed_code,
+                finished=journal.phase == "finished", runs=journal.runs,
                 today=self._today.isoformat(),
-                retried=self._retried,
-                changed=self._journal.changed_code,
-                finished=self._journal.phase == "finished",
-            )
+            )  # fmt: skip
 
     def _measure_start(self) -> None:
         self._cpu_s = -probe.tree_cpu_seconds()
@@ -308,10 +311,22 @@ class Engine:
     def _progress(self, result: ProcessingResult) -> None:
         self._done += result.tasks
         self._failed += result.tasks - result.tasks_processed
+        self._send_progress()
+
+    def _part(self, tasks: int, failed: int) -> None:
+        self._in_parts = tasks, failed
+        self._send_progress()
+
+    def _send_progress(self) -> None:
+        """Report how many tasks are done, now and then, and never fewer than before.
+
+        A batch that is complete counts in neither sum until it is recorded.
+        """
         now = perf_counter()
-        if now - self._progress_at >= PROGRESS_EVERY_S:
-            self._progress_at = now
-            self._send("progress", tasks=self._done, failed=self._failed)
+        tasks, failed = self._in_parts
+        if now - self._progress_at >= PROGRESS_EVERY_S and self._done + tasks >= self._shown:
+            self._progress_at, self._shown = now, self._done + tasks
+            self._send("progress", tasks=self._shown, failed=self._failed + failed)
 
     def _alive(self, feed: Feed) -> None:
         self._send("alive", tasks=self._done, in_flight=list_in_flight(feed))
@@ -327,6 +342,7 @@ class Engine:
 
     def _fail(self, error: TodobatchError, *, code: int | None = None) -> int:
         code = error.exit_code if code is None else code
+        self._send("progress", tasks=self._done, failed=self._failed)  # the latest counts
         self._send(
             "error",
             kind=type(error).__name__,

@@ -9,6 +9,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -17,12 +18,14 @@ from todobatch import runtime
 from todobatch.model import (
     Batch,
     Fault,
+    Frame,
     Json,
     Part,
     ProcessingResult,
     Task,
     TaskFailure,
     describe_exception,
+    frame_of,
 )
 
 DIGEST_MODULUS = 1 << 256
@@ -183,7 +186,7 @@ class TaskBatchProcessor(ABC):
         except TASK_ERRORS as error:
             culprit = _first_not_json(batch, rows)
             return failed_result(self.processor_id, batch, culprit or describe_exception(error),
-                                 started=started)  # fmt: skip
+                                 started=started, frame=frame_of(error))  # fmt: skip
         return ProcessingResult(
             processor_id=self.processor_id,
             tasks_processed=len(done),
@@ -212,8 +215,9 @@ def failed_result(
     *,
     started: float | None = None,
     fault: Fault | None = None,
+    frame: Frame | None = None,
 ) -> ProcessingResult:
-    """Make the result of a batch that failed as a whole; `cause` says why.
+    """Make the result of a batch that failed as a whole; `cause` says why, and `frame` where.
 
     `started` is `time.perf_counter()` when the batch began, where that is known.
     """
@@ -229,6 +233,7 @@ def failed_result(
         started=now if started is None else started,
         fault=fault,
         part=batch.number if isinstance(batch, Part) else None,
+        frame=frame,
     )
 
 
@@ -289,7 +294,8 @@ def _name(batch: Batch) -> str:
 
 
 def _failure(batch: Batch, offset: int, error: BaseException) -> TaskFailure:
-    return task_failure(batch, offset, describe_exception(error))
+    failure = task_failure(batch, offset, describe_exception(error))
+    return replace(failure, frame=frame_of(error))
 
 
 def name_failures(processor_id: str, batch: Batch, failures: Sequence[TaskFailure]) -> str:

@@ -122,7 +122,7 @@ def resume(folder: Path, progress: Progress, *, trust: bool = False) -> Run:
                 remedy="begin a new run: samples of different things cannot be compared",
             )
         if opened.was_torn:
-            progress.message("the last line of samples.jsonl was incomplete and is dropped")
+            progress.warn("the last line of samples.jsonl was incomplete and is dropped")
         progress.message(f"{folder}: {len(opened.samples)} samples are kept")
         opened.update(resumed=(*meta.resumed, _now()), ended=None)
         return _measure(opened, interpreters, progress, own_code=trust)
@@ -184,12 +184,12 @@ def _measure(
             opened, sampler, lambda upcoming: _report(upcoming, progress), spent_s=spent_s
         ):
             if sample.void is not None:
-                progress.message(
+                progress.warn(
                     f"void: {sample.cell.key}: {sample.void} "
                     f"(measured again, up to {schedule.ATTEMPTS} times in all)"
                 )
         for cell in schedule.given_up(plan, opened.samples):
-            progress.message(f"given up: {cell.key}: {schedule.ATTEMPTS} void samples in a row")
+            progress.warn(f"given up: {cell.key}: {schedule.ATTEMPTS} void samples in a row")
         opened.update(ended=_now())
     except KeyboardInterrupt:
         pyperf_files.write(opened.run(), opened.folder)
@@ -232,7 +232,7 @@ def _announce(
         gil = "GIL off" if not each.facts["gil_enabled"] else "GIL on"
         progress.message(f"{label}: Python {each.facts['version']}, {gil}")
     for left_out, why in drafted.left_out:
-        progress.message(f"left out: {left_out}: {why}")
+        progress.warn(f"left out: {left_out}: {why}")
     if drafted.source["kind"] == "file":
         progress.message(
             f"{drafted.source['tasks']} tasks of {drafted.source['path']}, "

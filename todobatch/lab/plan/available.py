@@ -40,12 +40,12 @@ def find_interpreters(asked: Mapping[str, str], progress: Progress) -> dict[str,
                 find(spec)
             except InterpreterMissingError as error:
                 if str(error) != str(raised):
-                    progress.message(f"also missing: {error}")
+                    progress.warn(f"also missing: {error}")
         raise
     first, *others = found.values()
     for other in others:
         for difference in differences(first, other):
-            progress.message(f"{first.spec} and {other.spec} are built differently: {difference}")
+            progress.warn(f"{first.spec} and {other.spec} are built differently: {difference}")
     return found
 
 
