@@ -63,14 +63,11 @@ def versus(  # long: each option is a parameter
             f"{budget} s is not a valid budget", place="--budget", remedy="give more than 0 seconds"
         )
 
-    import statistics  # noqa: F401 - with ours, before a user's module of that name is found
-
     from todobatch.cli.views import versus as view
     from todobatch.cli.views.console import Display
     from todobatch.lab.measure import versus as lab
     from todobatch.lab.store.schema import Cell
 
-    options.import_from_current_folder()
     sides = zip(
         (a, b),
         _two(interpreters, "--interpreters"),

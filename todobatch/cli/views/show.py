@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from todobatch.cli.views import console
-from todobatch.errors import UsageError
+from todobatch.errors import UsageError, did_you_mean
 from todobatch.lab.notes import notes as notes_of
 from todobatch.lab.stats.reasons import show_interval
 from todobatch.lab.stats.verdict import cpus_of, summarise, winners
@@ -74,7 +74,7 @@ def _chosen(run: Run, workload: str | None) -> list[str]:
         return names
     if workload not in names:
         raise UsageError(
-            f"workload {workload!r} is not in this run",
+            f"workload {workload!r} is not in this run{did_you_mean(workload, names)}",
             place="--workload",
             remedy=f"choose one of {', '.join(names)}",
         )
