@@ -65,6 +65,7 @@ def versus(  # long: each option is a parameter
 
     from todobatch.cli.views import versus as view
     from todobatch.cli.views.console import Display
+    from todobatch.cli.views.tables import width_of_output, wrapped
     from todobatch.lab.measure import versus as lab
     from todobatch.lab.store.schema import Cell
 
@@ -92,7 +93,7 @@ def versus(  # long: each option is a parameter
     if output_format == "json":
         echo(json.dumps(outcome.as_json()))
     else:
-        echo("\n".join(view.lines(outcome)))
+        echo("\n".join(wrapped(view.lines(outcome), width_of_output())))
     if outcome.beyond_limit:
         echo(f"todobatch: B is slower by more than {fail_on_slower}", err=True)
         raise typer.Exit(EXIT_GATE)

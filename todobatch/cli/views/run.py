@@ -104,7 +104,9 @@ class RunView:
         parked = any(each["parkings"] for each in stats.values())
         names = ["worker", "batches", "tasks", "busy", "idle", "efficiency"]
         names += ["steals"] * stole + ["parked"] * parked + ["ran on CPUs"]
-        table = console.table(names)
+        table = console.table(
+            names, drop=("ran on CPUs", "parked", "batches", "steals", "idle", "busy")
+        )
         for name in sorted(totals.keys() | stats.keys()):
             total, its = totals.get(name), stats.get(name)
             cells = [name, *(str(total[key] if total else 0) for key in ("batches", "tasks"))]

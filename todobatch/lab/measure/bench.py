@@ -238,11 +238,9 @@ def _announce(
     for label, each in interpreters.items():
         gil = "GIL off" if not each.facts["gil_enabled"] else "GIL on"
         progress.message(f"{label}: Python {each.facts['version']}, {gil}")
+    named = {*(choice.executors or ()), *(choice.workloads or ())}
     for left_out, why in drafted.left_out:
-        asked = left_out.partition(" on ")[0] in {
-            *(choice.executors or ()),
-            *(choice.workloads or ()),
-        }
+        asked = left_out.partition(" on ")[0] in named
         progress.message(f"{'asked for, but ' * asked}left out: {left_out}: {why}")
     if drafted.source["kind"] == "file":
         progress.message(

@@ -149,10 +149,10 @@ def draft(
         for interpreter in available
         for executor in dict.fromkeys((SEQUENTIAL, *executors))
         for count in ((1,) if executor == SEQUENTIAL else workers)
-        if absent.isdisjoint((
-            f"{executor} on {interpreter}", f"{executor} × {workload}", f"{workload} on {interpreter}",
-        ))
-    )  # fmt: skip
+        if f"{executor} on {interpreter}" not in absent
+        and f"{executor} × {workload}" not in absent
+        and f"{workload} on {interpreter}" not in absent
+    )
     if choice.executors is not None and not any(cell.executor in executors for cell in cells):
         raise _nothing_left(executors, left_out)
     # 0 means no limit, as when the user chose the number of blocks.
