@@ -19,7 +19,7 @@ from todobatch.units import show_text
 
 WHOLE = 1_000_000
 """The width of what is no terminal: nothing is left out or wrapped."""
-SHORTEST_CUT = 20
+SHORTEST_CUT = 30
 """The cells of the long column are cut to this many columns before other columns are left out."""
 LEAST_TEXT = 4
 """A column of text is never cut to fewer columns of the terminal."""

@@ -53,9 +53,11 @@ def judged(meta: RunMeta, samples: Iterable[Sample]) -> list[Sample]:
             why = "it is not in the plan"
         if why is None:
             facts = meta.interpreters[sample.interpreter]
-            why = _why_void(sample, shapes[sample.workload], facts, cpus)
+            why = _why_void(sample, shapes[sample.workload], facts)
         if why is None and (sample.block, sample.cell) in valid:
             why = "its block has a valid sample of this cell already"
+        if why is None:
+            why = impossible_times(sample, cpus)
         if why is None:
             valid.add((sample.block, sample.cell))
         found.append(sample if why == sample.void else replace(sample, void=why))
@@ -87,13 +89,9 @@ def impossible_times(sample: Sample, cpus: int) -> str | None:
     return None
 
 
-def _why_void(
-    sample: Sample, shape: WorkloadShape, facts: Mapping[str, Any], cpus: int
-) -> str | None:
+def _why_void(sample: Sample, shape: WorkloadShape, facts: Mapping[str, Any]) -> str | None:
     if any(map(math.isnan, (sample.wall_s, sample.cpu_s, sample.pool_start_s, sample.process_s))):
         return "its times are missing"
-    if why := impossible_times(sample, cpus):
-        return why
     workers = sample.worker_totals
     gil = sample.gil_enabled or any(w.get("gil_before") or w.get("gil_after") for w in workers)
     if facts["free_threaded_build"] and gil:
