@@ -32,7 +32,7 @@ class Command(TyperCommand):
             values, _, _ = self.make_parser(ctx).parse_args(given)
             cause = in_options(f"`{name}` takes {wanted}", self.params)
             value = str(values.get(name))
-            near = did_you_mean(value, getattr(getattr(error.param, "type", None), "choices", ()))
+            near = did_you_mean(value, wanted.replace(" or ", ", ").split(", "))
             raise UsageError(f"{cause}, not {value!r}{near}") from None
         except TyperException as error:
             error.message = show_text(error.message)
