@@ -121,8 +121,6 @@ def bench(  # long: each option is a parameter
     )
     planned = choice != Choice() or bool(input_file or format)
     _check_plan(planned=planned, output=output, resume=resume, like=like, trust=trust)
-    if trust or not (resume or like):
-        options.import_from_current_folder()
     try:
         with console.Display(log) as display:
             if resume is not None:

@@ -68,14 +68,12 @@ def versus(  # long: each option is a parameter
             f"{budget} s is not a valid budget", place="--budget", remedy="give more than 0 seconds"
         )
 
-    import statistics  # noqa: F401 - with ours, before a user's module of that name is found
-
     from todobatch.cli.views import versus as view
     from todobatch.cli.views.console import Display
+    from todobatch.cli.views.tables import width_of_output, wrapped
     from todobatch.lab.measure import versus as lab
     from todobatch.lab.store.schema import Cell
 
-    options.import_from_current_folder()
     sides = zip(
         (a, b),
         _two(interpreters, "--interpreters"),
@@ -100,7 +98,7 @@ def versus(  # long: each option is a parameter
     if output_format == "json":
         echo(json.dumps(outcome.as_json()))
     else:
-        echo("\n".join(view.lines(outcome)))
+        echo("\n".join(wrapped(view.lines(outcome), width_of_output())))
     if outcome.beyond_limit:
         echo(f"todobatch: B is slower by more than {fail_on_slower}", err=True)
         raise typer.Exit(EXIT_GATE)

@@ -2,7 +2,6 @@
 
 import math
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,9 +111,3 @@ def check_format(file: Path | None, format_name: str | None, option: str) -> Non
         raise UsageError(
             "generated tasks have no format", place=option, remedy="leave it out, or name a file"
         )
-
-
-def import_from_current_folder() -> None:
-    """Add the current folder to the import path, for a user's own workload."""
-    if "" not in sys.path:
-        sys.path.append("")  # after the standard library: a user may have a random.py

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from todobatch.cli.shared.log import Log
+from todobatch.cli.views import tables
 from todobatch.units import Seconds, show_percent, show_text
 
 FIRST_LINE_S: Seconds = 10.0
@@ -27,17 +28,16 @@ RARER = 1.5
 LONGEST_PAUSE_S: Seconds = 60.0
 """The pauses between lines grow up to this many seconds."""
 REDRAWS_A_SECOND = 2  # more would be a load of our own beside what is measured
-LEAST_WIDTH = 80
 
 
-def output(*, stderr: bool = False, least_width: int = LEAST_WIDTH) -> Console:
+def output(*, stderr: bool = False) -> Console:
     """Return a console for standard output or standard error.
 
-    On a terminal narrower than `least_width` columns, tables keep that width, and the terminal
-    wraps them. A table that is squeezed cannot be read.
+    It is as wide as the terminal. What is no terminal gets tables and lines whole.
     """
     console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
-    console.width = max(console.width, least_width)
+    if not console.is_terminal:
+        console.width = tables.WHOLE
     return console
 
 
@@ -50,30 +50,17 @@ def line(console: Console, text: str = "", style: str | None = None, *, keep: st
     console.print(shown, soft_wrap=not console.is_terminal)
 
 
-class _Table(Table):
-    """A table whose cells are text on one line, whatever they contain."""
-
-    def add_row(self, *cells: Any, style: Any = None, end_section: bool = False) -> None:
-        """Add a row of texts."""
-        shown = [Text(show_text(str(cell), keep="")) for cell in cells]
-        super().add_row(*shown, style=style, end_section=end_section)
-
-
 def table(
-    headings: Sequence[str], *, left: int = 1, title: str | None = None, gap: int = 2
-) -> Table:
-    """Return an empty table. The first `left` columns are text and the others are numbers.
-
-    `gap` is the number of spaces between two columns.
-    """
-    shown = None if title is None else Text(show_text(title, keep=""))
-    made = _Table(
-        title=shown, title_justify="left", title_style="bold", header_style="bold", box=None,
-        pad_edge=False, padding=(0, gap, 0, 0),
-    )  # fmt: skip
-    for number, heading in enumerate(headings):
-        made.add_column(heading, justify="left" if number < left else "right", no_wrap=True)
-    return made
+    headings: Sequence[str],
+    *,
+    left: int = 1,
+    title: str | None = None,
+    gap: int = 2,
+    drop: Sequence[str] = (),
+    long: str | None = None,
+) -> tables.Table:
+    """Return an empty table that fits into the terminal; for the arguments see `tables.Table`."""
+    return tables.Table(headings, left, title, gap, drop, long)
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,9 @@ class RunView:
         parked = any(each["parkings"] for each in rows)
         names = ["worker", "batches", "tasks", "busy", "idle", "efficiency"]
         names += ["steals"] * stole + ["parked"] * parked + ["ran on CPUs"]
-        table = console.table(names)
+        table = console.table(
+            names, drop=("ran on CPUs", "parked", "batches", "steals", "idle", "busy")
+        )
         most = max(self._job.workers, 1)
         if len(rows) > most:
             rows.sort(key=lambda each: -each["tasks"])

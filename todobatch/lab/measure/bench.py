@@ -25,7 +25,7 @@ from todobatch.lab.measure import schedule
 from todobatch.lab.measure.calibrate import calibrate
 from todobatch.lab.measure.sample import Sampler
 from todobatch.lab.plan import trust as trusting
-from todobatch.lab.plan.available import availability, find_interpreters, labelled
+from todobatch.lab.plan.available import availability, find_interpreters, labelled, unloadable
 from todobatch.lab.plan.cells import Choice, draft
 from todobatch.lab.plan.conditions import changes, changes_of, inspect_file, publishable
 from todobatch.lab.progress import Progress
@@ -62,18 +62,21 @@ def begin(
 ) -> Run:
     """Plan a new run and measure it; its folder is `output`, or one named after the time.
 
-    Raises UsageError, InputError, InterpreterMissingError, MeasurementError, StoreError, and
-    RunInterrupted on Ctrl-C.
+    Raises UsageError, InputError, InterpreterMissingError, ExecutorUnavailableError,
+    MeasurementError, StoreError, and RunInterrupted on Ctrl-C.
     """
+    choice.check()
     begun = _Begun(output)
     today = runtime.today()
     source = None if input_file is None else inspect_file(input_file, format, today, progress)
     asked = labelled(choice.interpreters or DEFAULT_INTERPRETERS)
     interpreters = find_interpreters(asked, progress)
     available = {label: availability(each) for label, each in interpreters.items()}
-    drafted = draft(choice, available, source=source)
+    seed: TaskSource = {"kind": "generator", "seed": choice.seed or 0}
+    lacking = unloadable(choice.resolved_workloads(), interpreters, source or seed)
+    drafted = draft(choice, available, source=source, unloadable=lacking)
     folder = output or _new_folder(drafted.mode)
-    _announce(drafted, interpreters, folder, progress)
+    _announce(drafted, choice, interpreters, folder, progress)
     plan = _calibrated(drafted, choice.batch_size, interpreters, progress)
     return begun.measure(folder, plan, interpreters, progress)
 
@@ -223,7 +226,11 @@ def _calibrated(
 
 
 def _announce(
-    drafted: Plan, interpreters: Mapping[str, Interpreter], folder: Path, progress: Progress
+    drafted: Plan,
+    choice: Choice,
+    interpreters: Mapping[str, Interpreter],
+    folder: Path,
+    progress: Progress,
 ) -> None:
     what = f"{len(drafted.cells)} cells, at most {drafted.blocks} blocks"
     limit = f", at most {drafted.budget_s:.0f} s" if drafted.budget_s else ""
@@ -231,8 +238,10 @@ def _announce(
     for label, each in interpreters.items():
         gil = "GIL off" if not each.facts["gil_enabled"] else "GIL on"
         progress.message(f"{label}: Python {each.facts['version']}, {gil}")
+    named = {*(choice.executors or ()), *(choice.workloads or ())}
     for left_out, why in drafted.left_out:
-        progress.warn(f"left out: {left_out}: {why}")
+        asked = left_out.partition(" on ")[0] in named
+        progress.warn(f"{'asked for, but ' * asked}left out: {left_out}: {why}")
     if drafted.source["kind"] == "file":
         progress.message(
             f"{drafted.source['tasks']} tasks of {drafted.source['path']}, "

@@ -32,14 +32,14 @@ from todobatch.lab.interpreters import Interpreter, find_all, worker_environment
 from todobatch.lab.measure.difference import LEVEL, Block, Clock, Difference, beyond, decided
 from todobatch.lab.measure.nursery import Nursery
 from todobatch.lab.measure.side import Side, Turn, open_side
-from todobatch.lab.plan.available import availability
+from todobatch.lab.plan.available import availability, why_not_loaded
 from todobatch.lab.plan.cells import check_workers
 from todobatch.lab.plan.conditions import inspect_file
 from todobatch.lab.progress import Progress
 from todobatch.lab.stats import evidence
 from todobatch.lab.stats.estimate import ratio_of
 from todobatch.lab.store.schema import Cell
-from todobatch.processors import resolve
+from todobatch.processors import check_workload
 from todobatch.units import Ratio, Seconds
 
 TARGET: Ratio = 0.005
@@ -244,7 +244,7 @@ def prepare(
     """
     today = runtime.today()
     for cell in (a, b):
-        resolve(cell.workload)
+        check_workload(cell.workload)
         get(cell.executor)
     check_workers((a.workers, b.workers))
     source: TaskSource = {"kind": "generator", "seed": seed}
@@ -259,6 +259,8 @@ def prepare(
                 place=f"executor {cell.executor} on {cell.interpreter}",
                 remedy="choose another executor or interpreter",
             )
+        if error := why_not_loaded(found[cell.interpreter], cell, source):
+            raise error
     return Versus(
         a, b, found, source, seed, today.isoformat(), target=target, budget_s=budget_s, limit=limit
     )
