@@ -21,6 +21,7 @@ from tests.conftest import COMMAND
 from tests.lab.doctor.machines import QUIET, python
 from tests.tools.made_up import full_meta, full_samples, write_run
 from todobatch.child.faults import FAULTS
+from todobatch.cli.shared.log import Log
 from todobatch.cli.views import compare as compare_view
 from todobatch.cli.views import console, drill, interpreters, show, versus
 from todobatch.cli.views import doctor as doctor_view
@@ -88,7 +89,7 @@ def lines_of_doctor(width: int) -> list[str]:
 
 
 def lines_of_versus(width: int) -> list[str]:
-    block = Block(0.1, (0.004, 0.005), (0.004, 0.005), 1, same_output=True, took_s=1.0)
+    block = Block(0.1, (0.004, 0.005), (0.004, 0.005), "cpu", 1, same_output=True, took_s=1.0)
     a = Cell("package.module:function", "3.14t", "processes", 4)
     found = Difference(
         a, a, 400, 2**32 - 1, (block,), Estimate(1.1, math.nan, math.nan), "inconclusive", None, 9.1
@@ -104,7 +105,7 @@ def lines_of_run(monkeypatch: pytest.MonkeyPatch, width: int) -> list[str]:
     screen = io.StringIO()
     monkeypatch.setattr(console, "output", lambda **_: Console(file=screen, width=width))
     job = Job(generate=100, recovery=Recovery())
-    view = RunView(job, python("3.14"), quiet=False)
+    view = RunView(job, python("3.14"), Log("run"))
     workers = [f"MainProcess-worker-{n}" for n in range(3)]
     totals = [
         {"worker": name, "batches": 1000, "tasks": 100_000, "busy_s": 1.5, "cpus": range(24)}

@@ -24,8 +24,8 @@ Budget = Annotated[
     float | None,
     HOW_LONG(
         "SECONDS",
-        "Time limit: a block of samples that would end later is not begun. Default: 150 for a "
-        "quick run, 3600 with --full, no limit with --blocks, else 600.",
+        "Time limit: a block of samples that would end later is not begun, except the first. "
+        "Default: 150 for a quick run, 3600 with --full, no limit with --blocks, else 600.",
     ),
 ]
 Target = Annotated[

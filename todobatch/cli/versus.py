@@ -116,7 +116,7 @@ def _run(prepared: "Versus", progress: "Progress") -> "Difference":
 
     progress.step("comparing A and B")
     try:
-        return prepared.run(on_block)
+        return prepared.run(on_block, progress.warn)
     except KeyboardInterrupt:
         for line in view.lines(seen[0]) if seen else ():
             progress.message(line)

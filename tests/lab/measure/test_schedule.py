@@ -214,3 +214,18 @@ def test_workloads_stand_together_in_a_block() -> None:
         assert len(list(itertools.groupby(names))) == 3
     orders = {tuple(schedule.order(plan, block)) for block in range(5)}
     assert len(orders) == 5
+
+
+def test_the_least_time_of_a_block_shares_each_sample_among_the_workers() -> None:
+    plan = meta().plan
+    seconds = {shape.workload: shape.calibrated_s for shape in plan.shapes}
+    expected = sum(seconds[cell.workload] / cell.workers for cell in plan.cells)
+    assert schedule.least_block_s(plan) == pytest.approx(expected)
+    assert 0 < expected < sum(seconds[cell.workload] for cell in plan.cells)
+
+
+def test_a_budget_below_one_block_is_told() -> None:
+    assert schedule.beyond_budget(1.0, 9.04, 16.0) == (
+        "no block fits into the budget of 1.00 s: 9.04 s are spent, and one takes at least 16.0 s. "
+        "One is measured all the same"
+    )

@@ -104,8 +104,15 @@ def test_tasks_of_a_second_are_not_run_dozens_of_times(
     (Path.cwd() / "slow.py").write_text(
         "import time\n\n\ndef slow(task):\n    time.sleep(0.3)\n    return 0\n"
     )
-    outcome = compared("slow:slow", "slow:slow", interpreters, blocks=1)
+    side = Cell("slow:slow", "3.14", "sequential", 1)
+    asked = Versus(
+        side, side, interpreters, {"kind": "generator", "seed": 1}, 1, "2026-11-24", blocks=1,
+        budget_s=1.0,
+    )  # fmt: skip
+    warnings: list[str] = []
+    outcome = asked.run(warn=warnings.append)
     assert outcome.tasks == 1
+    assert "no block fits into the budget of 1.00 s" in warnings[0]
     assert len(outcome.blocks[0].a_s) == versus.FEW_ROUNDS
     assert outcome.blocks[0].clock == "wall"
     assert min(outcome.blocks[0].a_s) >= 0.3

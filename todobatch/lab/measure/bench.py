@@ -181,6 +181,9 @@ def _measure(
     source = cast(TaskSource, dict(plan.source))
     longest = max((shape.calibrated_s for shape in plan.shapes), default=0.0)
     timeout_s = max(LEAST_TIMEOUT_S, TIMEOUT_FACTOR * longest)
+    least_s = schedule.least_block_s(plan)
+    if plan.budget_s and not opened.samples and spent_s + least_s > plan.budget_s:
+        progress.warn(schedule.beyond_budget(plan.budget_s, spent_s, least_s))
     sampler = Sampler(interpreters, source, plan.today, timeout_s=timeout_s, own_code=own_code)
     try:
         for sample in schedule.run(

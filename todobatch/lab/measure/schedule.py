@@ -23,7 +23,7 @@ from todobatch.lab.stats.verdict import undecided
 from todobatch.lab.store.folder import Run
 from todobatch.lab.store.schema import Cell, Plan, Sample
 from todobatch.lab.store.writer import RunWriter
-from todobatch.units import Seconds
+from todobatch.units import Seconds, show_seconds
 
 ATTEMPTS = 3
 """A void sample is measured again, up to this many times in all."""
@@ -97,6 +97,20 @@ def given_up(plan: Plan, samples: Sequence[Sample]) -> list[Cell]:
     """Return the cells that are no longer measured, because all attempts in a block were void."""
     left = {slot.cell for slot in missing(plan, samples, plan.blocks)}
     return [cell for cell in plan.cells if cell not in left]
+
+
+def least_block_s(plan: Plan) -> Seconds:
+    """Return what a block takes at least, if every worker halves, thirds … the sequential time."""
+    sequential = {shape.workload: shape.calibrated_s for shape in plan.shapes}
+    return sum(sequential[cell.workload] / cell.workers for cell in plan.cells)
+
+
+def beyond_budget(budget_s: Seconds, spent_s: Seconds, block_s: Seconds) -> str:
+    """Say that not even one block fits into the budget."""
+    return (
+        f"no block fits into the budget of {show_seconds(budget_s)}: {show_seconds(spent_s)} are "
+        f"spent, and one takes at least {show_seconds(block_s)}. One is measured all the same"
+    )
 
 
 def run(

@@ -31,6 +31,7 @@ from todobatch.executors import get
 from todobatch.lab.interpreters import Interpreter, find_all, worker_environment
 from todobatch.lab.measure.difference import LEVEL, Block, Clock, Difference, beyond, decided
 from todobatch.lab.measure.nursery import Nursery
+from todobatch.lab.measure.schedule import beyond_budget
 from todobatch.lab.measure.side import Side, Turn, open_side
 from todobatch.lab.plan.available import availability, why_not_loaded
 from todobatch.lab.plan.cells import check_workers
@@ -81,18 +82,25 @@ class Versus:
     limit: Ratio | None = None
     """If set, the comparison ends when it is decided whether B is slower by more than this."""
 
-    def run(self, on_block: Callable[[Difference], None] = lambda _: None) -> Difference:
+    def run(
+        self,
+        on_block: Callable[[Difference], None] = lambda _: None,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> Difference:
         """Measure blocks until it is decided, the target is reached or the budget is spent.
 
-        The first block is measured whatever the budget. `on_block` gets what is known after each
-        block. Raises MeasurementError when a side fails, dies, hangs, or runs with another GIL than
-        its interpreter has. Ctrl-C ends both sides.
+        The first block is measured whatever the budget; `warn` says before it if it will not fit.
+        `on_block` gets what is known after each block. Raises MeasurementError when a side fails,
+        dies, hangs, or runs with another GIL than its interpreter has. Ctrl-C ends both sides.
         """
         begun = time.monotonic()
         shape, turn_s = self._calibrate()
         rounds = FEW_ROUNDS
         if turn_s < LONG_TURN_S:
             rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, round(ROUNDS_S / (2 * turn_s))))
+        least_s = 2 * (rounds + 1) * turn_s
+        if (spent := time.monotonic() - begun) + least_s > self.budget_s:
+            warn(beyond_budget(self.budget_s, spent, least_s))
         blocks: list[Block] = []
         while True:
             blocks.append(self._block(len(blocks), shape, rounds))
