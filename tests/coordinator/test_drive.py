@@ -40,6 +40,16 @@ def test_a_batch_size_of_zero_is_refused() -> None:
         run_batches([Task("a")], "validate", batch_size=0)
 
 
+def test_a_function_is_a_processor_and_anything_else_is_refused_by_its_parameter() -> None:
+    report = run_batches(["a", "bc"], len, batch_size=1, keep_rows=True)  # type: ignore[list-item]
+    assert (report.tasks, report.failed) == (2, 0)
+    assert run_batches([{"n": 2}], lambda task: task["n"]).failed == 0  # type: ignore[list-item]
+    assert run_batches([Task("a")], partial(getattr, "abc"[0])).failed == 1
+    assert run_batches([Task("a")], Flaky).result == {"rows": 1}
+    with pytest.raises(UsageError, match="`processor`: 3 is of type int and cannot be called"):
+        run_batches([Task("a")], 3)  # type: ignore[arg-type]
+
+
 def test_failures_are_counted_and_named_and_stop_nothing() -> None:
     tasks = [Task(str(n), priority=9 if n in {5, 17} else 5) for n in range(40)]
     report = run_batches(tasks, Flaky(), executor="threads", workers=2, batch_size=10)

@@ -14,14 +14,14 @@ calling thread can save and watch while no result comes in.
 
 import sys
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from queue import Empty, SimpleQueue
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from todobatch import runtime
 from todobatch.collectors import ThreadSafeResultCollector
@@ -56,7 +56,7 @@ from todobatch.executors.base import MOST_RESIZES_KEPT, THREADS_NAME
 from todobatch.executors.stats import add_stats
 from todobatch.model import Batch, BatchReport, ProcessingResult, Task
 from todobatch.processors.base import TaskBatchProcessor
-from todobatch.processors.catalogue import resolve
+from todobatch.processors.catalogue import as_processor
 from todobatch.units import Seconds
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ END_AFTER_ERROR_S: Seconds = 5.0
 
 def run_batches(
     tasks: Iterable[Task] | Iterable[Batch],
-    processor: TaskBatchProcessor | str,
+    processor: TaskBatchProcessor | Callable[[Task], Any] | str,
     *,
     executor: Executor | str = DEFAULT_EXECUTOR,
     workers: int = DEFAULT_WORKERS,
@@ -93,9 +93,10 @@ def run_batches(
 
         report = run_batches(tasks, "pipeline", executor="threads", workers=4)
 
-    `processor` and `executor` are objects or names. Without a `batch_size`, batches have
-    `DEFAULT_BATCH_SIZE` tasks. With `split`, the default for tasks without a `batch_size`, slow
-    batches are run in parts. Ready-made batches must have distinct indices from 0 up.
+    `processor` is an object, a name or a function of one task; `executor` is an object or a name.
+    Without a `batch_size`, batches have `DEFAULT_BATCH_SIZE` tasks. With `split`, the default for
+    tasks without a `batch_size`, slow batches are run in parts. Ready-made batches must have
+    distinct indices from 0 up.
 
     With `keep_rows` the results that `hooks` get hold a row for each task. `recovery` says what
     happens to batches that break. Batches that a `journal` contains are not run again, and the
@@ -109,7 +110,7 @@ def run_batches(
     ExecutorUnavailableError, StoreError of the journal, NoProgressError, and the errors of `tasks`.
     """
     run = _Run(
-        resolve(processor) if isinstance(processor, str) else processor,
+        as_processor(processor),
         get(executor) if isinstance(executor, str) else executor,
         workers, keep_rows, recovery, hooks, journal, costs,
     )  # fmt: skip

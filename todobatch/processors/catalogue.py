@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from todobatch.errors import UsageError, did_you_mean
-from todobatch.model import describe_exception
+from todobatch.model import Task, describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.processors.processor import TaskProcessor
 from todobatch.processors.reporter import TaskReporter
@@ -76,23 +76,42 @@ def resolve(workload: str, *, today: dt.date | None = None) -> TaskBatchProcesso
     check_workload(workload)
     if workload in WORKLOADS:
         return WORKLOADS[workload].processor(today=today)
-    target = _load(workload)
+    return _processor_of(_load(workload), workload, today, "`workload`")
+
+
+def as_processor(processor: TaskBatchProcessor | Callable[[Task], Any] | str) -> TaskBatchProcessor:
+    """Return the processor that is meant: itself, that of a function, or that of a name.
+
+    Raises UsageError for anything else, and what `resolve` raises.
+    """
+    if isinstance(processor, str):
+        return resolve(processor)
+    if isinstance(processor, TaskBatchProcessor):
+        return processor
+    name = getattr(processor, "__qualname__", None)
+    named = f"{processor.__module__}:{name}" if name else repr(processor)
+    return _processor_of(processor, named, None, "`processor`")
+
+
+def _processor_of(
+    target: object, name: str, today: dt.date | None, place: str
+) -> TaskBatchProcessor:
     if isinstance(target, type) and issubclass(target, TaskBatchProcessor):
         try:
             return target(today=today)
         except Exception as error:
             raise UsageError(
-                f"{workload}(today=...) raised {describe_exception(error)}",
-                place="`workload`",
+                f"{name}(today=...) raised {describe_exception(error)}",
+                place=place,
                 remedy="the class must accept `today` and define process_task",
             ) from error
     if not callable(target):
         raise UsageError(
-            f"{workload} is of type {type(target).__name__} and cannot be called",
-            place="`workload`",
-            remedy="name a function of one Task, or a subclass of TaskBatchProcessor",
+            f"{name} is of type {type(target).__name__} and cannot be called",
+            place=place,
+            remedy="give a function of one Task, or a subclass of TaskBatchProcessor",
         )
-    return FunctionProcessor(target, processor_id=workload, today=today)
+    return FunctionProcessor(target, processor_id=name, today=today)
 
 
 def check_workload(workload: str) -> None:

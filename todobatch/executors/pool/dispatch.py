@@ -239,7 +239,11 @@ class Pool:
     def _wait(self, timeout: Seconds | None) -> None:
         """Wait until a worker has sent something, has room or has died, and handle it."""
         dead = []
-        for key, events in self._selector.select(timeout):
+        asleep = perf_counter()
+        ready = self._selector.select(timeout)
+        if timeout is not None:
+            self._supervisor.note_stop(asleep + timeout)
+        for key, events in ready:
             worker: PoolWorker = key.data
             if key.fileobj is not worker.link:
                 dead.append(worker)

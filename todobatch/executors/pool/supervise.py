@@ -10,6 +10,7 @@ Only the caller's thread uses the classes here, so nothing needs a lock.
 import atexit
 import selectors
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from time import perf_counter
@@ -30,6 +31,7 @@ RETRY_START_S: Seconds = 0.05
 """The pause before the second attempt to start a worker; each further pause is twice as long."""
 LONG_PAUSE: Ratio = 0.1
 """A pause of the caller longer than this share of the deadline does not count towards it."""
+PAUSES_KEPT = 16
 END_GRACE_S: Seconds = 5.0
 """When a pool is closed, a worker is killed if its batch takes longer than this many seconds."""
 
@@ -59,6 +61,8 @@ class Supervisor:
         self.workers: list[PoolWorker] = []
         self.attended = 0.0
         """When the caller, after a long pause, began to handle messages again."""
+        self._stops: deque[tuple[Seconds, Seconds]] = deque(maxlen=PAUSES_KEPT)
+        """Begin and end of each time in which this process did not run, although it was due."""
         self._failed_starts = 0
         """Workers in a row that did not become ready."""
         self._cause = ""
@@ -127,15 +131,33 @@ class Supervisor:
         if self.deadline_s is not None and now - left > LONG_PAUSE * self.deadline_s:
             self.attended = now
 
+    def note_stop(self, due: Seconds) -> None:
+        """Let no deadline count the time in which this process was stopped, as with its machine.
+
+        `due` is when it should have run again at the latest. The workers were probably stopped too.
+        """
+        now = perf_counter()
+        if self.deadline_s is not None and now - due > LONG_PAUSE * self.deadline_s:
+            self._stops.append((due, now))
+
+    def _stopped_s(self, since: Seconds) -> Seconds:
+        return sum(end - max(begin, since) for begin, end in self._stops if end > since)
+
     def next_check(self, now: Seconds) -> Seconds | None:
         """Return when a start or a batch may be late, on the clock of `now`; None for never."""
         times = [
             worker.started + self._start_limit() for worker in self.workers if not worker.ready
         ]
         if self.deadline_s is not None:
-            times.append(now + self.deadline_s)
+            times.append(
+                now + LONG_PAUSE * self.deadline_s
+            )  # a stop is seen by a check that is late
             begun = [each.step_began(self.attended) for each in self.workers if not each.overdue]
-            times += [since + self.deadline_s for since in begun if since is not None]
+            times += [
+                since + self.deadline_s + self._stopped_s(since)
+                for since in begun
+                if since is not None
+            ]
         return min(times, default=None)
 
     def kill_overdue(self) -> None:
@@ -151,7 +173,7 @@ class Supervisor:
             elif self.deadline_s is not None and not worker.overdue:
                 accepted, running, _ = worker.page.running()
                 since = worker.step_began(self.attended)
-                if since is not None and now - since > self.deadline_s:
+                if since is not None and now - since - self._stopped_s(since) > self.deadline_s:
                     worker.overdue = (accepted, running)
                     worker.host.kill()
         for worker in hanging:  # another worker would hang as well
