@@ -9,8 +9,9 @@ from functools import cache
 from pathlib import Path
 
 from tests.fuzz.mutations import NASTY, damaged_json, damaged_text
-from todobatch import Task, run_batches
+from todobatch import Hooks, Task, run_batches
 from todobatch.errors import BrokenLineError
+from todobatch.model import TaskFailure
 from todobatch.sources import open_source
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -65,9 +66,11 @@ def _read(name: str, damage: Callable[[Path, random.Random], None]) -> Callable[
             assert error.line >= 1
         json.dumps(source.skipped)
         if tasks and dice.random() < 0.1:  # it takes ten times as long as reading
-            report = run_batches(tasks, "pipeline", executor="sequential")
+            failures: list[TaskFailure] = []
+            note = Hooks(on_batch=lambda batch, result: failures.extend(result.failures))
+            report = run_batches(tasks, "pipeline", executor="sequential", hooks=note)
             assert report.tasks == len(tasks)
-            assert not report.failed
+            assert all("ends after the year 9999" in each.error for each in failures)
 
     return read
 
