@@ -21,9 +21,11 @@
         └── BuildError              6   an interpreter could not be installed
 
 Other exit codes: 0 is success. 1 is a run with failed tasks. 3 is a failed gate of ``compare``,
-``versus``, ``doctor`` or ``drill``. 70 is a bug in todobatch. 130 is Ctrl-C.
+``versus``, ``doctor`` or ``drill``. 70 is a bug in todobatch. 130 is Ctrl-C, or
+SIGTERM in ``run``.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from todobatch.units import show_text
@@ -37,6 +39,15 @@ EXIT_MEASUREMENT = 5
 EXIT_STORE = 6
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``'; did you mean threads?'`` with the known name nearest to `name`, or nothing."""
+    from difflib import get_close_matches  # only an error needs it
+
+    spelled = {each.casefold(): each for each in known}
+    near = get_close_matches(name.casefold(), spelled, n=1)
+    return f"; did you mean {spelled[near[0]]}?" if near else ""
 
 
 class TodobatchError(Exception):

@@ -5,6 +5,7 @@ on their way to another process or interpreter.
 """
 
 import datetime as dt
+import os
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -91,6 +92,23 @@ class Part(Batch):
 
 
 @dataclass(frozen=True, slots=True)
+class Frame(_ByFields):
+    """The line of a user's code in which an exception was raised, or which called what raised it.
+
+    Texts have `LONGEST_ERROR` characters at most.
+    """
+
+    file: str
+    line: int
+    """Counted from 1; 0 if it is unknown."""
+    function: str
+    """The function's qualified name: ``'Score.process_task'``."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}, in {self.function}"
+
+
+@dataclass(frozen=True, slots=True)
 class TaskFailure(_ByFields):
     """A task that failed, and its error."""
 
@@ -99,6 +117,25 @@ class TaskFailure(_ByFields):
     title: str
     error: str
     """The type and message of the exception: ``'ValueError: no such project'``."""
+    frame: Frame | None = None
+    """Where in the user's code the exception was raised; None if no exception or frame is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCause(_ByFields):
+    """All failed tasks of a run that have the same cause.
+
+    They failed with the same type of exception at the same line. Without a known line they have the
+    same error, in which numbers may differ.
+    """
+
+    count: int
+    """The number of these tasks."""
+    tasks: tuple[int, ...]
+    """The positions of the first of them that came back, at most `MAX_TASKS_NAMED`."""
+    error: str
+    """The error of the first."""
+    frame: Frame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +193,14 @@ class ProcessingResult(_ByFields):
     """A 256-bit hash of the batch's position and output. The sum over batches is the run's digest.
     None if it is unknown: see `BatchReport`."""
     failures: tuple[TaskFailure, ...] = ()
+    """The tasks that raised. With a `fault`: the task that the worker was running, if known."""
     seen: WorkerSeen = field(default_factory=WorkerSeen)
     fault: Fault | None = None
     """Why the worker did not return a result; None when `process_batch` returned."""
     part: int | None = None
     """The `Part.number` if a part of a batch was run; None for a whole batch."""
+    frame: Frame | None = None
+    """Where in the user's code a batch failed as a whole; None if it did not, or if not known."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A mapping proxy does not pickle, so it is sent as a dict.
@@ -223,6 +263,10 @@ class BatchReport(_ByFields):
     """The first tasks that were set aside, at most `MAX_FAILURES_KEPT`."""
     replaced: int = 0
     """The number of workers that were replaced because they died or overran the deadline."""
+    overran: int = 0
+    """How many of `replaced` overran the deadline."""
+    causes: tuple[FailureCause, ...] = ()
+    """The failed tasks by their cause: the first `MAX_CAUSES_KEPT` causes, each with its count."""
     resumed_tasks: int = 0
     """The number of tasks that an earlier run had done, according to the journal."""
     worker_stats: tuple[Any, ...] = ()
@@ -242,6 +286,16 @@ LONGEST_ERROR = 2_000
 """An error's description is cut after this many characters."""
 MAX_FAILURES_KEPT = 100
 """A report keeps at most this many failures, errors and tasks set aside."""
+MAX_CAUSES_KEPT = 20
+"""A report keeps at most this many causes of failures."""
+MAX_TASKS_NAMED = 5
+"""A cause of failures names at most this many tasks."""
+MOST_FRAMES = 2_000
+"""Only this many frames of an exception are searched, from the outermost one."""
+
+_OWN_CODE = __file__.rpartition(os.sep)[0] + os.sep
+_STANDARD_LIBRARY = os.__file__.rpartition(os.sep)[0] + os.sep
+_PACKAGES = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 
 
 def describe_exception(error: BaseException) -> str:
@@ -253,3 +307,36 @@ def describe_exception(error: BaseException) -> str:
     if len(text) <= LONGEST_ERROR:
         return text
     return f"{text[:LONGEST_ERROR]}… (cut from {len(text):,} characters)"
+
+
+def frame_of(error: BaseException) -> Frame | None:
+    """Return the innermost frame of the user's code that an exception passed through.
+
+    The code of todobatch, the standard library and installed packages is not the user's. If the
+    exception passed through nothing else, it is the first frame outside of todobatch. None if there
+    is no such frame.
+    """
+    trace, innermost, first = error.__traceback__, None, None
+    for _ in range(MOST_FRAMES):
+        if trace is None:
+            break
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith(_OWN_CODE):
+            first = first or trace
+            if not _is_library(file):
+                innermost = trace
+        trace = trace.tb_next
+    chosen = innermost or first
+    if chosen is None:
+        return None
+    code = chosen.tb_frame.f_code
+    return Frame(
+        code.co_filename[:LONGEST_ERROR], chosen.tb_lineno or 0, code.co_qualname[:LONGEST_ERROR]
+    )
+
+
+def _is_library(file: str) -> bool:
+    """Return whether a file is of the standard library or of an installed package."""
+    if file.startswith((_STANDARD_LIBRARY, "<frozen ", "<string>")):
+        return True
+    return any(folder in file for folder in _PACKAGES)

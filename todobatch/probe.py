@@ -6,8 +6,8 @@ It is the only module that imports psutil.
 
 import resource
 import sys
-import time
 from pathlib import Path
+from time import clock_gettime, process_time, thread_time  # a workload may change the module
 
 import psutil
 
@@ -22,15 +22,15 @@ def tree_cpu_seconds() -> Seconds:
     milliseconds, is subtracted. Call it from one thread only.
     """
     global _own_cost  # noqa: PLW0603 - what earlier calls took; one thread calls
-    begun = time.thread_time()
+    begun = thread_time()
     me = psutil.Process()
-    total = time.process_time() - _own_cost + _waited_for(me)
+    total = process_time() - _own_cost + _waited_for(me)
     for child in me.children(recursive=True):
         try:
             total += _process_cpu(child) + _waited_for(child)
         except psutil.NoSuchProcess:
             continue
-    _own_cost += time.thread_time() - begun
+    _own_cost += thread_time() - begun
     return total
 
 
@@ -118,7 +118,7 @@ def _process_cpu(process: psutil.Process) -> Seconds:
     """
     if sys.platform.startswith("linux"):
         try:
-            return time.clock_gettime(~process.pid << 3 | 2)
+            return clock_gettime(~process.pid << 3 | 2)
         except OSError:
             pass  # psutil raises the right error: the process ended, or access is denied
     times = process.cpu_times()

@@ -11,14 +11,14 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from todobatch.executors import BatchRunner, Capabilities, Executor, WorkerStats
 from todobatch.executors.base import Opening, UntilError
 from todobatch.executors.stats import CountedResults, CountedRunner
 from todobatch.model import Batch, Fault, ProcessingResult
-from todobatch.processors.base import failed_result
+from todobatch.processors.base import failed_result, task_failure
 from todobatch.units import Seconds
 
 __all__ = ["FOR_EVER", "Scripted"]
@@ -48,6 +48,9 @@ class Scripted(Executor):
     """How many batches the executor reads ahead."""
     loses: bool = False
     """Whether a fourth kind of failure occurs in turn: no result at all, as from a broken pool."""
+    names_tasks: bool = False
+    """Whether each failure has a fault and names the first task that broke the batch, as with
+    `processes`. The batch's later tasks are then not run."""
     isolates: bool = True
     """Whether the executor's capabilities say that it isolates crashes."""
     on_run: Callable[[Batch], None] = _ignore
@@ -80,7 +83,9 @@ class _Script:
         self._left = dict(executor.breaks)
         self._random = random.Random(executor.seed)
         self._failures = 0
-        self._kinds: list[Fault | None] = ["crashed", "deadline", None]
+        self._kinds: list[Fault | None] = ["crashed", "deadline"]
+        if not executor.names_tasks:
+            self._kinds.append(None)
 
     def run(self, batches: Iterable[Batch]) -> CountedResults:
         feed, more = UntilError(iter(batches)), True
@@ -106,17 +111,23 @@ class _Script:
 
     def _run_one(self, batch: Batch) -> ProcessingResult | None:
         self._executor.on_run(batch)
-        self._executor.runs.update(task.title for task in batch.tasks)
-        poison = [task.title for task in batch.tasks if self._left.get(task.title, 0) > 0]
+        poison = [n for n, task in enumerate(batch.tasks) if self._left.get(task.title, 0) > 0]
+        names = self._executor.names_tasks
+        if poison and names:
+            del poison[1:]
+        tasks = batch.tasks[: poison[0] + 1] if poison and names else batch.tasks
+        self._executor.runs.update(task.title for task in tasks)
         if not poison:
             return self._worker.work(batch)
-        for title in poison:
-            self._left[title] -= 1
+        for place in poison:
+            self._left[batch.tasks[place].title] -= 1
         self._failures += 1
-        kind = self._failures % (4 if self._executor.loses else 3)
-        if kind == 3:
+        kind = self._failures % (len(self._kinds) + self._executor.loses)
+        if kind == len(self._kinds):
             return None
         fault = self._kinds[kind]
         cause = f"it broke ({fault or 'as a whole'})"
         processor_id = self._worker.processor.processor_id
-        return failed_result(processor_id, batch, cause, fault=fault)
+        result = failed_result(processor_id, batch, cause, fault=fault)
+        failures = (task_failure(batch, poison[0], cause),) if names else ()
+        return replace(result, failures=failures)

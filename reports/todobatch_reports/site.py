@@ -10,6 +10,7 @@ what ``make site`` calls.
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -60,6 +61,7 @@ def build(run_folder: Path, out: Path, *, docs: Path | None = None, strict: bool
             check_replaceable(docs / REPORT)
             _replace(work / "docs", docs / REPORT)
         _run_mkdocs(config, work / "site", strict=strict)
+        _write_index_as_script(work / "site" / "search")
         report = work / "site" / ("" if docs is None else REPORT)
         protect(work / "site", report, work / "site" / OURS)
         _replace(work / "site", out)
@@ -142,6 +144,7 @@ def _config_of_report_alone() -> dict[str, Any]:
         "plugins": ["search"],
         "extra_css": [(OURS / "report.css").as_posix()],
         "extra_javascript": [(OURS / "report.js").as_posix()],
+        "extra": {"polyfills": [(OURS / "offline.js").as_posix()]},
         "nav": [{title: name} for name, title in pages.NAMES],
     }
 
@@ -178,6 +181,13 @@ def _run_mkdocs(config: Path, site: Path, *, strict: bool) -> None:
         )
     if messages:
         print(messages, file=sys.stderr)
+
+
+def _write_index_as_script(folder: Path) -> None:
+    """Write the search index as a script too: a page opened from a disk cannot load JSON."""
+    index = (folder / "search_index.json").read_text("utf-8")
+    script = f"var __index = {script_value(json.loads(index))};\n"
+    (folder / "search_index.js").write_text(script, "utf-8")
 
 
 def check_replaceable(out: Path) -> None:

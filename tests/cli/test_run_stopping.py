@@ -1,6 +1,7 @@
 """`todobatch run` when it is interrupted, killed, or nothing comes back."""
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -9,9 +10,13 @@ import pytest
 
 from tests.cli.conftest import document_of, processes_below, wait_for
 from tests.conftest import COMMAND, RunTodobatch
+from todobatch.lab.interpreters import Interpreter
 
 
-def test_ctrl_c_finishes_the_batches_in_flight_and_keeps_them(project: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_finish_the_batches_in_flight_and_keep_them(
+    project: Path, stop: signal.Signals
+) -> None:
     out = project / "out.jsonl"
     started = project / "started"
     process = subprocess.Popen(
@@ -21,13 +26,13 @@ def test_ctrl_c_finishes_the_batches_in_flight_and_keeps_them(project: Path) -> 
     )  # fmt: skip
     try:
         wait_for(started.exists, process)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         assert process.stderr is not None
         for line in process.stderr:
             if "finishing the batches in flight" in line:
                 break
         (project / "go").touch()
-        stdout, _ = process.communicate(timeout=60)
+        stdout, rest = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
@@ -35,6 +40,9 @@ def test_ctrl_c_finishes_the_batches_in_flight_and_keeps_them(project: Path) -> 
     document = document_of(stdout)
     assert document["interrupted"] is True
     assert 0 < document["tasks"] < 1000
+    counts = f"tasks={document['tasks']} failed=0 set_aside=0"
+    end = rest.splitlines()[-1]
+    assert (end.startswith(f"finished: {counts} "), end.endswith(" exit=130")) == (True, True), rest
     part = Path(document["output"])
     assert part.name == "out.jsonl.part"
     assert len(part.read_text().splitlines()) == document["tasks"]
@@ -68,7 +76,10 @@ def test_a_batch_that_holds_the_gil_is_no_progress_too(
     assert sorted(row["task"] for row in rows) == [0, 1, 2, 3]
 
 
-def test_a_second_ctrl_c_ends_a_batch_that_holds_the_gil(project: Path) -> None:
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_a_batch_that_holds_the_gil(
+    project: Path, second: signal.Signals
+) -> None:
     (project / "holds.txt").write_text("one\nboom now\n")
     process = subprocess.Popen(
         [str(COMMAND), "run", "holds.txt", "-w", "mine:hold_the_gil", "--json"],
@@ -82,13 +93,65 @@ def test_a_second_ctrl_c_ends_a_batch_that_holds_the_gil(project: Path) -> None:
         for line in process.stderr:
             if "finishing the batches in flight" in line:
                 break
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.send_signal(second)
+        _, rest = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
     assert process.returncode == 130
+    end = rest.splitlines()[-1]
+    assert (end.startswith("finished: tasks="), end.endswith(" exit=130")) == (True, True), rest
     assert not Path(f"/proc/{engine}").exists()
+
+
+@pytest.mark.interpreters
+def test_sigterm_to_all_processes_at_once_is_one_signal(
+    project: Path, python314t: Interpreter
+) -> None:
+    """A service manager sends it to the command and to the job's process."""
+    process = subprocess.Popen(
+        [str(COMMAND), "run", "--generate", "1000000", "-w", "mine:wait_for_go", "--batch-size",
+         "1", "--json", "--interpreter", str(python314t.executable)],
+        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        wait_for((project / "started").exists, process)
+        for pid in [*processes_below(process.pid), process.pid]:
+            os.kill(pid, signal.SIGTERM)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "finishing the batches in flight" in line:
+                break
+        (project / "go").touch()
+        stdout, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert document_of(stdout)["interrupted"] is True
+
+
+def test_a_child_that_a_task_forks_ends_at_sigterm(
+    run_todobatch: RunTodobatch, project: Path
+) -> None:
+    (project / "forks.py").write_text(
+        "import os, signal\n"
+        "def work(task):\n"
+        "    reader, writer = os.pipe()\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        os.write(writer, b'x')\n"
+        "        signal.pause()\n"
+        "    os.read(reader, 1)\n"
+        "    os.kill(child, signal.SIGTERM)\n"
+        "    return os.WTERMSIG(os.waitpid(child, 0)[1])\n"
+    )
+    done = run_todobatch(
+        "run", "todo.txt", "-w", "forks:work", "-e", "sequential", "-o", "out.jsonl", cwd=project
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (project / "out.jsonl").read_text().splitlines()]
+    assert [row["result"] for row in rows] == [signal.SIGTERM] * 4
 
 
 def test_a_process_that_only_waits_its_turn_is_not_taken_for_one_that_hangs(

@@ -109,3 +109,12 @@ def test_json_has_null_where_nothing_is_known(run: Run) -> None:
 def test_markup_in_a_name_is_text(run: Run) -> None:
     void = sample(FREE, block=2, void="[bold]ValueError: [/nope]")
     assert "[bold]ValueError: [/nope]" in shown(Run(run.meta, [*run.samples, void]))
+
+
+def test_a_workload_that_pins_its_workers_is_noted(run: Run) -> None:
+    worker = {"worker": "main", "batches": 8, "gil_before": True, "gil_after": True}
+    moved = {**worker, "allowed_before": [0, 1], "allowed_after": [1]}
+    stayed = {**worker, "allowed_before": [0, 1], "allowed_after": [0, 1]}
+    assert "may use" not in shown(Run(run.meta, [sample(SEQ, worker_totals=[stayed])]))
+    text = " ".join(shown(Run(run.meta, [sample(SEQ, worker_totals=[moved])])).split())
+    assert f"1 sample the workload changed which CPUs its workers may use: {SEQ.key}" in text

@@ -1,5 +1,6 @@
 """Commands work with standard streams that are closed, full, or of another encoding."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import document_of
-from tests.conftest import COMMAND
+from tests.conftest import COMMAND, RunTodobatch
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8:strict"])
@@ -61,3 +62,27 @@ def test_a_closed_standard_input_is_an_empty_one(project: Path) -> None:
     done = subprocess.run(["sh", "-c", command], check=False, cwd=project, capture_output=True)
     assert done.returncode == 2
     assert b"standard input: the input contains no task" in done.stderr
+
+
+def test_rows_on_standard_output_leave_the_rest_to_standard_error(
+    run_todobatch: RunTodobatch, tmp_path: Path
+) -> None:
+    (tmp_path / "loud.py").write_text("def work(task):\n    print('loud')\n    return 1\n")
+    done = run_todobatch("run", "--generate", "3", "-w", "loud:work", "-o", "-", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["task"], row["result"]) for row in rows] == [(0, 1), (1, 1), (2, 1)]
+    for part in ("loud", "tasks     3 in 1 batch", "digest"):
+        assert part in done.stderr
+    assert not (tmp_path / "-").exists()
+
+
+@pytest.mark.parametrize("other", [["--json"], ["--journal", "j.db"]])
+def test_rows_on_standard_output_exclude_json_and_a_journal(
+    run_todobatch: RunTodobatch, tmp_path: Path, other: list[str]
+) -> None:
+    done = run_todobatch("run", "--generate", "3", "-o", "-", *other, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{other[0]}" in done.stderr
+    assert "remedy:" in done.stderr
+    assert not list(tmp_path.iterdir())

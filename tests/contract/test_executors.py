@@ -1,6 +1,7 @@
 """Every executor keeps the contract about results, on every measured interpreter."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import contract_work
 import pytest
@@ -75,6 +76,11 @@ def test_a_failing_task_is_named_and_the_others_are_done(
         assert part in results[0].error
     assert results[1].failures[0].task == 3
     assert "SystemExit" in results[1].failures[0].error
+    for result in results[:2]:
+        frame = result.failures[0].frame
+        assert frame is not None
+        assert (Path(frame.file).name, frame.line > 0) == ("contract_work.py", True)
+        assert frame.function == "Picky.process_task"
 
 
 def test_a_row_that_is_not_json_fails_its_batch_and_is_named(

@@ -92,7 +92,7 @@ def test_a_kill_at_each_write_loses_and_duplicates_nothing(tmp_path: Path) -> No
     assert whole["once"]
     assert whole["left"] == ["j.db", "out.jsonl"]
     for case in cases[1:]:
-        assert case["resumed"] or case["kill_at"] < 13, (
+        assert case["resumed"] or case["kill_at"] < 14, (
             "killed after the first commit, so it resumed"
         )
         assert {**case, "kill_at": 0, "resumed": []} == whole, case["kill_at"]
@@ -189,7 +189,7 @@ def test_a_journal_of_a_newer_schema_names_both(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(NewerSchemaError, match="schema 99, and this todobatch knows 1"):
+    with pytest.raises(NewerSchemaError, match="schema 99, and this todobatch knows 2"):
         Journal(path, JOB)
 
 

@@ -55,6 +55,8 @@ class Odd(TaskBatchProcessor):
         ({"failures": ("x",)}, "str among `failures`"),
         ({"failures": None}, "NoneType as `failures`"),
         ({"failures": (TaskFailure(99, "t", "e"),)}, "task 99, which is not in the batch"),
+        ({"failures": (TaskFailure(3, "t", "e", "a.py"),)}, "a failure with str as `frame`"),  # type: ignore[arg-type]
+        ({"frame": "a.py"}, "str as `frame`, which must be a Frame or None"),
         ({"failures": (TaskFailure(3, "t", "e"),)}, "1 tasks processed and 1 failed"),
     ],
 )

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter, sleep
 
@@ -11,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.coordinator.made_up import Took, as_if_failed, named, run
+from tests.coordinator.made_up import AT_ONCE, Took, as_if_failed, named, run
 from tests.tools.flaky import Flaky
 from todobatch import Recovery, Task, batched, run_batches
 from todobatch.coordinator.recovery import HOPELESS_AFTER, MOST_WAITING, Feed
 from todobatch.errors import MeasurementError, UsageError
 from todobatch.executors import get
-from todobatch.model import TaskFailure
+from todobatch.model import Batch, TaskFailure
 from todobatch.processors import TaskBatchProcessor
 from todobatch.processors.base import failed_result
 from todobatch.testing import FOR_EVER, Scripted
@@ -40,6 +41,7 @@ def jobs(draw: st.DrawFn) -> tuple[int, int, set[int], dict[int, int]]:
     seed=st.integers(0, 1000),
     holds=st.integers(1, 6),
     loses=st.booleans(),
+    names=st.booleans(),
     task_s=st.sampled_from([None, 1.0, 0.01, 0.004]),
 )
 def test_each_task_is_in_the_results_once_whatever_breaks(
@@ -48,13 +50,15 @@ def test_each_task_is_in_the_results_once_whatever_breaks(
     seed: int,
     holds: int,
     loses: bool,
+    names: bool,
     task_s: float | None,
 ) -> None:
     count, size, bad, breaks = job
     tasks = named(count, bad)
     executor = Scripted(
-        {tasks[n].title: often for n, often in breaks.items()}, seed=seed, holds=holds, loses=loses
-    )
+        {tasks[n].title: often for n, often in breaks.items()},
+        seed=seed, holds=holds, loses=loses, names_tasks=names,
+    )  # fmt: skip
     # With tasks that take this long, many batches go out in parts.
     processor = Flaky() if task_s is None else Took(task_s)
     report, seen = run(
@@ -118,6 +122,67 @@ def test_poison_tasks_are_isolated_with_their_error_and_the_others_are_done() ->
     # A task alone gets as many runs as a batch: 3 whole, 5 while halving 20, and its own 3.
     assert executor.runs["task 17"] <= 3 + 5 + 3
     assert executor.runs["task 0"] <= 3 + 5
+
+
+@pytest.mark.parametrize(("retries", "runs"), [(0, 2), (1, 2), (3, 4)])
+def test_a_named_task_is_retried_alone_and_the_others_run_once_more(
+    retries: int, runs: int
+) -> None:
+    tasks = named(40, bad={3})
+    executor = Scripted({"task 17": FOR_EVER}, names_tasks=True)
+    report, _ = run(tasks, executor, 20, recovery=Recovery(retries, 0.0))
+    assert [failure.task for failure in report.set_aside_tasks] == [17]
+    assert report.digest == as_if_failed(tasks, {17}, 20).digest
+    assert executor.runs["task 17"] == report.replaced == runs
+    assert report.retried == runs - 1
+    assert {executor.runs[f"task {n}"] for n in (*range(3), *range(4, 17))} == {2}
+    assert {executor.runs[f"task {n}"] for n in (18, 19)} == {1}, "the worker had not begun them"
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_named_task_that_breaks_no_run_of_its_own_is_not_set_aside(retries: int) -> None:
+    executor = Scripted({"task 5": 1}, names_tasks=True)
+    report, _ = run(named(10), executor, recovery=Recovery(retries, 0.0))
+    assert (report.failed, report.set_aside, report.retried, report.replaced) == (0, 0, 1, 1)
+    assert report.digest == as_if_failed(named(10), set(), 10).digest
+
+
+def test_many_named_tasks_take_no_search() -> None:
+    poison = set(range(2, 40, 5))
+    executor = Scripted({f"task {n}": FOR_EVER for n in poison}, names_tasks=True)
+    report, _ = run(named(40), executor, 20)
+    assert {failure.task for failure in report.set_aside_tasks} == poison
+    assert report.digest == as_if_failed(named(40), poison, 20).digest
+    assert {executor.runs[f"task {n}"] for n in poison} == {3}
+    assert max(executor.runs.values()) == 3
+    assert report.replaced == 3 * len(poison)
+
+
+class Summed(Flaky):
+    """Has a `summarise` of its own, which the coordinator may not call for sound batches."""
+
+    summary_is_safe = False
+
+
+def test_where_parts_give_another_result_the_whole_batch_is_retried_first() -> None:
+    batches: list[Batch] = []
+    executor = Scripted({"task 5": 2}, names_tasks=True, on_run=batches.append)
+    report, _ = run(named(10), executor, processor=Summed())
+    assert (report.failed, [len(batch) for batch in batches]) == (0, [10, 10, 10])
+    batches.clear()
+    executor = Scripted({"task 5": FOR_EVER}, names_tasks=True, on_run=batches.append)
+    report, _ = run(named(10), executor, processor=Summed())
+    assert [failure.task for failure in report.set_aside_tasks] == [5]
+    assert sorted(len(batch) for batch in batches) == [1, 4, 5, 10, 10, 10]
+    assert report.digest == as_if_failed(named(10), {5}, 10).digest
+
+
+@pytest.mark.parametrize("task", [-1, 10])
+def test_a_name_that_is_not_in_the_batch_is_ignored(task: int) -> None:
+    feed = Feed(batched(named(10), 10), Flaky(), AT_ONCE)
+    broken = failed_result("p", next(feed), "broken", fault="crashed")
+    assert feed.settle(replace(broken, failures=(TaskFailure(task, "a", "broken"),))) is None
+    assert len(next(feed)) == 10
 
 
 def test_an_isolated_task_is_retried_before_it_is_set_aside() -> None:

@@ -16,7 +16,9 @@ from todobatch import Hooks, Recovery, Task, run_batches
 from todobatch.coordinator import watchdog
 from todobatch.coordinator.drive import workers_left
 from todobatch.coordinator.recovery import Feed
+from todobatch.coordinator.watchdog import no_progress
 from todobatch.errors import NoProgressError, StoreError
+from todobatch.executors import get
 from todobatch.model import Batch, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
 
@@ -150,3 +152,18 @@ def test_an_error_in_reading_the_input_comes_through_the_pump() -> None:
 
     with pytest.raises(OSError, match="the disk is gone"):
         run_batches(broken(), "validate", recovery=Recovery(watchdog_s=60))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("executor", "deadline_s", "part"),
+    [
+        ("processes", None, "pass `deadline_s`: it stops a batch that hangs"),
+        ("processes", 5.0, "pass a `watchdog_s` that is well above the `deadline_s` of 5 s"),
+        ("threads", None, 'choose `executor="processes"`'),
+    ],
+)
+def test_the_remedy_names_no_option_that_was_given(
+    executor: str, deadline_s: float | None, part: str
+) -> None:
+    recovery = Recovery(deadline_s=deadline_s, watchdog_s=1.0)
+    assert part in no_progress(get(executor), "nothing came", recovery).remedy

@@ -14,12 +14,17 @@ BATCHES = [Batch(n, (Task("a"),), n) for n in range(6)]
 
 
 def assign(
-    charges: Charges, running: int, *, done: int = 0, overdue: tuple[int, int] | None = None
+    charges: Charges,
+    running: int,
+    *,
+    done: int = 0,
+    overdue: tuple[int, int] | None = None,
+    task: int | None = None,
 ) -> Charge:
     """Let a worker die that had accepted message 1 of two with three batches each."""
     messages = {n: Message(BATCHES[3 * n - 3 : 3 * n], b"") for n in (1, 2)}
     messages[1].done = done
-    page = SimpleNamespace(running=lambda: (1, running, 0.0))
+    page = SimpleNamespace(running=lambda: (1, running, 0.0), task=lambda: task)
     worker = SimpleNamespace(page=page, overdue=overdue, messages=messages)
     return charges.assign(cast("PoolWorker", worker), "was killed (SIGKILL)")
 
@@ -30,6 +35,14 @@ def test_the_running_batch_is_the_culprit_and_the_others_are_sent_again() -> Non
     assert charge.suspects == []
     assert charge.others == [[BATCHES[2]], BATCHES[3:]]
     assert (charge.fault, charge.cause) == ("crashed", "its worker was killed (SIGKILL)")
+
+
+def test_the_task_is_named_unless_the_worker_had_begun_another_batch() -> None:
+    assert assign(Charges(None), running=2, task=7).task == 7
+    assert assign(Charges(3.0), running=2, overdue=(1, 2), task=7).task == 7
+    late = assign(Charges(3.0), running=3, overdue=(1, 2), task=7)
+    assert (late.culprits, late.task) == ([BATCHES[1]], None)
+    assert assign(Charges(None), running=Page.PICKLING, task=7).task is None
 
 
 @pytest.mark.parametrize("step", [Page.UNPICKLING, Page.PICKLING, Page.SENDING])

@@ -19,7 +19,7 @@ from todobatch.coordinator.recovery import Settled
 from todobatch.coordinator.tally import Tally
 from todobatch.errors import StoreError, UsageError
 from todobatch.job import output as job_output
-from todobatch.job.output import RowFile
+from todobatch.job.output import RowFile, open_rows
 from todobatch.model import Batch
 
 
@@ -158,3 +158,48 @@ class Full(io.RawIOBase):
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+def test_a_file_that_another_job_wrote_is_replaced_only_by_force(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text("keep me\n")
+    with pytest.raises(UsageError, match="the file exists, and this job did not write it") as error:
+        open_rows(str(out), None, None)
+    assert "pass `force=True`" in error.value.remedy
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl"]
+    rows = open_rows(str(out), None, None, force=True)
+    assert out.read_text() == "keep me\n", "until the job is complete"
+    rows.finish(complete=True)
+    assert out.read_text() == ""
+    open_rows(str(out), None, None).finish(complete=True)  # an empty file has nothing to lose
+
+
+@pytest.mark.parametrize("journaled", [False, True])
+def test_a_file_that_is_removed_midway_is_an_error_that_says_so(
+    tmp_path: Path, *, journaled: bool
+) -> None:
+    journal = Journal(tmp_path / "j.db", JOB) if journaled else None
+    output = RowFile(tmp_path / "out.jsonl", journal)
+    (tmp_path / "out.jsonl.part").unlink()
+    with pytest.raises(StoreError, match="was removed or replaced while the job wrote") as error:
+        output.finish(complete=True)
+    assert "free disk space" not in error.value.remedy
+    assert ("remove the journal" in error.value.remedy) == journaled
+    if journal is not None:
+        with pytest.raises(StoreError, match="was removed or replaced"):
+            output.mark()  # so the journal does not save what is lost
+        journal.close()
+    output.keep_part()
+
+
+def test_a_remedy_names_another_output_only_where_the_job_can_change_it(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    fresh = RowFile(tmp_path / "fresh.jsonl")
+    assert "name another `output`" in fresh._no_room(full).remedy
+    fresh.keep_part()
+    out = _interrupted(tmp_path)
+    with Journal(tmp_path / "j.db", JOB) as journal:
+        output = RowFile(out, journal)
+        for error in (output._no_room(full), output._in_use(out), output._cannot(full)):
+            assert "name another" not in error.remedy
+        output.keep_part()

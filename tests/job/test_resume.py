@@ -82,7 +82,7 @@ def test_a_finished_job_is_not_run_again(run_todobatch: RunTodobatch, tmp_path: 
     second = run_todobatch(*RUN, cwd=tmp_path)
     assert (first.returncode, second.returncode) == (0, 0), second.stderr
     assert (
-        "resuming the job from its journal: 3000 tasks are done"
+        "nothing to do: all 3000 tasks of the journal are done"
         in run_todobatch(*RUN[:-1], cwd=tmp_path).stderr
     )
     one, two = json.loads(first.stdout), json.loads(second.stdout)

@@ -45,6 +45,10 @@ def different(task):
     return os.getpid()
 
 
+def pins_itself(task):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 def gives_up_the_process(task):
     sys.stderr.write("the reactor is hot\\n")
     sys.stderr.flush()

@@ -231,9 +231,13 @@ def test_a_processor_class_may_be_named_as_a_workload() -> None:
     [
         ("valid", "unknown workload 'valid'"),
         ("no.such.module:f", "No module named 'no'"),
-        ("todobatch.units:nothing", "has no attribute 'nothing'"),
+        ("todobatch.units:nothing", "module todobatch.units has no nothing"),
+        ("todobatch.units:show_second", "has no show_second; did you mean show_seconds\\?"),
         ("todobatch.units:__doc__", "is of type str and cannot be called"),
-        ("todobatch.model:", "cannot be loaded"),
+        ("todobatch.model:", "names no function"),
+        (":function", "names no module"),
+        ("todobatch.units.show_seconds", "did you mean todobatch.units:show_seconds\\?"),
+        ("validat", "unknown workload 'validat'; did you mean validate\\?"),
     ],
 )
 def test_a_workload_that_is_not_there_is_refused_with_the_reason(name: str, cause: str) -> None:
@@ -306,3 +310,21 @@ def test_groups_with_names_of_thousands_of_digits_are_sorted() -> None:
     reporter = TaskReporter(today=TODAY)
     result = reporter.finish(reporter.process_batch(tasks).partial)
     assert "9" * 4301 in json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("path", "remedy"),
+    [
+        ("workload.py:handle", "write workload:handle"),
+        ("./workload.py:handle", "write workload:handle"),
+        ("./workload:handle", "write workload:handle"),
+        ("jobs/daily.py", "write jobs.daily:FUNCTION"),
+        ("/srv/jobs/daily.py:handle", "write daily:handle, and add /srv/jobs to PYTHONPATH"),
+        ("../daily.py:handle", "write daily:handle, and add .. to PYTHONPATH"),
+        ("~/daily.py:handle", "write daily:handle, and add ~ to PYTHONPATH"),
+    ],
+)
+def test_a_path_is_refused_and_the_remedy_names_its_module(path: str, remedy: str) -> None:
+    with pytest.raises(UsageError, match="is a path, not the name of a module") as caught:
+        resolve(path, today=TODAY)
+    assert caught.value.remedy == remedy

@@ -207,6 +207,20 @@ def test_search_finds_a_page(visit: Visit) -> None:
     assert visit.asked_elsewhere == []
 
 
+def test_search_finds_a_page_from_a_disk_too(visit: Visit, site_folder: Path) -> None:
+    page = visit.page
+    page.goto((site_folder / "index.html").as_uri())
+    page.locator(".md-search__input").click()
+    page.get_by_text("Type to start searching").wait_for()
+    page.locator(".md-search__input").press_sequentially("amdahl")
+    result = page.locator(".md-search-result__link[href*='scaling.html']").first
+    result.wait_for()
+    result.click()
+    page.wait_for_url("**/scaling.html*")
+    assert visit.messages == []
+    assert [url for url in visit.asked if not url.startswith(("file:", "data:"))] == []
+
+
 def test_charts_come_alive_from_a_disk_too(visit: Visit, site_folder: Path) -> None:
     visit.page.goto((site_folder / "readiness.html").as_uri())
     panel = wake(visit.page, "memory")

@@ -1,4 +1,6 @@
-"""Kill a job with a journal at each of its writes in turn. ``killed_at_each_write.py FOLDER``
+"""Kill a job with a journal at each of its writes in turn: ``killed_at_each_write.py FOLDER``
+
+With the further argument ``retry``, the job has ended with failed tasks, and their retry is killed.
 
 Each job runs in a forked process that kills itself (SIGKILL) at its n-th step. A step is before or
 after a statement of the journal, an fsync or the output's move, or in the middle of writing rows.
@@ -9,6 +11,7 @@ n, until a job ends before step n. The script prints the outcomes as one JSON do
 import json
 import os
 import pathlib
+import shutil
 import signal
 import sqlite3
 import sys
@@ -31,7 +34,21 @@ JOB: dict[str, Any] = {
 }  # fmt: skip
 
 
-def attempt(folder: Path, kill_at: int) -> dict[str, Any]:
+RETRY: dict[str, Any] = JOB | {
+    "workload": "tests.tools.killed_at_each_write:work",
+    "batch_size": 20,
+    "recovery": JOB["recovery"] | {"retry_failed": True, "retries": 0},
+}
+
+
+def work(task: Any) -> str:
+    """Fail for some titles until the environment says that this is mended."""
+    if len(task.title) % 5 == 0 and "MENDED" not in os.environ:
+        raise ValueError("not yet")
+    return str(task.title)
+
+
+def attempt(folder: Path, kill_at: int, job: dict[str, Any] = JOB) -> dict[str, Any]:
     """Run or resume the job in a new process; return its events and how it ended."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -40,7 +57,7 @@ def attempt(folder: Path, kill_at: int) -> dict[str, Any]:
         try:
             patch(kill_at)
             files = {"output": f"{folder}/out.jsonl", "journal": f"{folder}/j.db"}
-            code = Engine(from_json(Job, JOB | files), ParentProcess(reader, writer)).run()
+            code = Engine(from_json(Job, job | files), ParentProcess(reader, writer)).run()
         finally:
             os._exit(code)
     os.close(writer)
@@ -115,6 +132,9 @@ def outcome(folder: Path, last: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Run all jobs in the folder, and print the outcomes."""
     base = Path(sys.argv[1])
+    if sys.argv[2:] == ["retry"]:
+        print(json.dumps(retries(base)))
+        return
     cases: list[dict[str, Any]] = []
     kill_at = 0  # never: the run that is not interrupted
     while True:
@@ -133,6 +153,28 @@ def main() -> None:
         })  # fmt: skip
         kill_at += 1
     print(json.dumps(cases))
+
+
+def retries(base: Path) -> list[dict[str, Any]]:
+    """Kill the retry of a finished job's failed tasks at each step, and return the outcomes."""
+    folder, kept = base / "job", base / "kept"
+    folder.mkdir()
+    attempt(folder, 0, RETRY)
+    folder.rename(kept)  # the journal knows the output by its path
+    os.environ["MENDED"] = "1"
+    cases: list[dict[str, Any]] = []
+    kill_at = 0
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(kept, folder)
+        first = attempt(folder, kill_at, RETRY)
+        if kill_at and not first["killed"]:
+            return cases
+        if kill_at:
+            attempt(folder, 1 + kill_at * 7 % 30, RETRY)
+        last = first if not kill_at else attempt(folder, 0, RETRY)
+        cases.append({"kill_at": kill_at, **outcome(folder, last["last"].get("report", {}))})
+        kill_at += 1
 
 
 if __name__ == "__main__":

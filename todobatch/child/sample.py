@@ -66,13 +66,18 @@ class Warmed(Executor):
 
 
 class Readings:
-    """Reads the GIL state, CPU time, CPU quota, context switches and memory around a run."""
+    """Reads the GIL state, CPU time, CPU quota, context switches and memory around a run.
+
+    Made before the user's code is loaded, so that its clock is the true one whatever that changes.
+    """
 
     def __init__(self) -> None:
         # Imported here, because the worker processes of a sample import this module again.
         from todobatch import probe
 
         self._probe = probe
+        self._clock = perf_counter
+        self.allowed = runtime.cpus_allowed()
 
     def start(self) -> None:
         """Read all before the clock starts."""
@@ -80,10 +85,11 @@ class Readings:
         self.quota_before = cgroup.cpu_quota()
         self._switches = self._probe.tree_context_switches()
         self._cpu_s = self._probe.tree_cpu_seconds()
-        self.started = perf_counter()
+        self.started = self._clock()
 
     def end(self) -> None:
-        """Read all after the last batch, CPU time first."""
+        """Read all after the last batch, the clock and CPU time first."""
+        self.clock_s = self._clock() - self.started
         self.cpu_s = max(self._probe.tree_cpu_seconds() - self._cpu_s, 0.0)
         after = self._probe.tree_context_switches()
         pairs = zip(self._switches, after, strict=True)
@@ -100,10 +106,10 @@ def run(parent: ParentProcess) -> None:
 
 def measure(spec: SampleSpec) -> dict[str, Any]:
     """Take the sample. Return fields of `Sample`, and the data by which it is validated."""
+    read = Readings()
     batches, processor = spec.prepare()
     inner = get(spec.executor).placed(spec.placement)
     executor = Warmed(inner, warm_up(batches, spec.workers))
-    read = Readings()
     results: list[ProcessingResult] = []
     report = run_batches(
         batches,
@@ -118,6 +124,7 @@ def measure(spec: SampleSpec) -> dict[str, Any]:
         "gil_before": read.gil_before,
         "gil_after": runtime.gil_enabled(),
         **{name: getattr(report, name) for name in FROM_REPORT},
+        "clock_s": read.clock_s,
         "cpu_s": read.cpu_s,
         "pool_start_s": executor.pool_start_s,
         "peak_bytes": read.peak_bytes,
@@ -126,7 +133,9 @@ def measure(spec: SampleSpec) -> dict[str, Any]:
         "voluntary_switches": read.switches[0] if read.switches else None,
         "involuntary_switches": read.switches[1] if read.switches else None,
         "cpu_quota": [read.quota_before, cgroup.cpu_quota()],
-        "worker_totals": workers_of(report, results),
+        "worker_totals": workers_of(
+            report, results, read.allowed if spec.placement == "none" else None
+        ),
         "spans": spans_of(report, results, read.started),
     }
 
@@ -139,8 +148,13 @@ def warm_up(batches: Sequence[Batch], workers: int) -> list[Batch]:
     ]
 
 
-def workers_of(report: BatchReport, results: Sequence[ProcessingResult]) -> list[dict[str, Any]]:
-    """Return `Sample.worker_totals`: what each worker did, and its state before and after."""
+def workers_of(
+    report: BatchReport, results: Sequence[ProcessingResult], allowed: Sequence[int] | None
+) -> list[dict[str, Any]]:
+    """Return `Sample.worker_totals`: what each worker did, and its state before and after.
+
+    `allowed` are the CPUs that workers began with; None if each was placed on one of its own.
+    """
     seen: dict[str, list[WorkerSeen]] = {}
     for result in sorted(results, key=lambda each: each.started):
         seen.setdefault(result.seen.worker, []).append(result.seen)
@@ -149,7 +163,7 @@ def workers_of(report: BatchReport, results: Sequence[ProcessingResult]) -> list
             **asdict(each),
             "busy_s": round(each.busy_s, 6),
             "start_method": seen[each.worker][0].start_method,
-            "allowed_before": seen[each.worker][0].allowed,
+            "allowed_before": seen[each.worker][0].allowed if allowed is None else allowed,
             "allowed_after": seen[each.worker][-1].allowed,
         }
         for each in report.worker_totals

@@ -6,9 +6,10 @@ one event `turn`, until the controller closes the channel.
 """
 
 import os
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from todobatch import runtime
@@ -53,12 +54,17 @@ def run(parent: ParentProcess) -> None:
 
 
 def _turn(run_batches: BatchRunner, batches: Sequence[Batch]) -> dict[str, Any]:
-    """Run all batches once, and return the wall time in seconds and the totals of the results."""
+    """Run all batches once, and return wall and CPU time in seconds and the totals of the results.
+
+    The CPU time is this process's own, and None if the turn waited for anything: the process then
+    gave up its CPU of its own accord (a voluntary context switch, getrusage(2)).
+    """
     tasks = failed = digest = 0
     error, gil = None, runtime.gil_enabled()
-    begun = perf_counter()
+    waits, cpu, begun = _waits(), process_time(), perf_counter()
     results = list(run_batches(batches))
-    wall_s = perf_counter() - begun
+    wall_s, cpu_s = perf_counter() - begun, process_time() - cpu
+    waited = _waits() != waits
     for result in results:
         tasks += result.tasks
         failed += result.tasks - result.tasks_processed
@@ -67,9 +73,14 @@ def _turn(run_batches: BatchRunner, batches: Sequence[Batch]) -> dict[str, Any]:
         gil = gil or result.seen.gil_before or result.seen.gil_after
     return {
         "wall_s": wall_s,
+        "cpu_s": None if waited else cpu_s,
         "tasks": tasks,
         "failed": failed,
         "error": error,
         "digest": f"{digest:064x}",
         "gil": gil or runtime.gil_enabled(),
     }
+
+
+def _waits() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw

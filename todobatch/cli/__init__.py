@@ -5,6 +5,7 @@ import sys
 import traceback
 from io import TextIOWrapper
 
+from todobatch.cli.shared import log
 from todobatch.errors import (
     EXIT_BUG,
     EXIT_INTERRUPTED,
@@ -14,37 +15,42 @@ from todobatch.errors import (
 )
 from todobatch.units import show_text
 
-LONGEST_MESSAGE = 5_000
-"""An error is cut after this many characters, because a damaged file may be quoted in it."""
-
 
 def main() -> None:
     """Run the command line, and exit with the code of the error that it raised, if any."""
     _prepare_streams()
+    code = _run()
+    if isinstance(code, int):
+        log.current().finish(code)
+    sys.exit(code)
+
+
+def _run() -> str | int:
+    """Run the command line, report the error that it raised, if any, and return the exit code."""
     try:
         app = _load()
         app()
     except SystemExit as leaving:  # how Typer ends, whatever the outcome
-        sys.exit(_flushed(leaving.code))
+        return _flushed(leaving.code or 0)
     except TodobatchError as error:
-        _complain(f"error: {error}")
-        sys.exit(error.exit_code)
+        log.current().complain(
+            error.cause, place=error.place, remedy=error.remedy, text=f"error: {error}"
+        )
+        return error.exit_code
     except KeyboardInterrupt:
-        _complain("interrupted")
-        sys.exit(EXIT_INTERRUPTED)
+        log.current().complain("interrupted")
+        return EXIT_INTERRUPTED
     except OSError as error:
-        _complain(f"error: {error}")
-        sys.exit(EXIT_STORE)
+        log.current().complain(str(error), text=f"error: {error}")
+        return EXIT_STORE
     except Exception:
-        print(show_text(traceback.format_exc()), file=sys.stderr, end="")
-        _complain("this is a bug: please report it with the trace above")
-        sys.exit(EXIT_BUG)
-
-
-def _complain(text: str) -> None:
-    if len(text) > LONGEST_MESSAGE:
-        text = f"{text[:LONGEST_MESSAGE]}… (cut from {len(text):,} characters)"
-    print(show_text(f"todobatch: {text}"), file=sys.stderr)
+        trace = traceback.format_exc()
+        if not log.current().as_json:
+            print(show_text(trace), file=sys.stderr, end="")
+        bug = "this is a bug: please report it with the trace"
+        log.current().complain(bug, place=trace, text=f"{bug} above")
+        return EXIT_BUG
+    return _flushed(0)
 
 
 def _prepare_streams() -> None:
@@ -66,14 +72,17 @@ def _prepare_streams() -> None:
             output.reconfigure(errors="backslashreplace")
 
 
-def _flushed(code: str | int | None) -> str | int | None:
+def _flushed(code: str | int) -> str | int:
     """Flush standard output. Return the exit code, or that of a failed write."""
     try:
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # not again at exit
         if not isinstance(error, BrokenPipeError):  # that reader has what it wanted
-            _complain(f"error: standard output: {error.strerror}")
+            cause = f"{error.strerror}"
+            log.current().complain(
+                cause, place="standard output", text=f"error: standard output: {cause}"
+            )
             return EXIT_STORE
     return code
 

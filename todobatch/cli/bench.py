@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from todobatch.cli.shared import options
 from todobatch.cli.shared.echo import echo
+from todobatch.cli.shared.log import start
 from todobatch.cli.shared.options import DATA, HOW_LONG, OUTPUT, WHAT
 from todobatch.errors import MeasurementError, UsageError
 
@@ -89,6 +90,9 @@ def bench(  # long: each option is a parameter
     resume: Resume = None,
     like: Like = None,
     trust: Trust = False,
+    progress: options.Progress = "auto",
+    quiet: options.Quiet = False,
+    log_json: options.LogJson = False,
 ) -> None:
     """Measure approaches side by side on real interpreters, and say which is fastest and how sure.
 
@@ -99,6 +103,7 @@ def bench(  # long: each option is a parameter
     from todobatch.lab.measure import bench as lab
     from todobatch.lab.plan.cells import Choice
 
+    log = start("bench", progress, quiet, log_json)
     if quick and full:
         raise UsageError("--quick and --full exclude each other", remedy="leave out one of them")
     options.check_format(input_file, format, "--format")
@@ -116,17 +121,15 @@ def bench(  # long: each option is a parameter
     )
     planned = choice != Choice() or bool(input_file or format)
     _check_plan(planned=planned, output=output, resume=resume, like=like, trust=trust)
-    if trust or not (resume or like):
-        options.import_from_current_folder()
     try:
-        with console.Display() as progress:
+        with console.Display(log) as display:
             if resume is not None:
-                run = lab.resume(resume, progress, trust=trust)
+                run = lab.resume(resume, display, trust=trust)
             elif like is not None:
-                run = lab.begin_like(like, progress, output=output, trust=trust)
+                run = lab.begin_like(like, display, output=output, trust=trust)
             else:
                 run = lab.begin(
-                    choice, progress, output=output, input_file=input_file, format=format
+                    choice, display, output=output, input_file=input_file, format=format
                 )
     except lab.RunInterrupted as stopped:
         saved = f"Stopped; {stopped.samples} samples are saved."

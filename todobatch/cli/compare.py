@@ -49,6 +49,7 @@ def compare(
     drop = None if fail_on_efficiency_drop is None else _drop(fail_on_efficiency_drop)
 
     from todobatch.cli.views import compare as view
+    from todobatch.cli.views.tables import width_of_output
     from todobatch.lab.compare.compare import compare as compare_runs
     from todobatch.lab.compare.gates import gate_on_efficiency, gate_on_slower
     from todobatch.lab.compare.inputs import read_measurements
@@ -62,9 +63,10 @@ def compare(
         gates.append(gate_on_efficiency(outcome, *drop, option))
     if output_format == "json":
         echo(view.as_json(outcome, gates))
+    elif output_format == "markdown":
+        echo(view.as_markdown(outcome, gates, unfold=all_))
     else:
-        show = view.as_markdown if output_format == "markdown" else view.as_text
-        echo(show(outcome, gates, unfold=all_))
+        echo(view.as_text(outcome, gates, unfold=all_, width=width_of_output()))
     failed = [gate for gate in gates if gate.failed]
     if output_format != "text":  # where the document goes to a file, the log says it too
         for gate in failed:

@@ -11,7 +11,7 @@ from todobatch.cli.shared.options import OTHER, OUTPUT, Json
 from todobatch.errors import EXIT_GATE, EXIT_INTERRUPTED, UsageError
 from todobatch.units import show_text
 
-NARROWEST, WIDEST = 60, 100
+WIDEST = 100
 COLOURS = {"warning": "yellow", "note": "cyan", "ok": "green"}
 
 SecondsOption = Annotated[float, OTHER("SECONDS", "How long to measure the noise of this machine.")]
@@ -45,8 +45,7 @@ def doctor(
     if as_json:
         echo(found.as_json())
     else:
-        columns = shutil.get_terminal_size((80, 24)).columns
-        for line in as_lines(found, min(max(columns, NARROWEST), WIDEST)):
+        for line in as_lines(found, min(shutil.get_terminal_size().columns, WIDEST)):
             text = show_text(line, keep="")
             word = text.partition(" ")[0]
             shown = typer.style(word, fg=COLOURS.get(word), bold=word in COLOURS)

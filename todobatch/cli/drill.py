@@ -7,7 +7,8 @@ import typer
 
 from todobatch.cli.shared.echo import echo
 from todobatch.cli.shared.job_options import Interpreter
-from todobatch.cli.shared.options import WHAT, Json, names
+from todobatch.cli.shared.log import start
+from todobatch.cli.shared.options import WHAT, Json, LogJson, Progress, Quiet, names
 from todobatch.errors import EXIT_GATE
 
 Executors = Annotated[
@@ -31,6 +32,9 @@ def drill(
     tasks: Tasks = 200,
     interpreter: Interpreter = None,
     as_json: Json = False,
+    progress: Progress = "auto",
+    quiet: Quiet = False,
+    log_json: LogJson = False,
 ) -> None:
     """Run every fault on every executor, and count the tasks done, set aside, lost and duplicated.
 
@@ -42,8 +46,9 @@ def drill(
     from todobatch.lab.drill import drill as lab
     from todobatch.lab.interpreters import find
 
+    log = start("drill", progress, quiet, log_json)
     chosen = find(interpreter or sys.executable)
-    with Display() as display:
+    with Display(log) as display:
         found = lab.drill(
             chosen,
             lambda text, detail: display.step(text, detail=detail),

@@ -40,13 +40,14 @@ def root(context: typer.Context, as_json: Json = False) -> None:
 def list_(as_json: Json = False) -> None:
     """List the interpreters in the cache, uv's folder and PATH. Each is run to see what it is."""
     from todobatch.cli.views import interpreters as view
+    from todobatch.cli.views.tables import width_of_output
     from todobatch.lab.interpreters import survey
 
     found = survey()
     if as_json:
         echo(view.as_json(found))
     else:
-        echo("\n".join(view.lines(found)))
+        echo("\n".join(view.lines(found, width_of_output())))
 
 
 @app.command(cls=Command, epilog="Example: todobatch interpreters install 3.14 3.14t")

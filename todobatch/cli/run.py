@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from todobatch.cli.shared import job_options as option
-from todobatch.cli.shared.options import InputFormat, Json, check_format
+from todobatch.cli.shared.log import start
+from todobatch.cli.shared.options import (
+    InputFormat,
+    Json,
+    LogJson,
+    Progress,
+    Quiet,
+    check_format,
+)
 from todobatch.coordinator.options import DEFAULT_RECOVERY, DEFAULT_WORKERS
 from todobatch.errors import (
     EXIT_INTERRUPTED,
@@ -48,26 +57,36 @@ def run(  # long: each option is a parameter, and each a field of the job
     batch_size: option.BatchSize = None,
     strict: option.Strict = False,
     output: option.Output = None,
+    force: option.Force = False,
     as_json: Json = False,
     baseline: option.Baseline = None,
     costs: option.Costs = None,
     journal: option.Journal = None,
     retries: option.Retries = DEFAULT_RECOVERY.retries,
     backoff: option.Backoff = DEFAULT_RECOVERY.backoff_s,
+    changed_code: option.ChangedCode = "stop",
     retry_failed: option.RetryFailed = False,
     deadline: option.Deadline = None,
     no_progress: option.NoProgress = None,
+    progress: Progress = "auto",
+    quiet: Quiet = False,
+    log_json: LogJson = False,
 ) -> None:
     """Run a workload over tasks with one executor. Show how long it took and the speed-up.
 
-    Ctrl-C once finishes the batches in flight and reports them; twice ends the job at once.
+    Ctrl-C or SIGTERM once finishes the batches in flight and reports them; twice ends the job at
+    once.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from todobatch.cli.views.run import RunView
     from todobatch.coordinator.options import Recovery
     from todobatch.job.spec import Job
     from todobatch.lab.interpreters import find
 
+    log = start("run", progress, quiet, log_json)
+    log.counts = {"tasks": 0, "failed": 0, "set_aside": 0}
     source = _check_input(file, generate, format, batch_size)
+    _check_output(output, journal, as_json=as_json)
     least, most = _how_many(workers)
     executor = executor or ("threads" if least is None else "elastic")
     _check_executor(executor, least, most)
@@ -95,12 +114,14 @@ def run(  # long: each option is a parameter, and each a field of the job
                 watchdog_s=no_progress,
             ),
             output=None if output is None else str(output),
+            force=force,
             journal=None if journal is None else str(journal),
+            changed_code=changed_code,
             costs=None if costs is None else str(costs),
         )
         by_itself = ":" not in workload and journal is None
         wants_baseline = by_itself if baseline is None else baseline
-        with RunView(job, chosen, quiet=as_json) as view:
+        with RunView(job, chosen, log) as view:
             report = _measure(job, chosen, view, wants_baseline=wants_baseline)
             view.report(report, as_json=as_json)
     _end(report, chosen)
@@ -138,11 +159,11 @@ def _measure(
 ) -> dict[str, Any]:
     """Run the job, then the same job sequentially if that is wanted and possible."""
     report = _run(job, interpreter, view.on_event).document()
+    view.done(report)
     report.update(interpreter=interpreter.spec, speedup=None, baseline_wall_s=None)
     if job.executor == "sequential":
         report.update(speedup=1.0, baseline_wall_s=report["wall_s"])
     elif wants_baseline and not report["interrupted"] and not report["resumed_tasks"]:
-        view.baseline()
         try:
             base = _run_sequentially(job, interpreter, view.on_baseline_event)
         except TodobatchError as error:  # the job itself is done: only the speed-up is missing
@@ -234,6 +255,24 @@ def _check_input(
     from todobatch.sources import open_source
 
     return open_source(file, format=format_name)
+
+
+def _check_output(output: Path | None, journal: Path | None, *, as_json: bool) -> None:
+    """Refuse standard output for rows where it is already in use, or the job is to be resumed."""
+    if str(output) != "-":
+        return
+    if as_json:
+        raise UsageError(
+            "both the rows and the JSON document would go to standard output",
+            place="--output -",
+            remedy="leave out --json, or write the rows to a file",
+        )
+    if journal is not None:
+        raise UsageError(
+            "rows cannot be removed from standard output when the job is resumed",
+            place="--output -",
+            remedy="with --journal, write the rows to a file",
+        )
 
 
 @contextmanager

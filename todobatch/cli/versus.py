@@ -10,6 +10,7 @@ import typer
 
 from todobatch.cli.shared import options
 from todobatch.cli.shared.echo import echo
+from todobatch.cli.shared.log import start
 from todobatch.cli.shared.options import HOW_LONG, OUTPUT, WHAT
 from todobatch.errors import EXIT_GATE, UsageError
 
@@ -50,11 +51,15 @@ def versus(  # long: each option is a parameter
     seed: options.Seed = None,
     fail_on_slower: options.FailOnSlower = None,
     output_format: Format = "text",
+    progress: options.Progress = "auto",
+    quiet: options.Quiet = False,
+    log_json: options.LogJson = False,
 ) -> None:
     """Find out whether B is faster than A, within seconds if they differ by a few percent.
 
     Both run in fresh processes, in turns of some milliseconds, until the verdict is clear.
     """
+    log = start("versus", progress, quiet, log_json)
     gate = None if fail_on_slower is None else options.share_of(fail_on_slower, "--fail-on-slower")
     share = options.share_of(target, "--target", below_one=True)
     options.check_format(input_file, input_format, "--input-format")
@@ -63,14 +68,12 @@ def versus(  # long: each option is a parameter
             f"{budget} s is not a valid budget", place="--budget", remedy="give more than 0 seconds"
         )
 
-    import statistics  # noqa: F401 - with ours, before a user's module of that name is found
-
     from todobatch.cli.views import versus as view
     from todobatch.cli.views.console import Display
+    from todobatch.cli.views.tables import width_of_output, wrapped
     from todobatch.lab.measure import versus as lab
     from todobatch.lab.store.schema import Cell
 
-    options.import_from_current_folder()
     sides = zip(
         (a, b),
         _two(interpreters, "--interpreters"),
@@ -79,11 +82,11 @@ def versus(  # long: each option is a parameter
         strict=True,
     )
     first, second = (Cell(*side) for side in sides)
-    with Display() as progress:
+    with Display(log) as display:
         prepared = lab.prepare(
             first,
             second,
-            progress,
+            display,
             input_file=input_file,
             input_format=input_format,
             seed=random.SystemRandom().randrange(2**32) if seed is None else seed,
@@ -91,11 +94,11 @@ def versus(  # long: each option is a parameter
             target=share,
             limit=gate,
         )
-        outcome = _run(prepared, progress)
+        outcome = _run(prepared, display)
     if output_format == "json":
         echo(json.dumps(outcome.as_json()))
     else:
-        echo("\n".join(view.lines(outcome)))
+        echo("\n".join(wrapped(view.lines(outcome), width_of_output())))
     if outcome.beyond_limit:
         echo(f"todobatch: B is slower by more than {fail_on_slower}", err=True)
         raise typer.Exit(EXIT_GATE)

@@ -39,6 +39,7 @@ from todobatch.coordinator.options import (
 from todobatch.coordinator.order import in_order
 from todobatch.coordinator.parts import PartSizes
 from todobatch.coordinator.recovery import Feed, Settled
+from todobatch.coordinator.saved.failed_batches import failed_batch
 from todobatch.coordinator.tally import Tally
 from todobatch.coordinator.watchdog import Watchdog, list_in_flight, no_progress
 from todobatch.errors import NoProgressError
@@ -61,6 +62,7 @@ from todobatch.units import Seconds
 if TYPE_CHECKING:
     from todobatch.coordinator.costs import Costs
     from todobatch.coordinator.journal import Journal  # not at run time: it loads SQLite
+    from todobatch.coordinator.saved.failed_batches import FailedBatch
 
 TICK_S: Seconds = 0.1
 """While no result comes in, the journal and the watchdog are checked at this interval."""
@@ -150,18 +152,29 @@ class _Run:
             keep_rows=self.keep_rows,
             stop=self.hooks.stop,
             sizes=self.sizes() if split else None,
+            again=self.failed_before if self.may_split() else None,
         )
+
+    def failed_before(self, batch: Batch) -> "FailedBatch | None":
+        """Return what the journal knows of a batch whose failed tasks are to be run again."""
+        return None if self.journal is None else self.journal.failed.load(batch.index, len(batch))
+
+    def may_split(self) -> bool:
+        """Return whether the result of a batch may be made here, of the results of its tasks."""
+        safe = self.processor.summary_is_safe or not self.executor.capabilities.isolates_crashes
+        return self.processor.splittable and safe
 
     def sizes(self) -> PartSizes | None:
         """Return the `PartSizes` of the run, or None when batches must stay whole."""
         can = self.executor.capabilities
-        safe = self.processor.summary_is_safe or not can.isolates_crashes
-        if self.workers < 2 or not (self.processor.splittable and safe):
+        if self.workers < 2 or not self.may_split():
             return None
         return PartSizes(self.workers, copies=can.needs_pickling, keep_rows=self.keep_rows)
 
     def report(self, feed: Feed) -> BatchReport:
         resumed_tasks = self.tally.tasks
+        if self.journal is not None and self.may_split():
+            resumed_tasks += self.journal.failed.kept_tasks
         if self.hooks.on_feed is not None:
             self.hooks.on_feed(feed)
         times = _Times()
@@ -198,7 +211,10 @@ class _Run:
             while more:
                 began = perf_counter()
                 for result in chain(run(feed), feed.missing()):
-                    if (settled := feed.settle(result)) is not None:
+                    settled = feed.settle(result)
+                    if self.hooks.on_part is not None:
+                        self.hooks.on_part(feed.back, feed.back_failed)
+                    if settled is not None:
                         yield settled
                 times.add(run, began)
                 more = feed.another_round()
@@ -219,14 +235,14 @@ class _Run:
                     journal.save(self.tally.state())
                 if settled is None and watchdog is not None and watchdog.is_stuck(feed):
                     raise self.stuck(feed, watchdog.limit_s)
-        if journal is not None and journal.phase == "running":
+        if journal is not None and journal.unfinished:
             journal.save(self.tally.state())
 
     def note(self, settled: Settled) -> None:
         """Add one batch to the totals, the costs and the journal, and call the hooks."""
         batch, result = settled.batch, settled.result
         self.tally.add(settled)
-        if self.costs is not None and not settled.set_aside and not settled.replaced:
+        if self.costs is not None and not (settled.set_aside or settled.replaced or settled.kept):
             came_back = result.success or result.tasks_processed or result.failures
             if came_back:  # otherwise the duration is not that of the whole batch
                 self.costs.note(batch, result.duration)
@@ -235,7 +251,9 @@ class _Run:
         if self.hooks.on_batch is not None:
             self.hooks.on_batch(batch, result)
         if self.journal is not None:
-            self.journal.note(batch.index)
+            self.journal.note(
+                batch.index, failed_batch(result, batch.first, keep_rows=self.may_split())
+            )
 
     def stuck(self, feed: Feed, limit_s: Seconds) -> NoProgressError:
         """Save the journal, and return the error that the run ends with."""
@@ -246,6 +264,7 @@ class _Run:
         return no_progress(
             self.executor,
             f"no batch came back for {limit_s:g} s; {saved}; in flight: {list_in_flight(feed)}",
+            self.recovery,
         )
 
 

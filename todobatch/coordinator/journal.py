@@ -9,7 +9,8 @@ batches again. So each row occurs once.
 
 Results are committed in groups. A commit waits until all commits together take at most `SHARE` of
 the time; `SHORTEST_S` and `LONGEST_S` bound the wait. The journal is one row that is replaced. Done
-batches are ranges, and the totals do not grow with the tasks, so file and memory stay small.
+batches are ranges, and the totals do not grow with the tasks, so file and memory stay small. Only
+`failed_batches` keeps something for each batch in which tasks failed.
 
 SQLite locks the file while a run has it open; the lock ends with the process.
 """
@@ -17,8 +18,8 @@ SQLite locks the file while a run has it open; the lock ends with the process.
 import datetime as dt
 import hashlib
 import json
-import os
 import sqlite3
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,19 @@ from time import perf_counter
 from typing import Annotated, Any, Literal, Self
 
 from todobatch.coordinator.ranges import Ranges
-from todobatch.coordinator.tally import Count, Totals
+from todobatch.coordinator.saved import failed_batches
+from todobatch.coordinator.saved.failed_batches import FailedBatch, FailedBatches
+from todobatch.coordinator.saved.journal_file import (
+    APPLICATION_ID,
+    WAIT_FOR_LOCK_S,
+    failed,
+    not_retriable,
+    other_code,
+    refuse_unfit,
+    saved_tasks,
+    unusable,
+)
+from todobatch.coordinator.tally import Count, Totals, without_failed
 from todobatch.errors import NewerSchemaError, StoreError, UsageError
 from todobatch.ipc.decoding import from_json, within
 from todobatch.model import Json
@@ -34,18 +47,17 @@ from todobatch.units import Ratio, Seconds
 
 __all__ = ["Journal", "saved_tasks"]
 
-APPLICATION_ID = 0x746F646F
-"""The application id that marks an SQLite file as a journal: the bytes of 'todo'."""
-SCHEMA = 1
+SCHEMA = 2
+"""Since schema 2 a journal has what a retry of failed tasks needs. Schema 1 is read too."""
 SHARE: Ratio = 0.03
 SHORTEST_S: Seconds = 0.05
 LONGEST_S: Seconds = 5.0
-WAIT_FOR_LOCK_S: Seconds = 3.0
-"""Opening waits this many seconds for the lock, because a run that was just killed may hold it."""
-MAY_DIFFER = frozenset({"today", "input"})
-"""Fields of a job that may differ when it is resumed; the input is compared by its content."""
+MAY_DIFFER = frozenset({"today", "input", "code"})
+"""Fields of a job that may differ when it is resumed: the input is compared by its content, and
+changed code may be allowed."""
 
-Phase = Literal["running", "placing", "finished"]
+Phase = Literal["running", "retrying", "placing", "finished"]
+"""A finished job whose failed tasks run again is "retrying"."""
 
 _TABLE = (
     "CREATE TABLE journal (id INTEGER PRIMARY KEY CHECK (id = 1), job TEXT NOT NULL, "
@@ -62,20 +74,34 @@ class _State:
     tally: dict[str, Any] | None
     output: dict[str, Any] | None
     runs: Annotated[int, within(1, 2**31)]
+    codes: Annotated[int, within(1, 2**31)] = 1
+    retriable: bool = False
+    replaced: bool = False
+    report: dict[str, Any] | None = None
 
 
 class Journal:
     """One job's journal, open and locked. Use as a context manager.
 
-    `job` describes the job. A journal of another job is refused, with the differences named. Set
+    `job` describes the job. A journal of another job is refused, with the differences named, unless
+    nothing is done yet. ``job["code"]`` maps the modules of the workload to digests: one that has
+    changed is refused too, unless `keep_code`, or `retry` and the job is finished. Set
     `mark_output` to a function that flushes the output to disk and returns its length.
 
     Raises UsageError for another job's journal and NewerSchemaError for a newer one. Raises
     StoreError for a file that is not a journal, is damaged, cannot be written, or is in use.
     """
 
-    def __init__(self, path: Path | str, job: Mapping[str, Json]) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        job: Mapping[str, Json],
+        *,
+        keep_code: bool = False,
+        retry: bool = False,
+    ) -> None:
         self.path = Path(path)
+        self._keep_code, self._retry = keep_code, retry
         self.mark_output: Callable[[], dict[str, Json]] | None = None
         self.job: dict[str, Any] = dict(job)
         self.phase: Phase = "running"
@@ -85,6 +111,16 @@ class Journal:
         """The totals at the latest commit; None in a new journal."""
         self.runs = 1
         """How many times the job was begun or resumed, this time included."""
+        self.changed_code: list[str] = []
+        """The modules of the workload that have changed since the run before."""
+        self.codes = 1
+        """How many versions of the code have made the saved rows."""
+        self.retriable = True
+        """Whether the failed tasks are known; False if an earlier todobatch began the journal."""
+        self.replaced = False
+        """Whether the output may hold older rows of tasks too, which the end of the job removes."""
+        self.report: dict[str, Any] | None = None
+        """What `finish` saved."""
         self.save_s: Seconds = 0.0
         """How long saving took in all."""
         self._done = Ranges()
@@ -93,27 +129,22 @@ class Journal:
         self._unsaved = False
         self._begun = perf_counter()
         self._next = self._begun + SHORTEST_S
-        if self.path.is_dir():
-            raise UsageError(
-                "it is a folder", place=f"`journal` {path}", remedy="name a file in that folder"
-            )
-        if self.path.exists() and not self.path.is_file():
-            raise UsageError(
-                "it is not a regular file", place=f"`journal` {path}", remedy="name another file"
-            )
-        if why := _why_unfit(self.path):
-            raise self._unusable(why)
+        refuse_unfit(self.path)
+        self._lock = threading.Lock()  # guards `_db`, which the reader of the input uses too
         try:
-            self._db = sqlite3.connect(self.path, timeout=WAIT_FOR_LOCK_S, isolation_level=None)
+            self._db = sqlite3.connect(
+                self.path, timeout=WAIT_FOR_LOCK_S, isolation_level=None, check_same_thread=False
+            )
         except sqlite3.Error as error:
-            raise self._failed(error) from error
+            raise failed(self.path, error, self.saved_tasks) from error
+        self.failed = FailedBatches(self._db, self._lock, self.damaged)
         try:
             self._open()
         except BaseException:
             self._db.close()
             raise
         self.before = Ranges(self._done.pairs())
-        """The batches that were done when the journal was opened. It does not change."""
+        """The batches that were done when the run began. It does not change then."""
 
     def __enter__(self) -> Self:
         return self
@@ -126,11 +157,20 @@ class Journal:
         try:
             self._db.close()
         except sqlite3.Error as error:
-            raise self._failed(error) from error
+            raise failed(self.path, error, self.saved_tasks) from error
 
-    def note(self, batch: int) -> None:
-        """Record a batch as done: its rows are in the output. Raises StoreError for a duplicate."""
+    @property
+    def unfinished(self) -> bool:
+        """Whether batches may be left to do."""
+        return self.phase in {"running", "retrying"}
+
+    def note(self, batch: int, failed: FailedBatch | None = None) -> None:
+        """Record a batch as done: its rows are in the output. Raises StoreError for a duplicate.
+
+        `failed` is what `failed_batch` returned for it.
+        """
         self._unsaved = True
+        self.failed.note(batch, failed)
         try:
             self._done.add(batch)
         except ValueError as error:
@@ -144,11 +184,11 @@ class Journal:
         """Return whether it is time to save, and there is something to save."""
         return self._unsaved and perf_counter() >= self._next
 
-    def save(self, tally: Mapping[str, Any], *, phase: Phase = "running") -> None:
+    def save(self, tally: Mapping[str, Any]) -> None:
         """Flush the output to disk, then commit what is done. Raises StoreError."""
         begun = perf_counter()
         self.output = None if self.mark_output is None else self.mark_output()
-        self.phase, self.tally = phase, dict(tally)
+        self.tally = dict(tally)
         self._write()
         self._unsaved = False
         self.saved_tasks = int(tally.get("tasks", 0))
@@ -164,6 +204,36 @@ class Journal:
             self.phase = phase
             self._write()
 
+    def finish(self, report: Mapping[str, Any]) -> None:
+        """Commit that the job is complete, with its report as JSON. Raises StoreError."""
+        self.report, self.replaced, self.phase = dict(report), False, "finished"
+        self._write()
+
+    def retry_failed(self) -> int:
+        """Have the failed tasks of earlier runs run again; returns how many. Raises StoreError.
+
+        Call it before the run, when the output can take further rows.
+        """
+        if self.tally is None or not self.tally["failed"]:
+            return 0
+        if not self.retriable:
+            raise not_retriable(self.path)
+        count = int(self.tally["failed"])
+        try:
+            batches, tasks = self.failed.open(self._done)
+            self._done = self._done.without(self.failed.every())
+            self.failed.open(self._done)
+        except sqlite3.Error as error:
+            raise failed(self.path, error, self.saved_tasks) from error
+        self.tally = without_failed(self.tally, batches, tasks)
+        self.saved_tasks -= tasks
+        self.before = Ranges(self._done.pairs())
+        self.replaced = True
+        if not self.unfinished:
+            self.phase = "retrying"
+        self._write()
+        return count
+
     def _open(self) -> None:
         try:
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -175,8 +245,8 @@ class Journal:
             empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if kind == 0 and empty:
                 self._create()
-            elif kind == APPLICATION_ID and schema == SCHEMA:
-                self._load()
+            elif kind == APPLICATION_ID and schema in {1, SCHEMA}:
+                self._load(schema)
             elif kind == APPLICATION_ID:
                 raise NewerSchemaError(
                     f"it has schema {schema}, and this todobatch knows {SCHEMA}",
@@ -187,7 +257,7 @@ class Journal:
                 raise self._unusable("it is a database of another program")
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise self._failed(error) from error
+            raise failed(self.path, error, self.saved_tasks) from error
         except (LookupError, TypeError, ValueError, RecursionError) as error:  # not a journal's
             raise self._unusable("it is damaged") from error
 
@@ -195,11 +265,13 @@ class Journal:
         self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         self._db.execute(f"PRAGMA user_version = {SCHEMA}")
         self._db.execute(_TABLE)
+        self._db.execute(failed_batches.TABLE)
         self._put()
 
-    def _load(self) -> None:
+    def _load(self, schema: int) -> None:
         tables = self._db.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
-        if tables != [("table", "journal", _TABLE)]:  # a view or a trigger would run code
+        known = [("table", "journal", _TABLE), ("table", "failed", failed_batches.TABLE)]
+        if tables != known[:schema]:  # a view or a trigger would run code
             raise self._unusable("its tables are not those of a journal")
         problem = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         row = self._db.execute("SELECT job, state, sha256 FROM journal").fetchone()
@@ -208,6 +280,27 @@ class Journal:
         job, raw = json.loads(row[0]), json.loads(row[1])
         if not isinstance(job, dict):
             raise self._unusable("it is damaged")
+        try:
+            state = from_json(_State, raw)
+            totals = None if state.tally is None else from_json(Totals, state.tally)
+        except UsageError as error:
+            raise self.damaged(f"{error.place}: {error.cause}") from error
+        if schema == 1:
+            self._db.execute(failed_batches.TABLE)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA}")
+        if not state.done and totals is None and "today" in job:
+            job = {**self.job, "today": job["today"]}  # nothing is done: it may be any job's
+        self._refuse_another(job)
+        self._done = Ranges(state.done)
+        self._refuse_contradictions(job, totals, state)
+        self.phase, self.tally, self.output = state.phase, state.tally, state.output
+        self.runs, self.codes, self.report = state.runs + 1, state.codes, state.report
+        self.retriable, self.replaced = state.retriable or totals is None, state.replaced
+        self.saved_tasks = totals.tasks if totals else 0
+        self._compare_code(job)
+        self.job = job
+
+    def _refuse_another(self, job: Mapping[str, Any]) -> None:
         differences = [
             f"{name} was {_show(job.get(name))} and is {_show(self.job.get(name))}"
             for name in sorted(job.keys() | self.job.keys())
@@ -219,20 +312,25 @@ class Journal:
                 place=f"`journal` {self.path}",
                 remedy="give the same job as before, or name another file",
             )
-        try:
-            state = from_json(_State, raw)
-            totals = None if state.tally is None else from_json(Totals, state.tally)
-        except UsageError as error:
-            raise self._unusable(f"it is damaged: {error.place}: {error.cause}") from error
-        self._done = Ranges(state.done)
-        self._refuse_contradictions(job, totals, state.output)
-        self.job = job
-        self.phase, self.tally, self.output = state.phase, state.tally, state.output
-        self.runs = state.runs + 1
-        self.saved_tasks = totals.tasks if totals else 0
+
+    def _compare_code(self, job: dict[str, Any]) -> None:
+        """Refuse code that has changed since tasks were done, or count it; update it in `job`."""
+        now, before = self.job.get("code"), job.get("code")
+        if not isinstance(now, dict):
+            return
+        if isinstance(before, dict):
+            both = sorted(now.keys() & before.keys())
+            self.changed_code = [name for name in both if now[name] != before[name]]
+        job["code"] = now
+        if not self.changed_code:
+            return
+        may = self._keep_code or (self._retry and self.phase in {"retrying", "finished"})
+        if self.tally is not None and not may:
+            raise other_code(self.path, job.get("workload"), self.changed_code, self.saved_tasks)
+        self.codes += self.tally is not None
 
     def _refuse_contradictions(
-        self, job: Mapping[str, Any], totals: Totals | None, output: Any
+        self, job: Mapping[str, Any], totals: Totals | None, state: _State
     ) -> None:
         """Raise StoreError if what the journal says cannot be true."""
         batches, tasks = (totals.batches, totals.tasks) if totals else (0, 0)
@@ -240,19 +338,24 @@ class Journal:
         wrong = batches != len(self._done) or (totals is not None and totals.failed > tasks)
         if isinstance(size, int) and batches:
             wrong |= not (batches - 1) * size < tasks <= batches * size
-        wrong |= totals is not None and output is None and job.get("output") is not None
+        wrong |= totals is not None and state.output is None and job.get("output") is not None
         if "today" in self.job:
             dt.date.fromisoformat(job["today"])
+        listed = self.failed.open(self._done)[0]
+        wrong |= state.retriable and listed != (totals.failed_batches if totals else 0)
         if wrong:
-            raise self._unusable("it is damaged: batches, tasks and output do not agree")
+            raise self.damaged("batches, tasks and output do not agree")
 
     def _write(self) -> None:
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._put()
-            self._db.execute("COMMIT")
+            with self._lock:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._put()
+                self.failed.write()
+                self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise self._failed(error) from error
+            raise failed(self.path, error, self.saved_tasks) from error
+        self.failed.written()
 
     def _put(self) -> None:
         job = json.dumps(self.job, sort_keys=True)
@@ -261,7 +364,10 @@ class Journal:
             "done": self._done.pairs(),
             "tally": self.tally,
             "output": self.output,
-            "runs": self.runs,
+            **{
+                name: getattr(self, name)
+                for name in ("runs", "codes", "retriable", "replaced", "report")
+            },
         }
         text = json.dumps(state)
         self._db.execute(
@@ -269,84 +375,12 @@ class Journal:
             (job, text, _sha256(job, text)),
         )
 
+    def damaged(self, cause: str) -> StoreError:
+        """Return the error for content that cannot be true."""
+        return self._unusable(f"it is damaged: {cause}")
+
     def _unusable(self, cause: str) -> StoreError:
-        return StoreError(
-            f"cannot be resumed: {cause}",
-            place=f"`journal` {self.path}",
-            remedy="name another file; or remove this one if it is yours, to begin the job anew",
-        )
-
-    def _failed(self, error: sqlite3.Error) -> StoreError:
-        name = getattr(error, "sqlite_errorname", "")
-        place = f"`journal` {self.path}"
-        if name in {"SQLITE_NOTADB", "SQLITE_CORRUPT"}:
-            return self._unusable(f"{error}")
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return StoreError(
-                "another run is writing it",
-                place=place,
-                remedy="wait until that run has ended, or end it; then run the same job again",
-            )
-        if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")):
-            return StoreError(
-                f"cannot be opened for writing: {error}",
-                place=place,
-                remedy="name a file in a folder where you may create files: SQLite puts a second "
-                "file beside it",
-            )
-        return StoreError(
-            f"cannot be written: {error}; {self.saved_tasks} tasks are saved",
-            place=place,
-            remedy="free disk space and run the same job again: it resumes",
-        )
-
-
-def saved_tasks(path: Path | str) -> int | None:
-    """Return how many tasks a closed journal has saved; None if it cannot be read."""
-    try:
-        if _why_unfit(Path(path)):
-            return None
-        db = sqlite3.connect(path, timeout=WAIT_FOR_LOCK_S)
-        try:
-            state = db.execute("SELECT state FROM journal").fetchone()[0]
-        finally:
-            db.close()
-        return int((json.loads(state)["tally"] or {}).get("tasks", 0))
-    except (
-        OSError, sqlite3.Error, LookupError, TypeError, ValueError, AttributeError, RecursionError,
-    ):  # fmt: skip
-        return None
-
-
-def _why_unfit(path: Path) -> str | None:
-    """Return why SQLite must not even open a file; None for a journal and for a new file.
-
-    SQLite plays a rollback journal back when it opens a database, and deletes the file that this
-    journal names. It also changes a database of another program. Our journals have a write-ahead
-    log, so a rollback journal is ours only beside an empty file, after a kill.
-    """
-    kind, pages = 0, 0
-    if path.exists() and path.stat().st_size:
-        # SQLite itself looks, because closing a file of our own would unlock it for this process
-        # (fcntl(2)). It neither locks nor changes nor plays back a file that is called immutable.
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
-        try:
-            # A full disk can leave fewer pages than the first one says; the log has the others.
-            db.execute("PRAGMA writable_schema = ON")
-            kind = db.execute("PRAGMA application_id").fetchone()[0]
-            pages = db.execute("PRAGMA page_count").fetchone()[0]
-        except (sqlite3.Error, ValueError):  # ValueError: a damaged name in the error's text
-            return "it is not a journal, or it is damaged"
-        finally:
-            db.close()
-    rollback = Path(f"{path}-journal")
-    if os.path.lexists(rollback):
-        if pages or not rollback.is_file() or rollback.is_symlink():
-            return f"there is a file {rollback.name} beside it, which todobatch does not write"
-        rollback.unlink()
-    # The first commit of a new journal may still be in its log.
-    new = kind == 0 and pages <= 1
-    return None if new or kind == APPLICATION_ID else "it is a database of another program"
+        return unusable(self.path, cause)
 
 
 def _sha256(job: str, state: str) -> str:

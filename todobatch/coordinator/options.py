@@ -29,7 +29,8 @@ class Recovery:
 
     retries: int = 2
     """A broken batch is run again up to this many times; then it is split to isolate the failing
-    tasks. A batch is broken when its worker dies, its deadline passes or it fails as a whole."""
+    tasks. A batch is broken when its worker dies, its deadline passes or it fails as a whole. If
+    the executor knows which task broke it, that task alone is run again."""
     backoff_s: Seconds = 0.05
     """The pause before the first retry. Each further pause is twice as long, up to
     `LONGEST_BACKOFF_S`. Other batches run meanwhile."""
@@ -66,12 +67,19 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """Functions that a run calls at certain moments. The calling thread calls all but `stop`."""
+    """Functions that a run calls at certain moments.
+
+    The calling thread calls all but `stop` and `on_part`.
+    """
 
     on_result: Callable[[ProcessingResult], None] | None = None
     """Called once with the final result of each batch."""
     on_batch: Callable[[Batch, ProcessingResult], None] | None = None
     """Called with each batch and its final result."""
+    on_part: Callable[[int, int], None] | None = None
+    """Called after each batch or part with two numbers: how many tasks of batches without a final
+    result have come back, and how many of these failed. The thread that drives the executor calls
+    it, which is another one with a journal or a watchdog."""
     on_feed: Callable[["Feed"], None] | None = None
     """Called with the feed before the start; any thread may call `Feed.in_flight`."""
     on_ready: Callable[[], None] | None = None

@@ -10,7 +10,6 @@ from todobatch.model import (
     Batch,
     Json,
     ProcessingResult,
-    Task,
     TaskFailure,
     WorkerSeen,
     describe_exception,
@@ -21,6 +20,7 @@ from todobatch.processors.base import (
     digest_of,
     failed_result,
     name_failures,
+    task_failure,
 )
 from todobatch.units import Ratio, Seconds
 
@@ -95,10 +95,17 @@ class Pieces:
     failures: list[TaskFailure] = field(default_factory=list)
     set_aside: list[TaskFailure] = field(default_factory=list)
     results: list[ProcessingResult] = field(default_factory=list)
+    kept: int = 0
+    """How many tasks have their row from an earlier run."""
 
     def __post_init__(self) -> None:
         self.left = len(self.batch)
         self.rows = [None] * self.left
+
+    def keep(self, rows: Sequence[Json], failed: Sequence[int]) -> None:
+        """Take all rows from an earlier run but those of the tasks at the places `failed`."""
+        self.rows, self.left = list(rows), len(failed)
+        self.kept = len(self.batch) - len(failed)
 
     def add(self, part: Batch, result: ProcessingResult) -> None:
         """Add the result of a part that came back."""
@@ -115,9 +122,7 @@ class Pieces:
         error = result.error or "it failed without an error message"
         name = f" (tasks {part.first} to {part.first + len(part) - 1}): "
         cause = error.partition(name)[2] or error
-        for place, task in enumerate(part.tasks, start=part.first):
-            title = task.title if isinstance(task, Task) else repr(task)
-            self.set_aside.append(TaskFailure(place, title, cause))
+        self.set_aside.extend(task_failure(part, offset, cause) for offset in range(len(part)))
         self.left -= len(part)
 
     def whole(self, processor: TaskBatchProcessor) -> ProcessingResult:
@@ -127,9 +132,9 @@ class Pieces:
         result: ProcessingResult | None = None
         have_rows = all(part.rows is not None for part in self.results)
         # If the batch broke but none of its tasks did, `summarise` breaks workers.
-        if have_rows and (self.set_aside or not self.halved):
+        if have_rows and (self.set_aside or self.kept or not self.halved):
             result = processor.result_of(self.batch, self.rows, failures, started)
-        if result is None or is_broken(result):
+        if result is None or (is_broken(result) and not self.kept):  # parts lack what was kept
             result = self._merged(processor, failures, started, have_rows=have_rows)
         duration = sum(part.duration for part in self.results)
         return replace(result, duration=duration, seen=WorkerSeen())

@@ -38,6 +38,23 @@ class Ranges:
             self._starts.insert(at, number)
             self._ends.insert(at, number + 1)
 
+    def without(self, numbers: Iterable[int]) -> "Ranges":
+        """Return a set without these numbers, which are in order."""
+        kept: list[tuple[int, int]] = []
+        pairs = iter(self.pairs())
+        start, end = next(pairs, (0, 0))
+        for number in numbers:
+            while number >= end and start < end:
+                kept.append((start, end))
+                start, end = next(pairs, (0, 0))
+            if start <= number < end:
+                if start < number:
+                    kept.append((start, number))
+                start = number + 1
+                if start == end:
+                    start, end = next(pairs, (0, 0))
+        return Ranges([*kept, *([(start, end)] if start < end else []), *pairs])
+
     def __contains__(self, number: int) -> bool:
         at = bisect_right(self._starts, number)
         return at > 0 and number < self._ends[at - 1]

@@ -6,9 +6,12 @@
          └─────────────────────────────────────────────────────────────────────┘
 
 A batch *breaks* when its worker dies, its deadline passes, or it fails as a whole with no task to
-name. It is retried up to `retries` times, and each pause is twice as long as the one before. If it
-still fails, the batch is split in half and each half is run again, until the failing tasks are
-isolated. A single task that breaks each of its `retries` + 1 runs is set aside.
+name. If the executor names the task that broke it, that task is retried alone, up to `retries`
+times. The tasks before it and after it are run again, as a part each.
+
+Otherwise the batch is retried up to `retries` times. If it still fails, it is split in half and
+each half is run again, until the failing tasks are isolated. Each pause before a retry is twice as
+long as the one before. A single task that breaks each of its runs is set aside.
 
 Batches of slow tasks are sent in parts from the start, so that all workers are busy to the end. A
 part that breaks is treated like a batch.
@@ -27,6 +30,7 @@ from typing import TypeAlias
 
 from todobatch.coordinator.options import DEFAULT_RECOVERY, Recovery
 from todobatch.coordinator.parts import PartSizes, Pieces, is_broken
+from todobatch.coordinator.saved.failed_batches import FailedBatch, ranges_of
 from todobatch.errors import MeasurementError
 from todobatch.model import Batch, Part, ProcessingResult, TaskFailure
 from todobatch.processors.base import TaskBatchProcessor, failed_result
@@ -58,6 +62,10 @@ class Settled:
     """How many times the batch, or a part of it, was run again."""
     replaced: int = 0
     """How many workers the batch killed."""
+    overran: int = 0
+    """How many of these overran the deadline."""
+    kept: int = 0
+    """How many of its tasks have their row from an earlier run."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +75,7 @@ class _Case:
     batch: Batch
     retried: int = 0
     replaced: int = 0
+    overran: int = 0
     pieces: Pieces | None = None
     """Set when the batch is run in parts."""
 
@@ -78,7 +87,7 @@ class _Flight:
     batch: Batch
     case: _Case
     halved: bool = False
-    """Whether this is half of a broken batch; it is split again at once when it breaks."""
+    """Whether this is what is left of a broken batch; it is split again at once when it breaks."""
     runs: int = 0
     since: float = 0.0
 
@@ -101,6 +110,7 @@ class Feed:
         keep_rows: bool = False,
         stop: Callable[[], bool] | None = None,
         sizes: PartSizes | None = None,
+        again: Callable[[Batch], FailedBatch | None] | None = None,
     ) -> None:
         self._fresh = fresh
         self._processor = processor
@@ -109,8 +119,10 @@ class Feed:
         self._stop = stop
         self._sizes = sizes
         """None when batches of slow tasks are not to be split."""
-        self._begun: tuple[_Case, int] | None = None
-        """A batch that is sent in parts, and how many of its tasks have been sent."""
+        self._again = again
+        """Returns what is known of a batch of which only the failed tasks run again."""
+        self._begun: tuple[_Case, list[tuple[int, int]]] | None = None
+        """A batch that is sent in parts, and the ranges of its tasks that are left to send."""
         self._lock = threading.Lock()
         self._in_flight: dict[_Key, _Flight] = {}
         self._waiting: list[tuple[float, int, _Flight]] = []
@@ -121,6 +133,8 @@ class Feed:
         self.stopped = False
         self.progress_at = perf_counter()
         """When the latest result came in."""
+        self.back = self.back_failed = 0
+        """How many tasks of batches without a final result have come back, and how many failed."""
 
     def __iter__(self) -> "Feed":
         return self
@@ -151,18 +165,28 @@ class Feed:
         batch = next(self._fresh)
         case = _Case(batch)
         sizes = self._sizes
+        earlier = None if self._again is None else self._again(batch)
+        if earlier is not None and earlier.rows is not None:
+            case.pieces = Pieces(batch)
+            case.pieces.keep(earlier.rows, earlier.failed)
+            return self._next_part(case, ranges_of(earlier.failed))
         if sizes is not None and sizes.worthwhile and sizes.size(batch, len(batch)) < len(batch):
             case.pieces = Pieces(batch)
-            return self._next_part(case, 0)
+            return self._next_part(case, [(0, len(batch))])
         return _Flight(batch, case)
 
-    def _next_part(self, case: _Case, begin: int) -> _Flight:
-        """Return the next part of a batch, which begins at the task with index `begin`."""
-        assert self._sizes is not None
-        batch = case.batch
-        end = begin + self._sizes.size(batch, len(batch) - begin)
-        self._sizes.count()
-        self._begun = (case, end) if end < len(batch) else None
+    def _next_part(self, case: _Case, left: list[tuple[int, int]]) -> _Flight:
+        """Return the next part of a batch, of which the tasks in the ranges `left` are to be sent.
+
+        A part is the beginning of the first range, or the whole if batches are not to be split.
+        """
+        batch, (begin, stop) = case.batch, left[0]
+        end = stop
+        if self._sizes is not None:
+            end = begin + self._sizes.size(batch, stop - begin)
+            self._sizes.count()
+        left = [(end, stop), *left[1:]] if end < stop else left[1:]
+        self._begun = (case, left) if left else None
         return _Flight(self._part(batch, begin, end), case)
 
     def _part(self, batch: Batch, begin: int, end: int) -> Part:
@@ -190,7 +214,11 @@ class Feed:
             self._sizes.learn(result)
         case = flight.case
         case.replaced += result.fault is not None
+        case.overran += result.fault == "deadline"
         broken = is_broken(result)
+        if (culprit := self._culprit(flight, result)) is not None:
+            self._single_out(flight, culprit)
+            return None
         if case.pieces is not None:
             return self._settle_part(flight, case.pieces, result, broken=broken)
         if not broken:
@@ -201,7 +229,9 @@ class Feed:
             return None
         if broken and len(flight.batch):
             return self._isolate(flight, result)
-        return Settled(case.batch, result, retried=case.retried, replaced=case.replaced)
+        return Settled(
+            case.batch, result, retried=case.retried, replaced=case.replaced, overran=case.overran
+        )
 
     def missing(self) -> Iterator[ProcessingResult]:
         """Yield a failed result for each batch without a result, after a round."""
@@ -237,13 +267,52 @@ class Feed:
 
     def _retry(self, flight: _Flight) -> None:
         flight.case.retried += 1
-        pause_s = self._recovery.backoff_s * 2.0 ** min(flight.runs - 1, 60)
+        pause_s = self._recovery.backoff_s * 2.0 ** min(max(flight.runs - 1, 0), 60)
         self._push(perf_counter() + min(pause_s, LONGEST_BACKOFF_S), flight)
 
     def _push(self, due: float, flight: _Flight) -> None:
         with self._lock:
             self._pushes += 1  # the first of those that are due at the same time comes first
             heapq.heappush(self._waiting, (due, self._pushes, flight))
+
+    def _culprit(self, flight: _Flight, result: ProcessingResult) -> int | None:
+        """Return the task to run alone from now on, by its place in the flight; None if unknown.
+
+        If the coordinator must not make a batch's result of parts, the whole batch is retried
+        first. A retry that succeeds then needs no parts.
+        """
+        batch, case = flight.batch, flight.case
+        if result.fault is None or len(result.failures) != 1 or len(batch) < 2:
+            return None
+        if not flight.halved and self._hopeless >= HOPELESS_AFTER:
+            return None
+        can_split = self._processor.splittable and self._processor.summary_is_safe
+        if not (can_split or flight.halved or flight.runs > self._recovery.retries):
+            return None
+        place = result.failures[0].task - batch.first
+        if not 0 <= place < len(batch):
+            return None
+        if case.pieces is None:
+            case.pieces = Pieces(batch)
+        case.pieces.halved |= not can_split
+        return place
+
+    def _single_out(self, flight: _Flight, place: int) -> None:
+        """Retry the task that broke a batch alone, and run the tasks before and after it again.
+
+        The runs of the batch count as the task's own, but it is run alone at least once before it
+        is set aside: a batch that is too long for its deadline has no failing task. All of this
+        counts as one retry of the batch.
+        """
+        case = flight.case
+        begin = flight.batch.first - case.batch.first
+        end, place = begin + len(flight.batch), begin + place
+        for part in ((begin, place), (place + 1, end)):
+            if part[0] < part[1]:
+                others = self._part(case.batch, *part)
+                self._push(perf_counter(), _Flight(others, case, halved=True))
+        alone = self._part(case.batch, place, place + 1)
+        self._retry(_Flight(alone, case, runs=min(flight.runs, self._recovery.retries)))
 
     def _isolate(self, flight: _Flight, result: ProcessingResult) -> Settled | None:
         """Begin to isolate the tasks that break a whole batch."""
@@ -266,6 +335,8 @@ class Feed:
             self._retry(flight)
         elif not broken:
             pieces.add(part, result)
+            self.back += len(part)
+            self.back_failed += len(result.failures)
         elif len(part) > 1 and (flight.halved or self._hopeless < HOPELESS_AFTER):
             pieces.halved = True
             self._halve(flight)
@@ -283,10 +354,12 @@ class Feed:
 
     def _combine(self, case: _Case, pieces: Pieces) -> Settled:
         self._hopeless = 0 if pieces.results else self._hopeless + 1
+        self.back -= sum(part.tasks for part in pieces.results)
+        self.back_failed -= len(pieces.failures)
         result = pieces.whole(self._processor)
         if not self._keep_rows:
             result = replace(result, rows=None)
         return Settled(
             case.batch, result, tuple(pieces.results), tuple(pieces.set_aside), case.retried,
-            case.replaced,
+            case.replaced, case.overran, pieces.kept,
         )  # fmt: skip

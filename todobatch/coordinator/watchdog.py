@@ -2,6 +2,7 @@
 
 from time import perf_counter
 
+from todobatch.coordinator.options import Recovery
 from todobatch.coordinator.recovery import Feed
 from todobatch.errors import NoProgressError
 from todobatch.executors import Executor
@@ -57,12 +58,19 @@ def list_in_flight(feed: Feed) -> str:
     return f"{named}; and {more} more" if more > 0 else named
 
 
-def no_progress(executor: Executor, cause: str) -> NoProgressError:
-    """Return the error for a run without progress, with a remedy that fits the executor."""
-    remedy = (
-        "pass `deadline_s`: it stops a batch that hangs, and isolates the task that hangs"
-        if executor.capabilities.enforces_deadlines
-        else f'{executor.name} cannot stop a batch that hangs: choose `executor="processes"` and '
-        "pass `deadline_s`, which stops it and isolates the task that hangs"
-    )
+def no_progress(executor: Executor, cause: str, recovery: Recovery) -> NoProgressError:
+    """Return the error for a run without progress, with a remedy that fits executor and options."""
+    stops = "stops a batch that hangs, and isolates the task that hangs"
+    if not executor.capabilities.enforces_deadlines:
+        remedy = (
+            f'{executor.name} cannot stop a batch that hangs: choose `executor="processes"` and '
+            "pass `deadline_s`, which stops it and isolates the task that hangs"
+        )
+    elif recovery.deadline_s is None:
+        remedy = f"pass `deadline_s`: it {stops}"
+    else:
+        remedy = (
+            f"pass a `watchdog_s` that is well above the `deadline_s` of {recovery.deadline_s:g} s,"
+            f" which {stops}"
+        )
     return NoProgressError(cause, place=f"executor {executor.name}", remedy=remedy)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from todobatch.errors import UsageError
+from todobatch.errors import UsageError, did_you_mean
 from todobatch.executors.base import (
     MAX_IN_FLIGHT,
     MAX_WORKERS,
@@ -51,7 +51,7 @@ def get(name: str) -> Executor:
     """Return the executor with this name. Raises UsageError if there is none."""
     if name not in EXECUTORS:
         raise UsageError(
-            f"unknown executor {name!r}",
+            f"unknown executor {name!r}{did_you_mean(name, EXECUTORS)}",
             place="`executor`",
             remedy=f"choose one of {', '.join(EXECUTORS)}",
         )

@@ -18,7 +18,7 @@ from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening, UntilError
 from todobatch.executors.stats import CountedResults, CountedRunner, WorkerStats
 from todobatch.executors.worker import Worker, is_interrupt, own_context
-from todobatch.model import Batch, ProcessingResult, describe_exception
+from todobatch.model import Batch, ProcessingResult, describe_exception, frame_of
 from todobatch.processors.base import failed_result
 from todobatch.units import Seconds
 
@@ -172,7 +172,8 @@ class _Pass:
                 raise
             if isinstance(error, asyncio.CancelledError):
                 self._keep_working()
-            result = failed_result(processor.processor_id, batch, describe_exception(error))
+            cause, frame = describe_exception(error), frame_of(error)
+            result = failed_result(processor.processor_id, batch, cause, frame=frame)
         if runtime.forks != forks:
             runtime.end_forked_child()
         return worker.sign(batch, result, gil_before)

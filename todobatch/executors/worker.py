@@ -6,7 +6,14 @@ import threading
 from contextvars import Context, copy_context
 
 from todobatch import runtime
-from todobatch.model import Batch, Part, ProcessingResult, WorkerSeen, describe_exception
+from todobatch.model import (
+    Batch,
+    Part,
+    ProcessingResult,
+    WorkerSeen,
+    describe_exception,
+    frame_of,
+)
 from todobatch.processors.base import TaskBatchProcessor, failed_result
 from todobatch.processors.own import has_its_own_results, what_is_wrong
 from todobatch.units import Seconds
@@ -16,17 +23,27 @@ class Worker:
     """Runs batches in one worker, and records times, CPU and GIL state with each result.
 
     An executor makes one in each worker, and only that worker's thread uses it. For `label` and
-    `start_method` see `WorkerSeen`. With `keep_rows` the results keep each task's row.
+    `start_method` see `WorkerSeen`. With `keep_rows` the results keep each task's row. For
+    `progress` see `TaskBatchProcessor._process_each`.
     """
 
     def __init__(
-        self, processor: TaskBatchProcessor, label: str, start_method: str, *, keep_rows: bool
+        self,
+        processor: TaskBatchProcessor,
+        label: str,
+        start_method: str,
+        *,
+        keep_rows: bool,
+        progress: memoryview | None = None,
     ) -> None:
         self.processor = processor
         self.label = label
         self._start_method = start_method
         self._keep_rows = keep_rows
         self._own = has_its_own_results(processor)
+        method = getattr(getattr(processor, "process_batch", None), "__func__", None)
+        inherited = method is TaskBatchProcessor.process_batch
+        self._progress = progress if inherited else None
         self._pid = os.getpid()
         runtime.current_cpu()  # load the C library now, outside the first batch's time
 
@@ -39,13 +56,18 @@ class Worker:
         """
         gil_before, forks = runtime.gil_enabled(), runtime.forks
         try:
-            result = self.processor.process_batch(batch)
+            if self._progress is None:
+                result = self.processor.process_batch(batch)
+            else:
+                result = self.processor._process_each(batch, self._progress)  # noqa: SLF001 - ours
         except BaseException as error:  # a batch must never end its worker
             if runtime.forks != forks:
                 runtime.end_forked_child(error)
             if is_interrupt(error):
                 raise
-            result = failed_result(self.processor.processor_id, batch, describe_exception(error))
+            result = failed_result(
+                self.processor.processor_id, batch, describe_exception(error), frame=frame_of(error)
+            )
         if runtime.forks != forks:
             runtime.end_forked_child()
         return self.sign(batch, result, gil_before, queue_s, deserialise_s)
@@ -94,6 +116,7 @@ class Worker:
             result.failures,
             seen,
             part=number,
+            frame=result.frame,
         )
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 _CHUNK = 65_536
+_MOST_DESCRIPTORS = 16
 
 
 class ParentProcess:
@@ -24,6 +26,8 @@ class ParentProcess:
             os.set_inheritable(descriptor, False)
         self.control = control
         self.events = events
+        self.descriptors: list[int] = []
+        """The open descriptors that came with messages."""
         self._unread = b""
         self._lock = threading.Lock()
 
@@ -57,7 +61,7 @@ class ParentProcess:
     def receive(self) -> Any:
         """Wait for a message and return it, or None when the parent has ended."""
         while b"\n" not in self._unread:
-            if not (more := self._read()):
+            if not (more := self._read(take_descriptors=True)):
                 return None
             self._unread += more
         line, _, self._unread = self._unread.partition(b"\n")
@@ -84,9 +88,17 @@ class ParentProcess:
         if os.getpgid(0) == os.getpid():  # never kill a group that another process leads
             threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
-    def _read(self) -> bytes:
+    def _read(self, *, take_descriptors: bool = False) -> bytes:
         # A file object's lock, held by a waiting thread, would be fatal at Python's exit.
         try:
-            return os.read(self.control, _CHUNK)
+            if not take_descriptors:
+                return os.read(self.control, _CHUNK)
+            control = socket.socket(fileno=self.control)
+            try:
+                data, found, *_ = socket.recv_fds(control, _CHUNK, _MOST_DESCRIPTORS)
+            finally:
+                control.detach()
+            self.descriptors += found
+            return data
         except ConnectionError:
             return b""

@@ -6,6 +6,7 @@ batches run. This side kills it when it has been silent for too long.
 """
 
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from todobatch.errors import MeasurementError, TodobatchError
 from todobatch.executors import get
 from todobatch.ipc.child_process import ChildProcess, Event
 from todobatch.ipc.decoding import from_json
-from todobatch.job.engine import ALIVE_EVERY_S
-from todobatch.job.spec import Job, JobReport
+from todobatch.job.heartbeat import ALIVE_EVERY_S
+from todobatch.job.spec import STDOUT, Job, JobReport
 from todobatch.units import Seconds
 
 OnEvent = Callable[[Event], None]
@@ -37,6 +38,8 @@ def run_job(
     `executable` is the Python that runs it, `environment` the whole environment of its process.
     `name` is the name of that Python in errors, by default its path.
 
+    A job whose output is "-" writes its rows to this process's standard output.
+
     The first Ctrl-C lets the batches in flight finish, and the report says ``interrupted``. The
     second one kills the process with its workers and raises KeyboardInterrupt. Raises the error of
     a failed job, NoProgressError for a process that no longer responds, and MeasurementError for
@@ -44,7 +47,7 @@ def run_job(
     """
     command = [executable, "-P", "-m", "todobatch.job.engine"]
     with ChildProcess.start(command, environment, output="show", hold_interrupt=True) as process:
-        process.send(job)
+        process.send(job, [sys.stdout.fileno()] if job.output == STDOUT else ())
         last, interrupted = _follow(process, on_event, _silence_limit(job))
         if last is None or last["event"] != "alive":
             process.wait(END_TIMEOUT_S)
@@ -54,11 +57,17 @@ def run_job(
         raise _silent_error(job, last) if last["event"] == "alive" else _as_error(last)
     if interrupted:
         raise KeyboardInterrupt
+    isolates = get(job.executor).capabilities.isolates_crashes
     raise MeasurementError(
         f"the process {process.how_it_ended()} before it could report",
         place=f"interpreter {name or executable}",
-        remedy='read what it printed above; with `executor="processes"` a crash in the workload '
-        "costs only the batch that crashed",
+        remedy="read what it printed above"
+        + (
+            ", and check whether the machine ran out of memory"
+            if isolates
+            else '; with `executor="processes"` a crash in the workload costs only the batch that '
+            "crashed"
+        ),
     )
 
 
@@ -118,6 +127,7 @@ def _silent_error(job: Job, alive: Event) -> TodobatchError:
         f"{_silence_limit(job):.1f} s: something in it, such as C code that holds the GIL, lets no "
         f"other thread run; {done}; in flight when it last reported: "
         f"{alive['in_flight'] or 'nothing'}",
+        job.recovery,
     )
 
 

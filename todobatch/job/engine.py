@@ -1,9 +1,9 @@
 """Runs one job in this process, which `todobatch run` starts with the job's interpreter.
 
 The parent (`todobatch.job.client`) sends the job and gets events. When the parent ends, this
-process and all its workers end too. After the first SIGINT no further batch is sent, and those in
-flight finish. The second one ends the process at once. The user's code owns standard output and
-error.
+process and all its workers end too. After the first SIGINT or a SIGTERM no further batch is sent,
+and those in flight finish. The second SIGINT ends the process at once. The user's code owns
+standard output and error.
 
 Events: `hello` (this interpreter), `resumed`, `skipped` (a broken record), `progress`, and at the
 end `report` or `error`. With a watchdog, `alive` is sent at intervals while batches run, and then
@@ -15,11 +15,10 @@ import json
 import os
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
@@ -41,10 +40,18 @@ from todobatch.errors import (
 from todobatch.executors import Elastic, Executor, get
 from todobatch.ipc.decoding import from_json, to_json
 from todobatch.ipc.parent_process import ParentProcess
-from todobatch.job.files import open_costs, open_journal
+from todobatch.job.files import open_costs, open_journal, read_finished
+from todobatch.job.heartbeat import Heartbeat
 from todobatch.job.output import RowFile, open_rows
-from todobatch.job.spec import CostsUsed, Job, JobReport
-from todobatch.model import Batch, BatchReport, ProcessingResult, Task, describe_exception
+from todobatch.job.spec import STDOUT, CostsUsed, Job, JobReport
+from todobatch.model import (
+    MAX_FAILURES_KEPT,
+    Batch,
+    BatchReport,
+    ProcessingResult,
+    Task,
+    describe_exception,
+)
 from todobatch.processors import TaskBatchProcessor, resolve
 from todobatch.sources import Source, generate, open_source
 from todobatch.units import Seconds
@@ -54,25 +61,32 @@ if TYPE_CHECKING:
     from todobatch.coordinator.journal import Journal
 
 PROGRESS_EVERY_S: Seconds = 0.1
-ALIVE_EVERY_S: Seconds = 0.5
 
 
 class Engine:
     """One job, from its description to its last event.
 
-    One thread uses it. Two others only send: the worker that reads the input, for broken records,
-    and `_Heartbeat`.
+    One thread uses it. Others only send: the worker that reads the input, for broken records,
+    `Heartbeat`, and the one that drives the executor, for progress. This one replaces `_in_parts`.
     """
 
     def __init__(self, job: Job, parent: ParentProcess) -> None:
         self._job = job
+        self._descriptors = parent.descriptors
+        self._retried = 0
+        """How many failed tasks of earlier runs are run again."""
         self._today = job.today
         """The journal's date, when the job is resumed."""
         self._send = parent.send
-        self._stopping = False
+        self._stopping = self._interrupted = False
         self._skipped = 0
+        self._records: list[dict[str, Any]] = []
+        """The first broken records, as the events that were sent."""
         self._progress_at = 0.0
         self._done = self._failed = 0
+        self._in_parts = 0, 0
+        """Tasks of incomplete batches that have come back, and how many of these failed."""
+        self._shown = 0
         self._source: Source | None = None
         self._rows: RowFile | None = None
         self._journal: Journal | None = None
@@ -86,6 +100,9 @@ class Engine:
         """Run the job and return the exit code."""
         gil_at_start = runtime.gil_enabled()
         signal.signal(signal.SIGINT, self._interrupt)
+        signal.signal(signal.SIGTERM, self._interrupt)
+        # A child that a task forks ends at SIGTERM, as that of a plain program.
+        os.register_at_fork(after_in_child=_end_at_sigterm)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by the parent
         try:
             with (
@@ -117,14 +134,51 @@ class Engine:
             self._today = dt.date.fromisoformat(journal.job["today"])
         processor = resolve(job.workload, today=self._today)
         if job.output is not None:
-            self._rows = open_rows(job.output, job.input, journal)
+            self._rows = open_rows(
+                job.output, job.input, journal, force=job.force,
+                descriptor=self._descriptors[0] if job.output == STDOUT else None,
+            )  # fmt: skip
         if journal is not None:
             journal.mark_output = None if self._rows is None else self._rows.mark
-            self._done = (journal.tally or {}).get("tasks", 0)
+            totals = journal.tally or {}
+            self._done, self._failed = totals.get("tasks", 0), totals.get("failed", 0)
+            if job.recovery.retry_failed and self._failed:
+                self._retry(journal)
+                self._done, self._failed = (journal.tally or {}).get("tasks", 0), 0
+            elif (earlier := self._finished(journal)) is not None:
+                return earlier
         report = self._process(processor, executor)
-        self._finish(report)
+        self._place(report)
         _check_json(report.result, processor.processor_id)
-        return self._job_report(report, executor, gil_at_start=gil_at_start)
+        whole = self._job_report(report, executor, gil_at_start=gil_at_start)
+        if journal is not None and not report.interrupted:
+            journal.finish({"report": to_json(whole), "skipped": self._records})
+            if self._rows is not None:
+                self._rows.tidy()
+        return whole
+
+    def _retry(self, journal: "Journal") -> None:
+        """Have the failed tasks of earlier runs run again."""
+        if self._rows is not None and journal.retriable:
+            self._rows.begin_retry()
+        self._retried = journal.retry_failed()
+
+    def _finished(self, journal: "Journal") -> JobReport | None:
+        """Return the report of a job that is complete, without running anything; else None."""
+        if journal.phase != "finished" or journal.report is None:
+            return None
+        self._greet()
+        report, records = read_finished(journal)
+        for record in records:
+            self._send("skipped", **record)
+        if self._rows is not None:
+            self._rows.finish(complete=True)
+            self._rows.tidy()
+        output = None if self._rows is None else str(self._rows.path)
+        return replace(
+            report, resumed_tasks=report.tasks, runs=journal.runs, output=output, journal_s=0.0,
+            journal=str(journal.path),
+        )  # fmt: skip
 
     def _process(self, processor: TaskBatchProcessor, executor: Executor) -> BatchReport:
         """Run all batches. If that fails, the rows stay in the `.part` file."""
@@ -140,7 +194,7 @@ class Engine:
             if job.recovery.watchdog_s is not None:
                 heartbeat.begin(feed)
 
-        heartbeat = _Heartbeat(self._alive)
+        heartbeat = Heartbeat(self._alive)
         try:
             return run_batches(
                 self._tasks(),
@@ -148,10 +202,11 @@ class Engine:
                 executor=executor,
                 workers=job.workers,
                 batch_size=job.batch_size,
-                keep_rows=rows is not None,
+                keep_rows=rows is not None or self._journal is not None,
                 recovery=job.recovery,
                 hooks=Hooks(
                     on_batch=note,
+                    on_part=self._part,
                     on_feed=begin,
                     on_ready=self._measure_start,
                     on_done=self._measure_end,
@@ -172,9 +227,13 @@ class Engine:
     def _greet(self) -> None:
         """Say which interpreter begins the job, once all arguments have been accepted."""
         self._send("hello", facts=runtime.facts(), cpus=runtime.cpus_available())
-        if self._journal is not None and self._journal.runs > 1:
-            today = self._today.isoformat()
-            self._send("resumed", tasks=self._done, runs=self._journal.runs, today=today)
+        if (journal := self._journal) is not None and journal.runs > 1:
+            self._send(
+                "resumed", tasks=journal.saved_tasks + journal.failed.kept_tasks,
+                failed=self._failed, retried=self._retried, changed=journal.changed_code,
+                finished=journal.phase == "finished", runs=journal.runs,
+                today=self._today.isoformat(),
+            )  # fmt: skip
 
     def _measure_start(self) -> None:
         self._cpu_s = -probe.tree_cpu_seconds()
@@ -183,23 +242,22 @@ class Engine:
         self._cpu_s += probe.tree_cpu_seconds()
         self._peak = probe.tree_peak()
 
-    def _finish(self, report: BatchReport) -> None:
+    def _place(self, report: BatchReport) -> None:
         """Move the output into place. Raises EmptyInputError when the input had no task."""
         rows, journal = self._rows, self._journal
         empty = report.tasks == 0 and not report.interrupted
         complete = not report.interrupted and not empty
-        if journal is not None and complete and rows is not None and journal.phase == "running":
+        if journal is not None and complete and rows is not None and journal.unfinished:
             journal.advance("placing")  # from here on the output may have its final name
         if rows is not None:
             rows.finish(complete=complete)
-        if journal is not None and complete:
-            journal.advance("finished")
         if empty:
             broken = f" ({self._skipped} broken records)" if self._skipped else ""
             raise EmptyInputError(
                 f"the input contains no task{broken}",
                 place=self._source.file if self._source else "`generate`",
-                remedy="give a file with at least one task, or name its `format`",
+                remedy="give a file with at least one task"
+                + ("" if self._job.format else ", or name its `format`"),
             )
 
     def _job_report(
@@ -228,6 +286,7 @@ class Engine:
             journal=None if journal is None else str(journal.path),
             runs=1 if journal is None else journal.runs,
             journal_s=0.0 if journal is None else journal.save_s,
+            code_versions=1 if journal is None else journal.codes,
         )
 
     def _tasks(self) -> Iterator[Task]:
@@ -244,27 +303,46 @@ class Engine:
         if self._job.strict:
             raise broken
         self._skipped += 1
-        self._send("skipped", file=broken.file, line=broken.line, cause=broken.cause)
+        record = {"file": broken.file, "line": broken.line, "cause": broken.cause}
+        if len(self._records) < MAX_FAILURES_KEPT:
+            self._records.append(record)
+        self._send("skipped", **record)
 
     def _progress(self, result: ProcessingResult) -> None:
         self._done += result.tasks
         self._failed += result.tasks - result.tasks_processed
+        self._send_progress()
+
+    def _part(self, tasks: int, failed: int) -> None:
+        self._in_parts = tasks, failed
+        self._send_progress()
+
+    def _send_progress(self) -> None:
+        """Report how many tasks are done, now and then, and never fewer than before.
+
+        A batch that is complete counts in neither sum until it is recorded.
+        """
         now = perf_counter()
-        if now - self._progress_at >= PROGRESS_EVERY_S:
-            self._progress_at = now
-            self._send("progress", tasks=self._done, failed=self._failed)
+        tasks, failed = self._in_parts
+        if now - self._progress_at >= PROGRESS_EVERY_S and self._done + tasks >= self._shown:
+            self._progress_at, self._shown = now, self._done + tasks
+            self._send("progress", tasks=self._shown, failed=self._failed + failed)
 
     def _alive(self, feed: Feed) -> None:
         self._send("alive", tasks=self._done, in_flight=list_in_flight(feed))
 
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
-        del signum, frame
-        if self._stopping:
+        # A service manager may send SIGTERM to the parent and to this process. So the parent, which
+        # passes both signals on as SIGINT, decides which is the second one.
+        del frame
+        if self._interrupted and signum == signal.SIGINT:
             raise KeyboardInterrupt
+        self._interrupted = self._interrupted or signum == signal.SIGINT
         self._stopping = True
 
     def _fail(self, error: TodobatchError, *, code: int | None = None) -> int:
         code = error.exit_code if code is None else code
+        self._send("progress", tasks=self._done, failed=self._failed)  # the latest counts
         self._send(
             "error",
             kind=type(error).__name__,
@@ -274,6 +352,10 @@ class Engine:
             exit_code=code,
         )
         return code
+
+
+def _end_at_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _executor(job: Job) -> Executor:
@@ -297,34 +379,6 @@ def _check_json(result: Mapping[str, Any], processor_id: str) -> None:
             remedy="return dictionaries with strings as keys, lists, numbers and strings; the "
             "tasks are done, and their rows are in the `output` if there is one",
         ) from error
-
-
-class _Heartbeat:
-    """Calls `beat` at regular intervals in a second thread, from `begin` to `end`."""
-
-    def __init__(self, beat: Callable[[Feed], None]) -> None:
-        self._beat = beat
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def begin(self, feed: Feed) -> None:
-        self._beat(feed)
-        self._thread = threading.Thread(
-            target=self._run, args=(feed,), name="todobatch-heartbeat", daemon=True
-        )
-        self._thread.start()
-
-    def end(self) -> bool:
-        """Stop the thread and wait for it; returns whether it had begun."""
-        self._ended.set()
-        if self._thread is None:
-            return False
-        self._thread.join()
-        return True
-
-    def _run(self, feed: Feed) -> None:
-        while not self._ended.wait(ALIVE_EVERY_S):
-            self._beat(feed)
 
 
 def main() -> int:

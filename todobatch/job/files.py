@@ -1,12 +1,15 @@
 """Opens a job's journal and costs, unless the job uses the file for something else."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from todobatch.errors import StoreError, UnavailableError
+from todobatch.errors import StoreError, UnavailableError, UsageError
+from todobatch.ipc.decoding import from_json, to_json
+from todobatch.job.code import code_of
 from todobatch.job.output import refuse_shared
-from todobatch.job.spec import Job
+from todobatch.job.spec import Job, JobReport
 from todobatch.model import Json
 from todobatch.sources import open_source
 
@@ -32,7 +35,12 @@ def open_journal(job: Job) -> "Journal | None":
             remedy="choose another `interpreter`, or run without `journal`",
         ) from error
     refuse_shared("journal", job.journal, {"input": job.input, "output": job.output})
-    return Journal(job.journal, _identity(job))
+    return Journal(
+        job.journal,
+        _identity(job),
+        keep_code=job.changed_code == "keep",
+        retry=job.recovery.retry_failed,
+    )
 
 
 def open_costs(job: Job) -> "Costs | None":
@@ -57,6 +65,7 @@ def _identity(job: Job) -> dict[str, Json]:
         "batch size": job.tasks_a_batch,
         "output": None if job.output is None else str(Path(job.output).resolve()),
         "today": job.today.isoformat(),
+        "code": {**code_of(job.workload)},
     }
     if job.input is None:
         return about | {"generate": job.generate, "seed": job.seed}
@@ -73,3 +82,28 @@ def _identity(job: Job) -> dict[str, Json]:
         "input": job.input_name or str(path), "input's bytes": size, "input's sha256": digest,
         "format": open_source(path, format=job.format).name,
     }  # fmt: skip
+
+
+def read_finished(journal: "Journal") -> tuple[JobReport, list[dict[str, Any]]]:
+    """Return the report of a finished job and its first broken records, as its journal has them.
+
+    Raises StoreError for a report that is not that of the journal's totals.
+    """
+    saved, tally = journal.report or {}, journal.tally or {}
+    try:
+        report = from_json(JobReport, saved.get("report"))
+        records = [to_json(from_json(_Broken, each)) for each in saved.get("skipped", [])]
+    except (UsageError, TypeError) as error:
+        raise journal.damaged("its report cannot be read") from error
+    if any(getattr(report, name) != tally.get(name) for name in ("tasks", "failed", "batches")):
+        raise journal.damaged("its report is not that of its totals")
+    return report, records
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """A broken record of the input."""
+
+    file: str
+    line: int
+    cause: str

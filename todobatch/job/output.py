@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
-import re
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from pathlib import Path
 from time import perf_counter, sleep
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
-from todobatch.coordinator.ranges import Ranges
 from todobatch.errors import StoreError, UsageError
 from todobatch.files import sync_folder
 from todobatch.ipc.decoding import from_json, within
+from todobatch.job.rows import TAIL_BYTES, holds_its_rows, keep_last_rows
+from todobatch.job.spec import STDOUT
 from todobatch.model import Batch, Json, ProcessingResult
 from todobatch.units import Seconds
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 WAIT_FOR_LOCK_S: Seconds = 3.0
 """Opening waits this many seconds for the lock, because a run that was just killed may hold it."""
 LOCK_POLL_S: Seconds = 0.05
-TAIL_BYTES = 4096
-"""The journal holds a digest of this many bytes at the end of the file."""
-_TASK = re.compile(rb'{"task": (\d{1,18}), ')
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +36,21 @@ class _Mark:
     tail: str
 
 
-def open_rows(name: str, source: str | None, journal: "Journal | None") -> "RowFile":
-    """Open a file for rows.
+def open_rows(
+    name: str,
+    source: str | None,
+    journal: "Journal | None",
+    *,
+    force: bool = False,
+    descriptor: int | None = None,
+) -> "RowFile":
+    """Open a file for rows, or use the open `descriptor` of standard output.
 
-    Raises UsageError for a file that must not be overwritten, and StoreError if opening fails.
+    With `force` a file that this job did not write is replaced at the end. Raises UsageError for a
+    file that must not be overwritten, and StoreError if opening fails.
     """
+    if descriptor is not None:
+        return RowFile(Path(name), descriptor=descriptor)
     path = Path(name).resolve()  # a link is followed, not replaced
     if not name or path.is_dir():
         raise UsageError(
@@ -55,6 +63,14 @@ def open_rows(name: str, source: str | None, journal: "Journal | None") -> "RowF
             "rows cannot be removed from it when the job is resumed",
             place=f"`output` {name}",
             remedy="with `journal`, name a regular file",
+        )
+    fresh = journal is None or journal.output is None
+    if fresh and not force and path.is_file() and path.stat().st_size:
+        raise UsageError(
+            "the file exists, and this job did not write it",
+            place=f"`output` {name}",
+            remedy="pass `force=True`, which replaces it when the job is complete; or name another "
+            "file",
         )
     return RowFile(path, journal)
 
@@ -81,11 +97,18 @@ class RowFile:
 
     The file is locked (flock(2)) while a run writes it. ``<path>.part.journal`` names the journal
     of the rows, so that no other run overwrites them. It is removed when the job is complete.
+
+    A retry of failed tasks appends their new rows to ``<path>.part``. The end of the job leaves the
+    older ones out.
+
+    An open `descriptor`, such as standard output, is written to directly, and closed at the end.
     """
 
-    def __init__(self, path: Path, journal: "Journal | None" = None) -> None:
+    def __init__(
+        self, path: Path, journal: "Journal | None" = None, *, descriptor: int | None = None
+    ) -> None:
         self.path = path
-        plain = path.is_file() or not path.exists()
+        plain = descriptor is None and (path.is_file() or not path.exists())
         self._part = path.with_name(path.name + ".part") if plain else path
         self._owner = path.with_name(path.name + ".part.journal")
         self._journal = journal
@@ -93,11 +116,15 @@ class RowFile:
         self._tail = b""
         mark = None if journal is None else journal.output
         self._named = mark is not None  # whether the folder's entry has been flushed
-        placed = journal is not None and journal.phase != "running"
-        self._placed = placed and mark is not None and not self._part.exists()
+        phase = "running" if journal is None else journal.phase
+        moved = phase == "finished" or (phase == "placing" and not self._part.exists())
+        self._placed = moved and mark is not None
         here = path if self._placed else self._part
         try:
-            self._file = self._locked(here, fresh=mark is None) if plain else here.open("wb")
+            if plain:
+                self._file = self._locked(here, fresh=mark is None)
+            else:
+                self._file = open(here if descriptor is None else descriptor, "wb")  # noqa: SIM115
             if mark is not None:
                 try:
                     self._resume(mark)
@@ -139,13 +166,29 @@ class RowFile:
         """Flush the rows to disk, and return the file's length and the digest of its end."""
         try:
             self._file.flush()
+            self._refuse_removed()
             os.fsync(self._file.fileno())
             if not self._named:
                 sync_folder(self._part.parent)
                 self._named = True
         except OSError as error:
             raise self._no_room(error) from error
-        return {"bytes": self._bytes, "tail": hashlib.sha256(self._tail).hexdigest()}
+        return self._mark()
+
+    def begin_retry(self) -> None:
+        """Let further rows be appended. A finished file stays as it is, and is copied to do so."""
+        if not self._placed:
+            return
+        try:
+            with self._file as finished:
+                self._placed = False
+                self._file = self._locked(self._part, fresh=True)
+                finished.seek(0)
+                shutil.copyfileobj(finished, self._file)
+                self._named = False
+                self.mark()
+        except OSError as error:
+            raise self._no_room(error) from error
 
     def keep_part(self) -> None:
         """Close the file after a failure. The rows stay in the ``.part`` file."""
@@ -160,17 +203,30 @@ class RowFile:
             self._file.flush()
             plain = self._part != self.path
             if plain:
+                self._refuse_removed()
                 os.fsync(self._file.fileno())
             if complete and plain and not self._placed:
-                self._part.replace(self.path)  # move the file before the lock is released
+                if self._journal is not None and self._journal.replaced:
+                    new = self._part.with_name(f"{self._part.name}.new")
+                    self._bytes, self._tail = keep_last_rows(self._file, new)
+                    new.replace(self.path)
+                    self._journal.output = self._mark()
+                else:
+                    self._part.replace(self.path)  # move the file before the lock is released
                 sync_folder(self.path.parent)
             self._file.close()
-            if complete and plain:
+            if complete and plain and not self._part.exists():
                 self._owner.unlink(missing_ok=True)
-            elif not self._placed:
+            elif not complete and not self._placed:
                 self.path = self._part
         except OSError as error:
             raise self._no_room(error) from error
+
+    def tidy(self) -> None:
+        """Remove the job's ``.part`` file, when the journal says that the job is finished."""
+        if self._journal is not None and self._owner_of_part() == self._journal.path.resolve():
+            self._part.unlink(missing_ok=True)
+            self._owner.unlink(missing_ok=True)
 
     def _locked(self, here: Path, *, fresh: bool) -> IO[bytes]:
         """Open and lock the file. If `fresh`, empty it and record its journal."""
@@ -206,9 +262,9 @@ class RowFile:
 
     def _refuse_foreign_rows(self) -> None:
         """Refuse to overwrite rows that belong to another journal."""
+        owner = self._owner_of_part()
         try:
-            owner = Path(os.fsdecode(self._owner.read_bytes()))
-            holds = self._part.stat().st_size > 0 and owner.is_file()
+            holds = owner is not None and self._part.stat().st_size > 0 and owner.is_file()
         except (OSError, ValueError):
             return
         if holds and (self._journal is None or self._journal.path.resolve() != owner):
@@ -220,12 +276,39 @@ class RowFile:
                 f"discard the job, remove {self._part}",
             )
 
+    def _refuse_removed(self) -> None:
+        """Raise StoreError if the file was removed, or another one has taken its name."""
+        here = self.path if self._placed else self._part
+        if self._part == self.path or _names(here, self._file):
+            return
+        first = "" if self._journal is None else f"remove the journal {self._journal.path}, then "
+        raise StoreError(
+            "the file was removed or replaced while the job wrote it, so its rows are lost",
+            place=str(here),
+            remedy=f"{first}run the whole job again, and leave the file alone until it ends",
+        )
+
+    def _mark(self) -> dict[str, Json]:
+        return {"bytes": self._bytes, "tail": hashlib.sha256(self._tail).hexdigest()}
+
+    def _owner_of_part(self) -> Path | None:
+        """Return the journal of the rows in the ``.part`` file, if there is one."""
+        try:
+            return Path(os.fsdecode(self._owner.read_bytes()))
+        except (OSError, ValueError):
+            return None
+
     def _in_use(self, here: Path) -> StoreError:
         return StoreError(
             "another run is writing it",
             place=str(here),
-            remedy="wait until that run has ended, or end it, or name another `output`",
+            remedy=f"wait until that run has ended, or end it{self._or_another('`output`')}",
         )
+
+    def _or_another(self, what: str) -> str:
+        """Return the end of a remedy: a job of which tasks are saved cannot change its output."""
+        saved = self._journal is not None and self._journal.saved_tasks
+        return "" if saved else f", or name another {what}"
 
     def _resume(self, mark: dict[str, Any]) -> None:
         """Remove the rows that the journal does not know, and continue after the others."""
@@ -241,25 +324,11 @@ class RowFile:
             raise self._other_rows("its content differs")
         if self._placed and size != self._bytes:
             raise self._other_rows("it has further rows")
-        self._check_rows()
+        if self._journal is not None and not holds_its_rows(self._file, self._bytes, self._journal):
+            raise self._other_rows("it holds rows of other tasks")
         if size > self._bytes:
             self._file.truncate(self._bytes)
         self._file.seek(self._bytes)
-
-    def _check_rows(self) -> None:
-        """Refuse rows of batches that are not done, else their tasks would have two rows."""
-        journal = self._journal
-        if journal is None or not isinstance(size := journal.job.get("batch size"), int):
-            return
-        seen = Ranges()
-        self._file.seek(0)
-        while self._file.tell() < self._bytes:
-            row = _TASK.match(self._file.readline())
-            if row is None or int(row[1]) // size not in journal.before or int(row[1]) in seen:
-                raise self._other_rows("it holds rows of other tasks")
-            seen.add(int(row[1]))
-        if len(seen) != journal.saved_tasks:
-            raise self._other_rows("it holds rows of other tasks")
 
     def _other_rows(self, cause: str) -> StoreError:
         return StoreError(
@@ -272,16 +341,23 @@ class RowFile:
         return StoreError(
             f"cannot be written: {error.strerror}",
             place=str(self.path),
-            remedy="name an `output` in a folder where you may create files",
+            remedy="give yourself permission to write the folder"
+            + self._or_another("`output`, in a folder where you may create files"),
         )
 
     def _no_room(self, error: OSError) -> StoreError:
         # The journal counts those of earlier runs too, and not those that it does not know yet.
         saved = self._rows if self._journal is None else self._journal.saved_tasks
+        if self._part.name == STDOUT and isinstance(error, BrokenPipeError):
+            return StoreError(
+                f"its reader has closed it; {saved} rows were written",
+                place="standard output",
+                remedy="let the reader read to the end, or name a file as `output`",
+            )
         return StoreError(
             f"cannot be written: {error.strerror}; {saved} tasks are saved",
             place=str(self._part),
-            remedy="free disk space or name another `output`, and run the job again",
+            remedy=f"free disk space{self._or_another('`output`')}; then run the job again",
         )
 
 

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from todobatch import runtime
 from todobatch.coordinator.options import (
@@ -19,6 +19,11 @@ from todobatch.executors.stats import Resize, WorkerStats
 from todobatch.ipc.decoding import to_json
 from todobatch.model import BatchReport
 from todobatch.units import Bytes, Seconds
+
+ChangedCode = Literal["stop", "keep"]
+"""Whether a job with a journal ends with an error when its code has changed, or keeps its rows."""
+STDOUT = "-"
+"""The name of an output that is standard output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +58,13 @@ class Job:
     order: Order = "input"
     recovery: Recovery = field(default_factory=Recovery)
     output: str | None = None
+    """The file of the rows; "-" is the descriptor that comes with the job."""
+    force: bool = False
+    """Whether to replace an output that this job did not write."""
     journal: str | None = None
     """The file that records the job's progress, so that it can be resumed."""
+    changed_code: ChangedCode = "stop"
+    """What to do when the workload's code has changed since tasks were done."""
     costs: str | None = None
     """The file that records how long each batch took."""
 
@@ -112,6 +122,8 @@ class JobReport(BatchReport):
     """How many times the job was begun or resumed, this time included."""
     journal_s: Seconds
     """The seconds spent on saving the journal."""
+    code_versions: int = 1
+    """How many versions of the workload's code made the rows, as far as the journal knows."""
 
     def document(self) -> dict[str, Any]:
         """Return the report as `to_json` does, with the efficiency of each worker added."""

@@ -15,7 +15,7 @@ BUSY = 0.5  # of its CPUs in use by others before the first sample
 
 Kind = Literal[
     "quick", "unfinished", "torn", "busy", "doctor", "inconclusive", "timed", "void", "idle",
-    "left out",
+    "affinity", "left out",
 ]  # fmt: skip
 
 
@@ -56,6 +56,7 @@ def notes(run: Run, workloads: Collection[str]) -> Iterator[Note]:
         cells = sorted({each.cell.key for each in idle})
         text = f"In {show_count(len(idle), 'sample')} some workers got no batch: {', '.join(cells)}"
         yield Note("idle", text)
+    yield from _moved(samples)
     for what, why in plan.left_out:
         yield Note("left out", f"Left out: {what}: {why}")
 
@@ -95,6 +96,21 @@ def _voids(samples: Sequence[Sample]) -> Note:
         )
     text = f"{len(voids)} of {len(samples)} samples are void and left out of all figures"
     return Note("void", text, tuple(map(_short, voids)))
+
+
+def _moved(samples: Sequence[Sample]) -> Iterator[Note]:
+    """Yield in which samples the workload changed the CPUs that its workers may use."""
+    moved = [
+        each
+        for each in samples
+        if not each.void
+        and any(w.get("allowed_before") != w.get("allowed_after") for w in each.worker_totals)
+    ]
+    if moved:
+        cells = ", ".join(sorted({each.cell.key for each in moved}))
+        count = show_count(len(moved), "sample")
+        text = f"In {count} the workload changed which CPUs its workers may use: {cells}"
+        yield Note("affinity", text)
 
 
 def _short(sample: Sample) -> str:

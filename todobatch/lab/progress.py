@@ -12,6 +12,9 @@ class Progress(Protocol):
     def message(self, text: str) -> None:
         """Show a line that stays."""
 
+    def warn(self, text: str) -> None:
+        """Show a line that stays, even if the user wants no messages."""
+
     def step(
         self, text: str, done: float = 0.0, total: float | None = None, detail: str = ""
     ) -> None:
@@ -28,6 +31,9 @@ class Silent:
 
     def message(self, text: str) -> None:
         """Drop a message."""
+
+    def warn(self, text: str) -> None:
+        """Drop a warning."""
 
     def step(
         self, text: str, done: float = 0.0, total: float | None = None, detail: str = ""

@@ -9,6 +9,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -17,12 +18,14 @@ from todobatch import runtime
 from todobatch.model import (
     Batch,
     Fault,
+    Frame,
     Json,
     Part,
     ProcessingResult,
     Task,
     TaskFailure,
     describe_exception,
+    frame_of,
 )
 
 DIGEST_MODULUS = 1 << 256
@@ -105,13 +108,21 @@ class TaskBatchProcessor(ABC):
         A task that raises becomes a `TaskFailure` in the result, and the others are processed. If
         anything else raises, the whole batch has failed. The method itself does not raise.
         """
-        batch = as_batch(tasks)
+        return self._process_each(as_batch(tasks))
+
+    def _process_each(self, batch: Batch, progress: memoryview | None = None) -> ProcessingResult:
+        """Do what `process_batch` says; `progress[0]` is the offset of the task that is running.
+
+        Between tasks it may be that of the last one. After the last task it is -1.
+        """
         started = perf_counter()
         rows: list[Json] = []
         failures: list[TaskFailure] = []
         process = self.process_task
         forks = runtime.forks
         for offset, task in enumerate(batch.tasks):
+            if progress is not None:
+                progress[0] = offset
             try:
                 rows.append(process(task))
             except KeyboardInterrupt:  # a Ctrl-C ends the run, not the task
@@ -123,6 +134,8 @@ class TaskBatchProcessor(ABC):
                 failures.append(_failure(batch, offset, error))
             if runtime.forks != forks:
                 runtime.end_forked_child()
+        if progress is not None:
+            progress[0] = -1
         return self.result_of(batch, rows, failures, started)
 
     async def process_task_async(self, task: Task) -> Json:
@@ -173,7 +186,7 @@ class TaskBatchProcessor(ABC):
         except TASK_ERRORS as error:
             culprit = _first_not_json(batch, rows)
             return failed_result(self.processor_id, batch, culprit or describe_exception(error),
-                                 started=started)  # fmt: skip
+                                 started=started, frame=frame_of(error))  # fmt: skip
         return ProcessingResult(
             processor_id=self.processor_id,
             tasks_processed=len(done),
@@ -202,8 +215,9 @@ def failed_result(
     *,
     started: float | None = None,
     fault: Fault | None = None,
+    frame: Frame | None = None,
 ) -> ProcessingResult:
-    """Make the result of a batch that failed as a whole; `cause` says why.
+    """Make the result of a batch that failed as a whole; `cause` says why, and `frame` where.
 
     `started` is `time.perf_counter()` when the batch began, where that is known.
     """
@@ -219,7 +233,15 @@ def failed_result(
         started=now if started is None else started,
         fault=fault,
         part=batch.number if isinstance(batch, Part) else None,
+        frame=frame,
     )
+
+
+def task_failure(batch: Batch, offset: int, cause: str) -> TaskFailure:
+    """Return the failure of the task at `offset` in a batch; `cause` says why."""
+    task = batch.tasks[offset]
+    title = task.title if isinstance(task, Task) else repr(task)  # callers may pass anything
+    return TaskFailure(batch.first + offset, title, cause)
 
 
 def digest_of(index: int, rows: Sequence[Json], partial: Mapping[str, Any]) -> int:
@@ -272,9 +294,8 @@ def _name(batch: Batch) -> str:
 
 
 def _failure(batch: Batch, offset: int, error: BaseException) -> TaskFailure:
-    task = batch.tasks[offset]
-    title = task.title if isinstance(task, Task) else repr(task)  # callers may pass anything
-    return TaskFailure(batch.first + offset, title, describe_exception(error))
+    failure = task_failure(batch, offset, describe_exception(error))
+    return replace(failure, frame=frame_of(error))
 
 
 def name_failures(processor_id: str, batch: Batch, failures: Sequence[TaskFailure]) -> str:

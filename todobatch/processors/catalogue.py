@@ -2,12 +2,15 @@
 
 import datetime as dt
 import importlib
-from collections.abc import Callable, Mapping
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any, Literal
 
-from todobatch.errors import UsageError
+from todobatch.errors import UsageError, did_you_mean
 from todobatch.model import describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 from todobatch.processors.processor import TaskProcessor
@@ -70,15 +73,9 @@ def resolve(workload: str, *, today: dt.date | None = None) -> TaskBatchProcesso
     also be that of a subclass of `TaskBatchProcessor`. `today` is passed to the processor. Raises
     UsageError when the workload is unknown or cannot be loaded.
     """
+    check_workload(workload)
     if workload in WORKLOADS:
         return WORKLOADS[workload].processor(today=today)
-    if ":" not in workload:
-        raise UsageError(
-            f"unknown workload {workload!r}",
-            place="`workload`",
-            remedy=f"choose one of {', '.join(WORKLOADS)}, or name your own as "
-            "package.module:function",
-        )
     target = _load(workload)
     if isinstance(target, type) and issubclass(target, TaskBatchProcessor):
         try:
@@ -98,16 +95,83 @@ def resolve(workload: str, *, today: dt.date | None = None) -> TaskBatchProcesso
     return FunctionProcessor(target, processor_id=workload, today=today)
 
 
+def check_workload(workload: str) -> None:
+    """Raise UsageError for a name that no workload can have; nothing is imported.
+
+    The name is that of a built-in workload, or ``package.module:function``. A path is refused, and
+    the remedy names its module.
+    """
+    if workload in WORKLOADS:
+        return
+    module, _, attribute = workload.partition(":")
+    if "/" in module or "\\" in module or module.endswith(".py"):
+        raise UsageError(
+            f"{workload} is a path, not the name of a module",
+            place="`workload`",
+            remedy=_named_by_module(PurePath(module), attribute or "FUNCTION"),
+        )
+    if ":" not in workload:
+        package, _, function = workload.rpartition(".")
+        own = f"; did you mean {package}:{function}?" if package and function else ""
+        raise UsageError(
+            f"unknown workload {workload!r}{own or did_you_mean(workload, WORKLOADS)}",
+            place="`workload`",
+            remedy=f"choose one of {', '.join(WORKLOADS)}, or name your own as "
+            "package.module:function",
+        )
+    if not module or not attribute:
+        raise UsageError(
+            f"{workload} names no {'function' if module else 'module'}",
+            place="`workload`",
+            remedy="name a module and a function in it, as package.module:function",
+        )
+
+
+def _named_by_module(path: PurePath, attribute: str) -> str:
+    """Return how to name a function of a file by its module."""
+    path = path.with_suffix("") if path.suffix == ".py" else path
+    if path.is_absolute() or ".." in path.parts or str(path).startswith("~"):
+        return f"write {path.name}:{attribute}, and add {path.parent} to PYTHONPATH"
+    return f"write {'.'.join(path.parts)}:{attribute}"
+
+
 def _load(name: str) -> Any:
     module_name, _, attribute = name.partition(":")
     try:
         target: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            target = getattr(target, part)
     except (Exception, SystemExit) as error:  # a module may raise anything
+        near = ""
+        if isinstance(error, ModuleNotFoundError) and error.name == module_name:
+            near = did_you_mean(module_name, _modules_here())
         raise UsageError(
-            f"{name} cannot be loaded: {describe_exception(error)}",
+            f"{name} cannot be loaded: {describe_exception(error)}{near}",
             place="`workload`",
-            remedy="the module must be importable from the current folder or PYTHONPATH",
+            remedy="the module must be importable from the current folder or PYTHONPATH, with all "
+            "that it imports",
         ) from error
+    where = f"module {module_name}"
+    for part in attribute.split("."):
+        try:
+            target = getattr(target, part)
+        except Exception as error:  # a module may have a `__getattr__` of its own
+            raise UsageError(
+                f"{where} has no {part}{did_you_mean(part, _callables_of(target))}",
+                place="`workload`",
+                remedy="name a function or a class that is defined there",
+            ) from error
+        where = part
     return target
+
+
+def _modules_here() -> Iterable[str]:
+    """Return the names of the modules in the current folder, if Python looks for modules there."""
+    try:
+        here = {"", str(Path.cwd())}
+    except OSError:  # the folder has been removed
+        return []
+    return [each.name for each in pkgutil.iter_modules(path for path in sys.path if path in here)]
+
+
+def _callables_of(target: Any) -> list[str]:
+    names = getattr(target, "__dict__", {})
+    return [name for name, value in names.items() if callable(value) and name[:1] != "_"]

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from todobatch.model import Batch, ProcessingResult, TaskFailure, describe_exception
+from todobatch.model import Batch, Frame, ProcessingResult, TaskFailure, describe_exception
 from todobatch.processors.base import TaskBatchProcessor
 
 _NUMBERS = (int, float)
@@ -49,6 +49,8 @@ def _what_is_wrong(  # noqa: C901
         return f"{type(result.partial).__name__} as `partial`, which must be a mapping"
     if result.error is not None and not isinstance(result.error, str):
         return f"{type(result.error).__name__} as `error`, which must be text or None"
+    if not isinstance(result.frame, Frame | None):
+        return f"{type(result.frame).__name__} as `frame`, which must be a Frame or None"
     if not isinstance(failures, tuple):
         return f"{type(failures).__name__} as `failures`, which must be a tuple"
     if failures and (wrong := _wrong_failures(failures, batch, done)):
@@ -70,6 +72,8 @@ def _wrong_failures(failures: tuple[Any, ...], batch: Batch, done: int) -> str |
     for failure in failures:
         if not isinstance(failure, TaskFailure):
             return f"{type(failure).__name__} among `failures`, which must be TaskFailure"
+        if not isinstance(failure.frame, Frame | None):
+            return f"a failure with {type(failure.frame).__name__} as `frame`"
         if not batch.first <= failure.task < batch.first + len(batch):
             return f"a failure of task {failure.task}, which is not in the batch"
     if done + len({failure.task for failure in failures}) > len(batch):

@@ -287,11 +287,11 @@ class FunctionProcessor(TaskBatchProcessor):
         result: Json = asyncio.run(self._function(task)) if self._awaits else self._function(task)
         return result
 
-    def process_batch(self, tasks: Batch | Sequence[Task]) -> ProcessingResult:
+    def _process_each(self, batch: Batch, progress: memoryview | None = None) -> ProcessingResult:
         """Process a batch; an ``async def`` runs in one event loop for the whole batch."""
         if self._awaits:
-            return asyncio.run(self.process_batch_async(tasks))
-        return super().process_batch(tasks)
+            return asyncio.run(self.process_batch_async(batch))
+        return super()._process_each(batch, progress)
 
     @property
     def awaits(self) -> bool:

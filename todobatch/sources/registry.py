@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from todobatch import runtime
-from todobatch.errors import InputError, UnknownFormatError
+from todobatch.errors import InputError, UnknownFormatError, did_you_mean
 from todobatch.model import Task
 from todobatch.sources import csv_file, jsonl, taskwarrior, todotxt
 from todobatch.sources.base import Input, OnBroken, Reader, Reading
@@ -115,7 +115,8 @@ def _format_of(path: Path, name: str | None) -> Format:
     if name is not None:
         if name in FORMATS:
             return FORMATS[name]
-        raise UnknownFormatError(f"unknown format {name!r}", place="`format`", remedy=_formats())
+        cause = f"unknown format {name!r}{did_you_mean(name, FORMATS)}"
+        raise UnknownFormatError(cause, place="`format`", remedy=_formats())
     ending = path.suffix.lower()
     for fmt in FORMATS.values():
         if ending in fmt.endings:

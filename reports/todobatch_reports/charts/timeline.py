@@ -13,15 +13,19 @@ from todobatch_reports.charts.drawing import Draw, Size
 from todobatch_reports.frames import span_frame
 
 MOST_BARS = 400
+MOST_LANES = 40
+"""The chart has a lane for each worker, up to this many; the others share one more."""
+MORE = " more"
 
 
 def timeline(shown: Sequence[tuple[CellSummary, str, Sample]]) -> Draw:
     """Draw when each worker ran a batch, with all samples (cell, label, sample) on one axis."""
     frames = []
     for summary, label, sample in shown:
-        frame = joined(span_frame(sample), sample.wall_s)
-        lanes = {w: f"{n}" for n, w in enumerate(sorted(frame["worker"].unique()), start=1)}
-        lane = frame["worker"].map(lanes)
+        frame = joined(folded(span_frame(sample), sample.workers), sample.wall_s)
+        workers = sorted(w for w in frame["worker"].unique() if not w.endswith(MORE))
+        lanes = {w: f"{n}" for n, w in enumerate(workers, start=1)}
+        lane = frame["worker"].map(lanes).fillna(frame["worker"])
         frames.append(frame.assign(lane=lane, approach=summary.approach, panel=label))
     frame = pd.concat(frames, ignore_index=True)
     for name in ("start", "end"):
@@ -58,6 +62,14 @@ def _draw(
     header = alt.Header(labelAngle=0, labelOrient="top", labelAnchor="start", labelAlign="left")
     row = alt.Row("panel:N", title=None, sort=order, header=header)
     return style.configured(bars.facet(row=row, spacing=14).resolve_scale(y="independent"))
+
+
+def folded(frame: pd.DataFrame, workers: int) -> pd.DataFrame:
+    """Give one name to all workers but the `workers` busiest, if some of these were replaced."""
+    sizes = frame["worker"].value_counts()
+    rest = sizes.index[min(workers, MOST_LANES) :]
+    named = frame["worker"].where(~frame["worker"].isin(rest), f"{len(rest)}{MORE}")
+    return frame.assign(worker=named)
 
 
 def joined(frame: pd.DataFrame, wall_s: float) -> pd.DataFrame:

@@ -104,9 +104,20 @@ def test_more_time_finds_smaller_differences_and_too_little_finds_none() -> None
 
 def test_a_mean_that_is_not_zero_is_a_note() -> None:
     right = noise.summarise([Pair(0.30, 0.31, 1.0), Pair(0.31, 0.30, 1.0)] * 5, "3.14")
-    wrong = noise.summarise([Pair(0.33, 0.30, 1.0), Pair(0.34, 0.30, 1.0)] * 5, "3.14")
+    wrong = noise.summarise([Pair(0.306, 0.30, 1.0), Pair(0.308, 0.30, 1.0)] * 5, "3.14")
     assert right is not None
     assert wrong is not None
     assert noise.check(right).severity == "ok"
     assert noise.check(wrong).severity == "note"
     assert "should include 0" in noise.check(wrong).effect
+
+
+def test_pairs_that_tell_nothing_are_a_warning_that_names_what_cannot_be_told() -> None:
+    logs = (-0.33, -0.06, -0.14)
+    noisy = noise.summarise([Pair(0.3 * math.exp(each), 0.3, 1.0) for each in logs], "3.14")
+    assert noisy is not None
+    assert noisy.mean.low < -0.3 < 0.1 < noisy.mean.high
+    found = noise.check(noisy)
+    assert found.severity == "warning"
+    assert f"no difference smaller than {-100 * noisy.mean.low:.0f} %" in found.effect
+    assert "--seconds" in found.remedy

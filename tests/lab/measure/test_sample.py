@@ -99,6 +99,38 @@ def test_a_different_output_makes_the_sample_void(sampler: Sampler) -> None:
     assert "sequential gave 000000000000" in sample.void
 
 
+CHANGED_CLOCK = """
+import time
+from todobatch.coordinator import drive
+
+true = time.perf_counter
+time.perf_counter = drive.perf_counter = lambda: true() / 100
+
+
+def waits(task):
+    time.sleep(0.01)
+"""
+
+
+def test_a_workload_that_changes_the_clock_makes_the_sample_void(
+    sampler: Sampler, mine: str
+) -> None:
+    Path("changed_clock.py").write_text(CHANGED_CLOCK)  # beside the module `mine`
+    sample = take(sampler, Cell("changed_clock:waits", "3.14", "sequential", 1))
+    assert mine
+    assert sample.void is not None
+    assert "the workload changed a clock" in sample.void
+
+
+def test_a_workload_that_pins_itself_is_seen(sampler: Sampler, mine: str) -> None:
+    sample = take(sampler, Cell(f"{mine}:pins_itself", "3.14", "sequential", 1))
+    assert sample.void is None
+    (worker,) = sample.worker_totals
+    allowed = list(runtime.cpus_allowed())
+    assert worker["allowed_before"] == allowed
+    assert worker["allowed_after"] == allowed[:1]
+
+
 def test_failed_tasks_make_the_sample_void(sampler: Sampler, mine: str) -> None:
     sample = take(sampler, Cell(f"{mine}:raises", "3.14", "threads", 2))
     assert sample.void is not None

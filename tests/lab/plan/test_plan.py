@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.tools.made_up import CELLS, SEQ, THREADS, meta, sample
-from todobatch.errors import UsageError
+from todobatch.errors import ExecutorUnavailableError, UsageError
 from todobatch.executors import EXECUTORS
 from todobatch.lab.measure import schedule
 from todobatch.lab.measure.calibrate import choose
@@ -82,7 +82,8 @@ def test_an_executor_that_cannot_work_is_left_out_with_the_reason() -> None:
         ({"workers": (0,)}, "`workers`"),
         ({"workers": (2, 10_000)}, "`workers`"),
         ({"workloads": ("nonsense",)}, "`workload`"),
-        ({"workloads": ("no.such:thing",)}, "`workload`"),
+        ({"workloads": ("no/such.py:thing",)}, "`workload`"),
+        ({"workloads": ("no.such:",)}, "`workload`"),
         ({"executors": ("nonsense",)}, "`executor`"),
         ({"blocks": 0}, "`blocks`"),
         ({"budget_s": 0.0}, "`budget_s`"),
@@ -147,3 +148,24 @@ def test_a_void_sample_is_measured_again_at_most_twice_and_the_cell_then_given_u
     assert SEQ not in {slot.cell for slot in schedule.missing(plan, thrice, 4)}
     assert schedule.given_up(plan, thrice) == [SEQ]
     assert schedule.given_up(plan, twice) == []
+
+
+def test_a_run_in_which_nothing_that_was_asked_for_can_be_measured_is_refused() -> None:
+    old = {**NOTHING_MISSING, "interpreters": "it needs Python 3.14"}
+    with pytest.raises(ExecutorUnavailableError) as caught:
+        draft(Choice(executors=("interpreters",)), {"3.11": old})
+    assert "interpreters on 3.11: it needs Python 3.14" in caught.value.cause
+    assert caught.value.exit_code == 4
+    part = draft(Choice(executors=("interpreters",)), {"3.11": old, "3.14": NOTHING_MISSING})
+    assert ("interpreters on 3.11", "it needs Python 3.14") in part.left_out
+    assert {cell.executor for cell in part.cells if cell.interpreter == "3.11"} == {"sequential"}
+    sequential = draft(Choice(executors=("interpreters", "sequential")), {"3.11": old})
+    assert {cell.executor for cell in sequential.cells} == {"sequential"}
+
+
+def test_a_workload_is_left_out_where_it_cannot_be_loaded() -> None:
+    lacking = {("own:f", "3.14"): "No module named 'x'"}
+    plan = draft(Choice(workloads=("own:f", "validate")), BOTH, unloadable=lacking)
+    where = {(cell.workload, cell.interpreter) for cell in plan.cells}
+    assert where == {("own:f", "3.14t"), ("validate", "3.14"), ("validate", "3.14t")}
+    assert plan.left_out == (("own:f on 3.14", "No module named 'x'"),)

@@ -144,6 +144,28 @@ def test_a_control_load_is_checked_too(folder: Path) -> None:
         (0, {"failed": 5}, "5 tasks failed"),
         (0, {"digest": "forged"}, "its output differs from that of sequential"),
         (0, {"wall_s": None}, "its times are missing"),
+        (
+            0,
+            {"cpu_s": 98.0},
+            "it used 98.0 s of CPU time in 1.00 s, more than 2 CPUs can give: a clock was changed",
+        ),
+        (
+            0,
+            {"cpu_s": 1.9},
+            (
+                "it used 1.90 s of CPU time in 1.00 s with 1 worker: a clock was changed, or the "
+                "workload runs threads or processes of its own; let it use one, for example by "
+                "OMP_NUM_THREADS=1"
+            ),
+        ),
+        (
+            0,
+            {"wall_s": 98.0},
+            (
+                "it took 98.0 s by its own clock, but its process lived for 1.30 s: the clock was "
+                "changed"
+            ),
+        ),
         (0, {"batches": 7}, "it has 80 tasks in 7 batches, unlike the plan"),
         (0, {"block": 99}, "it is not in the plan"),
         (0, {"workers": 7}, "it is not in the plan"),

@@ -8,7 +8,7 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from todobatch.cli.shared.errors import in_options
-from todobatch.errors import TodobatchError, UsageError
+from todobatch.errors import TodobatchError, UsageError, did_you_mean
 from todobatch.units import show_text
 
 _KINDS = {"integer": "a whole number", "number": "a number"}
@@ -31,7 +31,9 @@ class Command(TyperCommand):
             name = error.param.name or ""
             values, _, _ = self.make_parser(ctx).parse_args(given)
             cause = in_options(f"`{name}` takes {wanted}", self.params)
-            raise UsageError(f"{cause}, not {values.get(name)!r}") from None
+            value = str(values.get(name))
+            near = did_you_mean(value, wanted.replace(" or ", ", ").split(", "))
+            raise UsageError(f"{cause}, not {value!r}{near}") from None
         except TyperException as error:
             error.message = show_text(error.message)
             raise

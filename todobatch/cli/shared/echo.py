@@ -2,9 +2,16 @@
 
 import typer
 
+from todobatch.cli.shared import log
 from todobatch.units import show_text
 
 
 def echo(text: str = "", *, err: bool = False) -> None:
-    """Print text to standard output, or to standard error, as `show_text` shows it."""
-    typer.echo(show_text(text), err=err)
+    """Print text to standard output, or to standard error, as `show_text` shows it.
+
+    With ``--log-json`` a text for standard error becomes a warning of the log.
+    """
+    if err and log.current().as_json:
+        log.current().event("warning", text=text)
+    else:
+        typer.echo(show_text(text), err=err)

@@ -65,8 +65,13 @@ Strict = Annotated[
     bool, DATA("--strict", "Stop at the first broken record instead of skipping it.")
 ]
 Output = Annotated[
-    Path | None, OUTPUT("--output -o FILE", "Write the result of each task to FILE, as JSON Lines.")
+    Path | None,
+    OUTPUT(
+        "--output -o FILE",
+        "Write the result of each task to FILE, as JSON Lines; - is standard output.",
+    ),
 ]
+Force = Annotated[bool, OUTPUT("--force", "Replace an --output file that this job did not write.")]
 Baseline = Annotated[
     bool | None,
     OUTPUT(
@@ -101,7 +106,20 @@ Backoff = Annotated[
     ),
 ]
 RetryFailed = Annotated[
-    bool, RECOVERY("--retry-failed", "Also retry batches in which single tasks failed.")
+    bool,
+    RECOVERY(
+        "--retry-failed",
+        "Also retry batches in which single tasks failed. With --journal, run the tasks again that "
+        "failed in earlier runs, and no other task that is done.",
+    ),
+]
+ChangedCode = Annotated[
+    Literal["stop", "keep"],
+    RECOVERY(
+        "",
+        "What to do when the workload's code has changed since --journal was begun: stop with an "
+        "error, or keep the finished tasks and do the rest with the new code.",
+    ),
 ]
 Deadline = Annotated[
     float | None, RECOVERY("SECONDS", "Stop a batch that runs longer. Needs --executor processes.")

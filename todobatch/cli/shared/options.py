@@ -2,13 +2,13 @@
 
 import math
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from todobatch.cli.shared.log import When
 from todobatch.errors import UsageError
 
 
@@ -30,8 +30,21 @@ def _group(heading: str) -> Callable[[str, str], Any]:
 
 WHAT, DATA, HOW_LONG = _group("What to run"), _group("Data"), _group("How long")
 RECOVERY, OUTPUT, OTHER = _group("Faults and recovery"), _group("Output"), _group("Options")
+LOG = _group("Standard error")
 
 Json = Annotated[bool, OUTPUT("--json", "Print one JSON document.")]
+Progress = Annotated[
+    When,
+    LOG(
+        "",
+        "Show progress: a live line on a terminal, a line now and then elsewhere. auto shows "
+        "none with --quiet.",
+    ),
+]
+Quiet = Annotated[bool, LOG("--quiet -q", "Show results, warnings and errors only.")]
+LogJson = Annotated[
+    bool, LOG("--log-json", "Write progress, warnings and errors as one JSON object a line.")
+]
 InputFile = Annotated[
     Path | None, DATA("--input FILE", "Your own tasks. Default: generated tasks.")
 ]
@@ -98,9 +111,3 @@ def check_format(file: Path | None, format_name: str | None, option: str) -> Non
         raise UsageError(
             "generated tasks have no format", place=option, remedy="leave it out, or name a file"
         )
-
-
-def import_from_current_folder() -> None:
-    """Add the current folder to the import path, for a user's own workload."""
-    if "" not in sys.path:
-        sys.path.append("")  # after the standard library: a user may have a random.py

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+from todobatch.cli.views.tables import WHOLE, Table, wrapped
 from todobatch.lab.compare.compare import Row, RunComparison
 from todobatch.lab.compare.contrasts import Method
 from todobatch.lab.compare.gates import Gate
@@ -33,18 +34,27 @@ _HEADINGS: Mapping[What, tuple[str, ...]] = {
     "efficiency": ("efficiency of", "B ÷ A", "95 % interval", "verdict", "samples", "how"),
 }
 
+_DROPPED = ("how", "samples", "95 % interval")
+"""The columns that text may leave out, the least important first."""
 
-def as_text(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: bool = False) -> str:
-    """Return the comparison as plain text for a terminal or a log."""
-    lines = [_title(outcome), f"A: {_side(outcome, 'a')}", f"B: {_side(outcome, 'b')}"]
-    lines += [_clean(f"Forced: A and B differ in {each}") for each in outcome.differences]
-    lines += ["", *_text_rows("time", outcome.rows, unfold=unfold)]
+
+def as_text(
+    outcome: RunComparison,
+    gates: Sequence[Gate] = (),
+    *,
+    unfold: bool = False,
+    width: int = WHOLE,
+) -> str:
+    """Return the comparison as plain text, for a terminal of `width` columns or a log."""
+    head = [_title(outcome), f"A: {_side(outcome, 'a')}", f"B: {_side(outcome, 'b')}"]
+    head += [_clean(f"Forced: A and B differ in {each}") for each in outcome.differences]
+    tables = ["", *_text_rows("time", outcome.rows, width, unfold=unfold)]
     if _asks_for_efficiency(gates):
-        lines += ["", *_text_rows("efficiency", outcome.efficiency, unfold=unfold)]
+        tables += ["", *_text_rows("efficiency", outcome.efficiency, width, unfold=unfold)]
     named = None if unfold else NAMED
-    lines += ["", *(_clean(note) for note in notes(outcome, gates, named))]
-    lines += [_clean(sentence(gate)) for gate in gates]
-    return "\n".join(lines)
+    foot = ["", *(_clean(note) for note in notes(outcome, gates, named))]
+    foot += [_clean(sentence(gate)) for gate in gates]
+    return "\n".join((*wrapped(head, width), *tables, *wrapped(foot, width)))
 
 
 def as_markdown(outcome: RunComparison, gates: Sequence[Gate] = (), *, unfold: bool = False) -> str:
@@ -176,14 +186,16 @@ def _bound(value: float) -> str:
     return f"{value:.3f}" if value < 99.5 else ">99"  # two samples can leave it anywhere
 
 
-def _text_rows(what: What, rows: Sequence[Row], *, unfold: bool) -> list[str]:
+def _text_rows(what: What, rows: Sequence[Row], width: int, *, unfold: bool) -> list[str]:
     significant, folded = _folded(rows)
     shown = [*significant, *folded] if unfold else significant
-    table = [_HEADINGS[what], *(tuple(map(_clean, _columns(what, row))) for row in shown)]
-    widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table] if shown else []
+    headings = _HEADINGS[what]
+    table = Table(headings, left=len(headings), drop=_DROPPED, long=headings[0])
+    for row in shown:
+        table.add_row(*_columns(what, row))
+    lines = table.lines(width) if shown else []
     if folded:
-        lines.append(_summary(folded) + ("" if unfold else "; --all lists them"))
+        lines += wrapped([_summary(folded) + ("" if unfold else "; --all lists them")], width)
     return lines
 
 

@@ -4,8 +4,10 @@ Results go to standard output, all else to standard error. A name may come from 
 and emoji codes in it have no effect, and `show_text` escapes what a terminal would obey.
 """
 
+import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from rich.console import Console
@@ -15,22 +17,27 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from todobatch.cli.shared.log import Log
+from todobatch.cli.views import tables
 from todobatch.units import Seconds, show_percent, show_text
 
-LOG_EVERY_S: Seconds = 15.0
-"""In a log, a step that takes longer than this gets a line of its progress this often."""
+FIRST_LINE_S: Seconds = 10.0
+"""In a log, a step that takes longer than this gets a line of its progress."""
+RARER = 1.5
+"""Each further line comes after a pause this many times longer than the one before."""
+LONGEST_PAUSE_S: Seconds = 60.0
+"""The pauses between lines grow up to this many seconds."""
 REDRAWS_A_SECOND = 2  # more would be a load of our own beside what is measured
-LEAST_WIDTH = 80
 
 
-def output(*, stderr: bool = False, least_width: int = LEAST_WIDTH) -> Console:
+def output(*, stderr: bool = False) -> Console:
     """Return a console for standard output or standard error.
 
-    On a terminal narrower than `least_width` columns, tables keep that width, and the terminal
-    wraps them. A table that is squeezed cannot be read.
+    It is as wide as the terminal. What is no terminal gets tables and lines whole.
     """
     console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
-    console.width = max(console.width, least_width)
+    if not console.is_terminal:
+        console.width = tables.WHOLE
     return console
 
 
@@ -43,51 +50,99 @@ def line(console: Console, text: str = "", style: str | None = None, *, keep: st
     console.print(shown, soft_wrap=not console.is_terminal)
 
 
-class _Table(Table):
-    """A table whose cells are text on one line, whatever they contain."""
-
-    def add_row(self, *cells: Any, style: Any = None, end_section: bool = False) -> None:
-        """Add a row of texts."""
-        shown = [Text(show_text(str(cell), keep="")) for cell in cells]
-        super().add_row(*shown, style=style, end_section=end_section)
-
-
 def table(
-    headings: Sequence[str], *, left: int = 1, title: str | None = None, gap: int = 2
-) -> Table:
-    """Return an empty table. The first `left` columns are text and the others are numbers.
+    headings: Sequence[str],
+    *,
+    left: int = 1,
+    title: str | None = None,
+    gap: int = 2,
+    drop: Sequence[str] = (),
+    long: str | None = None,
+) -> tables.Table:
+    """Return an empty table that fits into the terminal; for the arguments see `tables.Table`."""
+    return tables.Table(headings, left, title, gap, drop, long)
 
-    `gap` is the number of spaces between two columns.
-    """
-    shown = None if title is None else Text(show_text(title, keep=""))
-    made = _Table(
-        title=shown, title_justify="left", title_style="bold", header_style="bold", box=None,
-        pad_edge=False, padding=(0, gap, 0, 0),
-    )  # fmt: skip
-    for number, heading in enumerate(headings):
-        made.add_column(heading, justify="left" if number < left else "right", no_wrap=True)
-    return made
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What is being done now."""
+
+    text: str
+    begun: Seconds
+    """By `time.monotonic`."""
+    done: float
+    total: float | None
+    detail: str = ""
+    failed: int | None = None
+    """How many of the tasks that are done have failed; None if the step does not count tasks."""
+    before: int = 0
+    """How many of these tasks earlier runs have done."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return the step for a JSON log. The rate is that since the step began."""
+        elapsed = time.monotonic() - self.begun
+        facts = {
+            "step": self.text, "done": self.done, "total": self.total,
+            "elapsed_s": round(elapsed, 2),
+        }  # fmt: skip
+        if self.failed is None:
+            return facts | {"detail": self.detail}
+        rate = (self.done - self.before) / elapsed if elapsed else 0.0
+        left = None
+        if self.total is not None and rate:
+            left = round(max(self.total - self.done, 0) / rate, 2)
+        return facts | {"failed": self.failed, "tasks_per_s": round(rate, 2), "left_s": left}
+
+    def describe(self) -> str:
+        """Return how much of it is done, in words."""
+        if self.failed is None:
+            share = "" if self.share is None else show_percent(self.share)
+            return ", ".join(filter(None, (share, self.detail)))
+        facts = self.facts()
+        rate, left = facts["tasks_per_s"], facts["left_s"]
+        of = "" if self.total is None else f" of {self.total:,.0f}"
+        shown = f"{rate:,.1f}" if rate < 10 else f"{rate:,.0f}"
+        text = f"{self.done:,.0f}{of} tasks, {self.failed:,} failed, {shown} tasks/s"
+        return text if left is None else f"{text}, about {_rounded(left)} left"
+
+    @property
+    def share(self) -> float | None:
+        """Return how much is done, below 1 because totals may be estimates; None if unknown."""
+        return min(self.done / self.total, 0.99) if self.total else None
+
+
+def _rounded(seconds: Seconds) -> str:
+    for unit, name in ((1, "s"), (60, "min")):
+        if seconds < 100 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 3600:.0f} h"
 
 
 class Display:
-    """Shows messages and steps on standard error: a bar on a terminal, timed lines in a log.
+    """Shows messages and steps on standard error, as the options of `log` say.
 
-    It is a `todobatch.lab.progress.Progress`. Use it as a context manager, which removes the bar.
-    With `quiet` it shows messages only.
+    On a terminal a step is a bar. Elsewhere it is a line now and then, at first after
+    `FIRST_LINE_S`; a thread writes it, so that it comes even if nothing is reported. With a JSON
+    log, these are events.
+
+    It is a `todobatch.lab.progress.Progress`. Use it as a context manager, which ends the progress.
+    One thread uses it. `_changed` guards `_step`, `_due` and `_pause`, which the thread reads.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, log: Log | None = None) -> None:
         self._console = output(stderr=True)
-        self._quiet = quiet
+        self._log = log = log or Log()
         self._bar: Bar | None = None
-        if self._console.is_terminal and not quiet:
+        if self._console.is_terminal and log.shows_progress and not log.as_json:
             self._bar = Bar(
                 SpinnerColumn(), TextColumn("{task.description}", markup=False), _Share(),
                 TextColumn("{task.fields[detail]}", markup=False),
                 console=self._console, transient=True, refresh_per_second=REDRAWS_A_SECOND,
             )  # fmt: skip
-        self._text = ""
-        self._shown_at: Seconds = 0.0
+        self._step: _Step | None = None
+        self._changed = threading.Condition()
+        self._pause = self._due = 0.0
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -96,52 +151,112 @@ class Display:
         self.close()
 
     def close(self) -> None:
-        """Remove the bar. A step after this brings it back."""
-        self._text = ""
+        """End the progress. A step after this brings it back."""
+        with self._changed:
+            self._step = None
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
         if self._bar is not None:
             self._bar.stop()
             for task in self._bar.task_ids:
                 self._bar.remove_task(task)
 
     def message(self, text: str) -> None:
-        """Show a line that stays."""
-        if self._console.is_terminal:
-            line(self._console, text, keep="\n")
+        """Show a line that stays, unless the user wants none."""
+        if not self._log.quiet:
+            self._show("message", text)
+
+    def warn(self, text: str) -> None:
+        """Show a line that stays, even if the user wants no messages."""
+        self._show("warning", text)
+
+    def fail(self, text: str, **facts: Any) -> None:
+        """Show that tasks have failed. A JSON log gets the facts only."""
+        if self._log.as_json:
+            self._log.event("failed", **facts)
         else:
-            line(self._console, f"{time.strftime('%H:%M:%S')} {text}", keep="\n")
+            self._show("failed", text)
 
     def step(
         self, text: str, done: float = 0.0, total: float | None = None, detail: str = ""
     ) -> None:
         """Show what is being done now, and how much of it is done."""
-        share = min(done / total, 0.99) if total else None  # totals may be estimates
-        if self._bar is not None:
-            self._draw(self._bar, text, share, detail)
-        elif not self._quiet:
-            self._log(text, share, detail)
-        self._text = text
+        step = _Step(text, time.monotonic(), done, total, detail)
+        if self._begin(step):
+            self._line(step, first=True)
 
-    def _draw(self, bar: Bar, text: str, share: float | None, detail: str) -> None:
+    def count(self, text: str, tasks: int, failed: int, total: int | None, before: int = 0) -> None:
+        """Show how many tasks of a job are done. `text` names the step, without a line of its own.
+
+        `before` of these tasks were done by earlier runs. The rate is that since the first call
+        with this text.
+        """
+        self._begin(_Step(text, time.monotonic(), tasks, total, failed=failed, before=before))
+
+    def _begin(self, step: _Step) -> bool:
+        """Set the step; return whether it is new and lines are shown."""
+        if not self._log.shows_progress:
+            return False
+        with self._changed:
+            old = self._step
+            new = old is None or old.text != step.text
+            if old is not None and not new:
+                step = replace(step, begun=old.begun)
+            self._step = step
+            if new:
+                self._pause = FIRST_LINE_S
+                self._due = step.begun + self._pause
+                self._changed.notify()
+        if self._bar is not None:
+            self._draw(self._bar, step)
+        elif self._thread is None:
+            self._thread = threading.Thread(
+                target=self._write_lines, name="todobatch-progress", daemon=True
+            )
+            self._thread.start()
+        return new and self._bar is None
+
+    def _draw(self, bar: Bar, step: _Step) -> None:
         if not bar.task_ids:
             bar.add_task("", total=None, share=None, detail="")
             bar.start()
+        detail = step.detail if step.failed is None else step.describe()
         bar.update(
             bar.task_ids[0],
-            description=show_text(text, keep=""),
-            share=share,
+            description=show_text(step.text, keep=""),
+            share=step.share,
             detail=show_text(detail, keep=""),
         )
 
-    def _log(self, text: str, share: float | None, detail: str) -> None:
-        now = time.monotonic()
-        if text != self._text:
-            self.message(text)
-        elif now - self._shown_at > LOG_EVERY_S:
-            percent = "" if share is None else show_percent(share)
-            self.message(f"{text}: {', '.join(filter(None, (percent, detail)))}")
+    def _write_lines(self) -> None:
+        """Write lines when they are due, until the display is closed."""
+        with self._changed:
+            while self._step is not None:
+                rest = self._due - time.monotonic()
+                if rest > 0:
+                    self._changed.wait(rest)
+                    continue
+                self._line(self._step)
+                self._pause = min(self._pause * RARER, LONGEST_PAUSE_S)
+                self._due = time.monotonic() + self._pause
+
+    def _line(self, step: _Step, *, first: bool = False) -> None:
+        """Write a line about a step; the first one only names it."""
+        if self._log.as_json:
+            self._log.event("progress", **step.facts())
         else:
-            return
-        self._shown_at = now
+            parts = (step.text, "" if first else step.describe())
+            self._show("progress", ": ".join(filter(None, parts)))
+
+    def _show(self, event: str, text: str) -> None:
+        if self._log.as_json:
+            self._log.event(event, text=text)
+        elif self._console.is_terminal:
+            line(self._console, text, keep="\n")
+        else:
+            line(self._console, f"{time.strftime('%H:%M:%S')} {text}", keep="\n")
 
 
 class _Share(ProgressColumn):

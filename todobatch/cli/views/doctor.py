@@ -2,6 +2,7 @@
 
 import textwrap
 
+from todobatch.cli.views.tables import Table
 from todobatch.lab.doctor.checks import UNKNOWN, Finding
 from todobatch.lab.doctor.diagnosis import Diagnosis
 from todobatch.lab.doctor.noise import Noise
@@ -50,7 +51,6 @@ def _labelled(label: str, text: str, width: int) -> list[str]:
         initial_indent=label.ljust(LABEL_WIDTH),
         subsequent_indent=" " * LABEL_WIDTH,
         break_on_hyphens=False,  # people copy commands
-        break_long_words=False,
     )
 
 
@@ -61,23 +61,19 @@ def _noise(noise: Noise, width: int) -> list[str]:
         f"{_percent(noise.spread)} (standard deviation, 95 % interval {_percent(noise.spread_low)} "
         f"to {_percent(noise.spread_high)}; {_percent(noise.robust_spread)} without outliers)."
     )
-    table = [("measured for", "pairs", "smallest difference found 4 times out of 5")]
-    table += [
-        (
-            _duration(each.seconds),
-            str(each.pairs),
-            "none: no time for two pairs" if each.effect is None else _percent(each.effect),
-        )
-        for each in noise.detectable
-    ]
+    table = Table(("measured for", "pairs", "smallest difference"), drop=("pairs",))
+    for each in noise.detectable:
+        effect = "none" if each.effect is None else _percent(each.effect)
+        table.add_row(_duration(each.seconds), each.pairs, effect)
     caveat = (
+        "The smallest difference is found 4 times out of 5; none, without time for two pairs. "
         f"This is the best case: one comparison of two cells, {show_seconds(noise.pair_s)} a pair. "
         "In a run of many cells, the two samples of a pair are further apart in time."
     )
     return [
         *textwrap.wrap(head, width),
         "",
-        *(f"  {time:12}  {pairs:>6}  {effect}" for time, pairs, effect in table),
+        *(f"  {line}" for line in table.lines(width - 2)),
         "",
         *textwrap.wrap(caveat, width),
     ]

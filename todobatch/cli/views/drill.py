@@ -3,20 +3,18 @@
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.table import Table
 
 from todobatch.child.faults import FAULTS
 from todobatch.child.peers import PEERS
 from todobatch.cli.views import console
+from todobatch.cli.views.tables import Table
 from todobatch.lab.drill.rows import Drill, Row
 from todobatch.units import show_count, show_seconds
-
-LEAST_WIDTH = 104
 
 
 def show(found: Drill, screen: Console | None = None) -> None:
     """Print the tables and the remarks."""
-    screen = screen or console.output(least_width=LEAST_WIDTH)
+    screen = screen or console.output()
     console.line(
         screen,
         f"todobatch drill: Python {found.python}, GIL {'on' if found.gil_enabled else 'off'}, "
@@ -86,7 +84,8 @@ def _faults(found: Drill) -> list[str]:
 def _table(title: str, rows: list[Row]) -> Table:
     names = ("executor", "fault", "isolates", "tasks", "done", "set aside", "lost", "duplicated",
              "recovery")  # fmt: skip
-    table = console.table(names, left=3, title=title)
+    drop = ("tasks", "set aside", "done", "isolates", "recovery")
+    table = console.table(names, left=3, title=title, drop=drop)
     before = ""
     for row in rows:
         table.add_row(

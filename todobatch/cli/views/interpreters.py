@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from todobatch.cli.views.tables import WHOLE, Table, wrapped
 from todobatch.lab.interpreters import (
     DEFAULT_INTERPRETERS,
     Interpreter,
@@ -12,6 +13,8 @@ from todobatch.lab.interpreters import (
 )
 
 HEADINGS = ("", "spec", "version", "build", "GIL", "optimised", "debug", "from", "path")
+DROPPED = ("debug", "optimised", "GIL", "from", "build")
+"""The columns that may be left out, the least important first."""
 
 
 def as_json(found: Survey) -> str:
@@ -40,20 +43,24 @@ def as_json(found: Survey) -> str:
     return json.dumps(document, indent=2)
 
 
-def lines(found: Survey) -> list[str]:
-    """Return a table, the interpreters that do not work, and what the default pair lacks."""
-    page = [*_table(found.working), "", "* marks the one that todobatch uses for its spec."]
+def lines(found: Survey, width: int = WHOLE) -> list[str]:
+    """Return a table, the interpreters that do not work, and what the default pair lacks.
+
+    No line has more than `width` columns.
+    """
+    page = ["", "* marks the one that todobatch uses for its spec."]
     if found.broken:
         page += ["", "These do not work:"]
         page += [f"  {home(one.executable)}: {one.reason}" for one in found.broken]
-    return [*page, *_pair(found)]
+    return [*_table(found.working).lines(width), *wrapped([*page, *_pair(found)], width)]
 
 
-def _table(working: list[Interpreter]) -> list[str]:
-    rows, seen = [HEADINGS], set[str]()
+def _table(working: list[Interpreter]) -> Table:
+    table = Table(HEADINGS, left=len(HEADINGS), drop=DROPPED, long="path")
+    seen = set[str]()
     for one in working:
         facts = one.facts
-        rows.append((
+        table.add_row(
             "" if one.spec in seen else "*",
             one.spec,
             facts["version"],
@@ -63,13 +70,9 @@ def _table(working: list[Interpreter]) -> list[str]:
             "yes" if facts["debug_build"] else "no",
             one.origin,
             home(one.executable),
-        ))  # fmt: skip
+        )
         seen.add(one.spec)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    return table
 
 
 def _pair(found: Survey) -> list[str]:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from todobatch.cli.views import console
-from todobatch.errors import UsageError
+from todobatch.cli.views.tables import Table
+from todobatch.errors import UsageError, did_you_mean
 from todobatch.lab.notes import notes as notes_of
 from todobatch.lab.stats.reasons import show_interval
 from todobatch.lab.stats.verdict import cpus_of, summarise, winners
@@ -74,7 +74,7 @@ def _chosen(run: Run, workload: str | None) -> list[str]:
         return names
     if workload not in names:
         raise UsageError(
-            f"workload {workload!r} is not in this run",
+            f"workload {workload!r} is not in this run{did_you_mean(workload, names)}",
             place="--workload",
             remedy=f"choose one of {', '.join(names)}",
         )
@@ -96,8 +96,14 @@ def _heading(run: Run) -> str:
 
 
 def _table(workload: str, cells: Sequence[CellSummary]) -> Table:
-    headings = ("approach", "Py", "n", "time", "cold", "speed-up", "CPU", "memory", "runs")
-    table = console.table(headings, left=2, title=workload, gap=1)
+    table = console.table(
+        ("approach", "Py", "n", "time", "cold", "speed-up", "95 %", "CPU", "memory", "runs"),
+        left=2,
+        title=workload,
+        gap=1,
+        drop=("cold", "memory", "CPU", "runs", "95 %"),
+        long="Py",
+    )
     for each in cells:
         table.add_row(
             each.approach,
@@ -105,7 +111,7 @@ def _table(workload: str, cells: Sequence[CellSummary]) -> Table:
             str(each.cell.workers),
             show_seconds(each.wall_s.estimate),
             show_seconds(each.cold_s.estimate),
-            _speedup(each),
+            *_speedup(each),
             show_percent(each.cpu_use),
             show_bytes(each.peak_bytes.estimate),
             f"{each.samples}" + (f"+{each.voids} void" if each.voids else ""),
@@ -113,10 +119,14 @@ def _table(workload: str, cells: Sequence[CellSummary]) -> Table:
     return table
 
 
-def _speedup(each: CellSummary) -> str:
+def _speedup(each: CellSummary) -> tuple[str, str]:
+    """Return the speed-up and its interval."""
     if each.speedup is None:
-        return "?"
-    return "1×" if each.cell.executor == "sequential" else show_interval(each.speedup)
+        return "?", ""
+    if each.cell.executor == "sequential":
+        return "1×", ""
+    ratio, _, interval = show_interval(each.speedup).partition(" ")
+    return ratio, interval
 
 
 def _cell(each: CellSummary) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class Charge:
     fault: Fault = "crashed"
     culprits: list[Batch] = field(default_factory=list)
     """The batch that it was running, which has failed; at most one."""
+    task: int | None = None
+    """The place in that batch of the task that it was running, from 0, if that is known."""
     suspects: list[Batch] = field(default_factory=list)
     """Batches of which one may be the cause, so each is to be run by itself."""
     others: list[list[Batch]] = field(default_factory=list)
@@ -44,6 +46,7 @@ class Charges:
     def assign(self, worker: PoolWorker, ending: str) -> Charge:
         """Return what is to be done with the worker's batches; `ending` says how it ended."""
         accepted, running, _ = worker.page.running()
+        at_death = accepted, running
         charge = Charge(f"its worker {ending}")
         if worker.overdue:
             (accepted, running), charge.fault = worker.overdue, "deadline"
@@ -60,6 +63,8 @@ class Charges:
                 continue
             if number == accepted and 0 <= place < len(left):
                 charge.culprits = [left.pop(place)]
+                if (accepted, running) == at_death:  # a late worker may have begun another batch
+                    charge.task = worker.page.task()
             if left:
                 charge.others.append(left)
         if charge.others and not (charge.culprits or charge.suspects):

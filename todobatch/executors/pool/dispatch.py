@@ -10,7 +10,8 @@ Each worker has one or two messages waiting, so it need not wait for the caller.
 a message, as many as make up `MESSAGE_S` of work. When a worker dies, its waiting messages go to
 others. When a worker is idle at the input's end, it gets waiting messages and batches of others.
 
-When a worker dies, its page names the batch that it was running: that batch fails. Results that the
+When a worker dies, its page names the batch that it was running: that batch fails. The failed
+result names the task too, unless the processor has a `process_batch` of its own. Results that the
 worker had not sent, at most `FLUSH_S` of work, are lost, and their batches run again. So a batch
 gives exactly one result, but may run more than once.
 """
@@ -18,6 +19,7 @@ gives exactly one result, but may run more than once.
 import selectors
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from time import perf_counter
 
 from todobatch.executors.pool import wire
@@ -27,8 +29,8 @@ from todobatch.executors.pool.supervise import Supervisor
 from todobatch.executors.pool.transport import FROM_WORKER, READY, TO_WORKER
 from todobatch.executors.pool.worker import STUCK_S, Message, PoolWorker
 from todobatch.executors.stats import WorkerStats, add_stats
-from todobatch.model import Batch, Fault, ProcessingResult, describe_exception
-from todobatch.processors.base import failed_result
+from todobatch.model import Batch, Fault, ProcessingResult, TaskFailure, describe_exception
+from todobatch.processors.base import failed_result, task_failure
 from todobatch.units import Seconds
 
 MESSAGE_S: Seconds = 0.008
@@ -347,8 +349,17 @@ class Pool:
         known = mean if self._batch_s is None else self._batch_s
         self._batch_s = max(mean, 1e-6, 0.6 * known + 0.4 * mean)
 
-    def _fail(self, batch: Batch, cause: str, fault: Fault | None = None) -> None:
-        self._finished.append(failed_result(self._processor_id, batch, cause, fault=fault))
+    def _fail(
+        self, batch: Batch, cause: str, fault: Fault | None = None, task: int | None = None
+    ) -> None:
+        """Add a failed result; `task` is the place in the batch of the task that caused it."""
+        failures: tuple[TaskFailure, ...] = ()
+        if task is not None and 0 <= task < len(batch):  # user code may write to the page
+            failures = (task_failure(batch, task, cause),)
+            if len(batch) > 1:
+                cause = f"task {failures[0].task} {failures[0].title!r}: {cause}"
+        result = failed_result(self._processor_id, batch, cause, fault=fault)
+        self._finished.append(replace(result, failures=failures))
 
     def _isolate(self, batches: list[Batch], cause: str, fault: Fault | None = None) -> None:
         """Run the batches one by one, to find the failing one; a single batch has failed."""
@@ -366,7 +377,7 @@ class Pool:
             worker.busy += perf_counter() - since
         charge = self._charges.assign(worker, ending)
         for batch in charge.culprits:
-            self._fail(batch, charge.cause, charge.fault)
+            self._fail(batch, charge.cause, charge.fault, charge.task)
         if charge.suspects:
             self._isolate(charge.suspects, charge.cause, charge.fault)
         worker.messages.clear()

@@ -1,7 +1,7 @@
-"""The page: shared memory in which a worker records which message and batch it is running.
+"""The page: shared memory in which a worker records which message, batch and task it is running.
 
-    worker  writes ──► ACCEPTED, RUNNING, SINCE ──► read by the caller
-    caller  writes ──► LAST, LAST_OF, flags     ──► read by the worker
+    worker  writes ──► ACCEPTED, RUNNING, SINCE, TASK ──► read by the caller
+    caller  writes ──► LAST, LAST_OF, flags           ──► read by the worker
 
 The caller reads the page when a worker dies or is late, and to withdraw messages for idle workers.
 `Page.lock` guards `ACCEPTED`, `LAST`, `LAST_OF`, the flags, and each step of `RUNNING` from one
@@ -29,14 +29,17 @@ class Page:
     """
 
     SIZE = mmap.PAGESIZE
-    ACCEPTED, RUNNING, SINCE, LAST_OF, LAST, FLAGS = 0, 1, 2, 3, 4, 8
+    ACCEPTED, RUNNING, SINCE, LAST_OF, LAST, TASK, FLAGS = 0, 1, 2, 3, 4, 5, 8
     """The positions of the numbers: the message accepted last, the present step, and its start. Of
-    message `LAST_OF` the worker runs the batches up to `LAST`. From `FLAGS` on, a flag for each
-    message records whether it was withdrawn."""
+    message `LAST_OF` the worker runs the batches up to `LAST`. `TASK` is the present task's place
+    in its batch, from 0. From `FLAGS` on, a flag for each message records whether it was
+    withdrawn."""
     NUMBER_OF_FLAGS = 64
     IDLE, UNPICKLING, SENDING, PICKLING = 0, -1, -2, -3
     """Values of `RUNNING`; a positive value is the batch's place in the message, from 1. In
     unpickling, pickling and sending, any batch of the message may be the cause of a death."""
+    NO_TASK = -1
+    """The value of `TASK` outside of tasks, and where the worker does not record them."""
 
     def __init__(self, file: int, token: tuple[int, int] | None = None) -> None:
         self._file = file
@@ -44,6 +47,9 @@ class Page:
         self._map = mmap.mmap(file, self.SIZE)
         self._numbers = memoryview(self._map).cast("q")
         self._times = memoryview(self._map).cast("d")
+        self.progress = None if token is not None else self._numbers[self.TASK : self.TASK + 1]
+        """Where a worker process writes `TASK`. None in this process, where nothing survives the
+        crash of a task."""
 
     @contextmanager
     def lock(self, *, blocking: bool = True) -> Iterator[bool]:
@@ -85,6 +91,7 @@ class Page:
     def begin(self, place: int) -> float:
         """Record the worker's next step, and return the time (`time.perf_counter`)."""
         self._times[self.SINCE] = now = perf_counter()
+        self._numbers[self.TASK] = self.NO_TASK
         self._numbers[self.RUNNING] = place
         return now
 
@@ -137,8 +144,15 @@ class Page:
         """Return the message accepted last, the value of `RUNNING`, and when it was set."""
         return self._numbers[self.ACCEPTED], self._numbers[self.RUNNING], self._times[self.SINCE]
 
+    def task(self) -> int | None:
+        """Return the present task's place in its batch, from 0; None if it is not known."""
+        place = self._numbers[self.TASK]
+        return None if place == self.NO_TASK else place
+
     def close(self) -> None:
         """Release the memory."""
+        if self.progress is not None:
+            self.progress.release()
         self._numbers.release()
         self._times.release()
         self._map.close()

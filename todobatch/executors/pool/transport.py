@@ -53,7 +53,7 @@ def serve(
     try:
         surroundings.apply()
         loaded = pickle.loads(processor)  # noqa: S301 - our own
-        worker = Worker(loaded, label, start_method, keep_rows=keep_rows)
+        worker = Worker(loaded, label, start_method, keep_rows=keep_rows, progress=page.progress)
     except BaseException as error:
         _send(link, READY, 0, 0, _text(error), 0.0)
         return

@@ -40,6 +40,8 @@ TIMES_S: tuple[Seconds, ...] = (10.0, 60.0, 300.0, 1800.0)
 """Measuring times for which the smallest detectable difference is computed."""
 POWER = 0.8
 """The probability of finding a difference of the computed size."""
+TOO_NOISY: Ratio = 0.05
+"""An A/A run whose interval reaches further from 0 is a warning: a run would find little."""
 LEVEL = 0.05
 """The probability of finding a difference where there is none (two-sided)."""
 
@@ -147,12 +149,22 @@ def smallest_effect(spread: float, count: int) -> float:
 
 
 def check(noise: Noise) -> Finding:
-    """Check whether the mean difference of A from B is 0 within its interval, as it should be."""
+    """Check whether the mean difference of A from B is 0, and is known well enough."""
     mean = noise.mean
     seen = (
         f"the same thing measured twice differs by {100 * mean.estimate:+.1f} % "
         f"({100 * mean.low:+.1f} % to {100 * mean.high:+.1f} %, {noise.pairs} pairs)"
     )
+    known_to = max(abs(mean.low), abs(mean.high))
+    if known_to > TOO_NOISY:
+        return Finding(
+            NAME,
+            "warning",
+            seen,
+            "The machine is so noisy that as many samples show no difference smaller than "
+            f"{100 * known_to:.0f} %.",
+            "end other programs, then run todobatch doctor again, or for longer with --seconds",
+        )
     if mean.low <= 0 <= mean.high:
         return Finding(NAME, "ok", seen)
     return Finding(

@@ -22,7 +22,7 @@ from todobatch import runtime
 from todobatch.child.drill import OWN, WRAPPED, DrillJob
 from todobatch.child.faults import FAULTS, Fault
 from todobatch.child.peers import PEERS
-from todobatch.errors import BuildError, UsageError
+from todobatch.errors import BuildError, UsageError, did_you_mean
 from todobatch.files import temporary_folder
 from todobatch.lab.drill import rows
 from todobatch.lab.drill.follow import QUIET_PATIENT_S, Limits, Stage, run_once
@@ -181,7 +181,7 @@ def _known(asked: Sequence[str] | None, known: Sequence[str], parameter: str) ->
     for name in asked or ():
         if name not in known:
             raise UsageError(
-                f"unknown name {name!r}",
+                f"unknown name {name!r}{did_you_mean(name, known)}",
                 place=f"`{parameter}`",
                 remedy=f"use some of {', '.join(known)}",
             )

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from todobatch.errors import UsageError
+from todobatch.errors import UsageError, did_you_mean
 from todobatch.lab.interpreters import build, cache, fetch, toolchain
 from todobatch.lab.interpreters.build import Target
 from todobatch.lab.interpreters.commands import run_bounded
@@ -59,7 +59,7 @@ def check_installable(spec: str) -> Pin:
     pin = PINS.get(spec.removesuffix("t"))
     if pin is None:
         raise UsageError(
-            f"todobatch cannot install {spec}",
+            f"todobatch cannot install {spec}{did_you_mean(spec, SPECS)}",
             place="interpreter",
             remedy=f"choose one of {', '.join(SPECS)}; install others yourself and name their path",
         )

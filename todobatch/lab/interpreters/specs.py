@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from todobatch.errors import UsageError
+from todobatch.errors import UsageError, did_you_mean
 from todobatch.runtime import RuntimeFacts
 
 DEFAULT_INTERPRETERS = ("3.14", "3.14t")
@@ -53,7 +53,8 @@ def check_spec(spec: str) -> None:
     match = _SPEC.fullmatch(spec)
     if match is None:
         raise UsageError(
-            f"{spec!r} is neither a version such as 3.14 or 3.14t nor a path with a '{os.sep}'",
+            f"{spec!r} is neither a version such as 3.14 or 3.14t nor a path with a '{os.sep}'"
+            + did_you_mean(spec, SPECS),
             place="interpreter",
             remedy="choose one that `todobatch interpreters` lists",
         )

@@ -25,7 +25,7 @@ from todobatch.lab.measure import schedule
 from todobatch.lab.measure.calibrate import calibrate
 from todobatch.lab.measure.sample import Sampler
 from todobatch.lab.plan import trust as trusting
-from todobatch.lab.plan.available import availability, find_interpreters, labelled
+from todobatch.lab.plan.available import availability, find_interpreters, labelled, unloadable
 from todobatch.lab.plan.cells import Choice, draft
 from todobatch.lab.plan.conditions import changes, changes_of, inspect_file, publishable
 from todobatch.lab.progress import Progress
@@ -62,18 +62,21 @@ def begin(
 ) -> Run:
     """Plan a new run and measure it; its folder is `output`, or one named after the time.
 
-    Raises UsageError, InputError, InterpreterMissingError, MeasurementError, StoreError, and
-    RunInterrupted on Ctrl-C.
+    Raises UsageError, InputError, InterpreterMissingError, ExecutorUnavailableError,
+    MeasurementError, StoreError, and RunInterrupted on Ctrl-C.
     """
+    choice.check()
     begun = _Begun(output)
     today = runtime.today()
     source = None if input_file is None else inspect_file(input_file, format, today, progress)
     asked = labelled(choice.interpreters or DEFAULT_INTERPRETERS)
     interpreters = find_interpreters(asked, progress)
     available = {label: availability(each) for label, each in interpreters.items()}
-    drafted = draft(choice, available, source=source)
+    seed: TaskSource = {"kind": "generator", "seed": choice.seed or 0}
+    lacking = unloadable(choice.resolved_workloads(), interpreters, source or seed)
+    drafted = draft(choice, available, source=source, unloadable=lacking)
     folder = output or _new_folder(drafted.mode)
-    _announce(drafted, interpreters, folder, progress)
+    _announce(drafted, choice, interpreters, folder, progress)
     plan = _calibrated(drafted, choice.batch_size, interpreters, progress)
     return begun.measure(folder, plan, interpreters, progress)
 
@@ -122,7 +125,7 @@ def resume(folder: Path, progress: Progress, *, trust: bool = False) -> Run:
                 remedy="begin a new run: samples of different things cannot be compared",
             )
         if opened.was_torn:
-            progress.message("the last line of samples.jsonl was incomplete and is dropped")
+            progress.warn("the last line of samples.jsonl was incomplete and is dropped")
         progress.message(f"{folder}: {len(opened.samples)} samples are kept")
         opened.update(resumed=(*meta.resumed, _now()), ended=None)
         return _measure(opened, interpreters, progress, own_code=trust)
@@ -184,12 +187,12 @@ def _measure(
             opened, sampler, lambda upcoming: _report(upcoming, progress), spent_s=spent_s
         ):
             if sample.void is not None:
-                progress.message(
+                progress.warn(
                     f"void: {sample.cell.key}: {sample.void} "
                     f"(measured again, up to {schedule.ATTEMPTS} times in all)"
                 )
         for cell in schedule.given_up(plan, opened.samples):
-            progress.message(f"given up: {cell.key}: {schedule.ATTEMPTS} void samples in a row")
+            progress.warn(f"given up: {cell.key}: {schedule.ATTEMPTS} void samples in a row")
         opened.update(ended=_now())
     except KeyboardInterrupt:
         pyperf_files.write(opened.run(), opened.folder)
@@ -223,7 +226,11 @@ def _calibrated(
 
 
 def _announce(
-    drafted: Plan, interpreters: Mapping[str, Interpreter], folder: Path, progress: Progress
+    drafted: Plan,
+    choice: Choice,
+    interpreters: Mapping[str, Interpreter],
+    folder: Path,
+    progress: Progress,
 ) -> None:
     what = f"{len(drafted.cells)} cells, at most {drafted.blocks} blocks"
     limit = f", at most {drafted.budget_s:.0f} s" if drafted.budget_s else ""
@@ -231,8 +238,10 @@ def _announce(
     for label, each in interpreters.items():
         gil = "GIL off" if not each.facts["gil_enabled"] else "GIL on"
         progress.message(f"{label}: Python {each.facts['version']}, {gil}")
+    named = {*(choice.executors or ()), *(choice.workloads or ())}
     for left_out, why in drafted.left_out:
-        progress.message(f"left out: {left_out}: {why}")
+        asked = left_out.partition(" on ")[0] in named
+        progress.warn(f"{'asked for, but ' * asked}left out: {left_out}: {why}")
     if drafted.source["kind"] == "file":
         progress.message(
             f"{drafted.source['tasks']} tasks of {drafted.source['path']}, "

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from todobatch.errors import MeasurementError
 from todobatch.lab.measure.sample import Sampler, Slot
+from todobatch.lab.plan.alone import run_command
 from todobatch.lab.plan.cells import SEQUENTIAL
 from todobatch.lab.store.schema import Cell, Plan, Sample, WorkloadShape
 from todobatch.processors import WORKLOADS
@@ -42,7 +43,7 @@ def calibrate(sampler: Sampler, plan: Plan, workload: str, batch_size: int | Non
     """
     cell = next(c for c in plan.cells if c.workload == workload and c.executor == SEQUENTIAL)
     shape = choose(workload, _seconds_a_task(sampler, cell, batch_size), batch_size)
-    reference = measure(sampler, cell, shape)
+    reference = measure(sampler, cell, shape, batch_size=batch_size)
     return replace(shape, calibrated_s=round(reference.wall_s, 6), digest=reference.digest)
 
 
@@ -80,7 +81,8 @@ def _seconds_a_task(sampler: Sampler, cell: Cell, batch_size: int | None) -> Sec
     while True:
         tasks = min(tasks, most)
         size = min(tasks, batch_size or DOCUMENT_BATCH)
-        sample = measure(sampler, cell, WorkloadShape(cell.workload, -(-tasks // size), size))
+        probe = WorkloadShape(cell.workload, -(-tasks // size), size)
+        sample = measure(sampler, cell, probe, batch_size=batch_size)
         # Computing is sized by CPU time, which a busy machine does not stretch.
         took_s = sample.cpu_s if _kind(cell.workload) == "cpu" else sample.wall_s
         if took_s >= PROBE_S / 2 or tasks == most:
@@ -88,8 +90,18 @@ def _seconds_a_task(sampler: Sampler, cell: Cell, batch_size: int | None) -> Sec
         tasks *= max(2, min(100, round(PROBE_S / max(took_s, 1e-6))))
 
 
-def measure(sampler: Sampler, cell: Cell, shape: WorkloadShape, block: int = -1) -> Sample:
-    """Return a sample that belongs to no run. Raises MeasurementError for a void one."""
+def measure(
+    sampler: Sampler,
+    cell: Cell,
+    shape: WorkloadShape,
+    block: int = -1,
+    *,
+    batch_size: int | None = None,
+) -> Sample:
+    """Return a sample that belongs to no run. Raises MeasurementError for a void one.
+
+    `batch_size` is the size that the user chose, for the command in the error's remedy.
+    """
     sample = sampler.take(Slot(block, 0, cell), shape, number=-1)
     if sample.void is None:
         return sample
@@ -97,5 +109,5 @@ def measure(sampler: Sampler, cell: Cell, shape: WorkloadShape, block: int = -1)
         sample.void,
         place=f"{sample.workload} on {sample.interpreter}, sequential",
         remedy="run this workload alone, fix what fails, then compare approaches: "
-        f"todobatch run --generate 100 --workload {sample.workload} --executor sequential",
+        + run_command(cell, sampler.source, batch_size),
     )

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from todobatch.lab.stats import evidence
 from todobatch.lab.stats.estimate import ratio_of
@@ -17,6 +17,9 @@ LEVEL = 0.05
 """The error rate of a verdict, however often the data are looked at."""
 
 
+Clock: TypeAlias = Literal["cpu", "wall"]
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """The measurements of one pair of processes."""
@@ -26,6 +29,8 @@ class Block:
     a_s: tuple[Seconds, ...]
     """A's turns, in the order in which they were run."""
     b_s: tuple[Seconds, ...]
+    clock: Clock
+    """What the turns are measured by: ``'cpu'`` if no turn waited, else ``'wall'``."""
     cpu: int | None
     """The CPU that both sides were kept on; None when they were free to move."""
     same_output: bool

@@ -9,10 +9,11 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from todobatch import runtime
 from todobatch.child.sample import SampleSpec
 from todobatch.child.tasks import TaskSource
 from todobatch.errors import MeasurementError
@@ -21,7 +22,8 @@ from todobatch.lab.interpreters import Interpreter, worker_environment
 from todobatch.lab.measure.conditions import conditions
 from todobatch.lab.measure.nursery import END_TIMEOUT_S, Nursery, explain_end
 from todobatch.lab.store.schema import SCHEMA, Cell, Sample, WorkloadShape
-from todobatch.units import Seconds
+from todobatch.lab.store.validity import SLACK, SLACK_S, impossible_times
+from todobatch.units import Seconds, show_seconds
 
 UNREPORTED: Mapping[str, Any] = MappingProxyType({
     "wall_s": math.nan, "cpu_s": math.nan, "pool_start_s": math.nan, "peak_bytes": 0,
@@ -70,7 +72,7 @@ class Sampler:
         observed, failure = self._observe(slot, shape)
         process_s = round(time.monotonic() - begun, 6)
         interpreter = self.interpreters[slot.cell.interpreter]
-        return Sample(
+        sample = Sample(
             schema=SCHEMA,
             number=number,
             block=slot.block,
@@ -87,6 +89,10 @@ class Sampler:
             void=failure or why_void(observed, interpreter, shape),
             **{name: observed[name] for name in UNREPORTED},
         )
+        if sample.void is None:
+            why = impossible_times(sample, runtime.cpus_available())
+            return replace(sample, void=why)
+        return sample
 
     def _observe(self, slot: Slot, shape: WorkloadShape) -> tuple[Mapping[str, Any], str | None]:
         """Run one sample's process to its end, and return its report.
@@ -146,6 +152,12 @@ def why_void(
     if len(set(observed["cpu_quota"])) > 1:
         before, after = ("none" if each is None else f"{each:g}" for each in observed["cpu_quota"])
         return f"the CPU quota of its cgroup changed from {before} to {after} CPUs meanwhile"
+    wall_s, clock_s = observed["wall_s"], observed["clock_s"]
+    if abs(wall_s - clock_s) > (SLACK - 1) * clock_s + SLACK_S:
+        return (
+            f"the coordinator's clock measured {show_seconds(wall_s)}, and a clock that was read "
+            f"before the workload was loaded {show_seconds(clock_s)}: the workload changed a clock"
+        )
     if observed["failed"]:
         first = observed["errors"][0] if observed["errors"] else "no reason given"
         return f"{observed['failed']} tasks failed: {first}"

@@ -15,6 +15,7 @@ from todobatch.errors import MeasurementError
 from todobatch.ipc.child_process import ChildProcess
 from todobatch.lab.interpreters import Interpreter
 from todobatch.lab.measure.nursery import END_TIMEOUT_S, Nursery, explain_end, shorten
+from todobatch.lab.plan.alone import run_command
 from todobatch.lab.store.schema import Cell
 from todobatch.units import Seconds
 
@@ -27,6 +28,8 @@ class Turn:
     """What a side reports about one turn."""
 
     wall_s: Seconds
+    cpu_s: Seconds | None
+    """None if the turn waited for anything but its CPU."""
     tasks: int
     failed: int
     error: str | None
@@ -53,6 +56,7 @@ class Side:
         self, child: ChildProcess, spec: SideSpec, cell: Cell, interpreter: Interpreter
     ) -> None:
         self._child = child
+        self._spec = spec
         self._cell = cell
         self._interpreter = interpreter
         self._warm: Turn | None = None
@@ -100,6 +104,6 @@ class Side:
         return MeasurementError(
             cause,
             place=self._cell.key,
-            remedy="run this workload alone, fix what fails, then compare it: todobatch run "
-            f"--generate 100 --workload {self._cell.workload} --executor {self._cell.executor}",
+            remedy="run this workload alone, fix what fails, then compare it: "
+            + run_command(self._cell, self._spec.source),
         )

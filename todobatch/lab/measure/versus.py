@@ -17,7 +17,7 @@ import datetime as dt
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,17 +29,17 @@ from todobatch.child.turns import SideSpec
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import get
 from todobatch.lab.interpreters import Interpreter, find_all, worker_environment
-from todobatch.lab.measure.difference import LEVEL, Block, Difference, beyond, decided
+from todobatch.lab.measure.difference import LEVEL, Block, Clock, Difference, beyond, decided
 from todobatch.lab.measure.nursery import Nursery
-from todobatch.lab.measure.side import Side, open_side
-from todobatch.lab.plan.available import availability
+from todobatch.lab.measure.side import Side, Turn, open_side
+from todobatch.lab.plan.available import availability, why_not_loaded
 from todobatch.lab.plan.cells import check_workers
 from todobatch.lab.plan.conditions import inspect_file
 from todobatch.lab.progress import Progress
 from todobatch.lab.stats import evidence
 from todobatch.lab.stats.estimate import ratio_of
 from todobatch.lab.store.schema import Cell
-from todobatch.processors import resolve
+from todobatch.processors import check_workload
 from todobatch.units import Ratio, Seconds
 
 TARGET: Ratio = 0.005
@@ -126,7 +126,8 @@ class Versus:
                 turns = []
                 for which in (0, 1):
                     with self._side(nurseries, which, shape, None) as side:
-                        turns.append(side.turn().wall_s)
+                        turn = side.turn()
+                        turns.append(turn.cpu_s or turn.wall_s)
                 shorter, longer = sorted(turns)
                 larger = self._shape(math.prod(shape) * min(100, wished / max(shorter, 1e-6)))
                 enough = shorter >= wished / 2 or longer >= 4 * wished
@@ -160,16 +161,18 @@ class Versus:
         ):
             sides = [first, second] if order == [0, 1] else [second, first]
             outputs = [side.ready().digest for side in sides]
-            turns: tuple[list[Seconds], list[Seconds]] = ([], [])
+            turns: tuple[list[Turn], list[Turn]] = ([], [])
             for _ in range(rounds):
                 lot.shuffle(order)
                 for which in order:
-                    turns[which].append(sides[which].turn().wall_s)
-        logs = [math.log(a / b) for a, b in zip(*turns, strict=True)]
+                    turns[which].append(sides[which].turn())
+        clock, a_s, b_s = timed(*turns, one_worker=self._one_worker())
+        logs = [math.log(a / b) for a, b in zip(a_s, b_s, strict=True)]
         return Block(
             log_ratio=math.log(ratio_of(logs).estimate),
-            a_s=tuple(round(each, 9) for each in turns[0]),
-            b_s=tuple(round(each, 9) for each in turns[1]),
+            a_s=tuple(round(each, 9) for each in a_s),
+            b_s=tuple(round(each, 9) for each in b_s),
+            clock=clock,
             cpu=cpu,
             same_output=outputs[0] == outputs[1],
             took_s=time.monotonic() - begun,
@@ -207,6 +210,21 @@ class Versus:
         return open_side(nurseries[cell.interpreter], spec, cell, interpreter)
 
 
+def timed(
+    a: Sequence[Turn], b: Sequence[Turn], *, one_worker: bool
+) -> tuple[Clock, list[Seconds], list[Seconds]]:
+    """Return the clock that fits the turns of a block, and each side's times by it.
+
+    Sides that only compute are compared by CPU time, which other programs hardly change. Wall time
+    is used where a turn waited, and where several workers share the work.
+    """
+    cpu_a = [turn.cpu_s for turn in a if turn.cpu_s]
+    cpu_b = [turn.cpu_s for turn in b if turn.cpu_s]
+    if one_worker and len(cpu_a) == len(a) and len(cpu_b) == len(b):
+        return "cpu", cpu_a, cpu_b
+    return "wall", [turn.wall_s for turn in a], [turn.wall_s for turn in b]
+
+
 def prepare(
     a: Cell,
     b: Cell,
@@ -226,7 +244,7 @@ def prepare(
     """
     today = runtime.today()
     for cell in (a, b):
-        resolve(cell.workload)
+        check_workload(cell.workload)
         get(cell.executor)
     check_workers((a.workers, b.workers))
     source: TaskSource = {"kind": "generator", "seed": seed}
@@ -241,6 +259,8 @@ def prepare(
                 place=f"executor {cell.executor} on {cell.interpreter}",
                 remedy="choose another executor or interpreter",
             )
+        if error := why_not_loaded(found[cell.interpreter], cell, source):
+            raise error
     return Versus(
         a, b, found, source, seed, today.isoformat(), target=target, budget_s=budget_s, limit=limit
     )

@@ -1,11 +1,18 @@
-"""Find the interpreters of a run, compare their builds, and ask which executors they support."""
+"""Find the interpreters of a run, and ask each which executors and workloads it can run.
+
+The controller never imports a user's workload: only the measured interpreter may have the packages
+that it needs.
+"""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
-from todobatch.errors import InterpreterMissingError
+from todobatch.child.tasks import TaskSource
+from todobatch.errors import InterpreterMissingError, UsageError
+from todobatch.ipc.child_process import ChildProcess, last_lines
 from todobatch.lab.interpreters import (
     Interpreter,
     differences,
@@ -14,11 +21,18 @@ from todobatch.lab.interpreters import (
     worker_environment,
 )
 from todobatch.lab.interpreters.commands import run_bounded
+from todobatch.lab.plan.alone import run_command
 from todobatch.lab.progress import Progress
 from todobatch.lab.store import machine
+from todobatch.lab.store.schema import Cell
+from todobatch.processors import WORKLOADS
 from todobatch.units import Seconds
 
 PROBE_TIMEOUT_S: Seconds = 60.0
+END_TIMEOUT_S: Seconds = 5.0
+
+Unloadable: TypeAlias = Mapping[tuple[str, str], str]
+"""Why a workload cannot be loaded, by the names of the workload and the interpreter."""
 
 
 def labelled(specs: Iterable[str]) -> dict[str, str]:
@@ -40,12 +54,12 @@ def find_interpreters(asked: Mapping[str, str], progress: Progress) -> dict[str,
                 find(spec)
             except InterpreterMissingError as error:
                 if str(error) != str(raised):
-                    progress.message(f"also missing: {error}")
+                    progress.warn(f"also missing: {error}")
         raise
     first, *others = found.values()
     for other in others:
         for difference in differences(first, other):
-            progress.message(f"{first.spec} and {other.spec} are built differently: {difference}")
+            progress.warn(f"{first.spec} and {other.spec} are built differently: {difference}")
     return found
 
 
@@ -69,3 +83,57 @@ def availability(interpreter: Interpreter) -> dict[str, str | None]:
         place=f"interpreter {interpreter.spec}",
         remedy="todobatch needs Python 3.11 or later; name another one in `interpreters`",
     )
+
+
+def why_not_loaded(interpreter: Interpreter, cell: Cell, source: TaskSource) -> UsageError | None:
+    """Return why an interpreter cannot load a cell's workload; None if it can.
+
+    A process of the interpreter tries it, for `PROBE_TIMEOUT_S` at most. The remedy of the error
+    has a command that runs the same workload and tasks there.
+    """
+    if cell.workload in WORKLOADS:
+        return None
+    command = [interpreter.executable, "-P", "-m", "todobatch.child.workload"]
+    remedy = ""
+    with ChildProcess.start(command, worker_environment(interpreter)) as child:
+        child.send(cell.workload)
+        try:
+            answer = child.next_event(PROBE_TIMEOUT_S)
+        except TimeoutError:
+            cause = f"{cell.workload} was not loaded within {PROBE_TIMEOUT_S:.0f} s"
+        else:
+            if answer is None:
+                child.wait(END_TIMEOUT_S)
+                printed = last_lines(child.printed)
+                cause = f"the process that loaded {cell.workload} {child.how_it_ended()}"
+                cause += f": {printed}" if printed else ""
+            elif answer["event"] == "loaded":
+                return None
+            else:
+                cause, remedy = answer["cause"], f"{answer['remedy']}; "
+    alone = replace(cell, executor="sequential", workers=1)
+    return UsageError(
+        cause,
+        place=f"interpreter {interpreter.spec}",
+        remedy=f"{remedy}to try it alone: {run_command(alone, source)}",
+    )
+
+
+def unloadable(
+    workloads: Sequence[str], interpreters: Mapping[str, Interpreter], source: TaskSource
+) -> Unloadable:
+    """Return which workloads cannot be loaded by which interpreters, and why.
+
+    Raises UsageError for a workload that no interpreter can load.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for workload in dict.fromkeys(workloads):
+        errors = {}
+        for label, interpreter in interpreters.items():
+            cell = Cell(workload, label, "sequential", 1)
+            if error := why_not_loaded(interpreter, cell, source):
+                errors[label] = error
+        if len(errors) == len(interpreters):
+            raise next(iter(errors.values()))
+        found |= {(workload, label): error.cause for label, error in errors.items()}
+    return found

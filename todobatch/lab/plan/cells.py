@@ -7,14 +7,16 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from types import MappingProxyType
 
 from todobatch import runtime
 from todobatch.child.tasks import TaskSource
-from todobatch.errors import UsageError
+from todobatch.errors import ExecutorUnavailableError, UsageError
 from todobatch.executors import EXECUTORS, get
 from todobatch.executors.base import MAX_WORKERS
+from todobatch.lab.plan.available import Unloadable
 from todobatch.lab.store.schema import Cell, Plan
-from todobatch.processors import WORKLOADS, resolve
+from todobatch.processors import WORKLOADS, check_workload
 from todobatch.units import Ratio, Seconds
 
 SEQUENTIAL = "sequential"
@@ -77,26 +79,69 @@ class Choice:
         default = QUICK if all(each is None for each in chose_cells) else CUSTOM
         return default if self.mode is None else MODES[self.mode]
 
+    def resolved_workloads(self) -> tuple[str, ...]:
+        """Return the chosen workloads, else those of the mode; each once."""
+        return tuple(dict.fromkeys(self.workloads or self.resolved_mode().workloads))
+
+    def resolved_executors(self) -> tuple[str, ...]:
+        """Return the chosen executors, else those of the mode; each once."""
+        return tuple(dict.fromkeys(self.executors or self.resolved_mode().executors))
+
+    def resolved_workers(self) -> tuple[int, ...]:
+        """Return the chosen numbers of workers, else those of the mode; each once."""
+        return tuple(dict.fromkeys(self.workers or self.resolved_mode().workers))
+
+    def check(self) -> None:
+        """Raise UsageError for an unknown name or a number out of range; nothing is imported."""
+        for workload in self.resolved_workloads():
+            check_workload(workload)
+        for executor in self.resolved_executors():
+            get(executor)
+        check_workers(self.resolved_workers())
+        for value, least, most, parameter in (
+            (self.blocks, 1, MOST_BLOCKS, "`blocks`"),
+            (self.batch_size, 1, 1_000_000, "`batch_size`"),
+            (self.seed, 0, 2**63, "`seed`"),
+        ):
+            if value is not None:
+                check_number(value, least, most, parameter)
+        if self.target is not None and not 0 <= self.target < 1:
+            raise UsageError(
+                f"{self.target:.4g} is not a valid target",
+                place="`target`",
+                remedy="pass a fraction from 0 up to 1, such as 2%; 0 measures all cells in all "
+                "blocks",
+            )
+        if self.budget_s is not None and not 0 < self.budget_s < inf:
+            raise UsageError(
+                f"{self.budget_s} s is not a valid budget",
+                place="`budget_s`",
+                remedy="pass more than 0 seconds, or leave it out for no limit",
+            )
+
 
 def draft(
     choice: Choice,
     available: Mapping[str, Mapping[str, str | None]],
     *,
     source: TaskSource | None = None,
+    unloadable: Unloadable = MappingProxyType({}),
 ) -> Plan:
     """Return the plan of a run for a choice, still without the shapes of its samples.
 
     `available` has for each interpreter and executor None, or the reason why it cannot work there.
-    Such cells are left out, with the reason. Sequential is always measured, because speed-ups are
-    relative to it. Raises UsageError for an unknown name and for a number out of range.
+    `unloadable` has why workloads cannot be loaded. Such cells are left out, with the reason.
+    Sequential is always measured, because speed-ups are relative to it.
+
+    Raises UsageError for an unknown name and for a number out of range, and
+    ExecutorUnavailableError when no executor that was asked for can be measured.
     """
-    mode = choice.resolved_mode()
-    workloads = tuple(dict.fromkeys(choice.workloads or mode.workloads))
-    executors = tuple(dict.fromkeys(choice.executors or mode.executors))
-    workers = tuple(dict.fromkeys(choice.workers or mode.workers))
-    _check(workloads, executors, workers, choice)
+    choice.check()
+    mode, executors = choice.resolved_mode(), choice.resolved_executors()
+    workloads, workers = choice.resolved_workloads(), choice.resolved_workers()
     seed = random.SystemRandom().randrange(2**32) if choice.seed is None else choice.seed
-    left_out = list(_left_out(mode, choice, workloads, executors, available))
+    left_out = list(_left_out(mode, choice, available))
+    left_out += [(f"{workload} on {label}", why) for (workload, label), why in unloadable.items()]
     absent = {what for what, _ in left_out}
     cells = tuple(
         Cell(workload, interpreter, executor, count)
@@ -104,8 +149,12 @@ def draft(
         for interpreter in available
         for executor in dict.fromkeys((SEQUENTIAL, *executors))
         for count in ((1,) if executor == SEQUENTIAL else workers)
-        if f"{executor} on {interpreter}" not in absent and f"{executor} × {workload}" not in absent
+        if f"{executor} on {interpreter}" not in absent
+        and f"{executor} × {workload}" not in absent
+        and f"{workload} on {interpreter}" not in absent
     )
+    if choice.executors is not None and not any(cell.executor in executors for cell in cells):
+        raise _nothing_left(executors, left_out)
     # 0 means no limit, as when the user chose the number of blocks.
     budget_s = mode.budget_s if choice.blocks is None or mode is QUICK else 0.0
     return Plan(
@@ -123,12 +172,9 @@ def draft(
 
 
 def _left_out(
-    mode: Mode,
-    choice: Choice,
-    workloads: Sequence[str],
-    executors: Sequence[str],
-    available: Mapping[str, Mapping[str, str | None]],
+    mode: Mode, choice: Choice, available: Mapping[str, Mapping[str, str | None]]
 ) -> Iterator[tuple[str, str]]:
+    workloads, executors = choice.resolved_workloads(), choice.resolved_executors()
     for interpreter, reasons in available.items():
         for executor in executors:
             if reason := reasons.get(executor):
@@ -139,33 +185,15 @@ def _left_out(
                 yield f"{executor} × {workload}", reason
 
 
-def _check(
-    workloads: Sequence[str], executors: Sequence[str], workers: Sequence[int], choice: Choice
-) -> None:
-    for workload in workloads:
-        resolve(workload)
-    for executor in executors:
-        get(executor)
-    check_workers(workers)
-    for value, least, most, parameter in (
-        (choice.blocks, 1, MOST_BLOCKS, "`blocks`"),
-        (choice.batch_size, 1, 1_000_000, "`batch_size`"),
-        (choice.seed, 0, 2**63, "`seed`"),
-    ):
-        if value is not None:
-            check_number(value, least, most, parameter)
-    if choice.target is not None and not 0 <= choice.target < 1:
-        raise UsageError(
-            f"{choice.target:.4g} is not a valid target",
-            place="`target`",
-            remedy="pass a fraction from 0 up to 1, such as 2%; 0 measures all cells in all blocks",
-        )
-    if choice.budget_s is not None and not 0 < choice.budget_s < inf:
-        raise UsageError(
-            f"{choice.budget_s} s is not a valid budget",
-            place="`budget_s`",
-            remedy="pass more than 0 seconds, or leave it out for no limit",
-        )
+def _nothing_left(
+    executors: Sequence[str], left_out: Sequence[tuple[str, str]]
+) -> ExecutorUnavailableError:
+    reasons = "; ".join(f"{what}: {why}" for what, why in left_out)
+    return ExecutorUnavailableError(
+        f"nothing that was asked for can be measured: {reasons}",
+        place=f"executor {', '.join(executors)}",
+        remedy="choose other executors or interpreters; `todobatch interpreters` lists them",
+    )
 
 
 def check_workers(workers: Iterable[int]) -> None:

@@ -43,9 +43,9 @@ def inspect_file(
     broken: list[BrokenLineError] = []
     tasks = sum(1 for _ in open_source(path, format=format, today=today).read(broken.append))
     for error in broken[:SKIPPED_SHOWN]:
-        progress.message(f"skipped: {error}")
+        progress.warn(f"skipped: {error}")
     if len(broken) > SKIPPED_SHOWN:
-        progress.message(f"skipped: {len(broken) - SKIPPED_SHOWN} more broken records")
+        progress.warn(f"skipped: {len(broken) - SKIPPED_SHOWN} more broken records")
     if not tasks:
         raise EmptyInputError(
             "the file contains no task",

@@ -215,8 +215,9 @@ class Sample:
     worker_totals: list[Annotated[dict[str, Any], As(Worker)]] = field(default_factory=list)
     """`todobatch.model.WorkerTotals` with start_method, allowed_before and allowed_after.
 
-    The last two are the CPUs that the worker was allowed to use, at the end of its first batch and
-    of its last batch.
+    The last two are the CPUs that the worker was allowed to use, before the workload was loaded and
+    at the end of its last batch. Placed workers, and older runs, have those at the end of the first
+    batch in place of the former.
     """
     spans: Annotated[list[Any], Only(_are_spans, "a list of lists of 4 to 8 numbers")] = field(
         default_factory=list

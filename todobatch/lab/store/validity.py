@@ -6,9 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 from todobatch.lab.store.schema import Cell, RunMeta, Sample, WorkloadShape
+from todobatch.units import Ratio, Seconds, show_count, show_seconds
 
 MOST_TASKS = 10_000_000
 """The most tasks of a sample, because all of them are in memory."""
+SLACK: Ratio = 1.1
+SLACK_S: Seconds = 0.1
+"""Times may exceed their bounds by the share and by the seconds, because clocks tick apart."""
+IN_ONE_THREAD = frozenset({"sequential", "coroutines"})
+"""The executors whose batches run in the thread that hands them out; others use one more."""
+MOST_CPUS = 1_000_000
+"""The number of CPUs of a machine that is not described."""
 
 
 def why_inconsistent(meta: RunMeta) -> str | None:
@@ -36,6 +44,7 @@ def judged(meta: RunMeta, samples: Iterable[Sample]) -> list[Sample]:
     """Return the samples; those that make no sense in this run are void, with the reason."""
     shapes = {shape.workload: shape for shape in meta.plan.shapes}
     planned = set(meta.plan.cells)
+    cpus = int(meta.machine.get("cpus_available") or MOST_CPUS)
     valid: set[tuple[int, Cell]] = set()
     found = []
     for sample in samples:
@@ -48,9 +57,36 @@ def judged(meta: RunMeta, samples: Iterable[Sample]) -> list[Sample]:
         if why is None and (sample.block, sample.cell) in valid:
             why = "its block has a valid sample of this cell already"
         if why is None:
+            why = impossible_times(sample, cpus)
+        if why is None:
             valid.add((sample.block, sample.cell))
         found.append(sample if why == sample.void else replace(sample, void=why))
     return found
+
+
+def impossible_times(sample: Sample, cpus: int) -> str | None:
+    """Return why a sample's times contradict each other on `cpus` CPUs; None if they do not.
+
+    They do when the workload changes a clock, or when its own threads or processes use more CPUs
+    than the sample has workers.
+    """
+    wall_s, cpu_s = sample.wall_s, sample.cpu_s
+    if wall_s > SLACK * sample.process_s + SLACK_S:
+        return (
+            f"it took {show_seconds(wall_s)} by its own clock, but its process lived for "
+            f"{show_seconds(sample.process_s)}: the clock was changed"
+        )
+    used = f"it used {show_seconds(cpu_s)} of CPU time in {show_seconds(wall_s)}"
+    if cpu_s > SLACK * wall_s * cpus + SLACK_S:
+        return f"{used}, more than {show_count(cpus, 'CPU')} can give: a clock was changed"
+    at_once = sample.workers + (sample.executor not in IN_ONE_THREAD)
+    if cpu_s > SLACK * wall_s * at_once + SLACK_S:
+        return (
+            f"{used} with {show_count(sample.workers, 'worker')}: a clock was changed, or the "
+            "workload runs threads or processes of its own; let it use one, for example by "
+            "OMP_NUM_THREADS=1"
+        )
+    return None
 
 
 def _why_void(sample: Sample, shape: WorkloadShape, facts: Mapping[str, Any]) -> str | None:
