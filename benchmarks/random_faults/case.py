@@ -72,6 +72,8 @@ class Case:
     interrupted: bool = False
     """Whether the damaged command failed."""
     resumed: bool = False
+    began: float = 0.0
+    """When the latest command was started."""
     longest_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -102,6 +104,7 @@ class Case:
     def start(self, file_limit: int | None = None) -> int:
         """Start the command in a fork of this process, and return its number."""
         self.runs += 1
+        self.began = time.monotonic()
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
@@ -191,13 +194,12 @@ def ended(command: int) -> int | None:
 
 def finish(case: Case, command: int) -> int:
     """Wait for the end of a command. One that takes too long is a violation, and is killed."""
-    began = time.monotonic()
     while (code := ended(command)) is None:
         time.sleep(0.005)
-        if time.monotonic() - began > LONGEST_S:
+        if time.monotonic() - case.began > LONGEST_S:
             case.violations.append(f"it ran longer than {LONGEST_S:g} s")
             os.killpg(command, signal.SIGKILL)
             code = os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])
             break
-    case.longest_s = max(case.longest_s, time.monotonic() - began)
+    case.longest_s = max(case.longest_s, time.monotonic() - case.began)
     return code
