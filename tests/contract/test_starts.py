@@ -11,11 +11,13 @@ from pathlib import Path
 import contract_work
 import pytest
 
+from todobatch import run_batches
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import EXECUTORS, Executor
 from todobatch.executors.base import THREADS_NAME
 from todobatch.executors.pool.supervise import START_ATTEMPTS
 from todobatch.executors.processes import Processes
+from todobatch.sources import generate
 
 POOLED = [name for name in ("interpreters", "processes") if not EXECUTORS[name].available()]
 
@@ -46,8 +48,19 @@ def test_a_start_that_hangs_is_an_error(
         pass
 
 
+def test_a_worker_that_is_killed_while_it_starts_is_replaced(tmp_path: Path) -> None:
+    order = tmp_path / "order"
+    order.touch()
+    report = run_batches(
+        generate(20), contract_work.KillsOneStart(str(order)), executor="processes", batch_size=5
+    )
+    assert not order.exists()
+    assert (report.tasks, report.failed) == (20, 0)
+
+
 SCRIPT = """
 import os, resource, sys
+from todobatch import run_batches
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import EXECUTORS
 from todobatch.processors import resolve

@@ -153,6 +153,18 @@ def test_a_file_that_is_not_a_journal_is_refused_and_unchanged(tmp_path: Path) -
         Journal("/proc/todobatch-journal.db", JOB)
 
 
+def test_a_disk_that_is_full_when_the_journal_is_closed_loses_nothing(tmp_path: Path) -> None:
+    path, log = tmp_path / "j.db", tmp_path / "j.db-wal"
+    with Journal(path, JOB) as journal:
+        run_batches([Task("one"), Task("two")], "validate", journal=journal)
+        logged = log.read_bytes()
+    # The first page is in the file and says that there are two; the second one had no room.
+    path.write_bytes(path.read_bytes()[:4096])
+    log.write_bytes(logged)
+    with Journal(path, JOB) as journal:
+        assert journal.saved_tasks == 2
+
+
 def test_every_flipped_byte_is_detected_or_harmless(tmp_path: Path) -> None:
     """With a byte flipped at 150 places, the journal is refused or has the saved state."""
     path = _a_journal(tmp_path / "j.db")

@@ -14,17 +14,20 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
+from tests.fuzz.inputs import INPUTS
 from tests.fuzz.jobs import TITLES, Own, run_job
-from tests.fuzz.mutations import damaged, damaged_text, text_of
+from tests.fuzz.mutations import damaged_json, damaged_text
 from todobatch import Task, run_batches
 from todobatch.cli.views import show
 from todobatch.coordinator.costs import Costs
 from todobatch.lab.compare.compare import compare
-from todobatch.lab.compare.inputs import measurements_of_run, read_measurements
+from todobatch.lab.compare.inputs import Measurements, measurements_of_run, read_measurements
 from todobatch.lab.plan.trust import strangers
 from todobatch.lab.store import pyperf_files
 from todobatch.lab.store.folder import CONTROLS, META, SAMPLES, Run, load_run, newest_run
@@ -51,8 +54,7 @@ def controls(folder: Path, dice: random.Random) -> None:
 
 def pyperf(folder: Path, dice: random.Random) -> None:
     """A pyperf file, compressed or not."""
-    whole = pyperf_files.write(load_run(GOLDEN), _fresh(folder))[0].read_bytes()
-    text = _damaged_json(whole, dice)
+    text = damaged_json(_whole_pyperf(), dice)
     if dice.random() < 0.2:
         text = gzip.compress(text, 1)
         text = damaged_text(text, dice) if dice.random() < 0.5 else text
@@ -67,7 +69,7 @@ def costs(folder: Path, dice: random.Random) -> None:
     rows = [[n, 2 * n, 2, 0.5] for n in range(3)]
     whole = {"format": "todobatch costs", "version": 1, "processor": "own", "batches": rows}
     path = folder / "costs.json"
-    path.write_bytes(_damaged_json(json.dumps(whole).encode(), dice))
+    path.write_bytes(damaged_json(json.dumps(whole).encode(), dice))
     with Costs(path, batch_size=2) as opened:
         run_batches(
             [Task(title) for title in TITLES], Own(), executor="sequential", batch_size=2,
@@ -81,14 +83,15 @@ def journal(folder: Path, dice: random.Random) -> None:
     path, out = folder / "j.db", folder / "out.jsonl"
     for old in folder.glob("*"):
         old.unlink()
-    run_job(path, out, batches=2)
+    for name, content in _interrupted_job(folder).items():
+        (folder / name).write_bytes(content)
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA synchronous = OFF")
         job, state, _ = db.execute("SELECT job, state, sha256 FROM journal").fetchone()
         if dice.random() < 0.8:
-            state = _damaged_json(state.encode(), dice).decode("utf-8", "replace")
+            state = damaged_json(state.encode(), dice).decode("utf-8", "replace")
         else:
-            job = _damaged_json(job.encode(), dice).decode("utf-8", "replace")
+            job = damaged_json(job.encode(), dice).decode("utf-8", "replace")
         seal = hashlib.sha256(f"{job}\n{state}".encode("utf-8", "replace")).hexdigest()
         db.execute("UPDATE journal SET job = ?, state = ?, sha256 = ?", (job, state, seal))
     db.close()
@@ -104,57 +107,96 @@ FORMATS: Mapping[str, Callable[[Path, random.Random], None]] = {
     "pyperf": pyperf,
     "costs": costs,
     "journal": journal,
+    **INPUTS,
 }
 
 
+@cache
+def _whole_pyperf() -> bytes:
+    with TemporaryDirectory() as made:
+        return pyperf_files.write(load_run(GOLDEN), Path(made))[0].read_bytes()
+
+
+@cache
+def _interrupted_job(folder: Path) -> Mapping[str, bytes]:
+    """Return the files that a job leaves in a folder after two of its three batches, by name."""
+    run_job(folder / "j.db", folder / "out.jsonl", batches=2)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@cache
+def _golden(name: str) -> bytes:
+    return (GOLDEN / name).read_bytes()
+
+
+@cache
+def _golden_measurements() -> Measurements:
+    return measurements_of_run(load_run(GOLDEN))
+
+
 def _damage_run(folder: Path, name: str, dice: random.Random) -> None:
-    run = _fresh(folder)
-    for each in GOLDEN.iterdir():
-        shutil.copyfile(each, run / each.name)
-    whole = (run / name).read_bytes()
-    if name == META or dice.random() < 0.2:
-        text = _damaged_json(whole, dice) if name == META else damaged_text(whole, dice)
+    run = folder / "run"
+    run.mkdir(exist_ok=True)
+    files = {each: _golden(each) for each in (META, SAMPLES, CONTROLS)}
+    if dice.random() < 0.75:  # reading fewer samples is faster
+        lines = files[SAMPLES].splitlines(keepends=True)
+        files[SAMPLES] = b"".join(dice.sample(lines, dice.randint(1, 2)))
+    if name == META:
+        files[name] = damaged_json(files[name], dice)
+    elif dice.random() < 0.2:
+        files[name] = damaged_text(files[name], dice)
     else:
-        lines = whole.splitlines()
+        lines = files[name].splitlines()
         at = dice.randrange(len(lines))
-        lines[at] = _damaged_json(lines[at], dice)
-        text = b"\n".join(lines) + b"\n"
-    (run / name).write_bytes(text)
+        lines[at] = damaged_json(lines[at], dice)
+        files[name] = b"\n".join(lines) + b"\n"
+    for each, content in files.items():
+        (run / each).write_bytes(content)
     found = load_run(run)
-    if dice.random() < 0.3:  # it takes several times as long
-        _use_run(found, run)
+    if dice.random() < 0.15:  # using a run takes several times as long as reading it
+        dice.choice(USES)(found, run)
 
 
-def _use_run(run: Run, folder: Path) -> None:
-    """Do with a run what `show`, `compare`, `report` and `bench --resume` do."""
+def _list_and_print(run: Run, folder: Path) -> None:
     newest_run(folder.parent)
-    show.as_json(run)
     show.show(run, screen=Console(file=io.StringIO(), width=80))
+
+
+def _as_json(run: Run, folder: Path) -> None:
+    del folder
+    show.as_json(run)
+
+
+def _compare(run: Run, folder: Path) -> None:
     measured = measurements_of_run(run, folder)
     if measured.series:
-        compare(measured, measurements_of_run(load_run(GOLDEN)), force=True)
+        compare(measured, _golden_measurements(), force=True)
+
+
+def _draw(run: Run, folder: Path) -> None:
+    del folder
     figures = Figures.of(run)
     for sample in run.samples:
         span_frame(sample)
     assert figures.samples is not None
-    strangers(
-        replace(
-            run.meta.plan, cells=tuple(c for c in run.meta.plan.cells if "/" not in c.interpreter)
-        )
-    )
-    with open_run(folder) as opened:
-        opened.update(ended=None)
-        pyperf_files.write(opened.run(), folder)
 
 
-def _damaged_json(text: bytes, dice: random.Random) -> bytes:
-    if dice.random() < 0.1:
-        return damaged_text(text, dice)
-    return text_of(damaged(json.loads(text), dice))
+def _resume(run: Run, folder: Path) -> None:
+    cells = tuple(cell for cell in run.meta.plan.cells if "/" not in cell.interpreter)
+    strangers(replace(run.meta.plan, cells=cells))
+    try:
+        with open_run(folder) as opened:
+            opened.update(ended=None)
+            pyperf_files.write(opened.run(), folder)
+    finally:
+        shutil.rmtree(folder)
 
 
-def _fresh(folder: Path) -> Path:
-    run = folder / "run"
-    shutil.rmtree(run, ignore_errors=True)
-    run.mkdir()
-    return run
+USES: tuple[Callable[[Run, Path], None], ...] = (
+    _list_and_print,
+    _as_json,
+    _compare,
+    _draw,
+    _resume,
+)
+"""What `show`, `show --json`, `compare`, `report` and `bench --resume` do with a run."""

@@ -48,6 +48,8 @@ def run_job(path: Path, out: Path, batches: int | None = None) -> None:
         except BaseException:
             rows.keep_part()
             raise
+        if batches is None and opened.phase == "running":
+            opened.advance("placing")
         rows.finish(complete=batches is None)
         if batches is None:
             opened.advance("finished")

@@ -32,8 +32,8 @@ TOKENS = (
 
 
 def damaged(value: Any, dice: random.Random) -> Any:
-    """The document with one to three changes at random places."""
-    whole = [copy.deepcopy(value)]
+    """The document with one to three changes at random places; they may change `value` itself."""
+    whole = [value]
     for _ in range(dice.randint(1, 3)):
         holder, key = _place(whole, dice)
         dice.choice(CHANGES)(holder, key, whole, dice)
@@ -44,6 +44,13 @@ def text_of(value: Any) -> bytes:
     """The document as JSON on one line."""
     text = json.dumps(value).replace(json.dumps(DEEP), "[" * 20_000 + "]" * 20_000)
     return text.encode()
+
+
+def damaged_json(text: bytes, dice: random.Random) -> bytes:
+    """The JSON document with random changes; one in ten times they may break its syntax."""
+    if dice.random() < 0.1:
+        return damaged_text(text, dice)
+    return text_of(damaged(json.loads(text), dice))
 
 
 def damaged_text(text: bytes, dice: random.Random) -> bytes:

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -91,6 +92,18 @@ def test_a_finished_job_is_not_run_again(run_todobatch: RunTodobatch, tmp_path: 
         k: two[k] for k in ("digest", "result", "tasks", "worker_totals")
     }
     assert (tmp_path / "out.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_finished_job_sweeps_what_a_kill_at_its_end_left(
+    run_todobatch: RunTodobatch, tmp_path: Path
+) -> None:
+    run_todobatch(*RUN, cwd=tmp_path)
+    with TemporaryDirectory(dir="/tmp") as home:  # short, as sockets need it
+        left = Path(home) / "todobatch-processes-left"
+        left.mkdir()
+        again = run_todobatch(*RUN[:-1], cwd=tmp_path, env={"TMPDIR": home})
+        assert "nothing to do" in again.stderr
+        assert not left.exists()
 
 
 def test_another_executor_may_resume_the_job(run_todobatch: RunTodobatch, tmp_path: Path) -> None:

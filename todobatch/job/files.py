@@ -1,11 +1,13 @@
 """Opens a job's journal and costs, unless the job uses the file for something else."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from todobatch.errors import StoreError, UnavailableError, UsageError
+from todobatch.files import TemporaryFolder
 from todobatch.ipc.decoding import from_json, to_json
 from todobatch.job.code import code_of
 from todobatch.job.output import refuse_shared
@@ -87,8 +89,11 @@ def _identity(job: Job) -> dict[str, Json]:
 def read_finished(journal: "Journal") -> tuple[JobReport, list[dict[str, Any]]]:
     """Return the report of a finished job and its first broken records, as its journal has them.
 
+    It also sweeps the folder of a run that was killed at its very end, because no other run will.
     Raises StoreError for a report that is not that of the journal's totals.
     """
+    with suppress(OSError):
+        TemporaryFolder("processes", short=True).remove()
     saved, tally = journal.report or {}, journal.tally or {}
     try:
         report = from_json(JobReport, saved.get("report"))

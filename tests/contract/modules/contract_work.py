@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,6 +178,30 @@ class NeverUp(TaskBatchProcessor):
 
     def __reduce__(self) -> tuple[object, ...]:
         return _wait_for, (self.go,)
+
+
+class KillsOneStart(TaskBatchProcessor):
+    """Kills the first worker that loads it, as the system does when memory is short."""
+
+    name = "kills-one-start"
+
+    def __init__(self, order: str) -> None:
+        super().__init__()
+        self.order = order
+        """A file; the worker that removes it is the first one."""
+
+    def process_task(self, task: Task) -> Json:
+        return task.title
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _kill_one, (self.order,)
+
+
+def _kill_one(order: str) -> KillsOneStart:
+    with suppress(FileNotFoundError):
+        Path(order).unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return KillsOneStart(order)
 
 
 def _wait_for(go: str) -> NeverUp:

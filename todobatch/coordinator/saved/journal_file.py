@@ -55,6 +55,8 @@ def why_unfit(path: Path) -> str | None:
         # (fcntl(2)). It neither locks nor changes nor plays back a file that is called immutable.
         db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
         try:
+            # A full disk can leave fewer pages than the first one says; the log has the others.
+            db.execute("PRAGMA writable_schema = ON")
             kind = db.execute("PRAGMA application_id").fetchone()[0]
             pages = db.execute("PRAGMA page_count").fetchone()[0]
         except (sqlite3.Error, ValueError):  # ValueError: a damaged name in the error's text

@@ -67,19 +67,21 @@ class Supervisor:
         """Workers in a row that did not become ready."""
         self._cause = ""
         """Why the first of these workers did not become ready."""
+        self._refused = False
+        """Whether a further worker would not start either, because of the processor or a limit."""
         self._hangs = False
         """Whether a worker hangs in its start and cannot be killed."""
 
     def start(self) -> bool:
         """Start missing workers; returns whether some are missing or not ready."""
-        self._failed_starts, self._cause = 0, ""
+        self._failed_starts, self._cause, self._refused = 0, "", False
         while len(self.workers) < self.size and not self._failed_starts:
             self._add_worker()
         return self.starting()
 
     def starting(self) -> bool:
-        """Return whether workers are not ready yet. Raises an error when a start has failed."""
-        if self._failed_starts:
+        """Return whether workers are not ready yet. Raises an error when no start will succeed."""
+        if self._failed_starts >= (1 if self._refused else START_ATTEMPTS):
             raise self.start_error()
         return not all(worker.ready for worker in self.workers)
 
@@ -90,7 +92,7 @@ class Supervisor:
     def report_ready(self, worker: PoolWorker, trouble: str) -> None:
         """Record that a worker is ready or, with a text, why it could not start."""
         if trouble:
-            self._cause = trouble
+            self._cause, self._refused = trouble, True
         else:
             worker.ready, self._failed_starts, self._cause = True, 0, ""
 
@@ -108,7 +110,7 @@ class Supervisor:
                 time.sleep(RETRY_START_S * 2**attempt)
         else:
             self._failed_starts += 1
-            self._cause = cause
+            self._cause, self._refused = cause, True
             return
         worker = PoolWorker(host, host.link, host.page, perf_counter(), cpu)
         self.workers.append(worker)
@@ -168,6 +170,7 @@ class Supervisor:
             if not worker.ready:
                 if now - worker.started > self._start_limit():
                     self._cause = f"it was not ready after {self._start_limit():g} s"
+                    self._refused = True
                     if not worker.host.kill():
                         hanging.append(worker)
             elif self.deadline_s is not None and not worker.overdue:
