@@ -72,7 +72,7 @@ def test_rows_on_standard_output_leave_the_rest_to_standard_error(
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(row["task"], row["result"]) for row in rows] == [(0, 1), (1, 1), (2, 1)]
-    for part in ("loud", "tasks     3 in 1 batch", "digest"):
+    for part in ("loud", "tasks     3 in 1 batch", "digest", "output    standard output"):
         assert part in done.stderr
     assert not (tmp_path / "-").exists()
 

@@ -283,7 +283,8 @@ def _more(report: dict[str, Any]) -> Iterator[str]:
         named = ", ".join(f"{count} × {what}" for what, count in report["left_out"].items())
         yield f"left out  {named}"
     if report["output"]:
-        yield f"output    {report['output']}"
+        to = "standard output" if report["output"] == STDOUT else report["output"]
+        yield f"output    {to}"
     if costs := report["costs"]:
         yield (
             f"costs     {costs['file']}: {costs['measured']} batches measured, "
