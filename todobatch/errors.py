@@ -21,8 +21,8 @@
         └── BuildError              6   an interpreter could not be installed
 
 Other exit codes: 0 is success. 1 is a run with failed tasks. 3 is a failed gate of ``compare``,
-``versus``, ``doctor`` or ``drill``. 70 is a bug in todobatch. 130 is Ctrl-C, or
-SIGTERM in ``run``.
+``versus``, ``doctor`` or ``drill``. 70 is a bug in todobatch. 130 is Ctrl-C or
+SIGTERM.
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,7 @@
 """The command line. Each command is one file; heavy imports wait until a command needs them."""
 
 import os
+import signal
 import sys
 import traceback
 from io import TextIOWrapper
@@ -19,6 +20,7 @@ from todobatch.units import show_text
 def main() -> None:
     """Run the command line, and exit with the code of the error that it raised, if any."""
     _prepare_streams()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is done is kept
     code = _run()
     if isinstance(code, int):
         log.current().finish(code)

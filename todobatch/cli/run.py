@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,7 +76,6 @@ def run(  # long: each option is a parameter, and each a field of the job
     Ctrl-C or SIGTERM once finishes the batches in flight and reports them; twice ends the job at
     once.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from todobatch.cli.views.run import RunView
     from todobatch.coordinator.options import Recovery
     from todobatch.job.spec import Job

@@ -90,11 +90,14 @@ def test_a_run_that_is_killed_goes_on_where_it_was_and_keeps_what_it_had(
     assert [each.number for each in after.samples] == list(range(16))
 
 
-def test_ctrl_c_saves_names_resume_and_exits_130(options: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_names_resume_and_exits_130(
+    options: list[str], tmp_path: Path, stop: signal.Signals
+) -> None:
     folder = tmp_path / "run"
     process = start(*options, "--blocks", "50", "-o", folder, stderr=subprocess.PIPE)
     wait_for(lambda: lines(folder) >= 3, process)  # the third may be under way still
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     printed, said = process.communicate(timeout=200)
     assert process.returncode == 130, said
     assert f"todobatch bench --resume {folder} --trust" in said  # the workload is not built in

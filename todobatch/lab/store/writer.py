@@ -178,8 +178,8 @@ def _write_meta(folder: Path, meta: RunMeta) -> None:
 
 @contextmanager
 def _delayed_interrupt() -> Iterator[None]:
-    """Delay Ctrl-C until the record is both in the file and in memory."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Delay Ctrl-C and SIGTERM until the record is both in the file and in memory."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
