@@ -94,7 +94,7 @@ def learn(bench: Bench) -> None:
         check_left(case)
         if code or found != bench.expected or case.violations:
             sys.exit(
-                f"random_faults.py: an undisturbed run ended with {code}: {case.violations}\n"
+                f"random_faults: an undisturbed run ended with {code}: {case.violations}\n"
                 f"{case.log.read_text(errors='replace')}"
             )
         shutil.rmtree(case.folder)

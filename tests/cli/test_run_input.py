@@ -80,7 +80,7 @@ def test_a_line_number_stays_a_number(run_todobatch: RunTodobatch, project: Path
         (["--generate", "5", "--batch-size", "0"], 2, ["--batch-size"]),
         (["--generate", "5", "--executor", "magic"], 2, ["'magic'", "threads"]),
         (["--generate", "5", "--workload", "magic"], 2, ["'magic'", "example8"]),
-        (["--generate", "5", "--workload", "mine:nothing"], 2, ["no attribute 'nothing'"]),
+        (["--generate", "5", "--workload", "mine:nothing"], 2, ["module mine has no nothing"]),
         (["nowhere.txt"], 2, ["nowhere.txt"]),
         (["mine.py"], 2, ["mine.py", "--format"]),
         (["empty.txt"], 2, ["empty.txt", "no task"]),

@@ -147,7 +147,7 @@ def test_a_named_task_that_breaks_no_run_of_its_own_is_not_set_aside(retries: in
     assert report.digest == as_if_failed(named(10), set(), 10).digest
 
 
-def test_many_named_tasks_take_no_search() -> None:
+def test_many_named_tasks_need_no_splitting() -> None:
     poison = set(range(2, 40, 5))
     executor = Scripted({f"task {n}": FOR_EVER for n in poison}, names_tasks=True)
     report, _ = run(named(40), executor, 20)

@@ -158,7 +158,7 @@ def test_an_error_in_reading_the_input_comes_through_the_pump() -> None:
     ("executor", "deadline_s", "part"),
     [
         ("processes", None, "pass `deadline_s`: it stops a batch that hangs"),
-        ("processes", 5.0, "pass a `watchdog_s` that is well above the `deadline_s` of 5 s"),
+        ("processes", 5.0, "pass a `watchdog_s` well above `deadline_s` (5 s)"),
         ("threads", None, 'choose `executor="processes"`'),
     ],
 )

@@ -56,15 +56,13 @@ def test_the_failed_tasks_alone_run_again_and_their_rows_replace_the_old_ones(
     mend(folder)
     other = run_todobatch(*RUN, cwd=folder)
     assert other.returncode == 2
-    assert "the code of the workload mine:work has changed since 40 tasks were done: helper" in (
-        other.stderr
-    )
+    assert "mine:work has changed since 40 tasks were done (modules: helper)" in other.stderr
     assert "pass --changed-code keep" in other.stderr
     assert "name a new journal and a new --output" in other.stderr
     retried = run_todobatch(*RUN, "--retry-failed", cwd=folder)
     assert retried.returncode == 0, retried.stderr
     assert "38 tasks are done, 2 failed tasks run again" in retried.stderr
-    assert "the code of the workload has changed since tasks were done: helper" in retried.stderr
+    assert "the workload's code has changed since the last run: helper" in retried.stderr
     assert (folder / "ran").stat().st_size == 2
     document = json.loads(retried.stdout)
     assert (document["failed"], document["resumed_tasks"], document["code_versions"]) == (0, 38, 2)
@@ -86,7 +84,7 @@ def test_changed_code_may_be_kept(run_todobatch: RunTodobatch, folder: Path) -> 
     mend(folder)
     kept = run_todobatch(*RUN[:-1], "--changed-code", "keep", cwd=folder)
     assert kept.returncode == 1, "the failed tasks are not run again"
-    assert "the code of the workload has changed since tasks were done: helper" in kept.stderr
+    assert "the workload's code has changed since the last run: helper" in kept.stderr
 
 
 def test_a_finished_job_gives_its_report_again_without_starting_anything(

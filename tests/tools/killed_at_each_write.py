@@ -43,7 +43,7 @@ RETRY: dict[str, Any] = JOB | {
 
 def work(task: Any) -> str:
     """Fail for some titles until the environment says that this is mended."""
-    if len(task.title) % 5 == 0 and "MENDED" not in os.environ:
+    if len(task.title) % 5 == 0 and "FIXED" not in os.environ:
         raise ValueError("not yet")
     return str(task.title)
 
@@ -161,7 +161,7 @@ def retries(base: Path) -> list[dict[str, Any]]:
     folder.mkdir()
     attempt(folder, 0, RETRY)
     folder.rename(kept)  # the journal knows the output by its path
-    os.environ["MENDED"] = "1"
+    os.environ["FIXED"] = "1"
     cases: list[dict[str, Any]] = []
     kill_at = 0
     while True:

@@ -84,9 +84,10 @@ class Journal:
     """One job's journal, open and locked. Use as a context manager.
 
     `job` describes the job. A journal of another job is refused, with the differences named, unless
-    nothing is done yet. ``job["code"]`` maps the modules of the workload to digests: one that has
-    changed is refused too, unless `keep_code`, or `retry` and the job is finished. Set
-    `mark_output` to a function that flushes the output to disk and returns its length.
+    nothing is done yet. ``job["code"]`` maps the modules of the workload to digests. Changed
+    modules are refused too, unless `changed_code` is "keep", or `retry_failed` is set and the job
+    is finished. Set `mark_output` to a function that flushes the output to disk and returns its
+    length.
 
     Raises UsageError for another job's journal and NewerSchemaError for a newer one. Raises
     StoreError for a file that is not a journal, is damaged, cannot be written, or is in use.
@@ -97,11 +98,11 @@ class Journal:
         path: Path | str,
         job: Mapping[str, Json],
         *,
-        keep_code: bool = False,
-        retry: bool = False,
+        changed_code: Literal["stop", "keep"] = "stop",
+        retry_failed: bool = False,
     ) -> None:
         self.path = Path(path)
-        self._keep_code, self._retry = keep_code, retry
+        self._keep_code, self._retry = changed_code == "keep", retry_failed
         self.mark_output: Callable[[], dict[str, Json]] | None = None
         self.job: dict[str, Any] = dict(job)
         self.phase: Phase = "running"
@@ -144,7 +145,7 @@ class Journal:
             self._db.close()
             raise
         self.before = Ranges(self._done.pairs())
-        """The batches that were done when the run began. It does not change then."""
+        """The batches that were done when the run began. It does not change during the run."""
 
     def __enter__(self) -> Self:
         return self

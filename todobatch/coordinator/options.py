@@ -77,9 +77,9 @@ class Hooks:
     on_batch: Callable[[Batch, ProcessingResult], None] | None = None
     """Called with each batch and its final result."""
     on_part: Callable[[int, int], None] | None = None
-    """Called after each batch or part with two numbers: how many tasks of batches without a final
-    result have come back, and how many of these failed. The thread that drives the executor calls
-    it, which is another one with a journal or a watchdog."""
+    """Called after each batch or part with the number of tasks that came back in incomplete
+    batches, and how many of these failed. With a journal or a watchdog, it is called in another
+    thread."""
     on_feed: Callable[["Feed"], None] | None = None
     """Called with the feed before the start; any thread may call `Feed.in_flight`."""
     on_ready: Callable[[], None] | None = None

@@ -70,7 +70,7 @@ def no_progress(executor: Executor, cause: str, recovery: Recovery) -> NoProgres
         remedy = f"pass `deadline_s`: it {stops}"
     else:
         remedy = (
-            f"pass a `watchdog_s` that is well above the `deadline_s` of {recovery.deadline_s:g} s,"
-            f" which {stops}"
+            f"pass a `watchdog_s` well above `deadline_s` ({recovery.deadline_s:g} s): the "
+            "deadline stops a hanging batch and isolates the task"
         )
     return NoProgressError(cause, place=f"executor {executor.name}", remedy=remedy)

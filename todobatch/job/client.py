@@ -65,8 +65,7 @@ def run_job(
         + (
             ", and check whether the machine ran out of memory"
             if isolates
-            else '; with `executor="processes"` a crash in the workload costs only the batch that '
-            "crashed"
+            else '; with `executor="processes"` a crash costs only the task that crashed'
         ),
     )
 

@@ -40,8 +40,8 @@ def open_journal(job: Job) -> "Journal | None":
     return Journal(
         job.journal,
         _identity(job),
-        keep_code=job.changed_code == "keep",
-        retry=job.recovery.retry_failed,
+        changed_code=job.changed_code,
+        retry_failed=job.recovery.retry_failed,
     )
 
 
@@ -101,7 +101,7 @@ def read_finished(journal: "Journal") -> tuple[JobReport, list[dict[str, Any]]]:
     except (UsageError, TypeError) as error:
         raise journal.damaged("its report cannot be read") from error
     if any(getattr(report, name) != tally.get(name) for name in ("tasks", "failed", "batches")):
-        raise journal.damaged("its report is not that of its totals")
+        raise journal.damaged("its report and its totals do not agree")
     return report, records
 
 

@@ -80,7 +80,7 @@ def resolve(workload: str, *, today: dt.date | None = None) -> TaskBatchProcesso
 
 
 def as_processor(processor: TaskBatchProcessor | Callable[[Task], Any] | str) -> TaskBatchProcessor:
-    """Return the processor that is meant: itself, that of a function, or that of a name.
+    """Return a processor for a name or a function; a processor is returned as it is.
 
     Raises UsageError for anything else, and what `resolve` raises.
     """

@@ -35,7 +35,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.timeout(300)
-def test_a_job_that_was_stopped_for_longer_than_its_deadline_goes_on(tmp_path: Any) -> None:
+def test_a_job_that_was_stopped_for_longer_than_its_deadline_finishes(tmp_path: Any) -> None:
     script = tmp_path / "job.py"
     script.write_text(JOB)
     process = subprocess.Popen(

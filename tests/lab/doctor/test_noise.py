@@ -112,12 +112,12 @@ def test_a_mean_that_is_not_zero_is_a_note() -> None:
     assert "should include 0" in noise.check(wrong).effect
 
 
-def test_pairs_that_tell_nothing_are_a_warning_that_names_what_cannot_be_told() -> None:
+def test_noisy_pairs_are_a_warning_that_names_the_smallest_visible_difference() -> None:
     logs = (-0.33, -0.06, -0.14)
     noisy = noise.summarise([Pair(0.3 * math.exp(each), 0.3, 1.0) for each in logs], "3.14")
     assert noisy is not None
     assert noisy.mean.low < -0.3 < 0.1 < noisy.mean.high
     found = noise.check(noisy)
     assert found.severity == "warning"
-    assert f"no difference smaller than {-100 * noisy.mean.low:.0f} %" in found.effect
+    assert f"a difference below {-100 * noisy.mean.low:.0f} %" in found.effect
     assert "--seconds" in found.remedy

@@ -224,8 +224,8 @@ def test_the_least_time_of_a_block_shares_each_sample_among_the_workers() -> Non
     assert 0 < expected < sum(seconds[cell.workload] for cell in plan.cells)
 
 
-def test_a_budget_below_one_block_is_told() -> None:
+def test_a_budget_below_one_block_is_warned_of() -> None:
     assert schedule.beyond_budget(1.0, 9.04, 16.0) == (
-        "no block fits into the budget of 1.00 s: 9.04 s are spent, and one takes at least 16.0 s. "
-        "One is measured all the same"
+        "the budget of 1.00 s is too short: 9.04 s are spent, and a block takes at least 16.0 s; "
+        "one block is measured anyway"
     )

@@ -154,8 +154,8 @@ def test_a_control_load_is_checked_too(folder: Path) -> None:
             {"cpu_s": 1.9},
             (
                 "it used 1.90 s of CPU time in 1.00 s with 1 worker: a clock was changed, or the "
-                "workload runs threads or processes of its own; let it use one, for example by "
-                "OMP_NUM_THREADS=1"
+                "workload runs threads or processes of its own; limit it to one thread, for "
+                "example with OMP_NUM_THREADS=1"
             ),
         ),
         (

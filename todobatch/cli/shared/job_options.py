@@ -95,8 +95,9 @@ Retries = Annotated[
     int,
     RECOVERY(
         "N",
-        "Retry a failing batch up to N times, then isolate the failing tasks and set them "
-        "aside. A batch fails if its worker dies, its deadline passes or it raises as a whole.",
+        "Retry what breaks a batch up to N times, then set it aside: the failing task if it is "
+        "known, else the batch, which is then split. A batch breaks if its worker dies, its "
+        "deadline passes or it raises as a whole.",
     ),
 ]
 Backoff = Annotated[
@@ -109,16 +110,16 @@ RetryFailed = Annotated[
     bool,
     RECOVERY(
         "--retry-failed",
-        "Also retry batches in which single tasks failed. With --journal, run the tasks again that "
-        "failed in earlier runs, and no other task that is done.",
+        "Also retry batches in which single tasks failed. With --journal, also run the failed "
+        "tasks of earlier runs again.",
     ),
 ]
 ChangedCode = Annotated[
     Literal["stop", "keep"],
     RECOVERY(
         "",
-        "What to do when the workload's code has changed since --journal was begun: stop with an "
-        "error, or keep the finished tasks and do the rest with the new code.",
+        "If the workload's code has changed since the last run with this --journal: stop with an "
+        "error, or keep what is done and run the rest with the new code.",
     ),
 ]
 Deadline = Annotated[

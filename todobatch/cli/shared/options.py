@@ -30,15 +30,15 @@ def _group(heading: str) -> Callable[[str, str], Any]:
 
 WHAT, DATA, HOW_LONG = _group("What to run"), _group("Data"), _group("How long")
 RECOVERY, OUTPUT, OTHER = _group("Faults and recovery"), _group("Output"), _group("Options")
-LOG = _group("Standard error")
+LOG = _group("Progress and logs")
 
 Json = Annotated[bool, OUTPUT("--json", "Print one JSON document.")]
 Progress = Annotated[
     When,
     LOG(
         "",
-        "Show progress: a live line on a terminal, a line now and then elsewhere. auto shows "
-        "none with --quiet.",
+        "Whether to show progress: a live line on a terminal, a line every 10 to 60 s elsewhere. "
+        "auto: unless --quiet is given.",
     ),
 ]
 Quiet = Annotated[bool, LOG("--quiet -q", "Show results, warnings and errors only.")]

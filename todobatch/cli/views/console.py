@@ -23,7 +23,7 @@ from todobatch.units import Seconds, show_percent, show_text
 
 FIRST_LINE_S: Seconds = 10.0
 """In a log, a step that takes longer than this gets a line of its progress."""
-RARER = 1.5
+PAUSE_GROWTH = 1.5
 """Each further line comes after a pause this many times longer than the one before."""
 LONGEST_PAUSE_S: Seconds = 60.0
 """The pauses between lines grow up to this many seconds."""
@@ -239,7 +239,7 @@ class Display:
                     self._changed.wait(rest)
                     continue
                 self._line(self._step)
-                self._pause = min(self._pause * RARER, LONGEST_PAUSE_S)
+                self._pause = min(self._pause * PAUSE_GROWTH, LONGEST_PAUSE_S)
                 self._due = time.monotonic() + self._pause
 
     def _line(self, step: _Step, *, first: bool = False) -> None:

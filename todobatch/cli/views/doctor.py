@@ -66,7 +66,7 @@ def _noise(noise: Noise, width: int) -> list[str]:
         effect = "none" if each.effect is None else _percent(each.effect)
         table.add_row(_duration(each.seconds), each.pairs, effect)
     caveat = (
-        "The smallest difference is found 4 times out of 5; none, without time for two pairs. "
+        'A difference of this size is found 4 times out of 5; "none" is no time for two pairs. '
         f"This is the best case: one comparison of two cells, {show_seconds(noise.pair_s)} a pair. "
         "In a run of many cells, the two samples of a pair are further apart in time."
     )

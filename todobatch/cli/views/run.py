@@ -64,9 +64,7 @@ class RunView:
                 display.message(_resumed(event))
                 if event["changed"]:
                     modules = ", ".join(event["changed"])
-                    display.warn(
-                        f"the code of the workload has changed since tasks were done: {modules}"
-                    )
+                    display.warn(f"the workload's code has changed since the last run: {modules}")
                 self._before = event["tasks"]
                 self._count(event["tasks"], event["failed"])
             case "progress":
@@ -319,10 +317,11 @@ def _recovery(report: dict[str, Any]) -> Iterator[str]:
             f"{report['tasks'] - before} in this run (run {report['runs']})"
         )
         if report["code_versions"] > 1:
-            yield f"code      the rows are those of {report['code_versions']} versions of the code"
+            versions = report["code_versions"]
+            yield f"code      the job has run with {versions} versions of the workload's code"
         if report["failed"]:
             failed = show_count(report["failed"], "failed task")
-            yield f"failed    --retry-failed runs the {failed} again, and nothing else"
+            yield f"failed    --retry-failed runs the {failed} again"
     if report["interrupted"]:
         yield "interrupted by Ctrl-C or SIGTERM"
 

@@ -1,7 +1,7 @@
 """Tables that fit into the terminal: columns are left out before anything breaks.
 
 A table that is too wide first cuts the cells of its long column, then leaves out columns, the least
-important first, and says which. At last it cuts the cells of text. A cell stays on one line.
+important first, and says which. Finally it cuts the widest columns. A cell stays on one line.
 """
 
 import shutil
@@ -22,7 +22,7 @@ WHOLE = 1_000_000
 SHORTEST_CUT = 30
 """The cells of the long column are cut to this many columns before other columns are left out."""
 LEAST_TEXT = 4
-"""A column of text is never cut to fewer columns of the terminal."""
+"""No column is cut to fewer characters than this."""
 
 
 def width_of_output() -> int:
@@ -83,7 +83,7 @@ class Table:
             yield _text(self._line(cells, shown, widths), style)
         absent = [heading for n, heading in enumerate(self.headings) if n not in shown]
         if absent:
-            note = f"Left out, for want of room: {', '.join(absent)}"
+            note = f"Columns left out to fit the terminal: {', '.join(absent)}"
             yield from (_text(line, "dim") for line in wrapped([note], width))
 
     def _line(self, cells: Sequence[str], shown: list[int], widths: list[int]) -> str:

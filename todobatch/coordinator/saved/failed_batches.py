@@ -98,7 +98,7 @@ class FailedBatches:
             "SELECT batch, tasks, again FROM failed ORDER BY batch"
         ):
             if not all(type(each) is int for each in (batch, size, again)) or batch < 0:
-                raise self._damaged("its failed batches are not numbers")
+                raise self._damaged("the numbers of its failed batches are invalid")
             if not 0 <= again <= size:
                 raise self._damaged("more tasks failed than a batch has")
             self._any = True
@@ -146,7 +146,7 @@ class FailedBatches:
             ).fetchone()
         try:
             if row is None or _seal(batch, row[2]) != row[3]:
-                raise self._damaged(f"the failed batch {batch} is not what was saved")
+                raise self._damaged(f"the failed batch {batch} was changed after it was saved")
             found = from_json(FailedBatch, json.loads(row[2]))
         except (UsageError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise self._damaged(f"the failed batch {batch} cannot be read") from error

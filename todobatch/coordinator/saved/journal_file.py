@@ -85,20 +85,21 @@ def unusable(path: Path, cause: str) -> StoreError:
 def not_retriable(path: Path) -> StoreError:
     """Return the error for a journal of schema 1, which does not know the failed tasks."""
     return StoreError(
-        "it does not say which tasks failed, because an earlier todobatch began it",
+        "it does not say which tasks failed, because an older version of todobatch began it",
         place=f"`journal` {path}",
-        remedy="run the whole job with a new journal and a new `output`, or without `retry_failed`",
+        remedy="run the whole job with a new journal and a new `output`, or leave out "
+        "`retry_failed`",
     )
 
 
 def other_code(path: Path, workload: object, modules: list[str], saved: int) -> UsageError:
     """Return the error for a workload of which these modules have changed."""
     return UsageError(
-        f"the code of the workload {workload} has changed since {saved} tasks were done: "
-        f"{', '.join(modules)}",
+        f"the code of the workload {workload} has changed since {saved} tasks were done "
+        f"(modules: {', '.join(modules)})",
         place=f"`journal` {path}",
-        remedy='to do the rest with the new code, pass `changed_code="keep"`; to do all tasks with '
-        "it, name a new journal and a new `output`",
+        remedy='to go on with the new code, pass `changed_code="keep"`; to do all tasks with it, '
+        "name a new journal and a new `output`",
     )
 
 

@@ -62,7 +62,7 @@ class Supervisor:
         self.attended = 0.0
         """When the caller, after a long pause, began to handle messages again."""
         self._stops: deque[tuple[Seconds, Seconds]] = deque(maxlen=PAUSES_KEPT)
-        """Begin and end of each time in which this process did not run, although it was due."""
+        """Start and end of the latest stops of this process."""
         self._failed_starts = 0
         """Workers in a row that did not become ready."""
         self._cause = ""
@@ -134,9 +134,10 @@ class Supervisor:
             self.attended = now
 
     def note_stop(self, due: Seconds) -> None:
-        """Let no deadline count the time in which this process was stopped, as with its machine.
+        """Exclude from all deadlines a time in which this process was stopped, as its machine was.
 
-        `due` is when it should have run again at the latest. The workers were probably stopped too.
+        `due` is the latest time at which it should have run again. The workers were probably
+        stopped too.
         """
         now = perf_counter()
         if self.deadline_s is not None and now - due > LONG_PAUSE * self.deadline_s:

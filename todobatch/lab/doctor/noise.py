@@ -161,7 +161,7 @@ def check(noise: Noise) -> Finding:
             NAME,
             "warning",
             seen,
-            "The machine is so noisy that as many samples show no difference smaller than "
+            "The machine is so noisy that this many samples cannot show a difference below "
             f"{100 * known_to:.0f} %.",
             "end other programs, then run todobatch doctor again, or for longer with --seconds",
         )

@@ -155,8 +155,9 @@ def why_void(
     wall_s, clock_s = observed["wall_s"], observed["clock_s"]
     if abs(wall_s - clock_s) > (SLACK - 1) * clock_s + SLACK_S:
         return (
-            f"the coordinator's clock measured {show_seconds(wall_s)}, and a clock that was read "
-            f"before the workload was loaded {show_seconds(clock_s)}: the workload changed a clock"
+            f"the run took {show_seconds(wall_s)} by the present clock, but "
+            f"{show_seconds(clock_s)} by the one saved before the workload was loaded: the "
+            "workload changed a clock"
         )
     if observed["failed"]:
         first = observed["errors"][0] if observed["errors"] else "no reason given"

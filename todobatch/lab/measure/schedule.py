@@ -100,16 +100,16 @@ def given_up(plan: Plan, samples: Sequence[Sample]) -> list[Cell]:
 
 
 def least_block_s(plan: Plan) -> Seconds:
-    """Return what a block takes at least, if every worker halves, thirds … the sequential time."""
+    """Return the least time of a block: each cell's sequential time divided by its workers."""
     sequential = {shape.workload: shape.calibrated_s for shape in plan.shapes}
     return sum(sequential[cell.workload] / cell.workers for cell in plan.cells)
 
 
 def beyond_budget(budget_s: Seconds, spent_s: Seconds, block_s: Seconds) -> str:
-    """Say that not even one block fits into the budget."""
+    """Return the warning that not even one block fits into the budget."""
     return (
-        f"no block fits into the budget of {show_seconds(budget_s)}: {show_seconds(spent_s)} are "
-        f"spent, and one takes at least {show_seconds(block_s)}. One is measured all the same"
+        f"the budget of {show_seconds(budget_s)} is too short: {show_seconds(spent_s)} are spent, "
+        f"and a block takes at least {show_seconds(block_s)}; one block is measured anyway"
     )
 
 

@@ -192,7 +192,7 @@ def _nothing_left(
     return ExecutorUnavailableError(
         f"nothing that was asked for can be measured: {reasons}",
         place=f"executor {', '.join(executors)}",
-        remedy="choose other executors or interpreters; `todobatch interpreters` lists them",
+        remedy="choose other executors, or an interpreter that `todobatch interpreters` lists",
     )
 
 

@@ -83,8 +83,8 @@ def impossible_times(sample: Sample, cpus: int) -> str | None:
     if cpu_s > SLACK * wall_s * at_once + SLACK_S:
         return (
             f"{used} with {show_count(sample.workers, 'worker')}: a clock was changed, or the "
-            "workload runs threads or processes of its own; let it use one, for example by "
-            "OMP_NUM_THREADS=1"
+            "workload runs threads or processes of its own; limit it to one thread, for "
+            "example with OMP_NUM_THREADS=1"
         )
     return None
 
