@@ -22,7 +22,7 @@ COMMANDS.pop("interpreters")
 # What the library has in backticks that is no option of any command, and what it is.
 NO_OPTION = {
     **dict.fromkeys(
-        ("digest", "error", "failures", "partial", "rows", "started", "success"),
+        ("digest", "error", "failures", "frame", "partial", "rows", "started", "success"),
         "a field of what a processor of the user's own returns",
     ),
     **dict.fromkeys(("finish", "merge", "summarise"), "a method of such a processor"),

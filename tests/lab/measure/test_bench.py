@@ -268,7 +268,7 @@ def test_a_workload_that_fails_by_itself_is_refused_before_it_is_compared(
     code, output = finish(start(*own, "-o", tmp_path / "run"))
     assert code == 5
     assert "RuntimeError: no luck with" in output
-    assert "todobatch run --generate 100 --workload" in output
+    assert "todobatch run --generate 100 --seed 11 --workload mine:raises" in output
     assert not (tmp_path / "run").exists()
 
 
