@@ -26,7 +26,7 @@ NO_OPTION = {
         "a field of what a processor of the user's own returns",
     ),
     **dict.fromkeys(("finish", "merge", "summarise"), "a method of such a processor"),
-    **dict.fromkeys(("n", "today"), "a parameter that only Python's callers can pass"),
+    **dict.fromkeys(("n", "processor", "today"), "a parameter that only Python's callers can pass"),
     "top": "a program, in a remedy of doctor",
 }
 
