@@ -180,3 +180,33 @@ def test_when_the_command_is_killed_its_workers_end_too(project: Path) -> None:
         process.kill()
         process.wait()
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), None)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_last_task_loses_no_report(project: Path, stop: signal.Signals) -> None:
+    """The job's process waits at its end for the file `go`, when the report has been sent."""
+    (project / "ends.py").write_text(
+        "import atexit, pathlib, time\n"
+        "def wait():\n"
+        "    pathlib.Path('ends').touch()\n"
+        "    while not pathlib.Path('go').exists():\n"
+        "        time.sleep(0.01)\n"
+        "atexit.register(wait)\n"
+        "def work(task):\n"
+        "    return 1\n"
+    )
+    process = subprocess.Popen(
+        [str(COMMAND), "run", "--generate", "3", "-w", "ends:work", "-e", "sequential", "--json"],
+        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        wait_for((project / "ends").exists, process)
+        process.send_signal(stop)
+        stdout, said = process.communicate(timeout=60)
+    finally:
+        (project / "go").touch()
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, said
+    assert document_of(stdout)["tasks"] == 3
+    assert said.splitlines()[-1].endswith(" exit=0")

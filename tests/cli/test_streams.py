@@ -86,3 +86,52 @@ def test_rows_on_standard_output_exclude_json_and_a_journal(
     assert f"{other[0]}" in done.stderr
     assert "remedy:" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("log", ["/dev/full", "gone"])
+def test_a_log_that_nobody_reads_or_that_is_full_ends_no_job(tmp_path: Path, log: str) -> None:
+    errors, reader = None, None
+    if log == "gone":
+        reader, errors = os.pipe()
+        os.close(reader)
+    else:
+        errors = os.open(log, os.O_WRONLY)
+    with os.fdopen(errors, "wb") as stream:
+        done = subprocess.run(
+            [COMMAND, "run", "--generate", "3", "--output", "rows.jsonl"], check=False,
+            cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=stream, timeout=100,
+        )  # fmt: skip
+    assert done.returncode == 0
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_report_that_nobody_reads_leaves_the_exit_code(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as stream:
+        done = subprocess.run(
+            [COMMAND, "run", "--generate", "3"], check=False, cwd=tmp_path, stdout=stream,
+            stderr=subprocess.PIPE, text=True, timeout=100,
+        )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1].endswith(" exit=0")
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_every_name_of_standard_output_means_it(
+    run_todobatch: RunTodobatch, tmp_path: Path, name: str
+) -> None:
+    done = run_todobatch("run", "--generate", "3", "-o", name, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["task"] for line in done.stdout.splitlines()] == [0, 1, 2]
+    other = run_todobatch("run", "--generate", "3", "-o", "/dev/fd/2", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "does not have this descriptor" in other.stderr
+
+
+def test_a_file_may_be_called_as_standard_output_is(
+    run_todobatch: RunTodobatch, tmp_path: Path
+) -> None:
+    done = run_todobatch("run", "--generate", "3", "-o", "./-", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "-").read_text().splitlines()) == 3

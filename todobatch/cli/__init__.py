@@ -22,6 +22,8 @@ def main() -> None:
     _prepare_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is done is kept
     code = _run()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # all is done, and the exit code is known
     if isinstance(code, int):
         log.current().finish(code)
     sys.exit(code)

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from todobatch.sources import Source
 
 MOST_TASKS_A_BATCH = 1_000_000
+DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/(?:fd/(?=\d))?(\d+|stdin|stdout|stderr)")
+"""The name of a descriptor of the process that uses the name."""
 
 
 def run(  # long: each option is a parameter, and each a field of the job
@@ -84,7 +86,7 @@ def run(  # long: each option is a parameter, and each a field of the job
     log = start("run", progress, quiet, log_json)
     log.counts = {"tasks": 0, "failed": 0, "set_aside": 0}
     source = _check_input(file, generate, format, batch_size)
-    _check_output(output, journal, as_json=as_json)
+    output = _checked_output(output, journal, as_json=as_json)
     least, most = _how_many(workers)
     executor = executor or ("threads" if least is None else "elastic")
     _check_executor(executor, least, most)
@@ -111,7 +113,7 @@ def run(  # long: each option is a parameter, and each a field of the job
                 deadline_s=deadline,
                 watchdog_s=no_progress,
             ),
-            output=None if output is None else str(output),
+            output=output,
             force=force,
             journal=None if journal is None else str(journal),
             changed_code=changed_code,
@@ -255,10 +257,23 @@ def _check_input(
     return open_source(file, format=format_name)
 
 
-def _check_output(output: Path | None, journal: Path | None, *, as_json: bool) -> None:
-    """Refuse standard output for rows where it is already in use, or the job is to be resumed."""
-    if str(output) != "-":
-        return
+def _checked_output(output: str | None, journal: Path | None, *, as_json: bool) -> str | None:
+    """Return the output, with "-" for each name of standard output.
+
+    Refuses standard output where it is already in use, or the job is to be resumed, and other
+    descriptors, because the process that runs the job has its own.
+    """
+    if output is None:
+        return None
+    found = DESCRIPTOR.fullmatch(output)
+    if output != "-" and found is None:
+        return output
+    if found is not None and found[1] not in {"1", "stdout"}:
+        raise UsageError(
+            "the process that runs the job does not have this descriptor",
+            place=f"--output {output}",
+            remedy="name a file or a named pipe, or write to standard output with --output -",
+        )
     if as_json:
         raise UsageError(
             "both the rows and the JSON document would go to standard output",
@@ -271,6 +286,7 @@ def _check_output(output: Path | None, journal: Path | None, *, as_json: bool) -
             place="--output -",
             remedy="with --journal, write the rows to a file",
         )
+    return "-"
 
 
 @contextmanager

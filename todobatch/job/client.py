@@ -50,7 +50,11 @@ def run_job(
         process.send(job, [sys.stdout.fileno()] if job.output == STDOUT else ())
         last, interrupted = _follow(process, on_event, _silence_limit(job))
         if last is None or last["event"] != "alive":
-            process.wait(END_TIMEOUT_S)
+            try:
+                process.wait(END_TIMEOUT_S)
+            except KeyboardInterrupt:
+                if last is None or last["event"] != "report":
+                    raise
     if last is not None:
         if last["event"] == "report":
             return from_json(JobReport, last["report"])

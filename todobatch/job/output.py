@@ -5,8 +5,8 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, sleep
@@ -192,10 +192,8 @@ class RowFile:
 
     def keep_part(self) -> None:
         """Close the file after a failure. The rows stay in the ``.part`` file."""
-        try:
+        with suppress(OSError):  # the failure has said why
             self._file.close()
-        except OSError as error:
-            print(f"todobatch: {self._part}: {error.strerror}", file=sys.stderr)
 
     def finish(self, *, complete: bool) -> None:
         """Flush the rows to disk and, when complete, move the file into place."""
@@ -354,9 +352,10 @@ class RowFile:
                 place="standard output",
                 remedy="let the reader read to the end, or name a file as `output`",
             )
+        place = "standard output" if self._part.name == STDOUT else str(self._part)
         return StoreError(
             f"cannot be written: {error.strerror}; {saved} tasks are saved",
-            place=str(self._part),
+            place=place,
             remedy=f"free disk space{self._or_another('`output`')}; then run the job again",
         )
 

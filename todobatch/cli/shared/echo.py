@@ -1,5 +1,7 @@
 """Prints lines of text for commands."""
 
+from contextlib import nullcontext, suppress
+
 import typer
 
 from todobatch.cli.shared import log
@@ -14,4 +16,5 @@ def echo(text: str = "", *, err: bool = False) -> None:
     if err and log.current().as_json:
         log.current().event("warning", text=text)
     else:
-        typer.echo(show_text(text), err=err)
+        with suppress(OSError) if err else nullcontext():  # a log that is full ends no command
+            typer.echo(show_text(text), err=err)

@@ -65,7 +65,7 @@ Strict = Annotated[
     bool, DATA("--strict", "Stop at the first broken record instead of skipping it.")
 ]
 Output = Annotated[
-    Path | None,
+    str | None,  # a Path would make ./- the same as -
     OUTPUT(
         "--output -o FILE",
         "Write the result of each task to FILE, as JSON Lines; - is standard output.",

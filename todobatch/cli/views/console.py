@@ -4,11 +4,14 @@ Results go to standard output, all else to standard error. A name may come from 
 and emoji codes in it have no effect, and `show_text` escapes what a terminal would obey.
 """
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import IO, Any, Self, cast
 
 from rich.console import Console
 from rich.progress import Progress as Bar
@@ -33,12 +36,45 @@ REDRAWS_A_SECOND = 2  # more would be a load of our own beside what is measured
 def output(*, stderr: bool = False) -> Console:
     """Return a console for standard output or standard error.
 
-    It is as wide as the terminal. What is no terminal gets tables and lines whole.
+    It is as wide as the terminal. If it is not a terminal, tables and lines stay whole.
     """
-    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    file = cast("IO[str]", _Unread(sys.stderr)) if stderr else None
+    console = _Console(file=file, markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = tables.WHOLE
+    elif console.width < 1:  # COLUMNS=0
+        console.width = 80
     return console
+
+
+class _Console(Console):
+    """A console whose reader may leave: the command goes on, and its exit code stays."""
+
+    def on_broken_pipe(self) -> None:
+        """Drop all further output."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Unread:
+    """Standard error that drops what its reader, or a full disk, does not take."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text, or drop it."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what was written, or drop it."""
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def line(console: Console, text: str = "", style: str | None = None, *, keep: str = "") -> None:
