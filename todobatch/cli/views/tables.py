@@ -83,7 +83,7 @@ class Table:
             yield _text(self._line(cells, shown, widths), style)
         absent = [heading for n, heading in enumerate(self.headings) if n not in shown]
         if absent:
-            note = f"Columns left out to fit the terminal: {', '.join(absent)}"
+            note = f"Columns left out: {', '.join(absent)}"
             yield from (_text(line, "dim") for line in wrapped([note], width))
 
     def _line(self, cells: Sequence[str], shown: list[int], widths: list[int]) -> str:
