@@ -1,7 +1,7 @@
 """The processors of batches: `TaskBatchProcessor`, built-in ones and their catalogue."""
 
 from todobatch.processors.base import TaskBatchProcessor
-from todobatch.processors.catalogue import WORKLOADS, WorkloadInfo, check_workload, resolve
+from todobatch.processors.catalogue import WORKLOADS, WorkloadInfo, resolve
 from todobatch.processors.processor import TaskProcessor
 from todobatch.processors.reporter import TaskReporter
 from todobatch.processors.validator import TaskValidator
@@ -13,6 +13,5 @@ __all__ = [
     "TaskReporter",
     "TaskValidator",
     "WorkloadInfo",
-    "check_workload",
     "resolve",
 ]

@@ -40,7 +40,7 @@ from todobatch.lab.progress import Progress
 from todobatch.lab.stats import evidence
 from todobatch.lab.stats.estimate import ratio_of
 from todobatch.lab.store.schema import Cell
-from todobatch.processors import check_workload
+from todobatch.processors.catalogue import check_workload
 from todobatch.units import Ratio, Seconds
 
 TARGET: Ratio = 0.005

@@ -16,7 +16,8 @@ from todobatch.executors import EXECUTORS, get
 from todobatch.executors.base import MAX_WORKERS
 from todobatch.lab.plan.available import Unloadable
 from todobatch.lab.store.schema import Cell, Plan
-from todobatch.processors import WORKLOADS, check_workload
+from todobatch.processors import WORKLOADS
+from todobatch.processors.catalogue import check_workload
 from todobatch.units import Ratio, Seconds
 
 SEQUENTIAL = "sequential"
