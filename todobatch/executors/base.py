@@ -297,6 +297,11 @@ class _Opened:
             yield from results
             if self._closed:  # `close` has ended the run
                 raise self._refusal()
+        except ValueError as error:
+            if not self._closed:
+                raise
+            # "generator already executing": `close` ends the run in another thread.
+            raise self._refusal() from error
         finally:
             with self._lock:
                 self._results = None
