@@ -13,24 +13,37 @@ from tests.conftest import COMMAND, RunTodobatch
 from todobatch.lab.interpreters import Interpreter
 
 
+def begin(project: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """Start `todobatch run --json` in a user's folder."""
+    return subprocess.Popen(
+        [str(COMMAND), "run", *arguments, "--json"],
+        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_until_stopping(process: "subprocess.Popen[str]") -> None:
+    """Wait until the command says that it finishes the batches in flight."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "finishing the batches in flight" in line:
+            return
+    raise AssertionError("it ended without saying so")
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_finish_the_batches_in_flight_and_keep_them(
     project: Path, stop: signal.Signals
 ) -> None:
     out = project / "out.jsonl"
     started = project / "started"
-    process = subprocess.Popen(
-        [str(COMMAND), "run", "--generate", "1000000", "-w", "mine:wait_for_go", "-n", "2",
-         "--batch-size", "1", "--json", "-o", str(out)],
-        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    process = begin(
+        project, "--generate", "1000000", "-w", "mine:wait_for_go", "-n", "2", "--batch-size", "1",
+        "-o", str(out),
     )  # fmt: skip
     try:
         wait_for(started.exists, process)
         process.send_signal(stop)
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "finishing the batches in flight" in line:
-                break
+        wait_until_stopping(process)
         (project / "go").touch()
         stdout, rest = process.communicate(timeout=60)
     finally:
@@ -81,18 +94,12 @@ def test_a_second_signal_ends_a_batch_that_holds_the_gil(
     project: Path, second: signal.Signals
 ) -> None:
     (project / "holds.txt").write_text("one\nboom now\n")
-    process = subprocess.Popen(
-        [str(COMMAND), "run", "holds.txt", "-w", "mine:hold_the_gil", "--json"],
-        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = begin(project, "holds.txt", "-w", "mine:hold_the_gil")
     try:
         wait_for((project / "started").exists, process)
         (engine,) = processes_below(process.pid)
         process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "finishing the batches in flight" in line:
-                break
+        wait_until_stopping(process)
         process.send_signal(second)
         _, rest = process.communicate(timeout=60)
     finally:
@@ -109,19 +116,15 @@ def test_sigterm_to_all_processes_at_once_is_one_signal(
     project: Path, python314t: Interpreter
 ) -> None:
     """A service manager sends it to the command and to the job's process."""
-    process = subprocess.Popen(
-        [str(COMMAND), "run", "--generate", "1000000", "-w", "mine:wait_for_go", "--batch-size",
-         "1", "--json", "--interpreter", str(python314t.executable)],
-        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    process = begin(
+        project, "--generate", "1000000", "-w", "mine:wait_for_go", "--batch-size", "1",
+        "--interpreter", str(python314t.executable),
     )  # fmt: skip
     try:
         wait_for((project / "started").exists, process)
         for pid in [*processes_below(process.pid), process.pid]:
             os.kill(pid, signal.SIGTERM)
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "finishing the batches in flight" in line:
-                break
+        wait_until_stopping(process)
         (project / "go").touch()
         stdout, _ = process.communicate(timeout=60)
     finally:
@@ -195,10 +198,7 @@ def test_a_signal_after_the_last_task_loses_no_report(project: Path, stop: signa
         "def work(task):\n"
         "    return 1\n"
     )
-    process = subprocess.Popen(
-        [str(COMMAND), "run", "--generate", "3", "-w", "ends:work", "-e", "sequential", "--json"],
-        cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = begin(project, "--generate", "3", "-w", "ends:work", "-e", "sequential")
     try:
         wait_for((project / "ends").exists, process)
         process.send_signal(stop)

@@ -1,20 +1,18 @@
 """The journal keeps what it saved, counts nothing twice, and refuses other jobs."""
 
 import json
-import os
 import random
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, RunTodobatch
+from tests.conftest import RunTodobatch
 from tests.coordinator.made_up import JOB
 from tests.tools.flaky import Flaky
+from tests.tools.killed_at_each_write import cases_of
 from todobatch import Hooks, Recovery, Task, run_batches
 from todobatch.coordinator.journal import Journal
 from todobatch.errors import NewerSchemaError, StoreError, UsageError
@@ -81,12 +79,7 @@ def test_a_killed_and_resumed_run_has_the_result_of_an_uninterrupted_one(
 @pytest.mark.slow
 @pytest.mark.thread_unsafe(reason="what it tests is in other processes")
 def test_a_kill_at_each_write_loses_and_duplicates_nothing(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "tools" / "killed_at_each_write.py", tmp_path],
-        check=True, capture_output=True, text=True, cwd=ROOT, timeout=280,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
-    )  # fmt: skip
-    cases = json.loads(done.stdout)
+    cases = cases_of(tmp_path)
     assert len(cases) > 60, "each batch has its writes, and each was tried"
     whole = cases[0]
     assert whole["once"]

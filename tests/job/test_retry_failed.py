@@ -1,14 +1,12 @@
 """`--retry-failed` with a journal, changed code, and a job that has nothing left to do."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, RunTodobatch
+from tests.conftest import RunTodobatch
+from tests.tools.killed_at_each_write import cases_of
 from todobatch.job.code import code_of
 
 FLAKY = (
@@ -123,12 +121,7 @@ def test_the_code_is_the_module_and_its_helpers_but_no_installed_package(
 @pytest.mark.slow
 @pytest.mark.thread_unsafe(reason="what it tests is in other processes")
 def test_a_kill_at_each_write_of_a_retry_loses_and_duplicates_nothing(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "tools" / "killed_at_each_write.py", tmp_path, "retry"],
-        check=True, capture_output=True, text=True, cwd=ROOT, timeout=280,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
-    )  # fmt: skip
-    cases = json.loads(done.stdout)
+    cases = cases_of(tmp_path, "retry")
     assert len(cases) > 25, "each batch has its writes, and each was tried"
     whole = cases[0]
     assert whole["once"]

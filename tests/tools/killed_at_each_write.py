@@ -14,6 +14,7 @@ import pathlib
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 from collections import Counter
 from functools import partial
@@ -41,8 +42,20 @@ RETRY: dict[str, Any] = JOB | {
 }
 
 
+def cases_of(folder: Path, *what: str) -> list[dict[str, Any]]:
+    """Run this script in a process of its own, and return the outcomes."""
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, __file__, folder, *what],
+        check=True, capture_output=True, text=True, cwd=root, timeout=280,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)])},
+    )  # fmt: skip
+    cases: list[dict[str, Any]] = json.loads(done.stdout)
+    return cases
+
+
 def work(task: Any) -> str:
-    """Fail for some titles until the environment says that this is mended."""
+    """Fail for some titles until the environment says that this is fixed."""
     if len(task.title) % 5 == 0 and "FIXED" not in os.environ:
         raise ValueError("not yet")
     return str(task.title)

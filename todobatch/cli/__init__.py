@@ -52,7 +52,7 @@ def _run() -> str | int:
         if not log.current().as_json:
             print(show_text(trace), file=sys.stderr, end="")
         bug = "this is a bug: please report it with the trace"
-        log.current().complain(bug, place=trace, text=f"{bug} above")
+        log.current().complain(bug, trace=trace, text=f"{bug} above")
         return EXIT_BUG
     return _flushed(0)
 

@@ -115,11 +115,11 @@ class Journal:
         self.changed_code: list[str] = []
         """The modules of the workload that have changed since the run before."""
         self.codes = 1
-        """How many versions of the code have made the saved rows."""
+        """With how many versions of the code the job has run."""
         self.retriable = True
-        """Whether the failed tasks are known; False if an earlier todobatch began the journal."""
+        """Whether the failed tasks are known: not if an older version of todobatch began it."""
         self.replaced = False
-        """Whether the output may hold older rows of tasks too, which the end of the job removes."""
+        """Whether the output may hold several rows of a task. The last one is to be kept."""
         self.report: dict[str, Any] | None = None
         """What `finish` saved."""
         self.save_s: Seconds = 0.0

@@ -76,7 +76,7 @@ class _Sum:
 class Tally:
     """Adds results up. Its memory grows only with the number of groups in the aggregate.
 
-    Batches in which tasks failed are added up apart, because a retry replaces their results.
+    Batches in which tasks failed are added up separately, because a retry replaces their results.
     """
 
     def __init__(self, processor: TaskBatchProcessor) -> None:

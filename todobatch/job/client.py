@@ -53,7 +53,7 @@ def run_job(
             try:
                 process.wait(END_TIMEOUT_S)
             except KeyboardInterrupt:
-                if last is None or last["event"] != "report":
+                if last is None:  # otherwise the job has ended, and its last event says how
                     raise
     if last is not None:
         if last["event"] == "report":

@@ -123,7 +123,7 @@ class JobReport(BatchReport):
     journal_s: Seconds
     """The seconds spent on saving the journal."""
     code_versions: int = 1
-    """How many versions of the workload's code made the rows, as far as the journal knows."""
+    """With how many versions of the workload's code the job has run, as the journal knows."""
 
     def document(self) -> dict[str, Any]:
         """Return the report as `to_json` does, with the efficiency of each worker added."""

@@ -9,7 +9,6 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -237,11 +236,11 @@ def failed_result(
     )
 
 
-def task_failure(batch: Batch, offset: int, cause: str) -> TaskFailure:
-    """Return the failure of the task at `offset` in a batch; `cause` says why."""
+def task_failure(batch: Batch, offset: int, cause: str, frame: Frame | None = None) -> TaskFailure:
+    """Return the failure of the task at `offset` in a batch: `cause` says why, `frame` where."""
     task = batch.tasks[offset]
     title = task.title if isinstance(task, Task) else repr(task)  # callers may pass anything
-    return TaskFailure(batch.first + offset, title, cause)
+    return TaskFailure(batch.first + offset, title, cause, frame)
 
 
 def digest_of(index: int, rows: Sequence[Json], partial: Mapping[str, Any]) -> int:
@@ -294,8 +293,7 @@ def _name(batch: Batch) -> str:
 
 
 def _failure(batch: Batch, offset: int, error: BaseException) -> TaskFailure:
-    failure = task_failure(batch, offset, describe_exception(error))
-    return replace(failure, frame=frame_of(error))
+    return task_failure(batch, offset, describe_exception(error), frame_of(error))
 
 
 def name_failures(processor_id: str, batch: Batch, failures: Sequence[TaskFailure]) -> str:

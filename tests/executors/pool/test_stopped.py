@@ -55,7 +55,10 @@ def test_a_job_that_was_stopped_for_longer_than_its_deadline_finishes(tmp_path: 
     assert last == "8 0 0 0"
 
 
-def test_only_the_time_in_which_nothing_ran_is_taken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def pool_with_a_batch_since_100(
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[Supervisor, list[float], list[float]]:
+    """Return a pool with a deadline of 2 s, its clock, and when its worker was killed."""
     now = [100.0]
     monkeypatch.setattr(supervise, "perf_counter", lambda: now[0])
     killed: list[float] = []
@@ -70,14 +73,34 @@ def test_only_the_time_in_which_nothing_ran_is_taken_off(monkeypatch: pytest.Mon
 
     pool = Supervisor(lambda _: pytest.fail("no worker may be started"), 1, (), refuse, 2.0)
     pool.workers.append(cast("PoolWorker", worker))
+    return pool, now, killed
 
+
+def test_only_the_time_in_which_nothing_ran_is_taken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, now, killed = pool_with_a_batch_since_100(monkeypatch)
     now[0] = 101.0
-    pool.note_stop(100.95)  # it was late by less than a tenth of the deadline
+    assert pool.next_check() == pytest.approx(0.2)  # a tenth of the deadline
+    now[0] = 101.3
+    pool.note_wait(0.2)  # it was late by less than that
+    assert pool.next_check() == pytest.approx(0.2)
     now[0] = 131.5
-    pool.note_stop(101.5)  # it should have run at 101.5, and was stopped for 30 s
+    pool.note_wait(0.2)  # it should have run at 101.5, and was stopped for 30 s
     pool.kill_overdue()
-    assert pool.next_check(131.5) == pytest.approx(131.7)
     assert not killed
-    now[0] = 132.1
+    now[0] = 131.9
+    assert pool.next_check() == pytest.approx(0.1)  # 2 s of its own, and the stop, are over at 132
+    now[0] = 135.0  # for longer than the deadline it was stopped, or busy
     pool.kill_overdue()
-    assert killed == [132.1]
+    assert not killed
+    now[0] = 139.0  # the longer one of two pauses is taken off: the batch may hang
+    pool.kill_overdue()
+    assert killed == [139.0]
+
+
+def test_a_batch_runs_on_while_the_caller_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, now, killed = pool_with_a_batch_since_100(monkeypatch)
+    now[0] = 101.9
+    pool.note_pause()  # it handled a result for less than the deadline
+    now[0] = 102.1
+    pool.kill_overdue()
+    assert killed == [102.1]

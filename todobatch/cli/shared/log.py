@@ -39,8 +39,8 @@ class Log:
         self.as_json = as_json
         self.shows_progress = progress == "always" or (progress == "auto" and not quiet)
         self.counts: dict[str, int | None] | None = None
-        """What the last line counts, by name. A count is None while it is not known. The whole is
-        None for commands that run no job."""
+        """The counts of the last line, by name: None for a count that is not known. None as a whole
+        for a command that runs no job."""
         self._begun = perf_counter()
         self._lock = threading.Lock()
 
@@ -50,10 +50,15 @@ class Log:
         shown = {key: _cut(value) for key, value in facts.items()}
         self._write(json.dumps({"time": now, "event": name, **shown}))
 
-    def complain(self, cause: str, *, place: str = "", remedy: str = "", text: str = "") -> None:
-        """Write the error that ends the command; `text` is its form for people."""
+    def complain(
+        self, cause: str, *, place: str = "", remedy: str = "", text: str = "", **facts: str
+    ) -> None:
+        """Write the error that ends the command; `text` is its form for people.
+
+        A JSON log gets further `facts` too.
+        """
         if self.as_json:
-            self.event("error", cause=cause, place=place, remedy=remedy)
+            self.event("error", cause=cause, place=place, remedy=remedy, **facts)
         else:
             self._write(show_text(f"todobatch: {_cut(text or cause)}"))
 

@@ -16,6 +16,7 @@ worker had not sent, at most `FLUSH_S` of work, are lost, and their batches run 
 gives exactly one result, but may run more than once.
 """
 
+import math
 import selectors
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -116,9 +117,8 @@ class Pool:
                     self._ask_for_more()
                     self._dispatch(feed)  # workers run on while the caller handles the results
                 finished, self._finished = self._finished, []
-                left = perf_counter()
                 yield from finished
-                self._supervisor.note_pause(left)
+                self._supervisor.note_pause()
                 self._ask_for_more()
             if self._feed_error is not None:
                 raise self._feed_error
@@ -182,7 +182,7 @@ class Pool:
                 batches.append(batch)
                 if perf_counter() - begun > MESSAGE_S:
                     break  # the input is slow: do not wait for more batches
-        self._supervisor.note_pause(begun)
+        self._supervisor.note_pause()
         return batches
 
     def _pack_and_send(self, worker: PoolWorker, batches: list[Batch]) -> None:
@@ -239,10 +239,8 @@ class Pool:
     def _wait(self, timeout: Seconds | None) -> None:
         """Wait until a worker has sent something, has room or has died, and handle it."""
         dead = []
-        asleep = perf_counter()
         ready = self._selector.select(timeout)
-        if timeout is not None:
-            self._supervisor.note_stop(asleep + timeout)
+        self._supervisor.note_wait(math.inf if timeout is None else timeout)
         for key, events in ready:
             worker: PoolWorker = key.data
             if key.fileobj is not worker.link:
@@ -257,16 +255,16 @@ class Pool:
 
     def _until_next_check(self) -> Seconds | None:
         """Return the seconds until the next check of deadlines, messages and input is due."""
-        now = perf_counter()
-        times = [check] if (check := self._supervisor.next_check(now)) is not None else []
+        check = self._supervisor.next_check()
+        times = [check] if check is not None else []
         if self._exhausted:
             due = self._due_in()
             idle = any(not worker.queued() for worker in self._workers)
             if due is not None and (due or idle):
-                times.append(now + due)  # 0: a batch waits for a worker with room
+                times.append(due)  # 0: a batch waits for a worker with room
             if idle and any(worker.holds_back() for worker in self._workers):
-                times.append(now + STUCK_S)
-        return min(max(min(times) - now, 0.0) + 0.001, LONGEST_WAIT_S) if times else None
+                times.append(STUCK_S)
+        return min(max(min(times), 0.0) + 0.001, LONGEST_WAIT_S) if times else None
 
     # One function, because each further call would cost time for each message.
     def _receive(  # noqa: C901

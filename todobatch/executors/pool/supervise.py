@@ -31,7 +31,8 @@ RETRY_START_S: Seconds = 0.05
 """The pause before the second attempt to start a worker; each further pause is twice as long."""
 LONG_PAUSE: Ratio = 0.1
 """A pause of the caller longer than this share of the deadline does not count towards it."""
-PAUSES_KEPT = 16
+STOPS_KEPT = 16
+"""The number of stops and long pauses that are known. Earlier ones concern no batch any more."""
 END_GRACE_S: Seconds = 5.0
 """When a pool is closed, a worker is killed if its batch takes longer than this many seconds."""
 
@@ -61,8 +62,12 @@ class Supervisor:
         self.workers: list[PoolWorker] = []
         self.attended = 0.0
         """When the caller, after a long pause, began to handle messages again."""
-        self._stops: deque[tuple[Seconds, Seconds]] = deque(maxlen=PAUSES_KEPT)
+        self._seen = perf_counter()
+        """When the caller last ran in here, or in `Pool`."""
+        self._stops: deque[tuple[Seconds, Seconds]] = deque(maxlen=STOPS_KEPT)
         """Start and end of the latest stops of this process."""
+        self._pauses: deque[tuple[Seconds, Seconds]] = deque(maxlen=STOPS_KEPT)
+        """Start and end of the latest pauses that were longer than the deadline."""
         self._failed_starts = 0
         """Workers in a row that did not become ready."""
         self._cause = ""
@@ -124,48 +129,57 @@ class Supervisor:
     def _start_limit(self) -> Seconds:
         return START_TIMEOUT_S + START_EACH_S * len(self.workers)
 
-    def note_pause(self, left: Seconds) -> None:
-        """Let deadlines of waiting workers begin anew if the caller was away for long.
+    def note_pause(self) -> None:
+        """Note that the caller is back from its own work, such as handling a result.
 
-        `left` is when it left, to handle results or to read the input.
+        After a long pause the deadlines of waiting workers begin anew. Other batches run on in a
+        pause, so it counts. Only if it was longer than the whole deadline, this process may have
+        been stopped; each batch is given the time of one such pause, not of more.
         """
         now = perf_counter()
-        if self.deadline_s is not None and now - left > LONG_PAUSE * self.deadline_s:
+        if self.deadline_s is not None and now - self._seen > LONG_PAUSE * self.deadline_s:
             self.attended = now
+            if now - self._seen > self.deadline_s:
+                self._pauses.append((self._seen, now))
+        self._seen = now
 
-    def note_stop(self, due: Seconds) -> None:
-        """Exclude from all deadlines a time in which this process was stopped, as its machine was.
+    def note_wait(self, timeout: Seconds) -> None:
+        """Note the end of a wait that began at the last check and was to last `timeout` seconds.
 
-        `due` is the latest time at which it should have run again. The workers were probably
-        stopped too.
+        If it lasted much longer, this process was stopped, as its machine was, and so probably were
+        the workers. That time is excluded from all deadlines.
         """
-        now = perf_counter()
-        if self.deadline_s is not None and now - due > LONG_PAUSE * self.deadline_s:
-            self._stops.append((due, now))
+        due, self._seen = self._seen + timeout, perf_counter()
+        if self.deadline_s is not None and self._seen - due > LONG_PAUSE * self.deadline_s:
+            self._stops.append((due, self._seen))
 
     def _stopped_s(self, since: Seconds) -> Seconds:
-        return sum(end - max(begin, since) for begin, end in self._stops if end > since)
+        paused = [end - max(begin, since) for begin, end in self._pauses if end > since]
+        stopped = [end - max(begin, since) for begin, end in self._stops if end > since]
+        return sum(stopped) + max(paused, default=0.0)
 
-    def next_check(self, now: Seconds) -> Seconds | None:
-        """Return when a start or a batch may be late, on the clock of `now`; None for never."""
+    def next_check(self) -> Seconds | None:
+        """Return the seconds until a start or a batch may be late; None for never."""
+        self.note_pause()
+        now = self._seen
         times = [
             worker.started + self._start_limit() for worker in self.workers if not worker.ready
         ]
         if self.deadline_s is not None:
-            times.append(
-                now + LONG_PAUSE * self.deadline_s
-            )  # a stop is seen by a check that is late
+            # Often, because a stop shows in a check that is late.
+            times.append(now + LONG_PAUSE * self.deadline_s)
             begun = [each.step_began(self.attended) for each in self.workers if not each.overdue]
             times += [
                 since + self.deadline_s + self._stopped_s(since)
                 for since in begun
                 if since is not None
             ]
-        return min(times, default=None)
+        return min(times) - now if times else None
 
     def kill_overdue(self) -> None:
         """Kill workers whose start or batch is late; the selector reports when they are dead."""
-        now = perf_counter()
+        self.note_pause()
+        now = self._seen
         hanging: list[PoolWorker] = []
         for worker in self.workers:
             if not worker.ready:
