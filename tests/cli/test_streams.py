@@ -77,6 +77,13 @@ def test_rows_on_standard_output_leave_the_rest_to_standard_error(
     assert not (tmp_path / "-").exists()
 
 
+def test_a_closed_standard_output_cannot_take_rows(project: Path) -> None:
+    command = f'"{COMMAND}" run todo.txt -w validate --output - >&-'
+    done = subprocess.run(["sh", "-c", command], check=False, cwd=project, capture_output=True)
+    assert done.returncode == 2
+    assert b"--output -: standard output is closed" in done.stderr
+
+
 @pytest.mark.parametrize("other", [["--json"], ["--journal", "j.db"]])
 def test_rows_on_standard_output_exclude_json_and_a_journal(
     run_todobatch: RunTodobatch, tmp_path: Path, other: list[str]

@@ -280,6 +280,10 @@ def _checked_output(output: str | None, journal: Path | None, *, as_json: bool) 
             place="--output -",
             remedy="leave out --json, or write the rows to a file",
         )
+    if sys.__stdout__ is None:  # /dev/null is in its place by now
+        raise UsageError(
+            "standard output is closed", place="--output -", remedy="write the rows to a file"
+        )
     if journal is not None:
         raise UsageError(
             "rows cannot be removed from standard output when the job is resumed",
