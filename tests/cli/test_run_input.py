@@ -131,6 +131,18 @@ def test_errors_name_the_users_input_and_not_our_copy_of_it(
     assert "skipped pipe:1:" in done.stderr
 
 
+def test_many_broken_records_are_summarised(run_todobatch: RunTodobatch) -> None:
+    lines = ["due:"] * 500 + ["fine"]
+    done = run_todobatch("run", "-", "--format", "todotxt", "--no-baseline", stdin="\n".join(lines))
+    assert done.returncode == 0
+    said = [line for line in done.stderr.splitlines() if "skipped" in line]
+    assert [f"standard input:{number}:" in line for number, line in enumerate(said, start=1)] == [
+        *([True] * 10), False
+    ]  # fmt: skip
+    assert "skipped more broken records: the report counts them" in said[-1]
+    assert "500 broken records skipped" in done.stdout
+
+
 def test_costs_are_saved_where_the_job_began(run_todobatch: RunTodobatch, project: Path) -> None:
     (project / "moves.py").write_text("import os\ndef go(task):\n    os.chdir('/')\n")
     run = ("run", "todo.txt", "-w", "moves:go", "-e", "threads", "--costs", "c.json")

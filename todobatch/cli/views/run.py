@@ -21,6 +21,8 @@ FAILURES_SHOWN = 20
 """The terminal shows at most this many lines of failures."""
 NAMED_SINGLY = 3
 """Up to this many tasks that failed for one cause get a line each; more get one line together."""
+SKIPPED_SHOWN = 10
+"""So many broken records get a line each, and the others one line together."""
 SIZES_SHOWN = 16
 
 
@@ -57,9 +59,7 @@ class RunView:
                 display.message(self._banner())
                 self._count(0, 0)
             case "skipped":
-                if len(self._skipped) < KEPT:
-                    self._skipped.append(event)
-                display.warn(f"skipped {event['file']}:{event['line']}: {event['cause']}")
+                self._skip(event)
             case "resumed":
                 display.message(_resumed(event))
                 if event["changed"]:
@@ -71,6 +71,16 @@ class RunView:
                 self._count(event["tasks"], event["failed"])
             case "interrupting":
                 display.warn("finishing the batches in flight; press Ctrl-C again to end at once")
+
+    def _skip(self, event: dict[str, Any]) -> None:
+        if len(self._skipped) == KEPT:
+            return
+        self._skipped.append(event)
+        if len(self._skipped) <= SKIPPED_SHOWN:
+            self._display.warn(f"skipped {event['file']}:{event['line']}: {event['cause']}")
+        elif len(self._skipped) == SKIPPED_SHOWN + 1:
+            more = f"the report counts them, and --json has the first {KEPT}"
+            self._display.warn(f"skipped more broken records: {more}")
 
     def _count(self, tasks: int, failed: int) -> None:
         if self._facts:  # otherwise the job was refused, and nothing was run
