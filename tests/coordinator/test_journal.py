@@ -1,8 +1,11 @@
 """The journal keeps what it saved, counts nothing twice, and refuses other jobs."""
 
+import ctypes
 import json
+import os
 import random
 import sqlite3
+import struct
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -73,6 +76,26 @@ def test_a_killed_and_resumed_run_has_the_result_of_an_uninterrupted_one(
     assert sum(w.tasks for w in last.worker_totals) == 61
     again = _run(path, Scripted(), None, written)
     assert (again.resumed_tasks, again.digest) == (63, whole.digest)
+
+
+def test_only_files_that_a_resumed_run_accepts_are_ever_made(tmp_path: Path) -> None:
+    """SQLite must make no rollback journal, which a kill would leave and the next run refuse."""
+    libc = ctypes.CDLL(None)
+    events = libc.inotify_init1(os.O_NONBLOCK)
+    created = 0x100  # IN_CREATE
+    try:
+        assert libc.inotify_add_watch(events, os.fsencode(tmp_path), created) > 0
+        _run(tmp_path / "j.db", Scripted(), None, [])
+        _run(tmp_path / "j.db", Scripted(), None, [])
+        data = os.read(events, 65_536)
+    finally:
+        os.close(events)
+    names = set()
+    while data:
+        length = struct.unpack_from("iIII", data)[3]
+        names.add(data[16 : 16 + length].rstrip(b"\0").decode())
+        data = data[16 + length :]
+    assert names == {"j.db", "j.db-wal"}
 
 
 @pytest.mark.timeout(300)

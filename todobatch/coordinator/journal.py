@@ -238,6 +238,10 @@ class Journal:
     def _open(self) -> None:
         try:
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            if not (self.path.exists() and self.path.stat().st_size):
+                # Else its first page goes through a rollback journal. A kill would leave that, and
+                # the next run refuse it.
+                self._db.execute("PRAGMA journal_mode = MEMORY")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("BEGIN IMMEDIATE")  # from here on the file is locked

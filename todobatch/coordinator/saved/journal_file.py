@@ -47,7 +47,7 @@ def why_unfit(path: Path) -> str | None:
 
     SQLite plays a rollback journal back when it opens a database, and deletes the file that this
     journal names. It also changes a database of another program. Our journals have a write-ahead
-    log, so a rollback journal is ours only beside an empty file, after a kill.
+    log. A rollback journal may be ours only beside an empty file, from a kill of an older version.
     """
     kind, pages = 0, 0
     if path.exists() and path.stat().st_size:
