@@ -21,6 +21,11 @@ LONGEST_PATH = 60
 """A longer folder of the system is replaced by /tmp, because a socket's path has 107 bytes."""
 
 
+exists, is_file, is_folder = os.path.exists, os.path.isfile, os.path.isdir
+"""What the methods of a path say, but false where the user may not look. Before Python 3.14 those
+raise PermissionError there, instead of the one who then opens the file."""
+
+
 class UnfitFileError(OSError):
     """Raised for a file that is a link, a FIFO or a device, or is too large; `strerror` says it."""
 

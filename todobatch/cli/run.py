@@ -30,7 +30,7 @@ from todobatch.errors import (
     TodobatchError,
     UsageError,
 )
-from todobatch.files import temporary_folder
+from todobatch.files import is_file, temporary_folder
 
 if TYPE_CHECKING:
     from todobatch.cli.views.run import RunView
@@ -299,7 +299,7 @@ def _standard_input(file: Path | None) -> Iterator[str | None]:
 
     Both can be read only once. The name of any other file is yielded as it is.
     """
-    if file is None or (str(file) != "-" and file.is_file()):
+    if file is None or (str(file) != "-" and is_file(file)):
         yield None if file is None else str(file)
         return
     with temporary_folder("input") as folder:

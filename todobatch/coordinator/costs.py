@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from todobatch.errors import NewerSchemaError, StoreError, UsageError
-from todobatch.files import read_regular, write_atomically
+from todobatch.files import is_folder, read_regular, write_atomically
 from todobatch.model import Batch
 from todobatch.units import Bytes, Seconds
 
@@ -129,9 +129,9 @@ class Costs:
 
     def _text(self) -> str | None:
         """Return the file's text, or None when there is no file yet."""
-        if not self.path.resolve().parent.is_dir() or self.path.is_dir():
+        if not is_folder(self.path.resolve().parent) or is_folder(self.path):
             raise UsageError(
-                "it is a folder" if self.path.is_dir() else "there is no such folder",
+                "it is a folder" if is_folder(self.path) else "there is no such folder",
                 place=f"`costs` {self.path}",
                 remedy="name a file in a folder that exists",
             )

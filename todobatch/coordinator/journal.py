@@ -41,6 +41,7 @@ from todobatch.coordinator.saved.journal_file import (
 )
 from todobatch.coordinator.tally import Count, Totals, without_failed
 from todobatch.errors import NewerSchemaError, StoreError, UsageError
+from todobatch.files import exists
 from todobatch.ipc.decoding import from_json, within
 from todobatch.model import Json
 from todobatch.units import Ratio, Seconds
@@ -238,7 +239,7 @@ class Journal:
     def _open(self) -> None:
         try:
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            if not (self.path.exists() and self.path.stat().st_size):
+            if not (exists(self.path) and self.path.stat().st_size):
                 # Else its first page goes through a rollback journal. A kill would leave that, and
                 # the next run refuse it.
                 self._db.execute("PRAGMA journal_mode = MEMORY")

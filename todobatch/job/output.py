@@ -13,7 +13,7 @@ from time import perf_counter, sleep
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 from todobatch.errors import StoreError, UsageError
-from todobatch.files import sync_folder
+from todobatch.files import exists, is_file, is_folder, sync_folder
 from todobatch.ipc.decoding import from_json, within
 from todobatch.job.rows import TAIL_BYTES, holds_its_rows, keep_last_rows
 from todobatch.job.spec import STDOUT
@@ -52,20 +52,20 @@ def open_rows(
     if descriptor is not None:
         return RowFile(Path(name), descriptor=descriptor)
     path = Path(name).resolve()  # a link is followed, not replaced
-    if not name or path.is_dir():
+    if not name or is_folder(path):
         raise UsageError(
             "it is a folder", place=f"`output` {name}", remedy="name a file in that folder"
         )
-    if source is not None and Path(source).exists():
+    if source is not None and exists(source):
         refuse_shared("output", name, {"input": source})
-    if journal is not None and path.exists() and not path.is_file():
+    if journal is not None and exists(path) and not is_file(path):
         raise UsageError(
             "rows cannot be removed from it when the job is resumed",
             place=f"`output` {name}",
             remedy="with `journal`, name a regular file",
         )
     fresh = journal is None or journal.output is None
-    if fresh and not force and path.is_file() and path.stat().st_size:
+    if fresh and not force and is_file(path) and path.stat().st_size:
         raise UsageError(
             "the file exists, and this job did not write it",
             place=f"`output` {name}",
@@ -108,7 +108,7 @@ class RowFile:
         self, path: Path, journal: "Journal | None" = None, *, descriptor: int | None = None
     ) -> None:
         self.path = path
-        plain = descriptor is None and (path.is_file() or not path.exists())
+        plain = descriptor is None and (is_file(path) or not exists(path))
         self._part = path.with_name(path.name + ".part") if plain else path
         self._owner = path.with_name(path.name + ".part.journal")
         self._journal = journal
@@ -117,7 +117,7 @@ class RowFile:
         mark = None if journal is None else journal.output
         self._named = mark is not None  # whether the folder's entry has been flushed
         phase = "running" if journal is None else journal.phase
-        moved = phase == "finished" or (phase == "placing" and not self._part.exists())
+        moved = phase == "finished" or (phase == "placing" and not exists(self._part))
         self._placed = moved and mark is not None
         here = path if self._placed else self._part
         try:
@@ -213,7 +213,7 @@ class RowFile:
                     self._part.replace(self.path)  # move the file before the lock is released
                 sync_folder(self.path.parent)
             self._file.close()
-            if complete and plain and not self._part.exists():
+            if complete and plain and not exists(self._part):
                 self._owner.unlink(missing_ok=True)
             elif not complete and not self._placed:
                 self.path = self._part

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from todobatch.errors import StoreError, UsageError
+from todobatch.files import exists, is_file, is_folder
 from todobatch.units import Seconds
 
 APPLICATION_ID = 0x746F646F
@@ -34,9 +35,9 @@ def saved_tasks(path: Path | str) -> int | None:
 def refuse_unfit(path: Path) -> None:
     """Raise UsageError or StoreError for a file that SQLite must not even open."""
     place = f"`journal` {path}"
-    if path.is_dir():
+    if is_folder(path):
         raise UsageError("it is a folder", place=place, remedy="name a file in that folder")
-    if path.exists() and not path.is_file():
+    if exists(path) and not is_file(path):
         raise UsageError("it is not a regular file", place=place, remedy="name another file")
     if why := why_unfit(path):
         raise unusable(path, why)
@@ -50,7 +51,7 @@ def why_unfit(path: Path) -> str | None:
     log. A rollback journal may be ours only beside an empty file, from a kill of an older version.
     """
     kind, pages = 0, 0
-    if path.exists() and path.stat().st_size:
+    if exists(path) and path.stat().st_size:
         # SQLite itself looks, because closing a file of our own would unlock it for this process
         # (fcntl(2)). It neither locks nor changes nor plays back a file that is called immutable.
         db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
@@ -65,7 +66,7 @@ def why_unfit(path: Path) -> str | None:
             db.close()
     rollback = Path(f"{path}-journal")
     if os.path.lexists(rollback):
-        if pages or not rollback.is_file() or rollback.is_symlink():
+        if pages or not is_file(rollback) or rollback.is_symlink():
             return f"there is a file {rollback.name} beside it, which todobatch does not write"
         rollback.unlink()
     # The first commit of a new journal may still be in its log.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from todobatch.errors import StoreError, UsageError
-from todobatch.files import read_regular
+from todobatch.files import exists, is_folder, read_regular
 from todobatch.ipc.decoding import Only, from_json
 from todobatch.lab.stats.estimate import CLOCK_TICK, good_samples
 from todobatch.lab.stats.verdict import cpus_of
@@ -116,9 +116,9 @@ class _Suite:
 
 def read_measurements(path: Path) -> Measurements:
     """Read a run folder or a pyperf file. Raises StoreError for anything else, or a damaged one."""
-    if path.is_dir():
+    if is_folder(path):
         return measurements_of_run(load_run(path), path)
-    if not path.exists():
+    if not exists(path):
         raise StoreError(
             "there is no such file or folder",
             place=str(path),

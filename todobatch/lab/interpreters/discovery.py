@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from todobatch.errors import InterpreterMissingError
-from todobatch.files import expanded
+from todobatch.files import expanded, is_file, is_folder
 from todobatch.lab.interpreters.cache import cache_dir
 from todobatch.lab.interpreters.commands import run_bounded
 from todobatch.lab.interpreters.proof import NotAnInterpreterError, prove
@@ -229,8 +229,8 @@ def _at_path(spec: str) -> Interpreter:
     # The link is not resolved, because its place makes the virtual environment.
     path = expanded(spec).absolute()
     remedy = "name the executable itself, such as .venv/bin/python"
-    if "\0" in spec or not path.is_file():
-        what = "it is a folder" if path.is_dir() else "there is no such file"
+    if "\0" in spec or not is_file(path):
+        what = "it is a folder" if is_folder(path) else "there is no such file"
         raise InterpreterMissingError(what, place=spec, remedy=remedy)
     try:
         proof = prove(path)

@@ -9,7 +9,7 @@ from typing import Any
 import todobatch
 from todobatch.child.tasks import TaskSource
 from todobatch.errors import BrokenLineError, EmptyInputError, InputError
-from todobatch.files import expanded, open_regular
+from todobatch.files import exists, expanded, is_file, open_regular
 from todobatch.lab.interpreters import Interpreter
 from todobatch.lab.progress import Progress
 from todobatch.lab.store import machine
@@ -34,7 +34,7 @@ def inspect_file(
     Broken records are reported to `progress` and left out of the samples. Raises InputError for a
     file that cannot be read, and EmptyInputError for one without a task.
     """
-    if path.exists() and not path.is_file():
+    if exists(path) and not is_file(path):
         raise InputError(
             "this is not a regular file, so it can be read only once; every sample reads it",
             place=str(path),

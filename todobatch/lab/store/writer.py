@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from todobatch.errors import StoreError
-from todobatch.files import write_atomically
+from todobatch.files import exists, write_atomically
 from todobatch.lab.store.folder import (
     CONTROLS,
     META,
@@ -111,16 +111,23 @@ class RunWriter:
 
 
 def refuse_existing_run(folder: Path) -> None:
-    """Raise StoreError if the folder contains a run.
+    """Raise StoreError if the folder contains a run, or cannot be written.
 
     An empty samples.jsonl is not a run: a full disk can leave one behind.
     """
     samples = folder / SAMPLES
-    if (folder / META).exists() or (samples.exists() and samples.stat().st_size):
+    if exists(folder / META) or (exists(samples) and samples.stat().st_size):
         raise StoreError(
             "this folder already contains a run",
             place=str(folder),
             remedy=f"name another folder with `output`, or resume this run with `resume={folder}`",
+        )
+    above = next(each for each in (folder, *folder.absolute().parents) if exists(each))
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise StoreError(
+            f"the run folder cannot be created: no permission to write {above}",
+            place=str(folder),
+            remedy="give yourself that permission, or name another folder with `output`",
         )
 
 
