@@ -96,8 +96,8 @@ class PerWorkerResultCollector:
     """Gives each thread a list of its own, and joins the lists when they are read.
 
     `_lock` guards `_lists`; a thread acquires it once, when it makes its list. Only that thread
-    appends to its list. Readers copy the list meanwhile, which is safe in CPython with and without
-    a GIL. Copies hold the results of one thread after those of another, each in order.
+    appends to its list. Readers may copy the lists at any time, which is safe in CPython with and
+    without a GIL. A copy has the results of each thread together, in the order of adding.
     """
 
     def __init__(self) -> None:

@@ -70,9 +70,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def end_forked_child(error: BaseException | None = None) -> NoReturn:
-    """End this process, which a task has forked and which has left the task by `error` or return.
+    """End this process: a child that a task has forked, and in which the task has ended.
 
-    It would otherwise go on as a second worker, and deliver results twice.
+    `error` is the exception that ended the task, or None. The child would otherwise continue as a
+    second worker, and deliver results twice.
     """
     code: object = 0
     if isinstance(error, SystemExit):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.reports.visits import Visit, served, shown_panel, wake
+from tests.reports.visits import PAGES, Visit, served, shown_panel, wake
 from tests.tools import hostile, made_up
 from todobatch.units import show_text
 from todobatch_reports import site
@@ -22,8 +22,7 @@ from todobatch_reports.policy import protect
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-PAGES = ("index", "scaling", "readiness", "method", "data")
-OWN_LINK = re.compile(r"(?:(?:\.|index|scaling|readiness|method|data)(?:\.html)?)?(?:#[\w.-]*)?")
+OWN_LINK = re.compile(rf"(?:(?:\.|{'|'.join(PAGES)})(?:\.html)?)?(?:#[\w.-]*)?")
 ATTACK = """
 <script>alert(1)</script><img src="x" onerror="alert(2)"><base href="OUTSIDE/">
 <img src="OUTSIDE/x.png"><iframe srcdoc="<script>alert(3)</script>"></iframe>

@@ -12,11 +12,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from tests.reports.visits import Visit, served, shown_panel, wake
+from tests.reports.visits import PAGES, Visit, served, shown_panel, wake
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-PAGES = ("index", "scaling", "readiness", "method", "data")
 WITH_CHARTS = ("index", "scaling", "readiness")
 Look = tuple[tuple[int, int], Literal["light", "dark"]]
 DESKTOP, PHONE = (1280, 900), (375, 740)

@@ -10,6 +10,11 @@ from typing import ClassVar
 
 from playwright.sync_api import BrowserContext, Dialog, Locator, Page, Request
 
+from todobatch_reports.pages import NAMES
+
+PAGES = tuple(file.removesuffix(".md") for file, _ in NAMES)
+"""The names of all pages of the report."""
+
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
     headers_sent: ClassVar[dict[str, str]] = {}

@@ -14,14 +14,11 @@ from typing import Literal
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.tools import chromium
+from todobatch_reports.pages import NAMES
 
 PAGES = (
     "index",
-    "report/index",
-    "report/scaling",
-    "report/readiness",
-    "report/method",
-    "report/data",
+    *(f"report/{file.removesuffix('.md')}" for file, _ in NAMES),
     "reference/api/todobatch",
 )
 SIZES = {"desktop": (1280, 900), "phone": (375, 740)}

@@ -9,6 +9,7 @@ from todobatch.cli.shared.echo import echo
 from todobatch.cli.shared.log import start
 from todobatch.cli.shared.options import DATA, HOW_LONG, OUTPUT, WHAT
 from todobatch.errors import MeasurementError, UsageError
+from todobatch.units import show_count
 
 if TYPE_CHECKING:
     from todobatch.lab.store.folder import Run
@@ -161,9 +162,9 @@ def _check_plan(
         )
     if trust and resume is None and like is None:
         raise UsageError(
-            "it is about the folder of another run",
+            "it works only with --resume or --like",
             place="--trust",
-            remedy="leave it out: what you name yourself is executed anyway",
+            remedy="leave it out: what you name yourself needs no --trust",
         )
 
 
@@ -173,9 +174,10 @@ def _refuse_unmeasured(run: "Run") -> None:
     void = {sample.cell: sample.void for sample in run.samples if sample.void is not None}
     lacking = [cell for cell in run.meta.plan.cells if cell in void and cell not in good]
     if lacking:
-        more = f" (and {len(lacking) - 1} more cells)" if len(lacking) > 1 else ""
+        others = show_count(len(lacking) - 1, "more cell")
         raise MeasurementError(
-            f"all its samples are void: {void[lacking[0]]}{more}",
+            f"all its samples are void: {void[lacking[0]]}"
+            + f". {others} without a valid sample" * (len(lacking) > 1),
             place=lacking[0].key,
             remedy="remove the cause and measure again; the figures of other cells are valid",
         )

@@ -63,14 +63,14 @@ def longest_first(
     window_tasks: int = WINDOW_TASKS,
     most_passed: int | None = None,
 ) -> Iterator[Batch]:
-    """Yield all batches, each time the longest one in the window.
+    """Yield all batches, always the longest one of the window next.
 
     `costs` maps a batch's index to its seconds. A batch that it does not contain is sent first,
     because it may be long. Equal batches keep their order. For the window and `most_passed` see
     `urgent_first`.
 
-    When the window holds all batches, the run takes at most 4/3 - 1/(3 workers) of the shortest
-    possible time (R. L. Graham, "Bounds on multiprocessing timing anomalies", 1969).
+    When the window holds all batches, the run takes at most 4/3 - 1/(3 × workers) times the
+    shortest possible time (R. L. Graham, "Bounds on multiprocessing timing anomalies", 1969).
     """
     return _best_first(
         batches, lambda batch: -costs.get(batch.index, inf), window_tasks, most_passed

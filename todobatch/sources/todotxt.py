@@ -49,7 +49,7 @@ def _parser() -> Any:
     except ImportError as error:
         raise ExtraMissingError(
             "reading todo.txt needs the library pytodotxt, which is not installed",
-            remedy="run `pip install 'todobatch[lab]'`",
+            remedy="run `pip install pytodotxt`",
         ) from error
 
     class Line(pytodotxt.Task):  # type: ignore[misc]

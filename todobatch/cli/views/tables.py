@@ -115,7 +115,7 @@ class Table:
 
 
 def _squeezed(widths: list[int], over: int) -> list[int]:
-    """Take `over` columns from the widest ones, one by one."""
+    """Return the widths, narrower by `over` characters in all, taken from the widest each time."""
     widths = list(widths)
     for _ in range(over):
         at = widths.index(max(widths))

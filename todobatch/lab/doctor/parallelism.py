@@ -72,9 +72,10 @@ class Parallelism:
 
 
 def measure(free_threaded: Path | None, repeats: int = REPEATS) -> Parallelism:
-    """Measure for 0.1 s and 1 s in turn; a measurement that fails is left out.
+    """Measure how many CPUs two busy workers get within 0.1 s and within 1 s.
 
-    `free_threaded` is an interpreter that runs threads in parallel, if there is one.
+    Both are measured `repeats` times in turn; failed measurements are left out. The workers are
+    threads of the interpreter `free_threaded`, or processes if it is None.
     """
     short, long = [], []
     for _ in range(repeats):

@@ -1,4 +1,4 @@
-"""Runs a command of the system to its end, for a bounded time."""
+"""Runs a command of the system, and kills it after a time limit."""
 
 import subprocess
 from collections.abc import Mapping, Sequence

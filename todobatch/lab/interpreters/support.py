@@ -117,9 +117,11 @@ def _install(interpreter: Interpreter, to: Path, requirements: Path) -> None:
             return
         failures.append(f"{name}: {' '.join(printed.split())[-600:]}")
     raise BuildError(
-        f"the dependencies could not be installed ({'; '.join(failures) or 'no installer'})",
+        f"the dependencies could not be installed ({'; '.join(failures) or 'no uv and no pip'})",
         place=f"{requirements.name} for {interpreter.executable}",
-        remedy="check the network and the package index that uv or pip is set to",
+        remedy="check the network and the package index that uv or pip is set to"
+        if failures
+        else "install uv or pip",
     )
 
 

@@ -100,7 +100,7 @@ def given_up(plan: Plan, samples: Sequence[Sample]) -> list[Cell]:
 
 
 def least_block_s(plan: Plan) -> Seconds:
-    """Return the least time of a block: each cell's sequential time divided by its workers."""
+    """Return the least time of a block: the sum of sequential time ÷ workers over all cells."""
     sequential = {shape.workload: shape.calibrated_s for shape in plan.shapes}
     return sum(sequential[cell.workload] / cell.workers for cell in plan.cells)
 

@@ -86,10 +86,10 @@ def availability(interpreter: Interpreter) -> dict[str, str | None]:
 
 
 def why_not_loaded(interpreter: Interpreter, cell: Cell, source: TaskSource) -> UsageError | None:
-    """Return why an interpreter cannot load a cell's workload; None if it can.
+    """Return an error that says why an interpreter cannot load a cell's workload; None if it can.
 
-    A process of the interpreter tries it, for `PROBE_TIMEOUT_S` at most. The remedy of the error
-    has a command that runs the same workload and tasks there.
+    A process of that interpreter tries to load it, for up to `PROBE_TIMEOUT_S`. The error's remedy
+    has a command that runs the workload by itself on that interpreter.
     """
     if cell.workload in WORKLOADS:
         return None

@@ -12,7 +12,6 @@ from todobatch.lab.stats.estimate import GoodSamples, log_ratios, ratio_of
 from todobatch.lab.store.schema import Cell, CellSummary, Comparison, Estimate, Sample
 from todobatch.units import Seconds, show_count, show_percent, show_ratio, show_seconds
 
-GIL_THREADS = {"threads (GIL)", "stealing (GIL)", "elastic (GIL)"}
 COMPUTES = 0.7
 """A sequential run that uses at least this many CPUs mostly computes."""
 WAITS = 0.3
@@ -155,11 +154,15 @@ def _gil(analysis: Analysis, loser: CellSummary) -> str | None:
     if not _computes(analysis, loser):
         return None
     used = f"{_cpus_used(loser):.2f} CPUs together"
-    if loser.approach in GIL_THREADS:
+    if _threads_with_gil(loser):
         return f"the GIL: its {loser.cell.workers} threads used {used}"
     if loser.approach == "coroutines":
         return f"one thread: its {loser.cell.workers} coroutines compute in turn and used {used}"
     return None
+
+
+def _threads_with_gil(summary: CellSummary) -> bool:
+    return summary.approach.endswith("(GIL)")  # as `verdict.approach` names them
 
 
 def _one_at_a_time(analysis: Analysis, loser: CellSummary) -> str | None:
@@ -194,7 +197,7 @@ def _copying(analysis: Analysis, loser: CellSummary) -> str | None:
 
 def _idle_cpus(analysis: Analysis, loser: CellSummary) -> str | None:
     could = min(loser.cell.workers, analysis.cpus)
-    if loser.approach in {*GIL_THREADS, "coroutines"} or loser.cell.workers < 2:
+    if _threads_with_gil(loser) or loser.approach == "coroutines" or loser.cell.workers < 2:
         return None
     if not _computes(analysis, loser) or _cpus_used(loser) > 0.85 * could:
         return None
