@@ -39,3 +39,12 @@ def test_every_public_name_can_be_imported_and_is_documented(module: str) -> Non
         value = getattr(import_module(module), name)
         if inspect.isclass(value) or inspect.isfunction(value):
             assert value.__doc__, name
+
+
+@pytest.mark.parametrize("name", ["Hooks", "Recovery", "batched", "run_batches"])
+def test_a_name_is_found_where_it_was_before(name: str) -> None:
+    assert getattr(import_module("todobatch.coordinator"), name) is getattr(
+        import_module("todobatch"), name
+    )
+    with pytest.raises(ImportError):
+        exec("from todobatch.coordinator import nothing")
