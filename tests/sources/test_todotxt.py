@@ -137,7 +137,7 @@ def test_without_pytodotxt_the_error_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pytodotxt", None)
     todotxt._parser.cache_clear()
-    with pytest.raises(ExtraMissingError, match=r"todobatch\[lab\]"):
+    with pytest.raises(ExtraMissingError, match=r"pip install pytodotxt"):
         parse("todotxt", "first\n")
 
 

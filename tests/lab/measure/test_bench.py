@@ -241,7 +241,7 @@ def test_a_run_of_other_interpreters_is_not_resumed(options: list[str], tmp_path
             2,
             "the new run has the plan of the other run",
         ),
-        (["--trust"], 2, "--trust: it is about the folder of another run"),
+        (["--trust"], 2, "--trust: it works only with --resume or --like"),
         (["--target", "much"], 2, "'much' is not a percentage"),
         (["--target", "2%x"], 2, "'2%x' is not a percentage"),
         (["--target", "200%"], 2, "--target: '200%' is 100% or more"),
