@@ -15,11 +15,16 @@ from todobatch import run_batches
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors import EXECUTORS, Executor
 from todobatch.executors.base import THREADS_NAME
+from todobatch.executors.pool.executor import PoolExecutor
 from todobatch.executors.pool.supervise import START_ATTEMPTS
 from todobatch.executors.processes import Processes
 from todobatch.sources import generate
 
-POOLED = [name for name in ("interpreters", "processes") if not EXECUTORS[name].available()]
+POOLED = [
+    name
+    for name, each in EXECUTORS.items()
+    if isinstance(each, PoolExecutor) and not each.available()
+]
 
 
 @pytest.fixture(params=POOLED)

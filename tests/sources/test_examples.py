@@ -10,6 +10,7 @@ from todobatch.errors import BrokenLineError
 from todobatch.model import Task
 from todobatch.processors.validator import problems_of
 from todobatch.sources import open_source
+from todobatch.sources.registry import FORMATS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 FILES = ("todo.txt", "tasks.json", "tasks.jsonl", "tasks.csv")
@@ -84,6 +85,10 @@ GOLDEN = {
         recurrence="+1b",
     ),
 }
+
+
+def test_every_format_has_an_example() -> None:
+    assert {open_source(EXAMPLES / name).name for name in FILES} == FORMATS.keys()
 
 
 @pytest.mark.parametrize("name", FILES)

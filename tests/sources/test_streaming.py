@@ -10,6 +10,7 @@ import pytest
 
 from todobatch.model import Task
 from todobatch.sources import generate, open_source
+from todobatch.sources.registry import FORMATS
 
 pytestmark = pytest.mark.thread_unsafe(reason="tracemalloc counts what all threads take")
 
@@ -46,6 +47,10 @@ def peak_of_reading(path: Path, fmt: str) -> tuple[int, int]:
     with traced() as peak:
         count = sum(1 for _ in open_source(path, format=fmt).read(lambda e: pytest.fail(str(e))))
         return count, peak()
+
+
+def test_every_format_is_written_here() -> None:
+    assert LINE.keys() == FORMATS.keys()
 
 
 @pytest.mark.parametrize("fmt", LINE)

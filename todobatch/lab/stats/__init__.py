@@ -6,5 +6,5 @@
 `verdict`   summaries of cells, comparisons, and which approach is fastest
 `reasons`   why an approach is slower, from what was measured
 
-A new statistic gets a module of its own here.
+How to add a statistic: docs/architecture.md.
 """
