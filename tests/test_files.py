@@ -2,13 +2,20 @@
 
 import os
 import re
+import resource
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from todobatch.files import (
+    LOWEST_OWN,
     UnfitFileError,
+    low_numbers_taken,
+    move_high,
+    open_high,
     open_regular,
     read_or_none,
     read_regular,
@@ -102,6 +109,75 @@ def test_what_lies_in_the_place_of_the_temporary_file_is_not_written_to(tmp_path
     write_atomically(tmp_path / "a.json", b"new")
     assert (tmp_path / "victim").read_bytes() == b"stays"
     assert (tmp_path / "a.json").read_bytes() == b"new"
+
+
+def test_a_descriptor_is_moved_to_a_high_number(tmp_path: Path) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    lowest = LOWEST_OWN if limit < 0 else min(LOWEST_OWN, limit // 2)
+    with open(tmp_path / "a", "xb", opener=open_high) as file:
+        number = file.fileno()
+        assert number >= lowest
+        assert not os.get_inheritable(number)
+        os.set_inheritable(number, True)
+        assert move_high(number) == number
+        assert not os.get_inheritable(number)
+        file.write(b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole"
+
+
+@pytest.mark.thread_unsafe(reason="another thread may take the number that it looks at")
+def test_the_low_number_of_a_moved_descriptor_is_closed() -> None:
+    reader, writer = os.pipe()
+    try:
+        low, writer = writer, move_high(writer)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.write(low, b"x")
+        assert os.write(writer, b"y") == 1
+        assert os.read(reader, 2) == b"y"
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.thread_unsafe(reason="it takes many descriptors")
+def test_files_that_a_library_opens_get_high_numbers(tmp_path: Path) -> None:
+    before = len([*Path("/dev/fd").iterdir()])
+    with low_numbers_taken():
+        file = (tmp_path / "a").open("xb")
+    with file:
+        assert file.fileno() >= 100
+        assert len([*Path("/dev/fd").iterdir()]) == before + 1
+
+
+LOW_LIMIT = """
+import os, resource
+from todobatch.files import low_numbers_taken, move_high
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+taken = [os.open(os.devnull, os.O_RDONLY)]
+with low_numbers_taken():
+    assert os.dup(taken[0]) == 10
+os.close(10)
+assert move_high(os.dup(taken[0])) == 10
+try:
+    while True:
+        taken.append(os.dup(taken[0]))
+except OSError:
+    pass
+assert len(taken) > 12
+assert move_high(taken[1]) == taken[1]
+with low_numbers_taken():
+    pass
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+assert move_high(taken[1]) == taken[1]
+"""
+
+
+def test_a_low_limit_of_open_files_costs_high_numbers_only() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOW_LIMIT], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_short_name_is_the_text_itself_or_has_a_digest() -> None:

@@ -64,6 +64,54 @@ def _raised(function: Callable[[], object]) -> BaseException:
     raise AssertionError("nothing was raised")
 
 
+class _ExitsError(ValueError):
+    def __getattr__(self, name: str) -> object:
+        raise SystemExit("connection lost")
+
+
+class _Hiding(type):
+    def __getattribute__(cls, name: str) -> object:
+        raise RuntimeError("hidden")
+
+
+class _HiddenError(ValueError, metaclass=_Hiding):
+    pass
+
+
+class _NoTextError(ValueError):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class _NoTraceError(ValueError):
+    @property
+    def __traceback__(self) -> None:  # type: ignore[override]
+        raise RuntimeError("no trace")
+
+
+@pytest.mark.parametrize(
+    ("make", "begin"),
+    [
+        (lambda: NameError("unknown column", name=["a"]), "NameError: unknown column"),  # type: ignore[arg-type]
+        (lambda: _ExitsError("no such user"), "_ExitsError: no such user"),
+        (lambda: _HiddenError("secret"), "_HiddenError: secret"),
+        (_NoTextError, "_NoTextError: "),
+        (lambda: _NoTraceError("lost"), "_NoTraceError: lost"),
+    ],
+)
+def test_an_exception_that_resists_is_described_all_the_same(
+    make: Callable[[], BaseException], begin: str
+) -> None:
+    def fail() -> None:
+        raise make()
+
+    raised = _raised(fail)
+    assert begin in describe_exception(raised)
+    frame = frame_of(raised)
+    assert frame is not None
+    assert frame.function.endswith("fail")
+
+
 def _without_this_file(error: BaseException) -> BaseException:
     assert error.__traceback__ is not None
     return error.with_traceback(error.__traceback__.tb_next)

@@ -1,5 +1,7 @@
 """Writes files that a crash cannot damage, opens only safe ones, and names files by any text.
 
+It also moves descriptors to high numbers, where user code that uses a low number does not hit them.
+
 It also makes temporary folders that are removed even if their process is killed: by the next one. A
 folder is locked (flock(2)) while its process lives. Whoever makes a folder first removes those of
 the same purpose that nobody locks.
@@ -19,6 +21,11 @@ from pathlib import Path
 
 LONGEST_PATH = 60
 """A longer folder of the system is replaced by /tmp, because a socket's path has 107 bytes."""
+
+LOWEST_OWN = 512
+"""In processes that run user code, todobatch's descriptors have at least this number. It leaves as
+many numbers below 1,024, because select(2) accepts no others. Under a low limit of open files it is
+half of that limit."""
 
 
 exists, is_file, is_folder = os.path.exists, os.path.isfile, os.path.isdir
@@ -68,6 +75,56 @@ def read_regular(path: Path | str, *, most: int, follow: bool = True) -> bytes:
     if len(data) > most:  # it has grown meanwhile
         raise UnfitFileError(errno.EINVAL, f"it is larger than {most:,} bytes", str(path))
     return data
+
+
+def move_high(descriptor: int) -> int:
+    """Move a descriptor to a high number, and return that number. It is not inheritable.
+
+    The low number is closed. So user code that still uses it gets an error, and does no damage. A
+    descriptor keeps its number if the limit of open files leaves no high one. Raises OSError if it
+    is not open.
+    """
+    lowest = _lowest_own()
+    if descriptor < lowest:
+        try:
+            moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, lowest)
+        except OSError:
+            pass
+        else:
+            os.close(descriptor)
+            return moved
+    os.set_inheritable(descriptor, False)
+    return descriptor
+
+
+def open_high(path: str, flags: int) -> int:
+    """Open a file as `os.open` does, but with a high number: an ``opener`` for `open`."""
+    return move_high(os.open(path, flags, 0o666))
+
+
+@contextmanager
+def low_numbers_taken() -> Iterator[None]:
+    """Give high numbers to all descriptors that are opened in the ``with`` block.
+
+    It is for libraries that open files themselves. If the limit of open files is reached, the
+    numbers may be low.
+    """
+    taken: list[int] = []
+    lowest = _lowest_own()
+    try:
+        with suppress(OSError):
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+            while taken[-1] < lowest - 1:
+                taken.append(os.dup(taken[-1]))
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+def _lowest_own() -> int:
+    limit = os.sysconf("SC_OPEN_MAX")
+    return LOWEST_OWN if limit < 0 else min(LOWEST_OWN, limit // 2)
 
 
 def expanded(path: Path | str) -> Path:

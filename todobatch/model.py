@@ -9,7 +9,7 @@ import os
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal, TypeAlias
 
 from todobatch.units import Seconds
@@ -303,10 +303,30 @@ def describe_exception(error: BaseException) -> str:
 
     It is cut after `LONGEST_ERROR` characters, and then gives their number.
     """
-    text = " ".join("".join(traceback.format_exception_only(error)).split())
+    try:
+        text = "".join(traceback.format_exception_only(error))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # the exception's own methods and attributes may raise anything
+        text = f"{_type_of(error)}: {_message_of(error)}"
+    text = " ".join(text.split())
     if len(text) <= LONGEST_ERROR:
         return text
     return f"{text[:LONGEST_ERROR]}… (cut from {len(text):,} characters)"
+
+
+def _type_of(error: BaseException) -> str:
+    # By the metaclass `type` itself, whatever the exception's own one does.
+    return str(type.__dict__["__qualname__"].__get__(type(error)))
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return "its message cannot be shown, because that raises an exception"
 
 
 def frame_of(error: BaseException) -> Frame | None:
@@ -316,7 +336,18 @@ def frame_of(error: BaseException) -> Frame | None:
     exception passed through nothing else, it is the first frame outside of todobatch. None if there
     is no such frame.
     """
-    trace, innermost, first = error.__traceback__, None, None
+    return _frame_of(error, or_first=True)
+
+
+def users_frame_of(error: BaseException) -> Frame | None:
+    """Return the innermost frame of the user's code, as `frame_of`; None if there is none."""
+    return _frame_of(error, or_first=False)
+
+
+def _frame_of(error: BaseException, *, or_first: bool) -> Frame | None:
+    # By the class `BaseException` itself, whatever the exception's own attribute does.
+    trace: TracebackType | None = BaseException.__dict__["__traceback__"].__get__(error)
+    innermost = first = None
     for _ in range(MOST_FRAMES):
         if trace is None:
             break
@@ -326,7 +357,7 @@ def frame_of(error: BaseException) -> Frame | None:
             if not _is_library(file):
                 innermost = trace
         trace = trace.tb_next
-    chosen = innermost or first
+    chosen = innermost or (first if or_first else None)
     if chosen is None:
         return None
     code = chosen.tb_frame.f_code

@@ -1,5 +1,6 @@
 """User code finds the surroundings of a plain program, and what it does to them stays with it."""
 
+import json
 import os
 import sys
 import threading
@@ -9,13 +10,19 @@ from pathlib import Path
 import pytest
 
 from todobatch import Recovery, run_batches
+from todobatch.errors import EXIT_MEASUREMENT, MeasurementError
 from todobatch.executors import EXECUTORS, Executor
+from todobatch.job.client import run_job
+from todobatch.job.spec import Job, JobReport
 from todobatch.model import Batch, ProcessingResult, Task
 from todobatch.processors import resolve
 
 pytestmark = pytest.mark.thread_unsafe(reason="a module is loaded in the context of one thread")
 Titled = Callable[[Sequence[Sequence[str]]], list[Batch]]
 QUICK = Recovery(retries=1, backoff_s=0.01)
+MODULES = Path(__file__).parent / "modules"
+ROOT = MODULES.parents[2]
+WITH_JOURNAL = ["threads", "sequential", "processes"]
 
 
 def rows(
@@ -28,6 +35,28 @@ def rows(
     ordered: list[ProcessingResult] = sorted(results, key=lambda result: result.batch)
     assert [result.error for result in ordered] == [None] * len(titles)
     return [row for result in ordered for row in result.rows or ()]
+
+
+def job_of(
+    function: str, executor: str, folder: Path, titles: Sequence[str]
+) -> tuple[JobReport, list[dict[str, object]]]:
+    """Run a job in a process of its own; returns its report and its rows."""
+    tasks, out = folder / "in.jsonl", folder / "out.jsonl"
+    log = str(folder / "log")
+    lines = [json.dumps({"title": each, "projects": [log]}) + "\n" for each in titles]
+    tasks.write_text("".join(lines))
+    paths = [str(MODULES), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    report = run_job(
+        Job(
+            input=str(tasks), workload=f"surroundings_work:{function}", executor=executor,
+            workers=2, batch_size=2, recovery=QUICK, output=str(out),
+            journal=str(folder / "job.db"),
+        ),
+        Path(sys.executable), {**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        on_event=lambda event: None,
+    )  # fmt: skip
+    rows_ = [json.loads(line) for line in out.read_text().splitlines()]
+    return report, sorted(rows_, key=lambda row: row["task"])
 
 
 def test_the_context_is_that_in_which_the_workload_was_loaded(executor: Executor) -> None:
@@ -100,6 +129,45 @@ def test_a_task_that_closes_all_descriptors_is_set_aside(titled: Titled) -> None
     )  # fmt: skip
     assert (report.tasks, report.failed, report.set_aside) == (4, 1, 1)
     assert report.replaced == 2
+
+
+@pytest.mark.parametrize("function", ["write_low", "reopen_low"])
+@pytest.mark.parametrize("name", WITH_JOURNAL)
+def test_a_task_that_uses_low_descriptors_does_not_reach_ours(
+    name: str, function: str, tmp_path: Path
+) -> None:
+    titles = ["a", "b", "write", "c", "d", "write", "e"]
+    report, found = job_of(function, name, tmp_path, titles)
+    assert (report.tasks, report.failed, report.replaced) == (7, 0, 0)
+    expected = [{"task": n, "title": each, "result": each} for n, each in enumerate(titles)]
+    assert found == expected
+    if function == "reopen_low":
+        assert {*(tmp_path / "log").read_text().splitlines()} <= {"log"}
+    again, found = job_of(function, name, tmp_path, titles)
+    assert (again.tasks, again.runs, found) == (7, 2, expected), "the journal is damaged"
+
+
+@pytest.mark.parametrize("name", ["threads", "sequential"])
+def test_a_task_that_writes_to_the_channel_of_events_ends_the_job(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(MeasurementError, match="'debug: here I am', which is not an event") as seen:
+        job_of("into_pipes", name, tmp_path, ["a", "write", "b"])
+    assert seen.value.exit_code == EXIT_MEASUREMENT
+    assert "write only to files that it has opened" in seen.value.remedy
+
+
+def test_a_task_that_writes_to_the_socket_of_its_worker_is_set_aside() -> None:
+    titles = ["a", "b", "c", "write", *"defghi"]
+    report = run_batches(
+        [Task(each) for each in titles], "surroundings_work:into_sockets", executor="processes",
+        workers=2, batch_size=2, recovery=QUICK,
+    )  # fmt: skip
+    assert (report.tasks, report.failed, report.set_aside) == (10, 1, 1)
+    assert report.replaced > 0
+    (failure,) = report.failures
+    assert failure.title == "write"
+    assert failure.error == "its worker wrote to its socket what is not a result, and was stopped"
 
 
 def test_a_crash_is_noticed_while_a_child_of_the_worker_runs_on(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Real child processes: each kind of end is noticed, and nothing is left behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -117,6 +118,40 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert child.how_it_ended() == "was killed (SIGKILL)"
 
 
+@pytest.mark.parametrize(
+    "line", [b"hello", b"12", b"[]", b"{}", b'{"event": 1}', b"\xff", b"", b"[" * 99_999]
+)
+def test_a_child_that_sends_what_is_not_an_event_counts_as_ended(line: bytes) -> None:
+    body = f"""
+parent.send("whole")
+os.write(parent.events, {line[:1]!r} * {len(line)} if {line[:1] == b"["} else {line!r})
+os.write(parent.events, b"\\n")
+parent.send("never read")
+signal.pause()
+"""
+    with started(body) as child:
+        assert child.next_event(SOON_S) == {"event": "whole"}
+        assert child.next_event(SOON_S) is None
+        assert child.next_event(SOON_S) is None
+        assert child.available_events() == []
+        assert child.returncode == -signal.SIGKILL
+        assert child.sent_foreign
+    assert re.fullmatch(r"sent '.*', which is not an event, and was killed", child.how_it_ended())
+
+
+def test_available_events_end_where_a_line_is_not_an_event() -> None:
+    body = """
+os.write(parent.events, b'{"event": "whole"}\\nhello\\n{"event": "never read"}\\n')
+sys.exit()
+"""
+    with started(body) as child:
+        child.wait(SOON_S)
+        assert child.available_events() == [{"event": "whole"}]
+        assert child.available_events() == []
+        assert child.next_event(SOON_S) is None
+    assert child.how_it_ended() == "sent 'hello', which is not an event, and was killed"
+
+
 def test_what_it_printed_last_is_kept(child_of: Callable[[str], ChildProcess]) -> None:
     body = """
 sys.stderr.write("x" * 300_000)
@@ -195,14 +230,18 @@ def test_the_end_is_seen_where_there_is_no_pidfd_too(
         assert child.poll() == 5
 
 
+@pytest.mark.parametrize("below", ["", "os.close(parent.control); "])
 @pytest.mark.parametrize("how", ["closes", "killed"])
-def test_a_child_ends_with_its_parent_however_that_ended(how: str) -> None:
-    """When the process in the middle of three dies, its child ends too."""
+def test_a_child_ends_with_its_parent_however_that_ended(how: str, below: str) -> None:
+    """When the process in the middle of three dies, its child ends too.
+
+    The child's code may have closed the channel on which it waits for that.
+    """
     middle = f"""
 from todobatch.ipc.child_process import ChildProcess
 child = ChildProcess.start(
     [sys.executable, "-c", {PRELUDE.format(parent="ParentProcess.from_arguments()")!r}
-     + "parent.end_with_parent(); parent.send('pid', pid=os.getpid()); signal.pause()"],
+     + "{below}parent.end_with_parent(); parent.send('pid', pid=os.getpid()); signal.pause()"],
     os.environ,
 )
 parent.send("below", pid=child.next_event(30)["pid"])

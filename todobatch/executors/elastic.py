@@ -23,7 +23,7 @@ from time import perf_counter, process_time
 from todobatch.errors import UsageError
 from todobatch.executors.base import MOST_RESIZES_KEPT
 from todobatch.executors.stats import Resize, WorkerStats
-from todobatch.executors.threads import Pass, Threads
+from todobatch.executors.threads import News, Pass, Threads
 from todobatch.executors.worker import Worker
 from todobatch.model import Batch, ProcessingResult
 from todobatch.units import Ratio, Seconds
@@ -158,12 +158,14 @@ class _Elastic(Pass):
                     begun = perf_counter()
             yield result
 
-    def _next_news(self) -> tuple[int, list[ProcessingResult]] | BaseException | None:
+    def _next_news(self) -> News:
         stalls = 0
         while True:
             used = process_time()
             with suppress(Empty):
                 return self._news.get(timeout=STALL_S)
+            if gone := self._gone():
+                return gone
             stalls += 1
             if process_time() - used < WAITING * STALL_S or stalls % MOST_STALLS == 0:
                 self._resize(self._sizer.stalled(), None)

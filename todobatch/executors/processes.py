@@ -32,9 +32,9 @@ from todobatch.executors.pool.executor import PoolExecutor
 from todobatch.executors.pool.page import Page
 from todobatch.executors.pool.supervise import END_GRACE_S
 from todobatch.executors.pool.surroundings import Surroundings
-from todobatch.executors.pool.transport import serve
+from todobatch.executors.pool.transport import move_link, serve
 from todobatch.executors.pool.worker import Host
-from todobatch.files import TemporaryFolder
+from todobatch.files import TemporaryFolder, move_high
 from todobatch.model import describe_exception
 
 
@@ -162,9 +162,10 @@ def _serve(
     if cpu is not None:
         runtime.stay_on(cpu)
     label = f"process-{os.getpid()}"
-    for descriptor in (link.fileno(), file):  # as they came, programs of a task would inherit them
-        os.set_inheritable(descriptor, False)
-    serve(link, Page(file), processor, surroundings, label, start_method, keep_rows=keep_rows)
+    _move_tracker()
+    # As they came, programs of a task would inherit them.
+    link, page = move_link(link), Page(move_high(file))
+    serve(link, page, processor, surroundings, label, start_method, keep_rows=keep_rows)
 
 
 def _ignore(number: int, frame: object) -> None:
@@ -203,6 +204,15 @@ def _let_the_fork_server_end() -> None:
     if descriptor is not None:
         server._forkserver_alive_fd = None  # noqa: SLF001 - there is no public way
         os.close(descriptor)
+
+
+def _move_tracker() -> None:
+    """Move the pipe to multiprocessing's resource tracker, which prints what it does not expect."""
+    from multiprocessing import resource_tracker
+
+    tracker: Any = getattr(resource_tracker, "_resource_tracker", None)
+    if getattr(tracker, "_fd", None) is not None:
+        tracker._fd = move_high(tracker._fd)  # noqa: SLF001 - there is no public way
 
 
 def _end_when_ready(sentinel: int) -> None:

@@ -22,15 +22,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import perf_counter
+from typing import TypeAlias
 
 from todobatch import runtime
 from todobatch.errors import ExecutorUnavailableError
 from todobatch.executors.base import BatchRunner, Capabilities, Executor, Opening
 from todobatch.executors.stats import Resize, WorkerStats
 from todobatch.executors.worker import Worker, own_context
-from todobatch.model import Batch, ProcessingResult, describe_exception
+from todobatch.model import Batch, Part, ProcessingResult, describe_exception
+from todobatch.processors.base import failed_result
 from todobatch.units import Seconds
 
 CHUNK_S: Seconds = 0.0003
@@ -39,6 +41,13 @@ MOST_IN_CHUNK = 32
 """A worker pulls at most this many batches at once."""
 CHUNKS_IN_FLIGHT = 4
 """A worker has at most this many chunks whose results the caller has not yielded."""
+MOST_STRAYS = 1_000
+"""A worker goes on after this many exceptions between tasks in a run; then the run ends."""
+SILENCE_S: Seconds = 1.0
+"""When no result came for this long, the caller looks whether the workers live."""
+
+News: TypeAlias = tuple[int, list[ProcessingResult] | None] | BaseException
+"""The number of a worker with its results, or with None at its end; or an error."""
 
 
 class Pass:
@@ -51,24 +60,41 @@ class Pass:
         self._left = False
         """Whether the caller has finished or left. Only its thread writes this."""
         self._rooms = [threading.Semaphore(CHUNKS_IN_FLIGHT) for _ in range(workers)]
-        self._news: SimpleQueue[tuple[int, list[ProcessingResult]] | BaseException | None] = (
-            SimpleQueue()
-        )
+        self._news: SimpleQueue[News] = SimpleQueue()
+        self._due: dict[tuple[int, int | None], Batch] = {}
+        """What was read from the feed and has no result yet, by numbers of batch and part. Workers
+        add to it under `_feed_lock`; only the caller's thread removes."""
         self._begun = perf_counter()
         self._chunks: list[deque[Batch]] = [deque() for _ in range(workers)]
         # Each worker writes only its own element of these.
         self._names = [""] * workers
         self._busy = [0.0] * workers
+        # Only the caller's thread uses these two.
+        self._working = set(range(workers))
+        self.works_on: Callable[[int], bool] = lambda _: True
+        """Says whether a worker is still busy with this run."""
+        self._worker: Worker | None = None
+        self._stray: BaseException | None = None
+        """The latest exception that reached a worker outside of a task."""
 
     def work(self, worker: Worker, share: int) -> None:
-        """Process batches until the input ends, in the thread of worker number `share`."""
+        """Process batches until the input ends, in the thread of worker number `share`.
+
+        User code can raise an exception in this thread at any time, even between two tasks. The
+        worker goes on then; the caller answers what it was doing (`_unanswered`).
+        """
         self._names[share] = worker.label
-        try:
-            self._process(worker, share)
-        except BaseException as error:  # a bug in todobatch, which the caller must see
-            self._news.put(error)
-        finally:
-            self._news.put(None)
+        self._worker = worker
+        for strays in range(MOST_STRAYS):
+            try:
+                self._process(worker, share)
+                break
+            except BaseException as error:
+                self._stray = error
+                if strays == MOST_STRAYS - 1:
+                    self._news.put(error)  # a bug in todobatch, which the caller must see
+                self._rooms[share].release()
+        self._news.put((share, None))
 
     def _process(self, worker: Worker, share: int) -> None:
         wanted = 1
@@ -102,29 +128,61 @@ class Pass:
 
     def results_as_they_come(self) -> Iterator[ProcessingResult]:
         """Yield results until every worker has finished; raise what the feed raised."""
-        working = len(self._rooms)
         broken: BaseException | None = None
+        due, working = self._due, self._working
         try:
             while working:
                 news = self._next_news()
-                if news is None:
-                    working -= 1
-                elif isinstance(news, BaseException):
+                if isinstance(news, BaseException):
                     broken = news
-                else:
-                    share, results = news
-                    yield from results
-                    self._rooms[share].release()
+                    continue
+                share, results = news
+                if results is None:
+                    working.discard(share)
+                    continue
+                for result in results:
+                    del due[result.batch, result.part]
+                    yield result
+                self._rooms[share].release()
+            if broken is None:
+                yield from self._unanswered()
         finally:
             self._close()
             while working:
-                working -= self._news.get() is None
+                news = self._next_news()
+                if not isinstance(news, BaseException) and news[1] is None:
+                    working.discard(news[0])
         if broken is not None:
             raise broken
 
-    def _next_news(self) -> tuple[int, list[ProcessingResult]] | BaseException | None:
-        """Wait for a chunk of results, an error, or None from a worker that has finished."""
-        return self._news.get()
+    def _unanswered(self) -> Iterator[ProcessingResult]:
+        """Yield a failed result for each batch that an exception between two tasks interrupted."""
+        if not self._due or self._worker is None:
+            return
+        cause = "an exception reached the worker outside of its tasks"
+        if self._stray is not None:
+            cause += f": {describe_exception(self._stray)}"
+        gil, processor = runtime.gil_enabled(), self._worker.processor.processor_id
+        for batch in self._due.values():
+            yield self._worker.sign(batch, failed_result(processor, batch, cause), gil)
+
+    def _next_news(self) -> News:
+        """Wait for a worker's results or its end, or an error.
+
+        A worker that ended without a word counts as ended: see `works_on`.
+        """
+        while True:
+            with suppress(Empty):
+                return self._news.get(timeout=SILENCE_S)
+            if gone := self._gone():
+                return gone
+
+    def _gone(self) -> tuple[int, None] | None:
+        """Return the news of a worker that has ended, which is why it can send none itself."""
+        for share in self._working:
+            if self._news.empty() and not self.works_on(share):
+                return share, None
+        return None
 
     def _pull(self, share: int, wanted: int) -> bool:
         """Put the next batches into the worker's chunk; returns false when there are no more."""
@@ -152,6 +210,7 @@ class Pass:
             if batch is None:
                 self._closed = True
             else:
+                self._due[batch.index, batch.number if isinstance(batch, Part) else None] = batch
                 batches.append(batch)
                 if perf_counter() - begun > CHUNK_S:
                     break
@@ -182,6 +241,8 @@ class _Crew:
         self._opening = opening
         numbers = range(opening.workers)
         self._inboxes: list[SimpleQueue[Pass | None]] = [SimpleQueue() for _ in numbers]
+        self._passes: list[Pass | None] = [None] * opening.workers
+        """The run that each worker is busy with. The caller sets it, and the worker resets it."""
         self._ready = threading.Barrier(opening.workers + 1)
         self._trouble: BaseException | None = None
         """What the latest thread raised that could not start."""
@@ -213,12 +274,19 @@ class _Crew:
         """End all threads and wait for them."""
         for inbox in self._inboxes:
             inbox.put(None)
-        for thread in self._threads:
-            thread.join()
+        for thread, inbox in zip(self._threads, self._inboxes, strict=True):
+            thread.join(SILENCE_S)
+            while thread.is_alive():  # an exception may have taken the place of the None
+                inbox.put(None)
+                thread.join(SILENCE_S)
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
         one_pass = self._pass_over(batches, len(self._threads))
-        for inbox in self._inboxes:
+        one_pass.works_on = lambda share: (
+            self._passes[share] is one_pass and self._threads[share].is_alive()
+        )
+        for number, inbox in enumerate(self._inboxes):
+            self._passes[number] = one_pass
             inbox.put(one_pass)
         yield from one_pass.results_as_they_come()
         self.stats, self.resizes = one_pass.stats(), one_pass.resizes()
@@ -236,8 +304,13 @@ class _Crew:
             self._ready.wait()
         except threading.BrokenBarrierError:
             return  # another thread could not start
-        while (one_pass := self._inboxes[number].get()) is not None:
-            one_pass.work(worker, number)
+        while True:
+            with suppress(BaseException):  # raised here by user code: see `Pass.work`
+                one_pass = self._inboxes[number].get()
+                if one_pass is None:
+                    return
+                one_pass.work(worker, number)
+            self._passes[number] = None
 
 
 class Threads(Executor):

@@ -17,6 +17,7 @@ Guarantees:
 
 - The child leads a process group of its own. `end` kills that whole group.
 - Ctrl-C reaches the parent only.
+- A child that sends anything but events is killed, and counts as ended.
 - The end of a child is detected even if a grandchild holds its pipe open.
 - A child that calls `ParentProcess.end_with_parent` ends when its parent does, even by SIGKILL.
 
@@ -25,6 +26,7 @@ One thread uses a `ChildProcess`. The child's side is in `todobatch.ipc.parent_p
 
 import json
 import os
+import reprlib
 import selectors
 import signal
 import socket
@@ -158,14 +160,16 @@ class ChildProcess:
         """Wait for the child's next event and return it, or None when no more will come.
 
         No more will come when the child has closed its channel or has ended. An unfinished line is
-        dropped. Raises TimeoutError when no event came within `timeout_s` seconds. Time for which
-        this process was stopped does not count.
+        dropped. A child that sent a line that is not an event is killed. Raises TimeoutError when
+        no event came within `timeout_s` seconds. Time for which this process was stopped does not
+        count.
         """
         channels, waited, ended = self._channels, 0.0, False
         while True:
             if (event := channels.whole_event()) is not None:
                 return event
             if not channels.open_for_events:
+                self._end_if_foreign()
                 return None
             left = SLICE_S if timeout_s is None else max(0.0, timeout_s - waited)
             pause = 0.0 if ended else min(SLICE_S, left)
@@ -183,7 +187,9 @@ class ChildProcess:
     def available_events(self) -> list[Event]:
         """Return the events that have come in, without waiting."""
         self._channels.read_all()
-        return list(iter(self._channels.whole_event, None))
+        events = list(iter(self._channels.whole_event, None))
+        self._end_if_foreign()
+        return events
 
     @property
     def printed(self) -> bytes:
@@ -236,11 +242,23 @@ class ChildProcess:
         self._channels.close()
         return running
 
+    @property
+    def sent_foreign(self) -> bool:
+        """Whether the child was killed because it sent a line that is not an event."""
+        return self._channels.foreign is not None
+
     def how_it_ended(self) -> str:
         """Describe the child's end: "was killed (SIGKILL)", "ended with exit code 3" and so on."""
+        if self._channels.foreign is not None:
+            line = reprlib.repr(self._channels.foreign.decode(errors="replace"))
+            return f"sent {line}, which is not an event, and was killed"
         if self.was_killed or self.returncode is None:
             return "did not end"
         return describe_end(self.returncode)
+
+    def _end_if_foreign(self) -> None:
+        if self.sent_foreign:
+            self.end()
 
     def __enter__(self) -> Self:
         return self
@@ -262,6 +280,8 @@ class _Channels:
         self.control = control
         self.printed = b""
         self.closed = False
+        self.foreign: bytes | None = None
+        """The line that came in place of an event. User code of the child may have written it."""
         self._events = events
         self._unread = b""
         self._pidfd = -1
@@ -282,13 +302,24 @@ class _Channels:
         return self._events in self._selector.get_map()
 
     def whole_event(self) -> Event | None:
-        """Remove and return the first whole line that was read; None without one."""
+        """Remove and return the first whole line that was read; None without one.
+
+        A line that is not an event closes the channel of events.
+        """
         line, newline, rest = self._unread.partition(b"\n")
         if not newline:
             return None
         self._unread = rest
-        event: Event = json.loads(line)
-        return event
+        event: Event | None = None
+        with suppress(ValueError, RecursionError):
+            event = json.loads(line)
+        if isinstance(event, dict) and isinstance(event.get("event"), str):
+            return event
+        self.foreign, self._unread = line, b""
+        if self.open_for_events:
+            self._selector.unregister(self._events)
+            os.close(self._events)
+        return None
 
     def read(self, timeout_s: Seconds) -> bool:
         """Wait for data and read it; returns whether events, or the end of the channel, came.

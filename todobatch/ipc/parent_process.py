@@ -6,10 +6,13 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
+
+from todobatch.files import move_high
 
 _CHUNK = 65_536
 _MOST_DESCRIPTORS = 16
@@ -18,14 +21,13 @@ _MOST_DESCRIPTORS = 16
 class ParentProcess:
     """The parent of this process, with the channels to it.
 
-    One thread receives. Several threads may send, because a lock keeps their lines whole.
+    One thread receives. Several threads may send, because a lock keeps their lines whole. Both
+    channels get high numbers, because user code may write to a low one.
     """
 
     def __init__(self, control: int, events: int) -> None:
-        for descriptor in (control, events):
-            os.set_inheritable(descriptor, False)
-        self.control = control
-        self.events = events
+        self.control = move_high(control)
+        self.events = move_high(events)
         self.descriptors: list[int] = []
         """The open descriptors that came with messages."""
         self._unread = b""
@@ -77,12 +79,23 @@ class ParentProcess:
     def end_with_parent(self) -> None:
         """Kill this process and its group as soon as the parent ends for any reason.
 
-        A thread reads the channel to notice that, so do not call `receive` any more.
+        A thread reads the channel to notice that, so do not call `receive` any more. If user code
+        has closed the channel, the thread looks for the parent once a second.
         """
+        parent = os.getppid()
 
         def watch() -> None:
-            while self._read():
-                pass
+            reading = True
+            while reading or os.getppid() == parent:
+                try:
+                    if not reading:
+                        time.sleep(1.0)
+                    elif not self._read():
+                        break
+                except OSError:
+                    reading = False
+                except BaseException:  # noqa: S112 - user code can raise one in any thread
+                    continue
             os.killpg(0, signal.SIGKILL)
 
         if os.getpgid(0) == os.getpid():  # never kill a group that another process leads

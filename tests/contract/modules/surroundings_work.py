@@ -4,16 +4,21 @@ import asyncio
 import contextvars
 import decimal
 import os
+import stat
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from todobatch.model import Task
 
 decimal.getcontext().prec = 50
 LANGUAGE = contextvars.ContextVar("LANGUAGE", default="none")
 LANGUAGE.set("toki pona")
+LOGS: list[TextIO] = []
 
 
 def third(_task: Task) -> str:
@@ -91,8 +96,49 @@ def own_loop(task: Task) -> int:
 def close_all(task: Task) -> str:
     """Close every descriptor of the process, as a daemon does."""
     if task.title == "close":
-        os.closerange(3, 256)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     return task.title
+
+
+def write_low(task: Task) -> str:
+    """Write to low descriptors, as code does that keeps a stale or a fixed number."""
+    if task.title == "write":
+        for descriptor in range(3, 21):
+            with suppress(OSError):
+                os.write(descriptor, b"progress 37%\n")
+    return task.title
+
+
+def reopen_low(task: Task) -> str:
+    """Close low descriptors, and open a log of its own, which gets their numbers."""
+    if task.title == "write" and not LOGS:
+        os.closerange(3, 21)
+        LOGS.append(Path(task.projects[0]).open("a", buffering=1))  # noqa: SIM115
+    for log in LOGS:
+        log.write("log\n")
+    return task.title
+
+
+def into_sockets(task: Task) -> str:
+    """Write to all sockets of the process, as code does that damages what it finds."""
+    if task.title == "write":
+        _write_to_all(stat.S_ISSOCK)
+    return task.title
+
+
+def into_pipes(task: Task) -> str:
+    """Write to all pipes of the process but its standard streams."""
+    if task.title == "write":
+        _write_to_all(stat.S_ISFIFO)
+    return task.title
+
+
+def _write_to_all(is_kind: Callable[[int], bool]) -> None:
+    for path in Path("/dev/fd").iterdir():
+        number = int(path.name)
+        with suppress(OSError):  # `iterdir` has closed its own
+            if number > 2 and is_kind(os.fstat(number).st_mode):
+                os.write(number, b"debug: here I am\n")
 
 
 def leave_a_child(task: Task) -> str:

@@ -48,6 +48,8 @@ class Charges:
         accepted, running, _ = worker.page.running()
         at_death = accepted, running
         charge = Charge(f"its worker {ending}")
+        if worker.broken:
+            return self._assign_broken(worker, charge)
         if worker.overdue:
             (accepted, running), charge.fault = worker.overdue, "deadline"
             waits = running in {Page.IDLE, Page.SENDING}
@@ -67,6 +69,20 @@ class Charges:
                     charge.task = worker.page.task()
             if left:
                 charge.others.append(left)
+        return self._limit_uncharged(charge)
+
+    def _assign_broken(self, worker: PoolWorker, charge: Charge) -> Charge:
+        """Charge a worker whose socket carried other bytes than results.
+
+        The bytes came before the results of the oldest message, so one of its batches is the cause.
+        Which batch the worker ran when it was stopped says nothing about that.
+        """
+        charge.others = [each.batches[each.done :] for each in worker.messages.values()]
+        if charge.others and not worker.abandoned:
+            charge.suspects = charge.others.pop(0)
+        return self._limit_uncharged(charge)
+
+    def _limit_uncharged(self, charge: Charge) -> Charge:
         if charge.others and not (charge.culprits or charge.suspects):
             self.uncharged += 1
             if self.uncharged > MOST_UNCHARGED:

@@ -83,7 +83,7 @@ class Pool:
     def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
         """Run the batches, and yield a result for each; see `Executor.open`."""
         yield from self._run(batches)
-        for worker in self._workers:
+        for worker in [each for each in self._workers if each.host.label]:
             add_stats(self._stats_by_worker, worker.stats(self._begun))
         self.stats = tuple(self._stats_by_worker.values())
 
@@ -270,7 +270,12 @@ class Pool:
     def _receive(  # noqa: C901
         self, worker: PoolWorker, *, to_the_end: bool = False
     ) -> bool:
-        """Read what a worker has sent; returns false when its end of the socket is closed."""
+        """Read what a worker has sent; returns false when its end of the socket is closed.
+
+        It stops a worker that has sent anything but messages, and returns false.
+        """
+        if worker.broken:
+            return False
         is_open = True
         try:
             while got := worker.link.recv_into(worker.unfilled or self._buffer):
@@ -293,6 +298,8 @@ class Pool:
         with memoryview(inbox) as view:
             while len(view) - at >= needed:
                 size, number, first, end, pickling, sent = FROM_WORKER.unpack_from(view, at)
+                if not worker.sends(size, number, first, end):
+                    return worker.stop_broken()
                 needed += size
                 if len(view) - at < needed:
                     break
@@ -306,7 +313,10 @@ class Pool:
             return is_open
         del inbox[:at]
         if needed - len(inbox) > READ_BYTES:  # the rest is received straight into the buffer
-            worker.inbox = bytearray(needed)
+            try:
+                worker.inbox = bytearray(needed)
+            except MemoryError:
+                return worker.stop_broken()
             worker.inbox[: len(inbox)] = inbox
             worker.unfilled = memoryview(worker.inbox)[len(inbox) :]
         return is_open
@@ -323,7 +333,7 @@ class Pool:
     ) -> None:
         """Add the results of a message's batches from `first` up to, not including, `end`."""
         if number == READY:
-            self._supervisor.report_ready(worker, str(data, "utf-8"))
+            self._supervisor.report_ready(worker, str(data, "utf-8", "replace"))
             return
         message = worker.messages.get(number)
         if message is None:
@@ -331,7 +341,7 @@ class Pool:
             return
         if end == first:  # the worker could not unpickle it
             del worker.messages[number]
-            self._isolate(message.batches, str(data, "utf-8"))
+            self._isolate(message.batches, str(data, "utf-8", "replace"))
             return
         message.done = end
         if end == len(message.batches):
@@ -372,7 +382,7 @@ class Pool:
 
     def _replace(self, worker: PoolWorker) -> None:
         """Accept a dead worker's results, fail the batch that it was running, requeue the rest."""
-        ending = worker.host.how_it_ended()
+        ending = worker.how_it_ended()
         self._receive(worker, to_the_end=True)
         _, running, since = worker.page.running()
         if running not in {Page.IDLE, Page.SENDING}:

@@ -13,6 +13,7 @@ import fcntl
 import mmap
 import os
 import select
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -44,7 +45,10 @@ class Page:
     def __init__(self, file: int, token: tuple[int, int] | None = None) -> None:
         self._file = file
         self._token = token
-        self._map = mmap.mmap(file, self.SIZE)
+        if sys.version_info >= (3, 13):  # without a descriptor of its own, which has a low number
+            self._map = mmap.mmap(file, self.SIZE, trackfd=False)
+        else:
+            self._map = mmap.mmap(file, self.SIZE)
         self._numbers = memoryview(self._map).cast("q")
         self._times = memoryview(self._map).cast("d")
         self.progress = None if token is not None else self._numbers[self.TASK : self.TASK + 1]

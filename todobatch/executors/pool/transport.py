@@ -16,6 +16,7 @@ from todobatch.executors.pool import wire
 from todobatch.executors.pool.page import Page
 from todobatch.executors.pool.surroundings import Surroundings
 from todobatch.executors.worker import Worker
+from todobatch.files import move_high
 from todobatch.model import Batch, ProcessingResult, describe_exception
 from todobatch.processors.base import failed_result
 from todobatch.units import Seconds
@@ -26,6 +27,9 @@ FLUSH_S: Seconds = 0.008
 KEPT_BYTES = 1 << 22
 """A worker receives messages into one buffer, which shrinks to this size after a larger one."""
 
+MOST_BYTES = 1 << 36
+"""A message has at most this many bytes. If its head says more, user code has written it."""
+
 TO_WORKER = struct.Struct("=QQd")
 """The head of a message to a worker: bytes that follow, number of the message, time it was sent."""
 FROM_WORKER = struct.Struct("=QQIIdd")
@@ -33,6 +37,11 @@ FROM_WORKER = struct.Struct("=QQIIdd")
 batch, end of the batches, seconds of pickling, time it was sent."""
 READY = 0
 """A worker's first message has this number. It is empty, or says why the worker cannot start."""
+
+
+def move_link(link: socket.socket) -> socket.socket:
+    """Move a socket to a high number, because user code may write to a low one."""
+    return socket.socket(fileno=move_high(link.detach()))
 
 
 def serve(
@@ -62,6 +71,8 @@ def serve(
         head, memory = bytearray(TO_WORKER.size), bytearray()
         while _receive(link, memoryview(head)):
             size, number, sent = TO_WORKER.unpack(head)
+            if size > MOST_BYTES:
+                return
             if len(memory) < size:
                 memory = bytearray(size)
             elif len(memory) > KEPT_BYTES > size:

@@ -9,14 +9,16 @@ import socket
 import tempfile
 from abc import ABC, abstractmethod
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import ClassVar
 
 from todobatch.executors.pool.page import Page
 from todobatch.executors.pool.surroundings import Surroundings
+from todobatch.executors.pool.transport import MOST_BYTES, READY, move_link
 from todobatch.executors.stats import WorkerStats
+from todobatch.files import move_high
 from todobatch.model import Batch
 from todobatch.units import Seconds
 
@@ -40,8 +42,8 @@ class Host(ABC):
     link: socket.socket
     """The caller's end of the worker's socket."""
     page: Page
-    label: str
-    """The worker's name in results, from when it is ready."""
+    label: str = ""
+    """The worker's name in results; empty until it is known, which is when it is ready at last."""
     sentinel: int | None = None
     """A descriptor that becomes readable at the host's end. If None, the socket's end shows it."""
 
@@ -50,23 +52,30 @@ class Host(ABC):
     ) -> None:
         # The block closes what is open when a step fails, such as when no descriptors are left.
         with ExitStack() as opened:
-            file = opened.enter_context(tempfile.TemporaryFile())
-            file.write(bytes(Page.SIZE))  # in full, so that a full disk is an error and no crash
-            file.flush()
-            self._token = os.pipe() if self.in_this_process else None
-            for end in self._token or ():
-                opened.callback(os.close, end)
-            if self._token is not None:
-                os.write(self._token[1], b".")
-            self.page = Page(file.fileno(), self._token)
+            with tempfile.TemporaryFile() as new:
+                new.write(bytes(Page.SIZE))  # in full, so that a full disk is an error and no crash
+                new.flush()
+                file = move_high(os.dup(new.fileno()))
+            opened.callback(os.close, file)
+            self._token = self._new_token(opened) if self.in_this_process else None
+            self.page = Page(file, self._token)
             opened.callback(self.page.close)
-            self.link, worker_link = socket.socketpair()
+            self.link, worker_link = map(move_link, socket.socketpair())
             opened.enter_context(self.link)
             opened.enter_context(worker_link)
             self.link.setblocking(False)
             self._surroundings = surroundings
-            self._start(worker_link, file.fileno(), processor, cpu, keep_rows=keep_rows)
+            self._start(worker_link, file, processor, cpu, keep_rows=keep_rows)
             self._opened = opened.pop_all()
+
+    @staticmethod
+    def _new_token(opened: ExitStack) -> tuple[int, int]:
+        """Open a pipe that holds one byte, for the page's lock."""
+        reader, writer = map(move_high, os.pipe())
+        opened.callback(os.close, reader)
+        opened.callback(os.close, writer)
+        os.write(writer, b".")
+        return reader, writer
 
     @abstractmethod
     def _start(
@@ -127,6 +136,8 @@ class PoolWorker:
     outbox: deque[memoryview] = field(default_factory=deque)
     overdue: tuple[int, int] | None = None
     """Message and place of the batch that overran its deadline, if the worker was killed for it."""
+    broken: bool = False
+    """Whether other bytes than messages came through the socket, so the worker was stopped."""
     busy: Seconds = 0.0
     """Seconds that the worker spent on batches in the present run."""
     heard: Seconds = 0.0
@@ -144,6 +155,36 @@ class PoolWorker:
         if running == Page.IDLE and not self.messages:
             return None
         return max(since, self.heard, attended)
+
+    def sends(self, size: int, number: int, first: int, end: int) -> bool:
+        """Return whether the head of a message to the caller may be the worker's own.
+
+        User code may have written to the socket of its worker. For the arguments see `transport`.
+        """
+        message = self.messages.get(number)
+        if number == READY:
+            place_fits = not self.ready and first == end == 0
+        elif message is None:  # it was abandoned
+            place_fits = True
+        else:
+            place_fits = first == message.done and end <= len(message.batches)
+            place_fits = place_fits and (first < end or first == end == 0)
+        return place_fits and number <= self.sent and size <= MOST_BYTES
+
+    def stop_broken(self) -> bool:
+        """Stop the worker, because other bytes than messages came from it; returns false."""
+        self.broken = True
+        with suppress(OSError):
+            self.link.shutdown(socket.SHUT_RDWR)  # ends a subinterpreter, which cannot be killed
+        self.host.kill()
+        return False
+
+    def how_it_ended(self) -> str:
+        """Wait for the worker's end and describe it."""
+        ending = self.host.how_it_ended()
+        if self.broken:
+            return "wrote to its socket what is not a result, and was stopped"
+        return ending
 
     def queued(self) -> int:
         """The number of messages in flight."""
