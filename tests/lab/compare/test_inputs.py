@@ -125,6 +125,49 @@ def test_what_is_no_pyperf_file_is_refused_with_its_place(tmp_path: Path, conten
     assert refused.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (NAMED % "[0]", "benchmarks[0].runs[0].values[0]: 0 is not a number of seconds from 1e-15"),
+        (NAMED % "[1, 1.7e308]", "benchmarks[0].runs[0].values[1]: 1.7e+308 is too large"),
+        (NAMED % "[1e999]", "benchmarks[0].runs[0].values[0]: the number is too large"),
+        (NAMED % "[null]", "benchmarks[0].runs[0].values[0]: null is not a number"),
+        (NAMED % "[true]", "benchmarks[0].runs[0].values[0]: true is not a number"),
+        (NAMED % ('[1], "x": ' + "9" * 5_000), "it has a number of more than 4,300 digits"),
+        (NAMED % '[1], "values": [2]', "the key 'values' occurs twice in one object"),
+        (
+            (NAMED % "[1]").replace('"x"', '"x", "duration": "1"'),
+            'benchmarks[0].runs[0].metadata.duration: "1" is not a number of seconds',
+        ),
+        (
+            '{"version": "1.0", "benchmarks": [{"runs": [{"values": [1.0]}]}]}',
+            "benchmarks[0]: its metadata has no name",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_pyperf_file_is_said_in_plain_words(
+    tmp_path: Path, content: str, cause: str
+) -> None:
+    path = tmp_path / "it.json"
+    path.write_text(content)
+    with pytest.raises(StoreError) as refused:
+        read_measurements(path)
+    assert refused.value.cause.startswith(f"not a pyperf file, or a damaged one: {cause}")
+
+
+def test_a_pyperf_file_without_times_is_refused(tmp_path: Path) -> None:
+    path = file_of(tmp_path / "a.json", suite(STEADY, unit="byte"))
+    with pytest.raises(StoreError, match="only times can be compared: sort") as refused:
+        read_measurements(path)
+    assert "sort (unit byte), sum (unit byte)" in refused.value.cause
+
+
+def test_a_file_of_a_run_folder_is_told_from_a_pyperf_file() -> None:
+    with pytest.raises(StoreError, match="this is a file in a run folder") as refused:
+        read_measurements(QUICK / "run.json")
+    assert refused.value.remedy == f"name its folder: {QUICK}"
+
+
 def test_a_run_that_is_missing_or_no_run_ends_with_6(
     tmp_path: Path, run_todobatch: RunTodobatch
 ) -> None:

@@ -51,7 +51,7 @@ def set_in(*path: Any, to: Any) -> Callable[[Any], object]:
         (set_in("doctor", to="x"), "doctor: 'x' is not a list"),
         (set_in("doctor", to=[{}]), "doctor[0]: 'name' is missing"),
         (set_in("plan", "blocks", to=-1), "plan.blocks: -1 is not a number from 1"),
-        (set_in("plan", "seed", to=True), "plan.seed: True is not a whole number"),
+        (set_in("plan", "seed", to=True), "plan.seed: true is not a whole number"),
         (set_in("plan", "today", to="tomorrow"), "plan.today: 'tomorrow' is not a date"),
         (set_in("plan", "cells", 0, "workers", to=10**6), "workers: 1000000 is not a number from"),
         (
@@ -73,6 +73,24 @@ def set_in(*path: Any, to: Any) -> Callable[[Any], object]:
         (set_in("machine", "later", to=math.inf), "Infinity is not a number"),
         (set_in("interpreters", "3.14", to={}), "interpreters.3.14: 'cache_tag' is missing"),
         (set_in("interpreters", "3.14", "gil_enabled", to=1), "1 is not true or false"),
+        (
+            lambda raw: raw["plan"]["shapes"].append({**raw["plan"]["shapes"][0], "batches": 1}),
+            "plan.shapes[1].workload: plan.shapes[0] has the same workload 'example8'",
+        ),
+        (
+            lambda raw: raw["plan"]["cells"].append(raw["plan"]["cells"][2]),
+            "plan.cells[6]: it is the same cell as plan.cells[2]",
+        ),
+        (
+            set_in("plan", "cells", 0, "workers", to=7),
+            "plan.cells[0].workers: sequential has 1 worker, not 7",
+        ),
+        (set_in("schema", to=True), "the schema version is true, not a whole number"),
+        (set_in("schema", to=2.0), "the schema version is 2.0, not a whole number"),
+        (set_in("schema", to=0), "the schema version is 0, not 1 or more"),
+        (set_in("plan", "budget_s", to=1.7e308), "plan.budget_s: 1.7e+308 is too large"),
+        (set_in("plan", "left_out", to=[[None]]), "plan.left_out[0]: [null] is not a list of 2"),
+        (set_in("plan", "today", to="None"), "plan.today: 'None' is not a date"),
         (set_in("git", "dirty", to="no"), "git.dirty: 'no' is not true or false"),
         (set_in("started", to="0001-01-01"), "started: '0001-01-01' is not a date and time"),
     ],
@@ -95,14 +113,14 @@ def test_a_wrong_field_of_run_json_is_named(
         ({"wall_s": 0.0}, "wall_s: 0.0 is not a number from 1e-09"),
         ({"wall_s": -0.5}, "wall_s: -0.5 is not a number from 1e-09"),
         ({"wall_s": "1"}, "wall_s: '1' is not a number"),
-        ({"wall_s": True}, "wall_s: True is not a number"),
+        ({"wall_s": True}, "wall_s: true is not a number"),
         ({"wall_s": 1e30}, "wall_s: 1e+30 is not a number from 1e-09 to 1e+09"),
         ({"cpu_s": -1}, "cpu_s: -1 is not a number from 0"),
         ({"cpu_s": {}}, "cpu_s: {} is not a number"),
         ({"tasks": -1}, "tasks: -1 is not a number from 0"),
         ({"tasks": 1.5}, "tasks: 1.5 is not a whole number"),
-        ({"void": True}, "void: True is not text"),
-        ({"block": None}, "block: None is not a whole number"),
+        ({"void": True}, "void: true is not text"),
+        ({"block": None}, "block: null is not a whole number"),
         ({"worker_totals": [{}]}, "worker_totals[0]: 'batches' is missing"),
         ({"worker_totals": [{"worker": "w", "batches": -1}]}, "worker_totals[0].batches: -1"),
         ({"spans": [[0, 1]]}, "spans: [[0, 1]] is not a list of lists of 4 to 8 numbers"),
@@ -129,6 +147,25 @@ def test_a_number_that_is_not_finite_is_damage(folder: Path, value: str) -> None
     (folder / SAMPLES).write_text("\n".join(lines) + "\n")
     with pytest.raises(StoreError, match="line 4"):
         load_run(folder)
+
+
+@pytest.mark.parametrize("name", [META, SAMPLES])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('"schema":2,"schema":', "the key 'schema' occurs twice in one object"),
+        (f'"later":{"9" * 5000},"schema":', "it has a number of more than 4,300 digits"),
+    ],
+)
+def test_json_with_two_meanings_or_none_is_damage(
+    folder: Path, name: str, text: str, words: str
+) -> None:
+    before = (folder / name).read_text().replace('"schema": ', '"schema":')
+    (folder / name).write_text(before.replace('"schema":', text, 1))
+    with pytest.raises(StoreError) as refused:
+        load_run(folder)
+    where = "line 1: " if name == SAMPLES else ""
+    assert refused.value.cause == f"the file is damaged: {where}{words}"
 
 
 def test_a_control_load_is_checked_too(folder: Path) -> None:
@@ -165,6 +202,11 @@ def test_a_control_load_is_checked_too(folder: Path) -> None:
                 "it took 98.0 s by its own clock, but its process lived for 1.30 s: the clock was "
                 "changed"
             ),
+        ),
+        (
+            0,
+            {"spans": [[0, 0, 0.0, 0.1], [0, 1, 0.3, 0.2]]},
+            "its batch 1 ends before it starts: a clock was changed",
         ),
         (0, {"batches": 7}, "it has 80 tasks in 7 batches, unlike the plan"),
         (0, {"block": 99}, "it is not in the plan"),

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +17,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.tools.made_up import SEQ, THREADS, meta, sample
 from todobatch.errors import NewerSchemaError, StoreError
-from todobatch.lab.store.folder import META, SAMPLES, load_run, newest_run
-from todobatch.lab.store.schema import SCHEMA
+from todobatch.lab.store.folder import CONTROLS, META, SAMPLES, load_run, newest_run
+from todobatch.lab.store.schema import SCHEMA, Control
 from todobatch.lab.store.writer import RunWriter, create_run, open_run
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -94,6 +94,78 @@ def test_a_last_line_of_zeros_left_by_a_power_cut_is_torn_too(folder: Path) -> N
         file.write(b"\0" * 100 + b"\n")
     assert load_run(folder).torn
     assert load_run(folder).samples == [sample(SEQ)]
+
+
+def control(block: int) -> Control:
+    return Control(SCHEMA, block, "start", 0.1, 0.1, "2026-01-05T10:00:00+00:00")
+
+
+@pytest.fixture
+def written(folder: Path) -> Path:
+    """A run folder with two samples and two control loads."""
+    with create_run(folder, meta()) as opened:
+        for block, each in enumerate((sample(SEQ), sample(THREADS))):
+            opened.append(each)
+            opened.append_control(control(block))
+    return folder
+
+
+def test_a_last_line_that_only_lacks_its_newline_is_kept(written: Path) -> None:
+    for name in (SAMPLES, CONTROLS):
+        os.truncate(written / name, (written / name).stat().st_size - 1)
+    run = load_run(written)
+    assert not run.torn
+    with open_run(written) as opened:
+        assert not opened.was_torn
+        assert opened.samples == run.samples == [sample(SEQ), sample(THREADS)]
+        assert opened.controls == [control(0), control(1)]
+        opened.append(sample(SEQ, block=1))
+        opened.append_control(control(2))
+    run = load_run(written)
+    assert run.samples == [sample(SEQ), sample(THREADS), sample(SEQ, block=1)]
+    assert run.controls == (control(0), control(1), control(2))
+    for name in (SAMPLES, CONTROLS):
+        assert (written / name).read_bytes().count(b"\n") == 3
+
+
+def test_line_ends_of_windows_lose_nothing(written: Path) -> None:
+    for name in (SAMPLES, CONTROLS):
+        path = written / name
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    with open_run(written) as opened:
+        assert (len(opened.samples), len(opened.controls)) == (2, 2)
+
+
+@pytest.mark.parametrize("name", [SAMPLES, CONTROLS])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text.replace(b"\n", b"\r"), "line 1: its records end with carriage returns"),
+        (
+            lambda text: text.replace(b"\n", b"\r")[:-30],
+            "line 1: its records end with carriage returns",
+        ),
+        (lambda text: text.replace(b"\n", b" "), "line 1: it has more than one record"),
+        (lambda text: text.replace(b"\n", b"\0"), "line 1: it has more than one record"),
+        (lambda text: text.replace(b"\n", b"")[:-30], "line 1: it has more than one record"),
+        (lambda text: text[:-30] + b"\n", "line 2: it is not a whole JSON record"),
+        (lambda text: text + b"notes of my own", "line 3: it is not a whole JSON record"),
+        (lambda text: text + b"{}", "line 3: it has no schema version"),
+    ],
+)
+def test_a_last_line_that_no_kill_can_leave_is_refused_and_not_deleted(
+    written: Path, name: str, change: Callable[[bytes], bytes], words: str
+) -> None:
+    path = written / name
+    path.write_bytes(change(path.read_bytes()))
+    before = path.read_bytes()
+    for use in (load_run, open_run):
+        with pytest.raises(StoreError) as refused:
+            use(written)
+        assert refused.value.place == str(path)
+        assert words in refused.value.cause
+        assert "todobatch has not changed it" in refused.value.remedy
+    assert path.read_bytes() == before
 
 
 def test_a_damaged_line_in_the_middle_is_an_error_that_names_it(folder: Path) -> None:

@@ -152,6 +152,43 @@ def test_bench_resume_leaves_the_file_behind_a_link_alone(
     assert victim.read_text() == "one line that must stay"
 
 
+@pytest.mark.parametrize("use", [load_run, open_run])
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_named_in_place_of_its_folder_is_told_so(
+    folder: Path, name: str, use: Callable[[Path], object]
+) -> None:
+    with pytest.raises(StoreError) as refused:
+        use(folder / name)
+    assert refused.value.place == str(folder / name)
+    assert refused.value.cause == "this is a file in a run folder, not a run folder"
+    assert refused.value.remedy == f"name its folder: {folder}"
+
+
+def test_another_file_is_no_run_folder_either(victim: Path) -> None:
+    with pytest.raises(StoreError, match="this is a file, not a run folder"):
+        load_run(victim)
+
+
+@pytest.mark.parametrize("use", [load_run, open_run])
+def test_a_folder_in_the_place_of_a_file_is_to_be_moved(
+    folder: Path, use: Callable[[Path], object]
+) -> None:
+    (folder / SAMPLES).unlink()
+    (folder / SAMPLES).mkdir()
+    with pytest.raises(StoreError, match="a folder is in its place") as refused:
+        use(folder)
+    assert refused.value.remedy == "remove or rename it"
+
+
+def test_a_file_in_the_place_of_the_pyperf_folder_is_to_be_moved(folder: Path) -> None:
+    (folder / "pyperf").write_text("mine")
+    with pytest.raises(StoreError, match="a file is in the place of this folder") as refused:
+        pyperf_files.write(load_run(folder), folder)
+    assert refused.value.place == str(folder / "pyperf")
+    assert refused.value.remedy.startswith("remove or rename it, then ")
+    assert (folder / "pyperf").read_text() == "mine"
+
+
 def test_an_unreadable_file_is_blamed_itself(folder: Path) -> None:
     (folder / CONTROLS).unlink()
     (folder / CONTROLS).mkdir()

@@ -10,7 +10,6 @@ not compared.
 
 import datetime as dt
 import gzip
-import json
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,12 +23,16 @@ from todobatch.files import exists, is_folder, read_regular
 from todobatch.ipc.decoding import Only, from_json
 from todobatch.lab.stats.estimate import CLOCK_TICK, good_samples
 from todobatch.lab.stats.verdict import cpus_of
-from todobatch.lab.store.folder import Run, load_run
+from todobatch.lab.store.folder import Run, is_part_of_run, load_run, no_folder
 from todobatch.lab.store.schema import Cell, Control, Sample, WorkloadShape
+from todobatch.lab.store.strict_json import as_json, in_plain_words, parse
 from todobatch.units import Bytes, Ratio, Seconds, show_bytes, show_count
 
 LARGEST: Bytes = 64_000_000
 """A larger pyperf file is refused, also when it is larger once it is decompressed."""
+LEAST_TIME: Seconds = 1e-15
+LARGEST_TIME: Seconds = 1e9
+"""A pyperf file with a time outside of these limits is refused."""
 
 MACHINE_FACTS = (
     *("cpu_model", "cpus", "cpus_available", "cpu_quota", "os", "kernel", "architecture"),
@@ -124,6 +127,8 @@ def read_measurements(path: Path) -> Measurements:
             place=str(path),
             remedy="name a run folder that todobatch bench wrote, or a JSON file of pyperf",
         )
+    if is_part_of_run(path):
+        raise no_folder(path)
     return _read_pyperf(path)
 
 
@@ -235,10 +240,15 @@ def _read_pyperf(path: Path) -> Measurements:
     try:
         series, others = _benchmarks(from_json(_Suite, raw, loose=True))
     except UsageError as error:
-        what = f"{error.place}: {error.cause}".replace("`", "'").replace("_Suite", "file")
+        place = error.place.removeprefix("_Suite").lstrip(".")
+        what = f"{place}: {in_plain_words(error)}" if place else in_plain_words(error)
         raise _not_pyperf(path, what) from error
-    except (LookupError, TypeError, ValueError) as error:
-        raise _not_pyperf(path, repr(error)) from error
+    if others and not series:
+        raise StoreError(
+            f"it has no times, and only times can be compared: {', '.join(others)}",
+            place=str(path),
+            remedy="name a pyperf file whose unit is second",
+        )
     processes = sum(len(each.points) for each in series.values())
     notes = (f"not compared, because they are not times: {', '.join(others)}",) if others else ()
     return Measurements(
@@ -267,8 +277,12 @@ def _json(path: Path) -> Any:
     if len(data) > LARGEST:
         raise _not_pyperf(path, f"it has more than {show_bytes(LARGEST)} once it is decompressed")
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
+        return parse(data)
+    except UsageError as error:
+        raise _not_pyperf(path, error.cause) from error
+    except RecursionError as error:
+        raise _not_pyperf(path, "it is nested too deep") from error
+    except ValueError as error:
         raise _not_pyperf(path, f"not JSON ({error})") from error
 
 
@@ -281,35 +295,46 @@ def _not_pyperf(path: Path, what: str) -> StoreError:
 
 
 def _benchmarks(suite: _Suite) -> tuple[dict[str, Series], list[str]]:
-    """Return the series of every benchmark that measures time, and the names of the others."""
+    """Return the series of every benchmark that measures time, and the others with their units.
+
+    Raises UsageError, whose place is in the file.
+    """
     series: dict[str, Series] = {}
-    others = []
-    for benchmark in suite.benchmarks:
+    others: dict[str, str] = {}
+    for number, benchmark in enumerate(suite.benchmarks):
+        place = f"benchmarks[{number}]"
         shared = {**suite.metadata, **benchmark.metadata}
         runs = [(run.values, {**shared, **run.metadata}) for run in benchmark.runs]
+        if "name" not in runs[0][1]:
+            raise UsageError("its metadata has no name", place=place)
         name = str(runs[0][1]["name"])
         if name in series or name in others:
-            raise ValueError(f"benchmark {name[:200]!r} occurs twice")
-        if runs[0][1].get("unit", "second") != "second":
-            others.append(name)
+            raise UsageError(f"benchmark {name[:200]!r} occurs twice", place=place)
+        unit = runs[0][1].get("unit", "second")
+        if unit != "second":
+            others[name] = f"{name} (unit {str(unit)[:40]})"
             continue
         # A run without values only calibrated the number of loops.
-        timed = [(values, metadata) for values, metadata in runs if values]
-        points = tuple(_pyperf_point(values, metadata) for values, metadata in timed)
+        timed = [(at, *run) for at, run in enumerate(runs) if run[0]]
+        points = tuple(
+            _pyperf_point(values, metadata, f"{place}.runs[{at}]") for at, values, metadata in timed
+        )
         if points:
-            facts = _pyperf_facts(name, [metadata for _, metadata in timed])
+            facts = _pyperf_facts(name, [metadata for *_, metadata in timed])
             series[name] = Series(name, None, points, facts)
-    return series, others
+    return series, list(others.values())
 
 
-def _pyperf_point(values: Sequence[float], metadata: Mapping[str, Any]) -> Point:
+def _pyperf_point(values: Sequence[float], metadata: Mapping[str, Any], place: str) -> Point:
     """Return all values of a process as one point, because they share its memory layout.
 
-    Source: Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013.
+    Source: Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013. Raises UsageError.
     """
-    duration = float(metadata.get("duration", 0.0))
-    if not all(1e-15 <= value <= 1e9 for value in (*values, duration or 1.0)):
-        raise ValueError("a time is not a number of seconds above 0")
+    for number, value in enumerate(values):
+        _check_time(value, f"{place}.values[{number}]")
+    duration = metadata.get("duration", 0.0)
+    if duration != 0 or isinstance(duration, bool):  # pyperf may not have measured it
+        _check_time(duration, f"{place}.metadata.duration")
     block = metadata.get("todobatch_block")
     return Point(
         wall_s=math.exp(math.fsum(map(math.log, values)) / len(values)),
@@ -317,6 +342,16 @@ def _pyperf_point(values: Sequence[float], metadata: Mapping[str, Any]) -> Point
         started_s=_posix(metadata.get("date")),
         process_s=duration,
     )
+
+
+def _check_time(value: Any, place: str) -> None:
+    if type(value) not in {int, float}:
+        raise UsageError(f"{as_json(value)} is not a number of seconds", place=place)
+    if not LEAST_TIME <= value <= LARGEST_TIME:
+        raise UsageError(
+            f"{value:g} is not a number of seconds from {LEAST_TIME:g} to {LARGEST_TIME:g}",
+            place=place,
+        )
 
 
 def _pyperf_facts(name: str, runs: Iterable[Mapping[str, Any]]) -> dict[str, str]:

@@ -7,10 +7,11 @@ samples.jsonl each time. Void samples are left out.
 
 import errno
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from todobatch.files import UnfitFileError, short_name, write_atomically
+from todobatch.files import short_name, write_atomically
 from todobatch.lab.stats.estimate import good_samples
 from todobatch.lab.store.folder import Run, unusable
 from todobatch.lab.store.schema import Cell, Sample
@@ -35,16 +36,24 @@ def write(run: Run, folder: Path) -> list[Path]:
         }
         path = folder / "pyperf" / f"{short_name(interpreter)}.json"
         try:
-            path.parent.mkdir(exist_ok=True)
-            if path.parent.is_symlink():
-                raise UnfitFileError(errno.ELOOP, f"{path.parent.name} is a symbolic link")
+            _make_folder(path.parent)
             write_atomically(path, (json.dumps(suite) + "\n").encode(), follow=False)
         except OSError as error:
             more = f", then write the file again with `resume={folder}`"
             cause = "cannot be written (all samples are saved)"
-            raise unusable(path, cause, error, more) from error
+            place = path.parent if isinstance(error, NotADirectoryError) else path
+            raise unusable(place, cause, error, more) from error
         paths.append(path)
     return paths
+
+
+def _make_folder(folder: Path) -> None:
+    with suppress(FileExistsError):
+        folder.mkdir(exist_ok=True)
+    link = folder.is_symlink()
+    if link or not folder.is_dir():
+        what = "a symbolic link" if link else "a file"
+        raise NotADirectoryError(errno.ENOTDIR, f"{what} is in the place of this folder")
 
 
 def _shared(run: Run, interpreter: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Decide whether what a run folder says makes sense: its plan, and each of its samples."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,19 +22,36 @@ MOST_CPUS = 1_000_000
 def why_inconsistent(meta: RunMeta) -> str | None:
     """Return why a plan cannot be measured or shown; None for one that can."""
     plan = meta.plan
-    shapes = {shape.workload for shape in plan.shapes}
-    keys: dict[str, Cell] = {}
-    for number, cell in enumerate(plan.cells):
+    shapes: dict[str, int] = {}
+    for number, shape in enumerate(plan.shapes):
+        if (first := shapes.setdefault(shape.workload, number)) != number:
+            return (
+                f"plan.shapes[{number}].workload: plan.shapes[{first}] has the same workload "
+                f"{shape.workload!r}"
+            )
+        if shape.batches * shape.batch_size > MOST_TASKS:
+            return f"plan.shapes[{number}]: it has more than {MOST_TASKS:,} tasks"
+    return _why_no_cells(meta, shapes) or _why_no_source(plan.source)
+
+
+def _why_no_cells(meta: RunMeta, shapes: Container[str]) -> str | None:
+    keys: dict[str, int] = {}
+    for number, cell in enumerate(meta.plan.cells):
         if cell.workload not in shapes:
             return f"plan.cells[{number}].workload: it has no shape"
         if cell.interpreter not in meta.interpreters:
             return f"plan.cells[{number}].interpreter: it is not among the interpreters"
-        if keys.setdefault(cell.key, cell) != cell:  # a name may contain a slash
+        if cell.executor == "sequential" and cell.workers != 1:
+            return f"plan.cells[{number}].workers: sequential has 1 worker, not {cell.workers}"
+        first = keys.setdefault(cell.key, number)
+        if meta.plan.cells[first] != cell:  # a name may contain a slash
             return f"plan.cells[{number}]: another cell has the same name {cell.key!r}"
-    for number, shape in enumerate(plan.shapes):
-        if shape.batches * shape.batch_size > MOST_TASKS:
-            return f"plan.shapes[{number}]: it has more than {MOST_TASKS:,} tasks"
-    source = plan.source
+        if first != number:
+            return f"plan.cells[{number}]: it is the same cell as plan.cells[{first}]"
+    return None
+
+
+def _why_no_source(source: Mapping[str, Any]) -> str | None:
     if source.get("kind") == "file" and not {"path", "sha256"} <= source.keys():
         return "plan.source: it has no path or no sha256"
     return None
@@ -71,6 +88,9 @@ def impossible_times(sample: Sample, cpus: int) -> str | None:
     than the sample has workers.
     """
     wall_s, cpu_s = sample.wall_s, sample.cpu_s
+    for _, batch, start_s, end_s, *_ in sample.spans:
+        if end_s < start_s:
+            return f"its batch {batch} ends before it starts: a clock was changed"
     if wall_s > SLACK * sample.process_s + SLACK_S:
         return (
             f"it took {show_seconds(wall_s)} by its own clock, but its process lived for "

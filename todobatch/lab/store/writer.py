@@ -6,7 +6,7 @@
 * There is one writer at a time: the open `samples.jsonl` is locked (flock(2)). The kernel releases
   the lock of a killed process.
 * `load_run` leaves out a last line that a kill or a power cut left incomplete; `open_run` removes
-  it.
+  it. A last line that only lacks its newline is kept, and gets the newline before the next record.
 """
 
 import fcntl
@@ -197,6 +197,8 @@ def _append(file: int, record: Sample | Control) -> None:
     """Append a line, on disk when this returns. If that fails, nothing of it stays in the file."""
     line = (json.dumps(_to_json(asdict(record)), separators=(",", ":")) + "\n").encode()
     end = os.fstat(file).st_size
+    if end and os.pread(file, 1, end - 1) != b"\n":  # otherwise two records share a line
+        line = b"\n" + line
     try:
         while line:  # a nearly full disk accepts a part and refuses the rest
             line = line[os.write(file, line) :]

@@ -1,0 +1,62 @@
+"""Reads JSON that may come from a stranger, and says in plain words what is wrong with it.
+
+Run folders and pyperf files are read with it.
+"""
+
+import json
+import re
+import sys
+from typing import Any
+
+from todobatch.errors import UsageError
+
+_TEXT_OR_WORD = re.compile(
+    r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\b(?:None|True|False)\b(?=.* is not )"""
+)
+_IN_JSON = {"None": "null", "True": "true", "False": "false"}
+_LARGE = re.compile(r"(-?\d[\d.e+]*|-?inf) is not a number")
+
+
+def parse(text: bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raises ValueError for text that is not JSON, and UsageError for JSON that has two meanings or
+    none: a key that occurs twice in an object, NaN, Infinity, and a number of thousands of digits.
+    Raises RecursionError if the text is nested too deep.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_object)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError as error:  # int() refuses very long numbers
+        most = sys.get_int_max_str_digits()
+        raise UsageError(f"it has a number of more than {most:,} digits") from error
+
+
+def in_plain_words(error: UsageError) -> str:
+    """Return why `todobatch.ipc.decoding` refused a value of a file, as the file has it."""
+    if error.cause.startswith("inf is not a number"):
+        return "the number is too large"
+    if large := _LARGE.fullmatch(error.cause):
+        return f"{large[1]} is too large"
+    words = _TEXT_OR_WORD.sub(lambda found: _IN_JSON.get(found[0], found[0]), error.cause)
+    return words.replace("`", "'")
+
+
+def as_json(value: Any) -> str:
+    """Return a value as JSON for a message, shortened to 40 characters."""
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _no_constant(constant: str) -> float:
+    raise UsageError(f"{constant} is not a number in JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for number, key in enumerate(keys) if key in keys[:number])
+        raise UsageError(f"the key {twice[:200]!r} occurs twice in one object")
+    return found
