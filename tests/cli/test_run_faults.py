@@ -199,5 +199,5 @@ def test_a_full_disk_is_an_error_that_says_what_is_saved(project: Path) -> None:
     assert done.returncode == 6, done.stderr
     assert "out.jsonl.part: cannot be written: File too large" in done.stderr
     assert "tasks are saved" in done.stderr
-    assert "remedy: free disk space" in done.stderr
+    assert "remedy: raise the limit of a file's size" in done.stderr
     assert not (project / "out.jsonl").exists()

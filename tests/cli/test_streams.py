@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import document_of
-from tests.conftest import COMMAND, RunTodobatch
+from tests.conftest import COMMAND, ROOT, RunTodobatch
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8:strict"])
@@ -122,6 +122,26 @@ def test_a_report_that_nobody_reads_leaves_the_exit_code(tmp_path: Path) -> None
         )  # fmt: skip
     assert done.returncode == 0
     assert done.stderr.splitlines()[-1].endswith(" exit=0")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--generate", "3", "--no-baseline"],
+        ["run", "--generate", "3", "--no-baseline", "--json"],
+        ["show", str(ROOT / "results/published/quick")],
+        ["compare", *[str(ROOT / "results/published/quick")] * 2],
+    ],
+)
+def test_a_full_standard_output_is_named(arguments: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [COMMAND, *arguments], check=False, stdout=full, stderr=subprocess.PIPE, text=True,
+            timeout=100,
+        )  # fmt: skip
+    assert done.returncode == 6
+    cause = "standard output: cannot be written: No space left on device\n  remedy: free some room"
+    assert f"todobatch: error: {cause}" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])

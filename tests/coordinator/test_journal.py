@@ -242,3 +242,22 @@ def test_an_aggregate_that_json_changes_is_refused(tmp_path: Path) -> None:
         pytest.raises(UsageError, match="changes when it is saved as JSON"),
     ):
         run_batches([Task("a")], Odd(), executor="sequential", journal=journal)
+
+
+@pytest.mark.parametrize("why", ["it is a symbolic link", "it is a folder", "did not write it"])
+def test_what_is_in_the_way_of_the_log_is_named_and_stays(tmp_path: Path, why: str) -> None:
+    log, victim = tmp_path / "j.db-wal", tmp_path / "victim"
+    victim.write_text("precious\n")
+    if "link" in why:
+        log.symlink_to(victim)
+    elif "folder" in why:
+        log.mkdir()
+    else:
+        victim.rename(log)
+        victim = log
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(StoreError, match=f"j.db-wal is in the way: .*{why}") as raised:
+        Journal(tmp_path / "j.db", JOB)
+    assert raised.value.remedy == f"move {log} away, or name another file"
+    assert victim.read_text() == "precious\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == before

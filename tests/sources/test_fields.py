@@ -1,9 +1,11 @@
 """Every format parses recurrences, moments and lines in the same way."""
 
+import datetime as dt
+
 import pytest
 
 from tests.sources.conftest import Parse
-from todobatch.processors.recurrence import PATTERN
+from todobatch.processors.recurrence import PATTERN, next_due
 from todobatch.sources import FieldError, parse_recurrence
 from todobatch.sources.fields import LONGEST_LINE, parse_date, parse_moment
 
@@ -15,11 +17,11 @@ RECURRENCES = {
     "day": "1d", "10 days": "10d", "2wks": "2w", "3 months": "3m", "3mo": "3m", "2q": "6m",
     "quarter": "3m", "2yrs": "2y", "+weekly": "+1w", "P1D": "1d", "P1W": "1w", "p2w": "2w",
     "P1W2D": "9d", "P3M": "3m", "P1Y": "1y", "P1Y6M": "18m", "+P1M": "+1m",
-    "P1Y0M0D": "1y", "P0Y0M7D": "7d", "P0Y3M0W0D": "3m", "P1DT0H0M0S": "1d",
+    "999y": "999y", "P1Y0M0D": "1y", "P0Y0M7D": "7d", "P0Y3M0W0D": "3m", "P1DT0H0M0S": "1d",
 }  # fmt: skip
 SENSELESS = (
     "", "+", "often", "0d", "P0D", "-1w", "1.5w", "10000d", "4000q", "12hrs", "hourly", "PT12H",
-    "P", "P1M1D", "1w2d", "++1w", "1 0d", "٣d", "1w\n2d",
+    "+9999y", "P1000Y", "P", "P1M1D", "1w2d", "++1w", "1 0d", "٣d", "1w\n2d",
 )  # fmt: skip
 
 
@@ -28,6 +30,12 @@ def test_a_recurrence_is_brought_to_its_canonical_form(text: str, canonical: str
     assert parse_recurrence(text) == canonical
     assert parse_recurrence(canonical) == canonical
     assert PATTERN.fullmatch(canonical)
+
+
+@pytest.mark.parametrize("longest", ["9999d", "9999b", "9999w", "9999m", "999y"])
+def test_what_is_read_can_be_processed(longest: str) -> None:
+    today = dt.date(2026, 11, 24)
+    assert next_due(parse_recurrence(longest), None, today) > today
 
 
 @pytest.mark.parametrize("text", SENSELESS)

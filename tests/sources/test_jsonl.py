@@ -117,6 +117,27 @@ def test_a_line_that_is_no_json_object_is_broken(parse: Parse, line: str) -> Non
     assert (outcome.titles, outcome.broken_lines) == (["b"], [1])
 
 
+def test_a_key_that_is_given_twice_breaks_its_record(parse: Parse) -> None:
+    lines = (
+        '{"title":"a","title":"b"}',
+        '{"title":"a","x":1,"due":null,"x":1}',
+        '{"title":"c","x":{"y":1,"y":2}}',  # nothing is read from an object in a record
+    )
+    outcome = parse("jsonl", "\n".join(lines))
+    assert (outcome.titles, outcome.broken_lines) == (["c"], [1, 2])
+    assert [error.cause for error in outcome.broken] == [
+        "the key 'title' appears twice", "the key 'x' appears twice"
+    ]  # fmt: skip
+    assert outcome.broken[0].remedy == "give each key once"
+
+
+def test_a_number_of_thousands_of_digits_is_named_so(parse: Parse) -> None:
+    outcome = parse("jsonl", '{"title":"a","priority":' + "9" * 5_000 + "}")
+    assert outcome.broken[0].cause == "a number has more than 4,300 digits"
+    outcome = parse("jsonl", '{"title":"a","priority":' + "9" * 4_000 + "}")
+    assert len(outcome.broken[0].cause) < 120
+
+
 def test_an_error_shows_the_beginning_of_a_long_value_only(parse: Parse) -> None:
     outcome = parse("jsonl", json.dumps({"title": "a", "due": "9" * 5_000}))
     assert len(outcome.broken[0].cause) < 120

@@ -20,7 +20,10 @@ TITLES = st.text(CHARACTERS, min_size=1, max_size=60).map(str.strip).filter(bool
 # A word without what separates words in any of the formats.
 WORDS = st.text(CHARACTERS.filter(lambda c: c != ";" and not c.isspace()), min_size=1, max_size=9)
 RECURRENCES = st.none() | st.builds(
-    "{}{}{}".format, st.sampled_from(["", "+"]), st.integers(1, 9999), st.sampled_from("dbwmy")
+    "{}{}".format,
+    st.sampled_from(["", "+"]),
+    st.builds("{}{}".format, st.integers(1, 9999), st.sampled_from("dbwm"))
+    | st.builds("{}y".format, st.integers(1, 999)),
 )
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -213,6 +214,38 @@ def test_reading_goes_on_at_the_next_line_behind_what_is_not_json(parse: Parse, 
     outcome = parse("taskwarrior", f"[\n{good},\n{text}\n{good},\n{good},\n{last}\n]\n")
     assert outcome.titles == ["task 0"] * 3
     assert outcome.broken_lines == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ('{"description":"a","status":"deleted","status":"pending"},', "the key 'status' appears"),
+        ('{"description":' + "9" * 5_000 + "},", "a number has more than 4,300 digits"),
+    ],
+)
+def test_what_python_would_lose_or_refuse_is_said_plainly(
+    parse: Parse, text: str, cause: str
+) -> None:
+    good = json.dumps({"description": "good", "annotations": [{"a": 1}]}).replace(
+        '"a": 1', '"a": 1, "a": 2'
+    )
+    outcome = parse("taskwarrior", f"[\n{text}\n{good}\n]\n")
+    assert (outcome.titles, outcome.broken_lines) == (["good"], [2])
+    assert outcome.broken[0].cause.startswith(cause)
+
+
+@pytest.mark.parametrize(
+    ("data", "byte"),
+    [
+        (pickle.dumps(list(range(300)), protocol=4), "0x80"),
+        (b"PK\x03\x04\x14\0\0\0\x08\0", "0x03"),
+        (b"\x1f\x8b\x08\0", "0x1f"),
+    ],
+)
+def test_a_file_that_is_no_text_is_called_that(parse: Parse, data: bytes, byte: str) -> None:
+    outcome = parse("taskwarrior", data)
+    assert outcome.tasks == []
+    assert outcome.broken[0].cause == f"this is not UTF-8 text: it holds the byte {byte}"
 
 
 def test_a_broken_object_far_into_a_long_export_costs_itself_only(parse: Parse) -> None:

@@ -1,10 +1,12 @@
 """The command line. Each command is one file; heavy imports wait until a command needs them."""
 
+import errno
 import os
 import signal
 import sys
 import traceback
 from io import TextIOWrapper
+from pathlib import Path
 
 from todobatch.cli.shared import log
 from todobatch.errors import (
@@ -13,6 +15,7 @@ from todobatch.errors import (
     EXIT_STORE,
     ExtraMissingError,
     TodobatchError,
+    UsageError,
 )
 from todobatch.units import show_text
 
@@ -36,17 +39,11 @@ def _run() -> str | int:
         app()
     except SystemExit as leaving:  # how Typer ends, whatever the outcome
         return _flushed(leaving.code or 0)
-    except TodobatchError as error:
-        log.current().complain(
-            error.cause, place=error.place, remedy=error.remedy, text=f"error: {error}"
-        )
-        return error.exit_code
+    except (TodobatchError, OSError) as raised:
+        return _reported(raised)
     except KeyboardInterrupt:
         log.current().complain("interrupted")
         return EXIT_INTERRUPTED
-    except OSError as error:
-        log.current().complain(str(error), text=f"error: {error}")
-        return EXIT_STORE
     except Exception:
         trace = traceback.format_exc()
         if not log.current().as_json:
@@ -55,6 +52,34 @@ def _run() -> str | int:
         log.current().complain(bug, trace=trace, text=f"{bug} above")
         return EXIT_BUG
     return _flushed(0)
+
+
+def _reported(raised: TodobatchError | OSError) -> int:
+    """Report an error and return its exit code."""
+    error = _in_removed_folder(raised) or raised
+    if isinstance(error, TodobatchError):
+        log.current().complain(
+            error.cause, place=error.place, remedy=error.remedy, text=f"error: {error}"
+        )
+        return error.exit_code
+    log.current().complain(str(error), text=f"error: {error}")
+    return EXIT_STORE
+
+
+def _in_removed_folder(error: TodobatchError | OSError) -> UsageError | None:
+    """Return the error that explains `error`, if it comes from a current folder that is gone.
+
+    Commands that need no current folder work there. So this is known only from their errors.
+    """
+    if os.strerror(errno.ENOENT) not in str(error):
+        return None
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return UsageError(
+            "the current folder does not exist any more", remedy="change to a folder that exists"
+        )
+    return None
 
 
 def _prepare_streams() -> None:

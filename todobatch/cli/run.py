@@ -1,10 +1,8 @@
 """`todobatch run`: run one job with one executor on one interpreter."""
 
 import re
-import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from todobatch.cli.shared import job_options as option
+from todobatch.cli.shared.input_copy import DESCRIPTOR, readable_twice
 from todobatch.cli.shared.log import start
 from todobatch.cli.shared.options import (
     InputFormat,
@@ -30,7 +29,7 @@ from todobatch.errors import (
     TodobatchError,
     UsageError,
 )
-from todobatch.files import is_file, temporary_folder
+from todobatch.files import temporary_folder
 
 if TYPE_CHECKING:
     from todobatch.cli.views.run import RunView
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from todobatch.sources import Source
 
 MOST_TASKS_A_BATCH = 1_000_000
-DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/(?:fd/(?=\d))?(\d+|stdin|stdout|stderr)")
-"""The name of a descriptor of the process that uses the name."""
 
 
 def run(  # long: each option is a parameter, and each a field of the job
@@ -91,7 +88,7 @@ def run(  # long: each option is a parameter, and each a field of the job
     executor = executor or ("threads" if least is None else "elastic")
     _check_executor(executor, least, most)
     chosen = find(interpreter or sys.executable)
-    with _standard_input(file) as name:
+    with nullcontext() if file is None else readable_twice(file) as name:
         job = Job(
             input=name,
             input_name=None if source is None else source.file,
@@ -129,10 +126,12 @@ def run(  # long: each option is a parameter, and each a field of the job
 
 def _how_many(workers: str) -> tuple[int | None, int]:
     """Return the least and the most workers; the least is None if one number is given."""
-    if found := re.fullmatch(r"(?:(\d+)-)?(-?\d+)", workers.replace(" ", "")):
+    pattern = r"(?:([0-9]{1,18})-)?(-?[0-9]{1,18})"
+    if found := re.fullmatch(pattern, workers.replace(" ", "")):
         return None if found[1] is None else int(found[1]), int(found[2])
+    shown = workers if len(workers) <= 60 else f"{workers[:57]}…"
     raise UsageError(
-        f"{workers!r} is not a number of workers",
+        f"{shown!r} is not a number of workers",
         place="--workers",
         remedy="give a whole number, such as 4, or a range, such as 1-8",
     )
@@ -291,23 +290,3 @@ def _checked_output(output: str | None, journal: Path | None, *, as_json: bool) 
             remedy="with --journal, write the rows to a file",
         )
     return "-"
-
-
-@contextmanager
-def _standard_input(file: Path | None) -> Iterator[str | None]:
-    """Copy standard input or a pipe to a file for the run, and yield its name.
-
-    Both can be read only once. The name of any other file is yielded as it is.
-    """
-    if file is None or (str(file) != "-" and is_file(file)):
-        yield None if file is None else str(file)
-        return
-    with temporary_folder("input") as folder:
-        name = folder / "copy"
-        with name.open("wb") as copy:
-            if str(file) == "-":
-                shutil.copyfileobj(sys.stdin.buffer, copy)
-            else:
-                with file.open("rb") as once:
-                    shutil.copyfileobj(once, copy)
-        yield str(name)

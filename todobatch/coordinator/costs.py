@@ -16,6 +16,7 @@ The thread that reads the input uses `Costs.known`; the thread that receives res
 """
 
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -39,7 +40,7 @@ class Costs:
 
     A file that does not exist holds no costs. With `batch_size`, the file's batches must have that
     size. Raises UsageError for another batch size, NewerSchemaError for a newer file, and
-    StoreError for a file that cannot be read or has another format.
+    StoreError for a file that cannot be read or written, or has another format.
     """
 
     def __init__(self, path: Path | str, *, batch_size: int | None = None) -> None:
@@ -49,6 +50,7 @@ class Costs:
         self._rows: dict[int, tuple[int, int, Seconds]] = {}
         self._measured: dict[int, tuple[int, int, Seconds]] = {}
         self._load(batch_size)
+        self._check_folder()
         self.known: dict[int, Seconds] = {index: row[2] for index, row in self._rows.items()}
         """Seconds by batch index, from the file. `fitting` removes those that do not fit."""
         self.before = len(self._rows)
@@ -107,12 +109,22 @@ class Costs:
         try:
             write_atomically(self.path, text.encode())
         except OSError as error:
-            raise StoreError(
-                f"the costs cannot be written: {error.strerror}",
-                place=f"`costs` {self.path}",
-                remedy="name a file in a folder where you may create files; the rest of the run is "
-                "done and saved",
-            ) from error
+            raise self._unwritable(error, "; the rest of the run is done and saved") from error
+
+    def _check_folder(self) -> None:
+        """Raise StoreError if no file can be made beside the costs, before any work is done."""
+        try:
+            with tempfile.TemporaryFile(dir=self.path.resolve().parent):
+                pass
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError, done: str = "") -> StoreError:
+        return StoreError(
+            f"the costs cannot be written: {error.strerror}",
+            place=f"`costs` {self.path}",
+            remedy=f"name a file in a folder where you may create files{done}",
+        )
 
     def _load(self, batch_size: int | None) -> None:
         text = self._text()

@@ -62,6 +62,14 @@ def run_job(
     if interrupted:
         raise KeyboardInterrupt
     isolates = get(job.executor).capabilities.isolates_crashes
+    if process.sent_foreign:
+        raise MeasurementError(
+            f"the process {process.how_it_ended()}: code of the workload wrote to a descriptor "
+            "that it had not opened",
+            place=f"interpreter {name or executable}",
+            remedy="let the code write only to files that it has opened"
+            + ("" if isolates else '; with `executor="processes"` it cannot reach that channel'),
+        )
     raise MeasurementError(
         f"the process {process.how_it_ended()} before it could report",
         place=f"interpreter {name or executable}",

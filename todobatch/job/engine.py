@@ -24,13 +24,12 @@ from time import perf_counter
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from todobatch import probe, runtime
+from todobatch import runtime
 from todobatch.coordinator.drive import run_batches, workers_left
 from todobatch.coordinator.options import Hooks
 from todobatch.coordinator.recovery import Feed
 from todobatch.coordinator.watchdog import list_in_flight
 from todobatch.errors import (
-    EXIT_BUG,
     EXIT_INTERRUPTED,
     BrokenLineError,
     EmptyInputError,
@@ -44,6 +43,8 @@ from todobatch.job.files import open_costs, open_journal, read_finished
 from todobatch.job.heartbeat import Heartbeat
 from todobatch.job.output import RowFile, open_rows
 from todobatch.job.spec import STDOUT, CostsUsed, Job, JobReport
+from todobatch.job.unexpected import unexpected
+from todobatch.job.usage import Usage
 from todobatch.model import (
     MAX_FAILURES_KEPT,
     Batch,
@@ -91,8 +92,7 @@ class Engine:
         self._rows: RowFile | None = None
         self._journal: Journal | None = None
         self._costs: Costs | None = None
-        self._cpu_s: Seconds = 0.0
-        self._peak = 0, ""
+        self._usage = Usage()
         self.workers_left = False
         """Whether workers may hang, so that nobody must wait for them at the end."""
 
@@ -117,14 +117,10 @@ class Engine:
         except KeyboardInterrupt:
             self.workers_left = True
             return self._fail(TodobatchError("interrupted"), code=EXIT_INTERRUPTED)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            ours, code = unexpected(error)
             traceback.print_exc()
-            bug = TodobatchError(
-                f"unexpected {describe_exception(error)}",
-                place="todobatch",
-                remedy="this is a bug: please report it with the trace above",
-            )
-            return self._fail(bug, code=EXIT_BUG)
+            return self._fail(ours, code=code)
         return 0
 
     def _report(self, *, gil_at_start: bool) -> JobReport:
@@ -208,8 +204,8 @@ class Engine:
                     on_batch=note,
                     on_part=self._part,
                     on_feed=begin,
-                    on_ready=self._measure_start,
-                    on_done=self._measure_end,
+                    on_ready=self._usage.start,
+                    on_done=self._usage.end,
                     stop=lambda: self._stopping,
                 ),
                 journal=self._journal,
@@ -235,13 +231,6 @@ class Engine:
                 today=self._today.isoformat(),
             )  # fmt: skip
 
-    def _measure_start(self) -> None:
-        self._cpu_s = -probe.tree_cpu_seconds()
-
-    def _measure_end(self) -> None:
-        self._cpu_s += probe.tree_cpu_seconds()
-        self._peak = probe.tree_peak()
-
     def _place(self, report: BatchReport) -> None:
         """Move the output into place. Raises EmptyInputError when the input had no task."""
         rows, journal = self._rows, self._journal
@@ -265,7 +254,6 @@ class Engine:
     ) -> JobReport:
         journal, costs = self._journal, self._costs
         gil_now = runtime.gil_enabled() or any(w.gil_after for w in report.worker_totals)
-        peak_bytes, peak_method = self._peak
         whole: dict[str, Any] = {each.name: getattr(report, each.name) for each in fields(report)}
         whole["interrupted"] = report.interrupted or self._stopping
         return JobReport(
@@ -275,9 +263,7 @@ class Engine:
             gil_came_back=gil_now and not gil_at_start,
             skipped=self._skipped,
             left_out=dict(self._source.skipped) if self._source else {},
-            cpu_s=self._cpu_s,
-            peak_bytes=peak_bytes,
-            peak_method=peak_method,
+            **self._usage.fields(),
             output=None if self._rows is None else str(self._rows.path),
             order=self._job.order,
             costs=None

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from todobatch.errors import StoreError, UnavailableError, UsageError
-from todobatch.files import TemporaryFolder
+from todobatch.files import TemporaryFolder, low_numbers_taken
 from todobatch.ipc.decoding import from_json, to_json
+from todobatch.job.beside import resolved
 from todobatch.job.code import code_of
 from todobatch.job.output import refuse_shared
 from todobatch.job.spec import Job, JobReport
@@ -36,13 +37,16 @@ def open_journal(job: Job) -> "Journal | None":
             place="`journal`",
             remedy="choose another `interpreter`, or run without `journal`",
         ) from error
+    resolved("journal", job.journal)  # raises a plain error in a folder that has been removed
     refuse_shared("journal", job.journal, {"input": job.input, "output": job.output})
-    return Journal(
-        job.journal,
-        _identity(job),
-        changed_code=job.changed_code,
-        retry_failed=job.recovery.retry_failed,
-    )
+    identity = _identity(job)
+    with low_numbers_taken():  # because user code may write to a low one
+        return Journal(
+            job.journal,
+            identity,
+            changed_code=job.changed_code,
+            retry_failed=job.recovery.retry_failed,
+        )
 
 
 def open_costs(job: Job) -> "Costs | None":
@@ -56,7 +60,7 @@ def open_costs(job: Job) -> "Costs | None":
 
     used = {"input": job.input, "output": job.output, "journal": job.journal}
     refuse_shared("costs", job.costs, used)
-    path = Path(job.costs).resolve()  # a task may change the working folder
+    path = resolved("costs", job.costs)  # a task may change the working folder
     return Costs(path, batch_size=job.tasks_a_batch)
 
 
@@ -65,7 +69,7 @@ def _identity(job: Job) -> dict[str, Json]:
     about: dict[str, Json] = {
         "workload": job.workload,
         "batch size": job.tasks_a_batch,
-        "output": None if job.output is None else str(Path(job.output).resolve()),
+        "output": None if job.output is None else str(resolved("output", job.output)),
         "today": job.today.isoformat(),
         "code": {**code_of(job.workload)},
     }

@@ -13,9 +13,25 @@ from time import perf_counter, sleep
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 from todobatch.errors import StoreError, UsageError
-from todobatch.files import exists, is_file, is_folder, sync_folder
+from todobatch.files import (
+    UnfitFileError,
+    exists,
+    is_file,
+    is_folder,
+    move_high,
+    open_high,
+    sync_folder,
+)
 from todobatch.ipc.decoding import from_json, within
-from todobatch.job.rows import TAIL_BYTES, holds_its_rows, keep_last_rows
+from todobatch.job.beside import (
+    Owner,
+    in_the_way,
+    open_beside,
+    refuse_foreign,
+    remedy_for,
+    resolved,
+)
+from todobatch.job.rows import TAIL_BYTES, are_rows, holds_its_rows, keep_last_rows
 from todobatch.job.spec import STDOUT
 from todobatch.model import Batch, Json, ProcessingResult
 from todobatch.units import Seconds
@@ -51,7 +67,7 @@ def open_rows(
     """
     if descriptor is not None:
         return RowFile(Path(name), descriptor=descriptor)
-    path = Path(name).resolve()  # a link is followed, not replaced
+    path = resolved("output", name)  # a link is followed, not replaced
     if not name or is_folder(path):
         raise UsageError(
             "it is a folder", place=f"`output` {name}", remedy="name a file in that folder"
@@ -72,13 +88,13 @@ def open_rows(
             remedy="pass `force=True`, which replaces it when the job is complete; or name another "
             "file",
         )
-    return RowFile(path, journal)
+    return RowFile(path, journal, force=force)
 
 
 def refuse_shared(parameter: str, name: str, used: Mapping[str, str | None]) -> None:
     """Raise UsageError for a file that the job also uses for something else."""
     for other, path in used.items():
-        if path is not None and Path(path).resolve() == Path(name).resolve():
+        if path is not None and resolved(other, path) == resolved(parameter, name):
             raise UsageError(
                 f"the file is also the {other}",
                 place=f"`{parameter}` {name}",
@@ -102,16 +118,25 @@ class RowFile:
     older ones out.
 
     An open `descriptor`, such as standard output, is written to directly, and closed at the end.
+
+    The file's descriptor has a high number, because user code may write to a low one.
     """
 
     def __init__(
-        self, path: Path, journal: "Journal | None" = None, *, descriptor: int | None = None
+        self,
+        path: Path,
+        journal: "Journal | None" = None,
+        *,
+        descriptor: int | None = None,
+        force: bool = False,
     ) -> None:
         self.path = path
         plain = descriptor is None and (is_file(path) or not exists(path))
         self._part = path.with_name(path.name + ".part") if plain else path
-        self._owner = path.with_name(path.name + ".part.journal")
+        self._owner = Owner(path, journal)
+        self._new = path.with_name(path.name + ".part.new")
         self._journal = journal
+        self._force = force
         self._rows = self._bytes = 0
         self._tail = b""
         mark = None if journal is None else journal.output
@@ -123,18 +148,22 @@ class RowFile:
         try:
             if plain:
                 self._file = self._locked(here, fresh=mark is None)
+            elif descriptor is None:
+                self._file = open(here, "wb", opener=open_high)  # noqa: SIM115
             else:
-                self._file = open(here if descriptor is None else descriptor, "wb")  # noqa: SIM115
+                self._file = open(move_high(descriptor), "wb")  # noqa: SIM115
             if mark is not None:
                 try:
                     self._resume(mark)
                 except BaseException:
                     self._file.close()
                     raise
-        except FileNotFoundError as error:
-            if mark is None:
+        except (FileNotFoundError, UnfitFileError) as error:
+            missing = isinstance(error, FileNotFoundError)
+            if mark is None or not (missing or error.filename == str(here)):
                 raise self._cannot(error) from error
-            raise self._other_rows("the file is missing") from error
+            cause = "the file is missing" if missing else error.strerror
+            raise self._other_rows(f"{cause}") from error
         except OSError as error:
             raise self._cannot(error) from error
 
@@ -205,16 +234,15 @@ class RowFile:
                 os.fsync(self._file.fileno())
             if complete and plain and not self._placed:
                 if self._journal is not None and self._journal.replaced:
-                    new = self._part.with_name(f"{self._part.name}.new")
-                    self._bytes, self._tail = keep_last_rows(self._file, new)
-                    new.replace(self.path)
+                    self._bytes, self._tail = keep_last_rows(self._file, self._new)
+                    self._new.replace(self.path)
                     self._journal.output = self._mark()
                 else:
                     self._part.replace(self.path)  # move the file before the lock is released
                 sync_folder(self.path.parent)
             self._file.close()
             if complete and plain and not exists(self._part):
-                self._owner.unlink(missing_ok=True)
+                self._owner.remove()
             elif not complete and not self._placed:
                 self.path = self._part
         except OSError as error:
@@ -222,35 +250,31 @@ class RowFile:
 
     def tidy(self) -> None:
         """Remove the job's ``.part`` file, when the journal says that the job is finished."""
-        if self._journal is not None and self._owner_of_part() == self._journal.path.resolve():
+        if self._owner.is_this_job():
             self._part.unlink(missing_ok=True)
-            self._owner.unlink(missing_ok=True)
+            self._owner.remove()
 
     def _locked(self, here: Path, *, fresh: bool) -> IO[bytes]:
         """Open and lock the file. If `fresh`, empty it and record its journal."""
-        self._refuse_foreign_rows()
+        self._owner.check(force=self._force)
+        if self._journal is not None:
+            refuse_foreign(self._new, are_rows, force=self._force)
         end = perf_counter() + WAIT_FOR_LOCK_S
         while True:
-            file = open(os.open(here, os.O_RDWR | (os.O_CREAT if fresh else 0), 0o666), "r+b")  # noqa: SIM115
+            file = open_beside(here, os.O_CREAT if fresh else 0, follow=self._placed)
             try:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    if perf_counter() > end:
-                        raise self._in_use(here) from None
-                    sleep(LOCK_POLL_S)
+                if not _locks(file):
+                    self._wait(here, end)
                     file.close()
                     continue
-                except OSError:
-                    pass  # the file system has no locks
                 if not _names(here, file):  # the run that had the lock has moved the file
                     file.close()
                     continue
-                self._refuse_foreign_rows()
-                if self._journal is None:
-                    self._owner.unlink(missing_ok=True)
-                elif not self._placed:
-                    self._owner.write_bytes(os.fsencode(self._journal.path.resolve()))
+                self._owner.check(force=self._force)
+                if fresh:
+                    refuse_foreign(here, are_rows, force=self._force, file=file)
+                if not self._placed:
+                    self._owner.write()
                 if fresh:
                     file.truncate()
             except BaseException:
@@ -258,21 +282,11 @@ class RowFile:
                 raise
             return file
 
-    def _refuse_foreign_rows(self) -> None:
-        """Refuse to overwrite rows that belong to another journal."""
-        owner = self._owner_of_part()
-        try:
-            holds = owner is not None and self._part.stat().st_size > 0 and owner.is_file()
-        except (OSError, ValueError):
-            return
-        if holds and (self._journal is None or self._journal.path.resolve() != owner):
-            raise UsageError(
-                f"{self._part.name} holds rows of an incomplete job; they belong to the journal "
-                f"{owner}",
-                place=f"`output` {self.path}",
-                remedy=f"resume that job with its `journal` {owner}, or name another file; to "
-                f"discard the job, remove {self._part}",
-            )
+    def _wait(self, here: Path, end: Seconds) -> None:
+        """Wait for another try to lock the file. Raises StoreError after the time `end`."""
+        if perf_counter() > end:
+            raise self._in_use(here)
+        sleep(LOCK_POLL_S)
 
     def _refuse_removed(self) -> None:
         """Raise StoreError if the file was removed, or another one has taken its name."""
@@ -288,13 +302,6 @@ class RowFile:
 
     def _mark(self) -> dict[str, Json]:
         return {"bytes": self._bytes, "tail": hashlib.sha256(self._tail).hexdigest()}
-
-    def _owner_of_part(self) -> Path | None:
-        """Return the journal of the rows in the ``.part`` file, if there is one."""
-        try:
-            return Path(os.fsdecode(self._owner.read_bytes()))
-        except (OSError, ValueError):
-            return None
 
     def _in_use(self, here: Path) -> StoreError:
         return StoreError(
@@ -336,10 +343,12 @@ class RowFile:
         )
 
     def _cannot(self, error: OSError) -> StoreError:
+        if isinstance(error, UnfitFileError):
+            return in_the_way(error, self._or_another("`output`"))
         return StoreError(
             f"cannot be written: {error.strerror}",
             place=str(self.path),
-            remedy="give yourself permission to write the folder"
+            remedy=remedy_for(error)
             + self._or_another("`output`, in a folder where you may create files"),
         )
 
@@ -352,17 +361,30 @@ class RowFile:
                 place="standard output",
                 remedy="let the reader read to the end, or name a file as `output`",
             )
+        if isinstance(error, UnfitFileError):
+            return in_the_way(error, self._or_another("`output`"))
         place = "standard output" if self._part.name == STDOUT else str(self._part)
         return StoreError(
             f"cannot be written: {error.strerror}; {saved} tasks are saved",
             place=place,
-            remedy=f"free disk space{self._or_another('`output`')}; then run the job again",
+            remedy=f"{remedy_for(error)}{self._or_another('`output`')}; then run the job again",
         )
+
+
+def _locks(file: IO[bytes]) -> bool:
+    """Lock the file and return True; return False if another process has locked it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # the file system has no locks
+    return True
 
 
 def _names(path: Path, file: IO[bytes]) -> bool:
     """Return whether the path names the open file."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
     except FileNotFoundError:
         return False

@@ -16,6 +16,14 @@ TAIL_BYTES = 4096
 _TASK = re.compile(rb'{"task": (\d{1,18}), ')
 
 
+def are_rows(head: bytes) -> bool:
+    """Return whether a file that begins with these bytes is one of rows, as far as they show.
+
+    A run that was killed may have left a part of the first row only.
+    """
+    return _TASK.match(head) is not None
+
+
 def holds_its_rows(file: IO[bytes], size: int, journal: "Journal") -> bool:
     """Return whether the first `size` bytes are the rows of the tasks that a journal saved.
 

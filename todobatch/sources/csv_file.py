@@ -14,6 +14,7 @@ from todobatch.model import Task
 from todobatch.sources.base import Input, Reading, read_lines
 from todobatch.sources.fields import LONGEST_LINE, FieldError, show
 from todobatch.sources.records import NAMES, task_from
+from todobatch.units import show_count
 
 
 def read(source: Input, reading: Reading) -> Iterator[Task]:
@@ -60,7 +61,7 @@ def _header(row: list[str], number: int, reading: Reading) -> list[str]:
 def _named(header: list[str], row: list[str]) -> dict[str, str]:
     if len(row) != len(header):
         raise FieldError(
-            f"the row has {len(row)} fields, the header has {len(header)}",
+            f"the row has {show_count(len(row), 'field')}, the header has {len(header)}",
             "put fields that contain a comma in double quotes",
         )
     return dict(zip(header, row, strict=True))

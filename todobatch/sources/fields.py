@@ -144,7 +144,7 @@ def parse_priority(value: object) -> int:
         raise FieldError(f"the priority {show(value)} is not a whole number", _PRIORITY_REMEDY)
     if not HIGHEST_PRIORITY <= value <= LOWEST_PRIORITY:
         raise FieldError(
-            f"the priority {value} is not between {HIGHEST_PRIORITY} and {LOWEST_PRIORITY}",
+            f"the priority {show(value)} is not between {HIGHEST_PRIORITY} and {LOWEST_PRIORITY}",
             _PRIORITY_REMEDY,
         )
     return value
@@ -200,6 +200,7 @@ _ISO = re.compile(
 )
 _RECURRENCE_REMEDY = "write it as 3d, 5b (business days), 1w, 2m or 1y, with '+' from the due date"
 _MOST = 9999
+_MOST_YEARS = 999  # the calendar ends with the year 9999, and more would lead beyond it
 
 
 @lru_cache(maxsize=1024)
@@ -208,16 +209,17 @@ def parse_recurrence(text: str) -> str:
 
     It accepts todo.txt's ``rec:`` (``+1w``), words (``weekly``), counted units (``2wks``,
     ``3 months``, ``1q``) and ISO 8601 periods of whole days (``P1W``, ``P1Y6M``). The count is 1 to
-    9999. ``b`` is business days. Raises FieldError for anything else.
+    9999, or to 999 years. ``b`` is business days. Raises FieldError for anything else.
     """
     plain = text.strip().lower()
     strict, plain = ("+", plain[1:]) if plain.startswith("+") else ("", plain)
     canonical = _NAMED.get(plain) or _counted(plain) or _iso(plain)
     if canonical is None:
         raise FieldError(f"the recurrence {show(text)} is not understood", _RECURRENCE_REMEDY)
-    if not 1 <= int(canonical[:-1]) <= _MOST:
+    most = _MOST_YEARS if canonical.endswith("y") else _MOST
+    if not 1 <= int(canonical[:-1]) <= most:
         raise FieldError(
-            f"the count of the recurrence {show(text)} is not between 1 and {_MOST}",
+            f"the count of the recurrence {show(text)} is not between 1 and {most}",
             _RECURRENCE_REMEDY,
         )
     return strict + canonical

@@ -7,6 +7,7 @@ from typing import Any
 from todobatch.model import Task
 from todobatch.sources.base import Input, Reading, read_lines
 from todobatch.sources.fields import FieldError, show
+from todobatch.sources.objects import DECODER, check_keys, long_number
 from todobatch.sources.records import NAMES, task_from
 
 _KNOWN = frozenset(NAMES)
@@ -31,13 +32,14 @@ def read(source: Input, reading: Reading) -> Iterator[Task]:
 
 def _object(line: str) -> dict[str, Any]:
     try:
-        values = json.loads(line)
+        values = DECODER.decode(line)
     except json.JSONDecodeError as error:
         raise FieldError(f"not JSON: {error.msg} (column {error.colno})", _REMEDY) from None
-    except ValueError as error:  # a number of thousands of digits
-        raise FieldError(f"the JSON cannot be used: {error}", _REMEDY) from None
+    except ValueError:
+        raise FieldError(long_number(), _REMEDY) from None
     except RecursionError:
         raise FieldError("the JSON is nested too deeply", _REMEDY) from None
     if not isinstance(values, dict):
         raise FieldError(f"the line is not a JSON object: {show(values)}", _REMEDY)
+    check_keys(values)
     return values

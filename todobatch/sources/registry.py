@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from types import MappingProxyType
 
 from todobatch import runtime
 from todobatch.errors import InputError, UnknownFormatError, did_you_mean
+from todobatch.files import open_high
 from todobatch.model import Task
 from todobatch.sources import csv_file, jsonl, taskwarrior, todotxt
 from todobatch.sources.base import Input, OnBroken, Reader, Reading
@@ -74,7 +76,7 @@ class Source:
             yield from self._format.read(Input(sys.stdin.buffer, self.file), reading)
             return
         try:
-            stream = self._path.open("rb")
+            stream = open(self._path, "rb", opener=open_high)  # noqa: SIM115
         except OSError as error:
             raise _unreadable(self._path, error) from error
         with stream:
@@ -95,7 +97,7 @@ def open_source(
     the input in errors, by default its path.
 
     Raises UnknownFormatError when the format is unknown, and InputError when the file does not
-    exist, is a folder or may not be read.
+    exist, is a folder or a device, or may not be read.
     """
     path = Path(path)
     # Unlike `Path.is_dir`, it is false for a name that is too long.
@@ -137,14 +139,30 @@ def _formats() -> str:
 def _check(path: Path) -> None:
     """Check the path without opening it, because opening it would drain a pipe."""
     try:
-        path.stat()
+        info = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _unreadable(path, error) from error
+    refuse_device(info, str(path))
     if not os.access(path, os.R_OK):
         raise InputError(
             "the file may not be read",
             place=str(path),
             remedy="check its permissions",
+        )
+
+
+def refuse_device(info: os.stat_result, place: str) -> None:
+    """Raise InputError if the input is a device, which may have no end; /dev/null is empty.
+
+    `info` is what stat(2) says about the input, and `place` is its name in the error.
+    """
+    is_block = stat.S_ISBLK(info.st_mode)
+    is_null = info.st_rdev == Path(os.devnull).stat().st_rdev
+    if is_block or (stat.S_ISCHR(info.st_mode) and not is_null):
+        raise InputError(
+            f"it is a {'block' if is_block else 'character'} device, which may have no end",
+            place=place,
+            remedy="name a file or a pipe, or give - and pipe the tasks in",
         )
 
 

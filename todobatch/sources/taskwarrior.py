@@ -22,6 +22,7 @@ from todobatch.sources.fields import (
     parse_title,
     show,
 )
+from todobatch.sources.objects import DECODER, check_keys, long_number
 
 PRIORITIES = {"H": 1, "M": 5, "L": 9}
 """Taskwarrior's priorities as numbers, as in iCalendar (RFC 5545, 3.8.1.9)."""
@@ -122,6 +123,9 @@ _LONGEST_OBJECT = 1 << 18
 """An object with more characters is broken; this is enough for hundreds of annotations."""
 
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
+_NO_TEXT = re.compile(f"[\0-\x08\x0e-\x1f\x7f]|{BAD_BYTE.pattern}")
+_SHOWS_ITS_KIND = 64
+"""Within so many characters, files such as archives have a byte that text does not have."""
 _MORE_OBJECTS = re.compile(r"\}\s*,?\s*\{")
 
 
@@ -131,7 +135,7 @@ class _Objects:
     def __init__(self, source: Input, reading: Reading) -> None:
         self._source = source
         self._reading = reading
-        self._decode = json.JSONDecoder().raw_decode
+        self._decode = DECODER.raw_decode
         # A byte that is not UTF-8 becomes a surrogate, which breaks only the object that it is in.
         self._utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._text = ""
@@ -148,7 +152,7 @@ class _Objects:
                 self._in_array = not self._in_array
                 self._advance(self._at + 1)
             elif sign != "{":
-                self._broken(f"expected an object here, not {show(sign)}")
+                self._broken(self._no_object())
             else:
                 line, values = self._line, self._object()
                 if values is not None:
@@ -172,8 +176,8 @@ class _Objects:
                 else:
                     self._broken(f"not JSON: {error.msg}")
                 return None
-            except ValueError as error:  # a number of thousands of digits
-                self._broken(f"not usable JSON: {error}")
+            except ValueError:
+                self._broken(long_number())
                 return None
             except RecursionError:
                 self._broken("the JSON is nested too deeply")
@@ -187,7 +191,19 @@ class _Objects:
             self._reading.broken(line, cause, UTF8_REMEDY)
             return None
         assert isinstance(values, dict)
+        try:
+            check_keys(values)
+        except FieldError as error:
+            self._reading.broken_field(line, error)
+            return None
         return values
+
+    def _no_object(self) -> str:
+        """Return the cause if what is at `_at` does not begin an object."""
+        strange = _NO_TEXT.search(self._text, self._at, self._at + _SHOWS_ITS_KIND)
+        if strange is None:
+            return f"expected an object here, not {show(self._text[self._at])}"
+        return f"this is not UTF-8 text: it holds the byte 0x{ord(strange[0]) & 0xFF:02x}"
 
     def _broken(self, cause: str) -> None:
         """Report the record at `_at` as broken, and find the next object that begins a line."""

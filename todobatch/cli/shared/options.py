@@ -76,7 +76,8 @@ def whole_numbers(text: str | None, option: str) -> tuple[int, ...] | None:
     """Read whole numbers with commas between them; None stays None. Raises UsageError."""
     found = names(text, option)
     try:
-        return None if found is None else tuple(int(each) for each in found)
+        # As bytes, because in a text `int` takes other digits than 0 to 9, too.
+        return None if found is None else tuple(int(each.encode()) for each in found)
     except ValueError as error:
         raise UsageError(
             f"{text!r} is not a list of whole numbers",

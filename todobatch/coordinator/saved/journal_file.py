@@ -6,11 +6,13 @@ import sqlite3
 from pathlib import Path
 
 from todobatch.errors import StoreError, UsageError
-from todobatch.files import exists, is_file, is_folder
+from todobatch.files import UnfitFileError, exists, is_file, is_folder, open_regular
 from todobatch.units import Seconds
 
 APPLICATION_ID = 0x746F646F
 """The application id that marks an SQLite file as a journal: the bytes of 'todo'."""
+WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+"""A write-ahead log begins with one of these; see "WAL File Format" in SQLite's documentation."""
 WAIT_FOR_LOCK_S: Seconds = 3.0
 """Opening waits this many seconds for the lock, because a run that was just killed may hold it."""
 
@@ -41,6 +43,14 @@ def refuse_unfit(path: Path) -> None:
         raise UsageError("it is not a regular file", place=place, remedy="name another file")
     if why := why_unfit(path):
         raise unusable(path, why)
+    real = path.resolve() if path.is_symlink() else path  # SQLite follows a link
+    for name in (Path(f"{real}-wal"), Path(f"{real}-shm")):
+        if why := _why_in_the_way(name):
+            raise StoreError(
+                f"{name.name} is in the way: {why}, and SQLite needs this name",
+                place=place,
+                remedy=f"move {name} away, or name another file",
+            )
 
 
 def why_unfit(path: Path) -> str | None:
@@ -72,6 +82,28 @@ def why_unfit(path: Path) -> str | None:
     # The first commit of a new journal may still be in its log.
     new = kind == 0 and pages <= 1
     return None if new or kind == APPLICATION_ID else "it is a database of another program"
+
+
+def _why_in_the_way(beside: Path) -> str | None:
+    """Return why SQLite must not write a file beside a journal; None for its own, or for none."""
+    try:
+        head = _read_head(beside)
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError:
+        return "it is a folder"
+    except UnfitFileError as error:
+        return error.strerror
+    except OSError:
+        return None  # SQLite says it when it opens the file
+    foreign = beside.name.endswith("-wal") and head.strip(b"\0") not in {b"", *WAL_MAGIC}
+    return "todobatch did not write it" if foreign else None
+
+
+def _read_head(path: Path) -> bytes:
+    """Return the first 4 bytes of a regular file that has no other name. Raises OSError."""
+    with open(open_regular(path, os.O_RDWR, follow=False), "rb") as file:
+        return file.read(4)
 
 
 def unusable(path: Path, cause: str) -> StoreError:
