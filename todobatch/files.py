@@ -28,7 +28,8 @@ many numbers below 1,024, because select(2) accepts no others. Under a low limit
 half of that limit."""
 
 
-exists, is_file, is_folder = os.path.exists, os.path.isfile, os.path.isdir
+exists, is_file = os.path.exists, os.path.isfile
+is_folder, is_link = os.path.isdir, os.path.islink
 """What the methods of a path say, but false where the user may not look. Before Python 3.14 those
 raise PermissionError there, instead of the one who then opens the file."""
 

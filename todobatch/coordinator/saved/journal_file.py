@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from todobatch.errors import StoreError, UsageError
-from todobatch.files import UnfitFileError, exists, is_file, is_folder, open_regular
+from todobatch.files import UnfitFileError, exists, is_file, is_folder, is_link, open_regular
 from todobatch.units import Seconds
 
 APPLICATION_ID = 0x746F646F
@@ -43,7 +43,7 @@ def refuse_unfit(path: Path) -> None:
         raise UsageError("it is not a regular file", place=place, remedy="name another file")
     if why := why_unfit(path):
         raise unusable(path, why)
-    real = path.resolve() if path.is_symlink() else path  # SQLite follows a link
+    real = path.resolve() if is_link(path) else path  # SQLite follows a link
     for name in (Path(f"{real}-wal"), Path(f"{real}-shm")):
         if why := _why_in_the_way(name):
             raise StoreError(
@@ -76,7 +76,7 @@ def why_unfit(path: Path) -> str | None:
             db.close()
     rollback = Path(f"{path}-journal")
     if os.path.lexists(rollback):
-        if pages or not is_file(rollback) or rollback.is_symlink():
+        if pages or not is_file(rollback) or is_link(rollback):
             return f"there is a file {rollback.name} beside it, which todobatch does not write"
         rollback.unlink()
     # The first commit of a new journal may still be in its log.
@@ -96,8 +96,11 @@ def _why_in_the_way(beside: Path) -> str | None:
         return error.strerror
     except OSError:
         return None  # SQLite says it when it opens the file
-    foreign = beside.name.endswith("-wal") and head.strip(b"\0") not in {b"", *WAL_MAGIC}
-    return "todobatch did not write it" if foreign else None
+    if beside.name.endswith("-wal"):
+        begun = head.rstrip(b"\0")  # a full disk may have cut it
+        if not any(magic.startswith(begun) for magic in WAL_MAGIC):
+            return "todobatch did not write it"
+    return None
 
 
 def _read_head(path: Path) -> bytes:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from todobatch.files import short_name, write_atomically
+from todobatch.files import is_folder, is_link, short_name, write_atomically
 from todobatch.lab.stats.estimate import good_samples
 from todobatch.lab.store.folder import Run, unusable
 from todobatch.lab.store.schema import Cell, Sample
@@ -50,8 +50,8 @@ def write(run: Run, folder: Path) -> list[Path]:
 def _make_folder(folder: Path) -> None:
     with suppress(FileExistsError):
         folder.mkdir(exist_ok=True)
-    link = folder.is_symlink()
-    if link or not folder.is_dir():
+    link = is_link(folder)
+    if link or not is_folder(folder):
         what = "a symbolic link" if link else "a file"
         raise NotADirectoryError(errno.ENOTDIR, f"{what} is in the place of this folder")
 
