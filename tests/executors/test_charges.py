@@ -20,12 +20,15 @@ def assign(
     done: int = 0,
     overdue: tuple[int, int] | None = None,
     task: int | None = None,
+    broken: bool = False,
 ) -> Charge:
     """Let a worker die that had accepted message 1 of two with three batches each."""
     messages = {n: Message(BATCHES[3 * n - 3 : 3 * n], b"") for n in (1, 2)}
     messages[1].done = done
     page = SimpleNamespace(running=lambda: (1, running, 0.0), task=lambda: task)
-    worker = SimpleNamespace(page=page, overdue=overdue, messages=messages)
+    worker = SimpleNamespace(
+        page=page, overdue=overdue, messages=messages, broken=broken, abandoned=set()
+    )
     return charges.assign(cast("PoolWorker", worker), "was killed (SIGKILL)")
 
 
@@ -35,6 +38,13 @@ def test_the_running_batch_is_the_culprit_and_the_others_are_sent_again() -> Non
     assert charge.suspects == []
     assert charge.others == [[BATCHES[2]], BATCHES[3:]]
     assert (charge.fault, charge.cause) == ("crashed", "its worker was killed (SIGKILL)")
+
+
+def test_of_a_worker_that_sent_no_results_the_oldest_message_is_the_suspect() -> None:
+    charge = assign(Charges(None), running=2, done=1, broken=True)
+    assert charge.culprits == []
+    assert charge.suspects == BATCHES[1:3]
+    assert charge.others == [BATCHES[3:]]
 
 
 def test_the_task_is_named_unless_the_worker_had_begun_another_batch() -> None:

@@ -101,3 +101,10 @@ def test_a_fault_that_comes_again_and_again_reaches_the_caller(
     monkeypatch.setattr(getattr(kind, "func", kind), "_process", broken)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         list(EXECUTORS[name].run(TaskValidator(), some(), workers=2))
+
+
+def test_batches_may_have_the_same_number(name: str) -> None:
+    """As those have with which a sample warms its workers up."""
+    twice = [*some(), *some()]
+    results = list(EXECUTORS[name].run(TaskValidator(), twice, workers=2))
+    assert sorted(result.batch for result in results) == sorted(batch.index for batch in twice)

@@ -141,7 +141,7 @@ class Pass:
                     working.discard(share)
                     continue
                 for result in results:
-                    del due[result.batch, result.part]
+                    due.pop((result.batch, result.part), None)  # numbers may occur twice
                     yield result
                 self._rooms[share].release()
             if broken is None:
