@@ -69,13 +69,17 @@ class _ExitsError(ValueError):
         raise SystemExit("connection lost")
 
 
-class _Hiding(type):
-    def __getattribute__(cls, name: str) -> object:
-        raise RuntimeError("hidden")
+def _hidden_error(text: str) -> ValueError:
+    """Return an exception whose class hides its name, in here so that no tool of tests meets it."""
 
+    class Hiding(type):
+        def __getattribute__(cls, name: str) -> object:
+            raise RuntimeError("hidden")
 
-class _HiddenError(ValueError, metaclass=_Hiding):
-    pass
+    class HiddenError(ValueError, metaclass=Hiding):
+        pass
+
+    return HiddenError(text)
 
 
 class _NoTextError(ValueError):
@@ -94,7 +98,7 @@ class _NoTraceError(ValueError):
     [
         (lambda: NameError("unknown column", name=["a"]), "NameError: unknown column"),  # type: ignore[arg-type]
         (lambda: _ExitsError("no such user"), "_ExitsError: no such user"),
-        (lambda: _HiddenError("secret"), "_HiddenError: secret"),
+        (lambda: _hidden_error("secret"), "HiddenError: secret"),
         (_NoTextError, "_NoTextError: "),
         (lambda: _NoTraceError("lost"), "_NoTraceError: lost"),
     ],
