@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from todobatch.executors import EXECUTORS, threads
+from todobatch.executors import EXECUTORS, elastic, threads
 from todobatch.executors.worker import Worker
-from todobatch.model import Batch, ProcessingResult, Task
+from todobatch.model import Batch, Json, ProcessingResult, Task
 from todobatch.processors import TaskValidator
 
 IN_THREADS = ("threads", "stealing", "elastic")
@@ -78,6 +78,7 @@ def test_the_caller_notices_a_worker_that_ends_without_a_word(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(threads, "SILENCE_S", 0.01)
+    monkeypatch.setattr(elastic, "STALL_S", 0.01)
 
     def silent(self: threads.Pass, worker: Worker, share: int) -> None:
         raise SystemExit(0)
@@ -87,6 +88,44 @@ def test_the_caller_notices_a_worker_that_ends_without_a_word(
         assert list(run(some())) == []
         monkeypatch.undo()
         assert errors(list(run(some()))) == {}
+
+
+def test_a_worker_that_loses_a_run_is_given_it_again(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "SILENCE_S", 0.01)
+    monkeypatch.setattr(elastic, "STALL_S", 0.01)
+    work = threads.Pass.work
+    lost: set[int] = set()
+
+    def lose(self: threads.Pass, worker: Worker, share: int) -> None:
+        if share not in lost:
+            lost.add(share)
+            raise SystemExit(0)
+        work(self, worker, share)
+
+    monkeypatch.setattr(threads.Pass, "work", lose)
+    assert errors(list(EXECUTORS[name].run(TaskValidator(), some(), workers=2))) == {}
+    assert lost == {0, 1}
+
+
+class Slow(TaskValidator):
+    """Its tasks take longer than the caller waits before it looks whether a worker lives."""
+
+    def process_task(self, task: Task) -> Json:
+        threading.Event().wait(0.03)
+        return super().process_task(task)
+
+
+def test_a_worker_that_is_busy_with_a_second_run_is_not_taken_for_a_lost_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "SILENCE_S", 0.001)
+    monkeypatch.setattr(elastic, "STALL_S", 0.001)
+    with EXECUTORS[name].open(Slow(), 2) as run:
+        for _ in range(20):
+            results = list(run(some()[:2]))
+            assert sorted((each.batch, each.error) for each in results) == [(0, None), (1, None)]
 
 
 def test_a_fault_that_comes_again_and_again_reaches_the_caller(

@@ -14,6 +14,9 @@ a chunk needs no lock, because a deque's `popleft` and `pop` are atomic with and
 worker acquires its semaphore before it pulls. The caller releases it after it has yielded the
 results, so results cannot pile up.
 
+User code can raise an exception in a worker's thread between two tasks. The worker goes on, and the
+caller answers the batches that were in its hands: `Pass._due` has what was read and not answered.
+
 Whether threads run on several CPUs is up to the interpreter: see `runtime.gil_enabled`. All threads
 share one processor; a copy for each was not faster without a GIL.
 """
@@ -43,6 +46,8 @@ CHUNKS_IN_FLIGHT = 4
 """A worker has at most this many chunks whose results the caller has not yielded."""
 MOST_STRAYS = 1_000
 """A worker goes on after this many exceptions between tasks in a run; then the run ends."""
+MOST_GIVEN = 10
+"""A worker is given a run this many times at most, if exceptions make it lose the run."""
 SILENCE_S: Seconds = 1.0
 """When no result came for this long, the caller looks whether the workers live."""
 
@@ -71,8 +76,9 @@ class Pass:
         self._busy = [0.0] * workers
         # Only the caller's thread uses these two.
         self._working = set(range(workers))
-        self.works_on: Callable[[int], bool] = lambda _: True
-        """Says whether a worker is still busy with this run."""
+        self.lives: Callable[[int], bool] = lambda _: True
+        """Says whether a worker lives, and gives this run again to one that has lost it."""
+        # Any worker sets these two; the caller reads them when all have finished.
         self._worker: Worker | None = None
         self._stray: BaseException | None = None
         """The latest exception that reached a worker outside of a task."""
@@ -86,6 +92,8 @@ class Pass:
         self._names[share] = worker.label
         self._worker = worker
         for strays in range(MOST_STRAYS):
+            if self._left:  # there may be no room to wait for
+                break
             try:
                 self._process(worker, share)
                 break
@@ -167,10 +175,7 @@ class Pass:
             yield self._worker.sign(batch, failed_result(processor, batch, cause), gil)
 
     def _next_news(self) -> News:
-        """Wait for a worker's results or its end, or an error.
-
-        A worker that ended without a word counts as ended: see `works_on`.
-        """
+        """Wait for a worker's results or its end, or an error."""
         while True:
             with suppress(Empty):
                 return self._news.get(timeout=SILENCE_S)
@@ -178,11 +183,10 @@ class Pass:
                 return gone
 
     def _gone(self) -> tuple[int, None] | None:
-        """Return the news of a worker that has ended, which is why it can send none itself."""
-        for share in self._working:
-            if self._news.empty() and not self.works_on(share):
-                return share, None
-        return None
+        """Return the news of a worker whose thread has ended, so that it can send none itself."""
+        ended = [share for share in self._working if not self.lives(share)]
+        # In this order, because a thread may send its last news before it ends.
+        return (ended[0], None) if ended and self._news.empty() else None
 
     def _pull(self, share: int, wanted: int) -> bool:
         """Put the next batches into the worker's chunk; returns false when there are no more."""
@@ -241,8 +245,8 @@ class _Crew:
         self._opening = opening
         numbers = range(opening.workers)
         self._inboxes: list[SimpleQueue[Pass | None]] = [SimpleQueue() for _ in numbers]
-        self._passes: list[Pass | None] = [None] * opening.workers
-        """The run that each worker is busy with. The caller sets it, and the worker resets it."""
+        self._idle = [False] * opening.workers
+        """Whether a worker waits for a run. Each worker writes only its own element."""
         self._ready = threading.Barrier(opening.workers + 1)
         self._trouble: BaseException | None = None
         """What the latest thread raised that could not start."""
@@ -282,11 +286,19 @@ class _Crew:
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[ProcessingResult]:
         one_pass = self._pass_over(batches, len(self._threads))
-        one_pass.works_on = lambda share: (
-            self._passes[share] is one_pass and self._threads[share].is_alive()
-        )
-        for number, inbox in enumerate(self._inboxes):
-            self._passes[number] = one_pass
+        given = [1] * len(self._threads)
+
+        def lives(share: int) -> bool:
+            if self._idle[share] and self._inboxes[share].empty():
+                if given[share] == MOST_GIVEN:
+                    return False
+                # An exception took its place, or the worker is just taking it: it may come twice.
+                self._inboxes[share].put(one_pass)
+                given[share] += 1
+            return self._threads[share].is_alive()
+
+        one_pass.lives = lives
+        for inbox in self._inboxes:
             inbox.put(one_pass)
         yield from one_pass.results_as_they_come()
         self.stats, self.resizes = one_pass.stats(), one_pass.resizes()
@@ -306,11 +318,12 @@ class _Crew:
             return  # another thread could not start
         while True:
             with suppress(BaseException):  # raised here by user code: see `Pass.work`
+                self._idle[number] = True
                 one_pass = self._inboxes[number].get()
+                self._idle[number] = False
                 if one_pass is None:
                     return
                 one_pass.work(worker, number)
-            self._passes[number] = None
 
 
 class Threads(Executor):
