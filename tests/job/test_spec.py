@@ -56,7 +56,7 @@ def test_fields_that_are_not_given_have_the_defaults_of_run_batches() -> None:
     [
         ({"wokers": 2}, "Job: `wokers` is not a field"),
         ({"workers": "2"}, "Job.workers: '2' is not a whole number"),
-        ({"workers": True}, "Job.workers: True is not a whole number"),
+        ({"workers": True}, "Job.workers: true is not a whole number"),
         ({"seed": 1.0}, "Job.seed: 1.0 is not a whole number"),
         ({"strict": 1}, "Job.strict: 1 is not true or false"),
         ({"output": 3}, "Job.output: 3 is not text"),
@@ -91,7 +91,7 @@ def test_what_is_not_a_job_is_refused_with_the_field_named(
         ({"failures": [{"task": 1, "title": "a"}]}, "JobReport.failures[0]: `error` is missing"),
         ({"left_out": {"note": "many"}}, "JobReport.left_out.note: 'many' is not a whole number"),
         ({"errors": "e"}, "JobReport.errors: 'e' is not "),
-        ({"wall_s": None}, "JobReport.wall_s: None is not a number"),
+        ({"wall_s": None}, "JobReport.wall_s: null is not a number"),
     ],
 )
 def test_what_is_not_a_report_is_refused_with_the_field_named(

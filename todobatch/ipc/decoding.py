@@ -8,7 +8,7 @@ as keys, `Any`, typed dictionaries, and further dataclasses. ``Annotated`` adds 
 import datetime as dt
 import math
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
@@ -144,6 +144,11 @@ def _plain(hint: Any, value: Any, place: str) -> Any:
         except ValueError as error:
             raise _wrong(value, "a date", place) from error
     if not _fits(hint, value):
+        if hint is float and type(value) in {int, float} and abs(value) > LARGEST_NUMBER:
+            shown = "the number" if math.isinf(value) else _SHORT.repr(value)
+            raise UsageError(
+                f"{shown} is too large", place=place, remedy=f"give at most {LARGEST_NUMBER:g}"
+            )
         raise _wrong(value, _named(hint), place)
     return value
 
@@ -225,8 +230,30 @@ def _named(hint: Any) -> str:
     return names.get(get_origin(hint) or hint, str(getattr(hint, "__name__", hint)))
 
 
+def repeated_key(pairs: Sequence[tuple[str, Any]]) -> str | None:
+    """Return the first key that occurs twice in an object, of which Python keeps the last only."""
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            return key
+        seen.add(key)
+    return None
+
+
+class _Short(reprlib.Repr):
+    """Shortens what is long or deep, and shows null, true and false as JSON has them."""
+
+    def repr_NoneType(self, value: None, level: int) -> str:  # noqa: N802 - named by the type
+        del value, level
+        return "null"
+
+    def repr_bool(self, value: bool, level: int) -> str:
+        del level
+        return "true" if value else "false"
+
+
+_SHORT = _Short()
+
+
 def _wrong(value: Any, wanted: str, place: str) -> UsageError:
-    # `reprlib` shortens what is long or deep.
-    return UsageError(
-        f"{reprlib.repr(value)} is not {wanted}", place=place, remedy=f"give {wanted}"
-    )
+    return UsageError(f"{_SHORT.repr(value)} is not {wanted}", place=place, remedy=f"give {wanted}")

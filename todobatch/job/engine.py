@@ -55,7 +55,7 @@ from todobatch.model import (
 )
 from todobatch.processors import TaskBatchProcessor, resolve
 from todobatch.sources import Source, generate, open_source
-from todobatch.units import Seconds
+from todobatch.units import Seconds, show_count
 
 if TYPE_CHECKING:
     from todobatch.coordinator.costs import Costs
@@ -241,7 +241,7 @@ class Engine:
         if rows is not None:
             rows.finish(complete=complete)
         if empty:
-            broken = f" ({self._skipped} broken records)" if self._skipped else ""
+            broken = f" ({show_count(self._skipped, 'broken record')})" if self._skipped else ""
             raise EmptyInputError(
                 f"the input contains no task{broken}",
                 place=self._source.file if self._source else "`generate`",

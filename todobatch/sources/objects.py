@@ -7,25 +7,22 @@ import json
 import sys
 from typing import Any
 
+from todobatch.ipc.decoding import repeated_key
 from todobatch.sources.fields import FieldError, show
 
 
 class _Repeating(dict[str, Any]):
     """An object that has a key twice."""
 
-    key = ""
+    key: str | None = ""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) == len(pairs):
         return values
-    repeating, seen = _Repeating(values), set[str]()
-    for key, _ in pairs:
-        if key in seen:
-            repeating.key = key
-            break
-        seen.add(key)
+    repeating = _Repeating(values)
+    repeating.key = repeated_key(pairs)
     return repeating
 
 

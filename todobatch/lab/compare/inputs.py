@@ -25,7 +25,7 @@ from todobatch.lab.stats.estimate import CLOCK_TICK, good_samples
 from todobatch.lab.stats.verdict import cpus_of
 from todobatch.lab.store.folder import Run, is_part_of_run, load_run, no_folder
 from todobatch.lab.store.schema import Cell, Control, Sample, WorkloadShape
-from todobatch.lab.store.strict_json import as_json, in_plain_words, parse
+from todobatch.lab.store.strict_json import as_json, parse
 from todobatch.units import Bytes, Ratio, Seconds, show_bytes, show_count
 
 LARGEST: Bytes = 64_000_000
@@ -241,7 +241,8 @@ def _read_pyperf(path: Path) -> Measurements:
         series, others = _benchmarks(from_json(_Suite, raw, loose=True))
     except UsageError as error:
         place = error.place.removeprefix("_Suite").lstrip(".")
-        what = f"{place}: {in_plain_words(error)}" if place else in_plain_words(error)
+        cause = error.cause.replace("`", "'")
+        what = f"{place}: {cause}" if place else cause
         raise _not_pyperf(path, what) from error
     if others and not series:
         raise StoreError(

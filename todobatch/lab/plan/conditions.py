@@ -15,6 +15,7 @@ from todobatch.lab.progress import Progress
 from todobatch.lab.store import machine
 from todobatch.lab.store.schema import RunMeta
 from todobatch.sources import open_source
+from todobatch.units import show_count
 
 SKIPPED_SHOWN = 10
 LARGEST_INPUT = 16_000_000_000
@@ -45,7 +46,8 @@ def inspect_file(
     for error in broken[:SKIPPED_SHOWN]:
         progress.warn(f"skipped: {error}")
     if len(broken) > SKIPPED_SHOWN:
-        progress.warn(f"skipped: {len(broken) - SKIPPED_SHOWN} more broken records")
+        more = show_count(len(broken) - SKIPPED_SHOWN, "more broken record")
+        progress.warn(f"skipped: {more}")
     if not tasks:
         raise EmptyInputError(
             "the file contains no task",

@@ -19,7 +19,7 @@ from todobatch.errors import NewerSchemaError, StoreError, UsageError
 from todobatch.files import UnfitFileError, exists, is_file, is_folder, open_regular
 from todobatch.ipc.decoding import from_json
 from todobatch.lab.store.schema import SCHEMA, Control, RunMeta, Sample
-from todobatch.lab.store.strict_json import as_json, in_plain_words, parse
+from todobatch.lab.store.strict_json import as_json, parse
 from todobatch.lab.store.validity import judged, why_inconsistent
 from todobatch.units import Bytes, show_bytes
 
@@ -239,8 +239,8 @@ def _record(kind: type[_Record], text: bytes, path: Path, where: str) -> _Record
         raise _damaged(path, f"{where}it is nested too deep") from error
     except UsageError as error:
         field = error.place.removeprefix(kind.__name__).lstrip(".")
-        what = f"{where}{field}{': ' if field else ''}{in_plain_words(error)}"
-        raise _damaged(path, what) from error
+        what = f"{where}{field}{': ' if field else ''}{error.cause}"
+        raise _damaged(path, what.replace("`", "'")) from error
 
 
 def _check_schema(raw: Any, path: Path) -> None:

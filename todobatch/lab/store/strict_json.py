@@ -1,20 +1,14 @@
-"""Reads JSON that may come from a stranger, and says in plain words what is wrong with it.
+"""Reads JSON that may come from a stranger, and refuses what has two meanings or none.
 
 Run folders and pyperf files are read with it.
 """
 
 import json
-import re
 import sys
 from typing import Any
 
 from todobatch.errors import UsageError
-
-_TEXT_OR_WORD = re.compile(
-    r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\b(?:None|True|False)\b(?=.* is not )"""
-)
-_IN_JSON = {"None": "null", "True": "true", "False": "false"}
-_LARGE = re.compile(r"(-?\d[\d.e+]*|-?inf) is not a number")
+from todobatch.ipc.decoding import repeated_key
 
 
 def parse(text: bytes) -> Any:
@@ -33,16 +27,6 @@ def parse(text: bytes) -> Any:
         raise UsageError(f"it has a number of more than {most:,} digits") from error
 
 
-def in_plain_words(error: UsageError) -> str:
-    """Return why `todobatch.ipc.decoding` refused a value of a file, as the file has it."""
-    if error.cause.startswith("inf is not a number"):
-        return "the number is too large"
-    if large := _LARGE.fullmatch(error.cause):
-        return f"{large[1]} is too large"
-    words = _TEXT_OR_WORD.sub(lambda found: _IN_JSON.get(found[0], found[0]), error.cause)
-    return words.replace("`", "'")
-
-
 def as_json(value: Any) -> str:
     """Return a value as JSON for a message, shortened to 40 characters."""
     text = json.dumps(value)
@@ -55,8 +39,6 @@ def _no_constant(constant: str) -> float:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for number, key in enumerate(keys) if key in keys[:number])
+    if len(found) < len(pairs) and (twice := repeated_key(pairs)) is not None:
         raise UsageError(f"the key {twice[:200]!r} occurs twice in one object")
     return found
