@@ -101,7 +101,7 @@ def test_costs_of_one_run_order_the_next(run_todobatch: RunTodobatch, tmp_path: 
     before, after = document_of(first.stdout), document_of(second.stdout)
     assert before["digest"] == after["digest"]
     assert (before["order"], after["order"]) == ("input", "longest")
-    assert after["costs"] == {"file": str(costs), "before": 5, "measured": 6}
+    assert after["costs"] == {"file": str(costs), "before": 5, "measured": 6, "error": None}
     assert len(json.loads(costs.read_text())["batches"]) == 6
 
 

@@ -150,6 +150,29 @@ def test_costs_are_saved_where_the_job_began(run_todobatch: RunTodobatch, projec
     assert (project / "c.json").is_file()
 
 
+@pytest.mark.parametrize("journal", [(), ("--journal", "j.db")])
+def test_costs_that_cannot_be_saved_at_the_end_cost_nothing_else(
+    run_todobatch: RunTodobatch, project: Path, journal: tuple[str, ...]
+) -> None:
+    (project / "takes.py").write_text(
+        "import os\n\ndef name(task):\n    os.makedirs('c.json', exist_ok=True)\n"
+    )
+    run = ("run", "todo.txt", "-w", "takes:name", "-e", "threads", "--costs", "c.json", *journal)
+    done = run_todobatch(*run, "-o", "out.jsonl", "--json", cwd=project)
+    assert done.returncode == 6, done.stderr
+    assert "/c.json: the costs cannot be written: Is a directory" in done.stderr
+    assert "all else of this run is done and saved" in done.stderr
+    document = document_of(done.stdout)
+    assert document["costs"]["error"] == "the costs cannot be written: Is a directory"
+    assert document["failed"] == 0
+    assert len((project / "out.jsonl").read_text().splitlines()) == document["tasks"] > 0
+    (project / "c.json").rmdir()
+    if journal:  # the job is finished, and nothing is run
+        again = run_todobatch(*run, "-o", "out.jsonl", "--json", cwd=project)
+        assert again.returncode == 0, again.stderr
+        assert document_of(again.stdout)["costs"]["error"] is None
+
+
 def test_a_file_of_costs_that_does_not_fit_is_refused(
     run_todobatch: RunTodobatch, project: Path
 ) -> None:

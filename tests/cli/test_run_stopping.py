@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ import pytest
 from tests.cli.conftest import document_of, processes_below, wait_for
 from tests.conftest import COMMAND, RunTodobatch
 from todobatch.lab.interpreters import Interpreter
+
+LEAST_READ = 1 << 21
+"""Many times what a pipe holds: when so much is written, the job is reading."""
+MOST_READ = 1 << 32
 
 
 def begin(project: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -59,6 +64,38 @@ def test_ctrl_c_and_sigterm_finish_the_batches_in_flight_and_keep_them(
     part = Path(document["output"])
     assert part.name == "out.jsonl.part"
     assert len(part.read_text().splitlines()) == document["tasks"]
+
+
+@pytest.mark.parametrize("piece", [b"x", b"\n", b"\0\n"], ids=["long", "blank", "broken"])
+@pytest.mark.parametrize("format_name", ["todotxt", "jsonl", "csv", "taskwarrior"])
+def test_one_ctrl_c_ends_the_reading_of_an_input_without_tasks_or_end(
+    project: Path, format_name: str, piece: bytes
+) -> None:
+    """No batch is in flight then, and none would ever be read."""
+    ends: list[bytes] = []
+    with subprocess.Popen(
+        [str(COMMAND), "run", "-", "--format", format_name, "--no-baseline"],
+        cwd=project, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stderr is not None
+        drain = threading.Thread(target=ends.extend, args=(process.stderr,))
+        drain.start()
+        pipe = process.stdin.fileno()
+        written = os.write(pipe, b"title\n" if format_name == "csv" else b"")
+        try:
+            while written < LEAST_READ:
+                written += os.write(pipe, piece * (65_536 // len(piece)))
+            process.send_signal(signal.SIGINT)
+            while written < MOST_READ:
+                written += os.write(pipe, piece * (65_536 // len(piece)))
+        except BrokenPipeError:
+            pass
+        process.kill() if written >= MOST_READ else process.wait(60)
+        drain.join()
+    assert process.returncode == 130, ends[-5:]
+    assert ends[-1].startswith(b"finished: tasks=0 failed=0 "), ends[-5:]
+    assert not any(b"bug" in line or b"error: " in line for line in ends)
 
 
 @pytest.mark.parametrize("executor", ["threads", "sequential", "coroutines"])

@@ -26,6 +26,7 @@ from todobatch.errors import (
     EXIT_TASKS_FAILED,
     GilCameBackError,
     OutputsDisagreeError,
+    StoreError,
     TodobatchError,
     UsageError,
 )
@@ -220,6 +221,13 @@ def _end(report: dict[str, Any], interpreter: "Interpreter") -> None:
             place=f"executor {report['executor']}",
             remedy="make the workload give the same output for the same tasks: look for shared "
             "state, random numbers and clocks in it",
+        )
+    if (costs := report["costs"]) and costs["error"]:
+        raise StoreError(
+            costs["error"],
+            place=f"--costs {costs['file']}",
+            remedy="name a file in a folder where you may create files; all else of this run is "
+            "done and saved",
         )
     if report["interrupted"]:
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -55,16 +55,28 @@ class Costs:
         """Seconds by batch index, from the file. `fitting` removes those that do not fit."""
         self.before = len(self._rows)
         """How many batches the file held when it was opened."""
+        self._saved_early = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._saved_early:
+            return
         try:
             self.save()
         except StoreError:
             if error is None:  # otherwise the earlier error is raised
                 raise
+
+    def save_early(self) -> StoreError | None:
+        """Save now and not at the end. Returns the error of a file that cannot be written."""
+        self._saved_early = True
+        try:
+            self.save()
+        except StoreError as error:
+            return error
+        return None
 
     @property
     def measured(self) -> int:

@@ -161,8 +161,15 @@ class Feed:
         return batch
 
     def _next_fresh(self) -> _Flight:
-        """Return the next fresh batch, or its first part."""
-        batch = next(self._fresh)
+        """Return the next fresh batch, or its first part.
+
+        Raises StopIteration at the end of the input, and when a stop was asked for meanwhile: then
+        the input may have ended early, and the batch may lack tasks.
+        """
+        batch = next(self._fresh, None)
+        self.stopped = self.stopped or (self._stop is not None and self._stop())
+        if batch is None or self.stopped:
+            raise StopIteration
         case = _Case(batch)
         sizes = self._sizes
         earlier = None if self._again is None else self._again(batch)

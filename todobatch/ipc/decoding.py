@@ -145,7 +145,7 @@ def _plain(hint: Any, value: Any, place: str) -> Any:
             raise _wrong(value, "a date", place) from error
     if not _fits(hint, value):
         if hint is float and type(value) in {int, float} and abs(value) > LARGEST_NUMBER:
-            shown = "the number" if math.isinf(value) else _SHORT.repr(value)
+            shown = "the number" if abs(value) == math.inf else _SHORT.repr(value)
             raise UsageError(
                 f"{shown} is too large", place=place, remedy=f"give at most {LARGEST_NUMBER:g}"
             )

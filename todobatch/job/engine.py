@@ -173,7 +173,7 @@ class Engine:
         output = None if self._rows is None else str(self._rows.path)
         return replace(
             report, resumed_tasks=report.tasks, runs=journal.runs, output=output, journal_s=0.0,
-            journal=str(journal.path),
+            journal=str(journal.path), costs=report.costs and replace(report.costs, error=None),
         )  # fmt: skip
 
     def _process(self, processor: TaskBatchProcessor, executor: Executor) -> BatchReport:
@@ -266,9 +266,7 @@ class Engine:
             **self._usage.fields(),
             output=None if self._rows is None else str(self._rows.path),
             order=self._job.order,
-            costs=None
-            if costs is None
-            else CostsUsed(file=str(costs.path), before=costs.before, measured=costs.measured),
+            costs=None if costs is None else _saved(costs),
             journal=None if journal is None else str(journal.path),
             runs=1 if journal is None else journal.runs,
             journal_s=0.0 if journal is None else journal.save_s,
@@ -283,9 +281,13 @@ class Engine:
         self._source = open_source(
             Path(job.input), format=job.format, today=self._today, name=job.input_name
         )
+        if self._stopping:  # the signal came before there was a source
+            self._source.stop()
         return self._source.read(self._skip)
 
     def _skip(self, broken: BrokenLineError) -> None:
+        if self._stopping:  # it may only be cut short
+            return
         if self._job.strict:
             raise broken
         self._skipped += 1
@@ -325,6 +327,8 @@ class Engine:
             raise KeyboardInterrupt
         self._interrupted = self._interrupted or signum == signal.SIGINT
         self._stopping = True
+        if self._source is not None:
+            self._source.stop()
 
     def _fail(self, error: TodobatchError, *, code: int | None = None) -> int:
         code = error.exit_code if code is None else code
@@ -352,6 +356,15 @@ def _executor(job: Job) -> Executor:
     executor = executor.placed(job.placement)
     executor.check(job.workers, job.recovery.deadline_s)
     return executor
+
+
+def _saved(costs: "Costs") -> CostsUsed:
+    """Save the costs; if that fails the job is done all the same, so its report says why."""
+    error = costs.save_early()
+    return CostsUsed(
+        file=str(costs.path), before=costs.before, measured=costs.measured,
+        error=None if error is None else error.cause,
+    )  # fmt: skip
 
 
 def _check_json(result: Mapping[str, Any], processor_id: str) -> None:

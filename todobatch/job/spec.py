@@ -91,6 +91,8 @@ class CostsUsed:
     """How many batches the file held before the job."""
     measured: int
     """How many batches the job measured."""
+    error: str | None = None
+    """Why they could not be saved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

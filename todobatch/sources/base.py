@@ -57,11 +57,13 @@ class Input:
     def __init__(self, stream: BinaryIO, file: str) -> None:
         self._stream = stream
         self._file = file
+        self.stopped = False
+        """When it is set, by any thread, the input ends at its next piece or line."""
 
     def read(self, size: int) -> bytes:
         """Read at most `size` bytes; returns ``b""`` at the end."""
         try:
-            return self._stream.read(size)
+            return b"" if self.stopped else self._stream.read(size)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -81,7 +83,7 @@ class Input:
                     raise self._failed(error) from error
                 if first and line.startswith(("\udcff\udcfe", "\udcfe\udcff")):
                     raise self._utf16()
-                if not line:
+                if not line or self.stopped:
                     return
                 first = False
                 yield line

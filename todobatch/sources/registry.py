@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import BinaryIO
 
 from todobatch import runtime
 from todobatch.errors import InputError, UnknownFormatError, did_you_mean
@@ -55,6 +56,8 @@ class Source:
         """The name of the input in errors."""
         self._format = fmt
         self._today = today
+        self._input: Input | None = None
+        self._stopped = False
         self.skipped: dict[str, int] = {}
 
     @property
@@ -73,14 +76,29 @@ class Source:
         reading = Reading(self.file, today, on_broken)
         self.skipped = reading.skipped
         if _is_stdin(self._path):
-            yield from self._format.read(Input(sys.stdin.buffer, self.file), reading)
+            yield from self._format.read(self._opened(sys.stdin.buffer), reading)
             return
         try:
             stream = open(self._path, "rb", opener=open_high)  # noqa: SIM115
         except OSError as error:
             raise _unreadable(self._path, error) from error
         with stream:
-            yield from self._format.read(Input(stream, self.file), reading)
+            yield from self._format.read(self._opened(stream), reading)
+
+    def stop(self) -> None:
+        """Have all reading end soon, even within a line without end; any thread may call it.
+
+        The last record may be cut short, and then it is reported as broken: leave out what is read
+        after this call.
+        """
+        self._stopped = True
+        if self._input is not None:
+            self._input.stopped = True
+
+    def _opened(self, stream: BinaryIO) -> Input:
+        self._input = Input(stream, self.file)
+        self._input.stopped = self._stopped  # `stop` may have been called before
+        return self._input
 
 
 def open_source(

@@ -296,7 +296,7 @@ def _more(report: dict[str, Any]) -> Iterator[str]:
     if costs := report["costs"]:
         yield (
             f"costs     {costs['file']}: {costs['measured']} batches measured, "
-            f"{costs['before']} known before"
+            f"{costs['before']} known before{', not saved' if costs['error'] else ''}"
         )
 
 
