@@ -131,6 +131,11 @@ def test_a_report_that_nobody_reads_leaves_the_exit_code(tmp_path: Path) -> None
         ["run", "--generate", "3", "--no-baseline", "--json"],
         ["show", str(ROOT / "results/published/quick")],
         ["compare", *[str(ROOT / "results/published/quick")] * 2],
+        ["interpreters"],
+        ["interpreters", "list", "--json"],
+        ["--version"],
+        ["--help"],
+        ["run", "--help"],
     ],
 )
 def test_a_full_standard_output_is_named(arguments: list[str]) -> None:

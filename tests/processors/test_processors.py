@@ -57,6 +57,7 @@ def test_a_sound_task_has_no_problems() -> None:
         ),
         (Task("a", status="lost"), "status is unknown"),
         (Task("a", recurrence="every full moon"), "recurrence is not understood"),
+        (Task("a", recurrence="9999y"), "recurrence ends after the year 9999"),
     ],
 )
 def test_each_problem_is_found_and_nothing_else(task: Task, problem: str) -> None:

@@ -9,6 +9,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from todobatch.cli.shared import log
+from todobatch.cli.shared.streams import checked_output
 from todobatch.errors import (
     EXIT_BUG,
     EXIT_INTERRUPTED,
@@ -35,8 +36,9 @@ def main() -> None:
 def _run() -> str | int:
     """Run the command line, report the error that it raised, if any, and return the exit code."""
     try:
-        app = _load()
-        app()
+        with checked_output():
+            app = _load()
+            app()
     except SystemExit as leaving:  # how Typer ends, whatever the outcome
         return _flushed(leaving.code or 0)
     except (TodobatchError, OSError) as raised:

@@ -34,8 +34,11 @@ def problems_of(task: Task, today: dt.date) -> list[str]:
     if task.recurrence is not None:
         try:
             next_due(task.recurrence, task.due, today)
-        except ValueError:
-            problems.append("recurrence is not understood")
+        except ValueError as error:
+            beyond = isinstance(error.__cause__, OverflowError)
+            problems.append(
+                f"recurrence {'ends after the year 9999' if beyond else 'is not understood'}"
+            )
     return problems
 
 

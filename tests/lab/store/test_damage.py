@@ -89,7 +89,7 @@ def set_in(*path: Any, to: Any) -> Callable[[Any], object]:
         (set_in("schema", to=2.0), "the schema version is 2.0, not a whole number"),
         (set_in("schema", to=0), "the schema version is 0, not 1 or more"),
         (set_in("plan", "budget_s", to=1.7e308), "plan.budget_s: 1.7e+308 is too large"),
-        (set_in("plan", "budget_s", to=10**400), "plan.budget_s: the number is too large"),
+        (set_in("plan", "budget_s", to=10**400), "00000 is too large"),
         (set_in("plan", "left_out", to=[[None]]), "plan.left_out[0]: [null] is not a list of 2"),
         (set_in("plan", "today", to="None"), "plan.today: 'None' is not a date"),
         (set_in("git", "dirty", to="no"), "git.dirty: 'no' is not true or false"),

@@ -8,7 +8,6 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from todobatch.cli.shared.errors import in_options
-from todobatch.cli.shared.streams import checked_output
 from todobatch.errors import TodobatchError, UsageError, did_you_mean
 from todobatch.units import show_text
 
@@ -42,8 +41,7 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run the command. Its errors name options (``--retries``), not parameters."""
         try:
-            with checked_output():
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except TodobatchError as error:
             for part in ("cause", "place", "remedy"):
                 setattr(error, part, in_options(getattr(error, part), self.params))

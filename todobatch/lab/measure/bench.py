@@ -136,8 +136,7 @@ class _Begun:
 
     def __init__(self, output: Path | None) -> None:
         self._at = time.monotonic()
-        if output is not None:
-            refuse_existing_run(output)  # refused now, before minutes are spent
+        refuse_existing_run(output or _new_folder("run"))  # now, before minutes are spent
         self._before = system.take_snapshot()
         self._machine = machine.describe()
 
