@@ -82,8 +82,6 @@ def _reason(longrepr: object) -> str:
 
 # In parallel threads ------------------------------------------------------------------------------
 
-# A worker of theirs takes 20 to 200 ms to start: in two threads, once.
-STARTS_MUCH = {"processes", "interpreters", "wrapped processes"}
 # These change what all threads share; pytest-run-parallel knows, and uses one thread.
 FOR_ONE_THREAD = {"capsys", "monkeypatch"}
 
@@ -92,6 +90,7 @@ FOR_ONE_THREAD = {"capsys", "monkeypatch"}
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark tests that need the controller, and those that cannot run in parallel threads."""
     in_threads = int(config.getoption("parallel_threads", default=1)) > 1
+    start_slowly = _start_slowly() if in_threads else set()
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if "run_todobatch" in fixtures:
@@ -104,9 +103,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.iterations(1))
         elif getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker(pytest.mark.iterations(1))  # it repeats itself
-        elif STARTS_MUCH.intersection(_parameters(item)):
+        elif start_slowly.intersection(_parameters(item)):  # in two threads, once
             item.add_marker(pytest.mark.parallel_threads_limit(2))
             item.add_marker(pytest.mark.iterations(1))
+
+
+def _start_slowly() -> set[str]:
+    """Return the names of executors whose workers take 20 to 200 ms to start."""
+    from todobatch.executors import EXECUTORS
+
+    copying = {name for name, each in EXECUTORS.items() if each.capabilities.needs_pickling}
+    return {*copying, "wrapped processes"}
 
 
 def _parameters(item: pytest.Item) -> list[str]:

@@ -19,6 +19,7 @@ from tests.tools.killed_at_each_write import cases_of
 from todobatch import Hooks, Recovery, Task, run_batches
 from todobatch.coordinator.journal import Journal
 from todobatch.errors import NewerSchemaError, StoreError, UsageError
+from todobatch.executors import EXECUTORS
 from todobatch.lab.interpreters import Interpreter
 from todobatch.model import Batch, BatchReport, ProcessingResult
 from todobatch.processors import TaskBatchProcessor
@@ -121,7 +122,7 @@ def test_every_executor_keeps_a_journal(
 ) -> None:
     """With a journal, a second thread drives the executor."""
     digests = set()
-    for executor in ("sequential", "threads", "interpreters", "processes", "coroutines"):
+    for executor in EXECUTORS:
         done = run_todobatch(
             "run", "--generate", "300", "-e", executor, "--journal", f"{executor}.db",
             "-o", f"{executor}.jsonl", "--batch-size", "9", "--json",
