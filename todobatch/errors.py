@@ -152,7 +152,7 @@ class OutputsDisagreeError(MeasurementError):
 class NoProgressError(MeasurementError):
     """Raised when no batch came back within `watchdog_s`; it names the batches in flight.
 
-    The workers may hang, so nothing waits for them. End the process that raised this error.
+    The workers may still hang, and nothing waits for them. So the caller should end its process.
     """
 
 

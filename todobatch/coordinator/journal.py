@@ -58,7 +58,9 @@ MAY_DIFFER = frozenset({"today", "input", "code"})
 changed code may be allowed."""
 
 Phase = Literal["running", "retrying", "placing", "finished"]
-"""A finished job whose failed tasks run again is "retrying"."""
+"""A job is "running" until all is done, "placing" while its output gets its name, then "finished".
+
+A finished job whose failed tasks run again is "retrying"."""
 
 _TABLE = (
     "CREATE TABLE journal (id INTEGER PRIMARY KEY CHECK (id = 1), job TEXT NOT NULL, "
@@ -85,10 +87,10 @@ class Journal:
     """One job's journal, open and locked. Use as a context manager.
 
     `job` describes the job. A journal of another job is refused, with the differences named, unless
-    nothing is done yet. ``job["code"]`` maps the modules of the workload to digests. Changed
-    modules are refused too, unless `changed_code` is "keep", or `retry_failed` is set and the job
-    is finished. Set `mark_output` to a function that flushes the output to disk and returns its
-    length.
+    nothing is done yet. ``job["code"]`` maps the modules of the workload to digests. If one has
+    changed, the journal is refused too. There are two exceptions: `changed_code` is "keep", or
+    `retry_failed` is set and the job is finished. Set `mark_output` to a function that flushes the
+    output to disk and returns its length.
 
     Raises UsageError for another job's journal and NewerSchemaError for a newer one. Raises
     StoreError for a file that is not a journal, is damaged, cannot be written, or is in use.
@@ -116,9 +118,9 @@ class Journal:
         self.changed_code: list[str] = []
         """The modules of the workload that have changed since the run before."""
         self.codes = 1
-        """With how many versions of the code the job has run."""
+        """How many versions of the code the job has run with."""
         self.retriable = True
-        """Whether the failed tasks are known: not if an older version of todobatch began it."""
+        """Whether the failed tasks are known; False if an older todobatch began the job."""
         self.replaced = False
         """Whether the output may hold several rows of a task. The last one is to be kept."""
         self.report: dict[str, Any] | None = None

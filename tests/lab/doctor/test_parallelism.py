@@ -41,7 +41,7 @@ def test_two_busy_processes_are_measured_really() -> None:
 def test_two_free_threads_are_measured_where_there_are_any(python314t: Interpreter) -> None:
     seen = parallelism.measure(python314t.executable, 1)
     assert 0 < seen.short[0] < 3
-    assert "two busy free threads used" in parallelism.check(seen, 2).seen
+    assert "two busy threads used" in parallelism.check(seen, 2).seen
 
 
 def test_processes_that_do_not_answer_leave_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:

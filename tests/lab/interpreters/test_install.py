@@ -136,8 +136,10 @@ def test_what_uv_downloads_is_proved_and_used_from_the_cache(
     assert got.executable.is_relative_to(cache.cache_dir() / "interpreters" / "uv")
     assert got.facts["optimized_build"]
     assert "  cpython-3.14.7+freethreaded: downloaded with uv" in kept.messages
-    again = install("3.14t", pin=fake.pin, sources=[], prebuilt=False)
+    again = install("3.14t", pin=fake.pin, sources=[])
     assert again.executable == got.executable
+    built = install("3.14t", pin=fake.pin, sources=[fake.source], prebuilt=False)
+    assert built.executable == here(fake).executable(here(fake).folder)
 
 
 def uv_downloads(fake: fake_cpython.Fake, folder: Path) -> Path:

@@ -81,7 +81,7 @@ def measure(free_threaded: Path | None, repeats: int = REPEATS) -> Parallelism:
     for _ in range(repeats):
         short += measure_once(free_threaded, SHORT_S)
         long += measure_once(free_threaded, LONG_S)
-    workers = "two busy processes" if free_threaded is None else "two busy free threads"
+    workers = "two busy processes" if free_threaded is None else "two busy threads"
     return Parallelism(tuple(short), tuple(long), workers)
 
 

@@ -43,7 +43,7 @@ def install(
     other = f"another todobatch is installing {target.name}: waiting for it"
     with cache.lock(target.name, waiting=lambda: progress.message(other)):
         cache.remove_stale(target.name)  # an install that was killed leaves its files
-        executable = _installed(target, progress)
+        executable = _installed(target, progress, downloads=prebuilt)
         if executable is None and prebuilt:
             executable = _from_uv(target, progress)
         if executable is None:
@@ -66,10 +66,10 @@ def check_installable(spec: str) -> Pin:
     return pin
 
 
-def _installed(target: Target, progress: Progress) -> Path | None:
+def _installed(target: Target, progress: Progress, *, downloads: bool) -> Path | None:
     """Return the executable that was installed earlier, if it works."""
     own = target.executable(target.folder)
-    for executable in [own, *_downloaded(target)]:
+    for executable in [own, *_downloaded(target)] if downloads else [own]:
         if not executable.is_file():
             continue
         wrong = build.check(target, executable)
