@@ -146,7 +146,9 @@ def test_many_broken_records_are_summarised(run_todobatch: RunTodobatch) -> None
 def test_costs_are_saved_where_the_job_began(run_todobatch: RunTodobatch, project: Path) -> None:
     (project / "moves.py").write_text("import os\ndef go(task):\n    os.chdir('/')\n")
     run = ("run", "todo.txt", "-w", "moves:go", "-e", "threads", "--costs", "c.json")
-    assert run_todobatch(*run, cwd=project).returncode == 0
+    done = run_todobatch(*run, cwd=project)
+    assert done.returncode == 0
+    assert "c.json: 1 batch measured, 0 known before\n" in done.stdout
     assert (project / "c.json").is_file()
 
 

@@ -294,8 +294,9 @@ def _more(report: dict[str, Any]) -> Iterator[str]:
         to = "standard output" if report["output"] == STDOUT else report["output"]
         yield f"output    {to}"
     if costs := report["costs"]:
+        measured = show_count(costs["measured"], "batch", "batches")
         yield (
-            f"costs     {costs['file']}: {costs['measured']} batches measured, "
+            f"costs     {costs['file']}: {measured} measured, "
             f"{costs['before']} known before{', not saved' if costs['error'] else ''}"
         )
 
